@@ -1,0 +1,210 @@
+"""The cell: one unit of a sweep, as plain JSON. Planning turns a suite into cells."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import computed_field
+
+from prunebench.data import Corpus, find_corpus, protocol_name
+from prunebench.errors import SuiteError, nearest
+from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
+from prunebench.models import find_model, pick_device, pick_dtype
+from prunebench.plugins import MethodClass, load_method, resolve_options
+from prunebench.record import SCHEMA
+from prunebench.suite import Calibration, MethodEntry, PerplexityEntry, Strict, Suite, Windows, ZeroShotEntry
+
+
+class CellCalibration(Strict):
+    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it."""
+
+    corpus: str
+    source: str
+    split: str | None
+    nsamples: int
+    seqlen: int
+    windows: Windows
+    digest: str
+
+
+class CellPerplexity(Strict):
+    """A perplexity to measure; ``protocol`` is its name in records and tables."""
+
+    name: Literal["perplexity"] = "perplexity"
+    protocol: str
+    corpus: str
+    source: str
+    split: str | None
+    seqlen: int | None
+    windows: Literal["stream", "document", "paper"]
+    digest: str
+
+
+class CellZeroShot(Strict):
+    """Tasks to measure; ``digest`` is that of the task files found in ``include_path``, if any."""
+
+    name: Literal["zero_shot"] = "zero_shot"
+    tasks: tuple[str, ...]
+    limit: int | float | None
+    num_fewshot: int | None
+    include_path: str | None
+    batch_size: int
+    digest: str | None
+
+
+class Cell(Strict):
+    """One model, pruned by one method to one sparsity from one seed, and how it is measured.
+
+    ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
+    record is still good: it depends on everything that can change the outcome and on no path.
+    """
+
+    model: str
+    source: str
+    revision: str | None
+    dtype: str
+    device: str
+    model_digest: str
+    method: str
+    plugin: str
+    distribution: str
+    version: str
+    options: dict[str, Any]
+    sparsity: str
+    allocation: str
+    seed: int
+    calibration: CellCalibration
+    evaluations: tuple[CellPerplexity | CellZeroShot, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> tuple[str, str, str, str, int, str]:
+        """(model, method, sparsity, allocation, seed, calibration corpus)."""
+        return (self.model, self.method, self.sparsity, self.allocation, self.seed, self.calibration.corpus)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def id(self) -> str:
+        """A readable slug and a short hash; the name of the record's file."""
+        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device"})
+        for part in (content["calibration"], *content["evaluations"]):
+            for name in ("source", "include_path", "batch_size"):
+                part.pop(name, None)
+        text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
+        words = (self.model, self.method, self.sparsity.replace(":", "of"), f"s{self.seed}")
+        slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
+        return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def plan(suite: Suite, *, only: Iterable[str] = (), device: str | None = None) -> tuple[Cell, ...]:
+    """Every cell of a suite. All that can be refused is refused here, before anything runs.
+
+    A method that changes nothing (the dense baseline) is planned once for each model; one that takes no data has
+    nothing random and is planned for the first of its seeds.
+
+    Args:
+        suite: what is asked for.
+        only: labels or names of method entries; none means all.
+        device: in place of every model's own.
+
+    Raises:
+        UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
+    """
+    entries = _chosen(suite.methods, list(only))
+    methods = {entry.shown: load_method(entry.name) for entry in entries}
+    options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
+    library = TaskLibrary()
+    evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
+    _no_protocol_twice(evaluations)
+    calibrations: dict[Calibration, CellCalibration] = {}
+    cells = []
+    for model in suite.models:
+        where = pick_device(device or model.device)
+        found = find_model(model.id)
+        for entry in entries:
+            method = methods[entry.shown]
+            calibration = _calibration_of(entry, suite.calibration)
+            if calibration not in calibrations:
+                calibrations[calibration] = _found_calibration(calibration)
+            for sparsity, seed in _runs(method, entry, suite):
+                cells.append(
+                    Cell(
+                        model=model.name,
+                        source=model.id,
+                        revision=found.revision,
+                        dtype=pick_dtype(model.dtype, where),
+                        device=where,
+                        model_digest=found.digest,
+                        method=entry.shown,
+                        plugin=method.name,
+                        distribution=method.distribution,
+                        version=method.version,
+                        options=options[entry.shown],
+                        sparsity=sparsity,
+                        allocation=suite.allocation,
+                        seed=seed,
+                        calibration=calibrations[calibration],
+                        evaluations=evaluations,
+                    )
+                )
+    return tuple(cells)
+
+
+def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
+    names = [name for entry in entries for name in (entry.shown, entry.name)]
+    for name in only:
+        if name not in names:
+            raise SuiteError(f"--only {name!r}: the suite has no such method: {nearest(name, set(names))}")
+    return [entry for entry in entries if not only or entry.shown in only or entry.name in only]
+
+
+def _runs(method: MethodClass, entry: MethodEntry, suite: Suite) -> list[tuple[str, int]]:
+    """The (sparsity, seed) pairs of one method entry, each once."""
+    sparsities = ("0",) if method.changes == "nothing" else entry.sparsities or suite.sparsities
+    seeds = entry.seeds or suite.seeds
+    seeds = seeds if method.takes_data else seeds[:1]
+    return list(dict.fromkeys((sparsity, seed) for sparsity in sparsities for seed in seeds))
+
+
+def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
+    if entry.calibration is None:
+        return common
+    changes = entry.calibration.model_dump(exclude_none=True)
+    return common.model_copy(update=changes)
+
+
+def _found_calibration(calibration: Calibration) -> CellCalibration:
+    corpus = find_corpus(calibration.corpus, calibration.split, "calibration")
+    return CellCalibration(
+        corpus=corpus.name,
+        source=calibration.corpus,
+        split=calibration.split,
+        nsamples=calibration.nsamples,
+        seqlen=calibration.seqlen,
+        windows=calibration.windows,
+        digest=corpus.digest,
+    )
+
+
+def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry, library: TaskLibrary) -> CellPerplexity | CellZeroShot:
+    if isinstance(entry, ZeroShotEntry):
+        digest = check_tasks(entry.tasks, entry.include_path, library)
+        return CellZeroShot(**{**entry.model_dump(), "digest": digest})
+    corpus: Corpus = find_corpus(entry.corpus, entry.split, "perplexity")
+    return CellPerplexity(
+        protocol=protocol_name(corpus.name, entry.windows, entry.seqlen),
+        corpus=corpus.name,
+        source=entry.corpus,
+        split=entry.split,
+        seqlen=entry.seqlen,
+        windows=entry.windows,
+        digest=corpus.digest,
+    )
+
+
+def _no_protocol_twice(evaluations: Iterable[CellPerplexity | CellZeroShot]) -> None:
+    protocols = [evaluation.protocol for evaluation in evaluations if isinstance(evaluation, CellPerplexity)]
+    if twice := sorted({name for name in protocols if protocols.count(name) > 1}):
+        raise SuiteError(f"two evaluations are both {twice[0]!r}: name one corpus file otherwise, or remove one")

@@ -1,0 +1,60 @@
+"""The exceptions a user may see.
+
+Each carries the exit code of the command that meets it. A message is one line: what was wrong, its value, the valid
+values, what to do next.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PrunebenchError(Exception):
+    """Base of every error that is reported as one line and never as a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(PrunebenchError):
+    """The request was wrong; nothing ran."""
+
+    exit_code = 2
+
+
+class SuiteError(UsageError):
+    """A suite file that cannot be read as one."""
+
+
+class MethodError(UsageError):
+    """A method that is not installed, failed to import, or was given options it does not have."""
+
+
+class ModelError(UsageError):
+    """A model that cannot be found or loaded."""
+
+
+class CorpusError(UsageError):
+    """A corpus that is missing, empty or too short."""
+
+
+class TaskError(UsageError):
+    """A zero-shot task that lm-eval does not know."""
+
+
+class DeviceError(UsageError):
+    """A device that this machine does not have."""
+
+
+class OutputError(UsageError):
+    """A results folder that cannot be written or read."""
+
+
+class ContractError(PrunebenchError):
+    """A method that returned without keeping the contract of ``prunebench.hookspecs``; fails its cell."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest valid one, then all of them."""
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}valid: {', '.join(known) if known else 'none'}"

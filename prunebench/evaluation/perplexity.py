@@ -1,0 +1,143 @@
+"""Perplexity of a model on token sequences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prunebench.errors import CorpusError
+from prunebench.evaluation.sequences import Sequences
+from prunebench.pruning.progress import track
+
+if TYPE_CHECKING:
+    from torch import LongTensor, Tensor
+    from transformers import PreTrainedModel
+
+MAX_LOGIT_BYTES = 1 << 29
+MAX_BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """How well a model predicts some sequences, and from what that was reckoned.
+
+    A model that is broken has a value of NaN or infinity: that is a result, not an error.
+
+    Args:
+        protocol: name of how it was measured.
+        value: exp(nll).
+        nll: mean negative log-likelihood, in nats per predicted token.
+        tokens: predicted tokens.
+        dropped_tokens: tokens of the corpus that were not scored.
+        stderr: standard error of ``value``, from the spread between sequences; NaN for a single one.
+        losses: float64, (sequences,): summed negative log-likelihood of each, in nats.
+        counts: int64, (sequences,): predicted tokens of each.
+    """
+
+    protocol: str
+    value: float
+    nll: float
+    tokens: int
+    dropped_tokens: int
+    stderr: float
+    losses: np.ndarray
+    counts: np.ndarray
+
+
+def perplexity(
+    model: "PreTrainedModel", sequences: Sequences, *, protocol: str, max_logit_bytes: int = MAX_LOGIT_BYTES
+) -> Perplexity:
+    """Score every token of every sequence but its first.
+
+    Per-token losses are taken in float32 and summed in float64; the mean is over tokens, not over sequences. Sequences
+    of similar length share a batch, padded on the right, which a causal model's real tokens cannot see. A batch holds
+    as many rows as its logits fit ``max_logit_bytes`` for; a single sequence beyond that is run several times, each
+    time keeping the logits of one piece (``logits_to_keep``), so that softcaps and scales stay the model's business.
+
+    Args:
+        model: a causal language model, in eval mode.
+        sequences: what to score.
+        protocol: name under which the value is kept.
+        max_logit_bytes: bytes that the logits of one batch may take, in the model's dtype.
+
+    Returns:
+        The perplexity, with losses and counts in the order of ``sequences``.
+
+    Raises:
+        CorpusError: a sequence is longer than the model's context.
+    """
+    import torch
+
+    lengths = np.array([len(tokens) for tokens in sequences.tokens])
+    # The last token is only predicted, never read.
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and lengths.max() - 1 > context:
+        raise CorpusError(
+            f"{protocol}: a sequence of {lengths.max() - 1} tokens is longer than the model's context, "
+            f"{context}: set 'seqlen' to at most {context}"
+        )
+    token_bytes = model.config.get_text_config().vocab_size * model.dtype.itemsize
+    losses = np.zeros(len(lengths))
+    with torch.no_grad():
+        batches = list(_batches(lengths, max(1, max_logit_bytes // token_bytes)))
+        for rows in track(batches, "batch"):
+            tokens = torch.nn.utils.rnn.pad_sequence([sequences.tokens[i] for i in rows], batch_first=True)
+            piece = max(1, max_logit_bytes // (token_bytes * len(rows)))
+            loss = _token_losses(model, tokens.to(model.device), piece)  # type: ignore[arg-type]
+            real = torch.arange(1, tokens.shape[1]) < torch.from_numpy(lengths[rows])[:, None]
+            losses[rows] = torch.where(real, loss.cpu().double(), 0.0).sum(1).numpy()
+    return summarise(losses, lengths - 1, protocol=protocol, dropped_tokens=sequences.dropped_tokens)
+
+
+def summarise(losses: np.ndarray, counts: np.ndarray, *, protocol: str, dropped_tokens: int) -> Perplexity:
+    """Perplexity and its standard error from summed losses.
+
+    The mean loss is a ratio of two sums over sequences, so its variance is that of the ratio estimator,
+    n / (n - 1) · Σ (loss_i - nll · count_i)² / (Σ count_i)², and exp turns it into value · that (the delta method).
+
+    Args:
+        losses: float64, (sequences,), in nats.
+        counts: int64, (sequences,).
+        protocol: name of how they were measured.
+        dropped_tokens: tokens not scored.
+    """
+    n, tokens = len(losses), int(counts.sum())
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        nll = losses.sum() / tokens
+        value = np.exp(nll)
+        variance = np.float64(n) / (n - 1) * np.square(losses - nll * counts).sum() / tokens**2 if n > 1 else np.nan
+        stderr = value * np.sqrt(variance)
+    return Perplexity(protocol, float(value), float(nll), tokens, dropped_tokens, float(stderr), losses, counts)
+
+
+def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+    """Indices of sequences, longest first, so that what does not fit in memory fails at once."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, min(max_tokens, MAX_BATCH_TOKENS) // int(lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _token_losses(model: "PreTrainedModel", tokens: "LongTensor", piece: int) -> "Tensor":
+    """Negative log-likelihoods in float32, (batch, length - 1), from logits of ``piece`` positions at a time."""
+    import torch
+
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    parts = []
+    for start in range(0, inputs.shape[1], piece):
+        kept = torch.arange(start, min(start + piece, inputs.shape[1]), device=tokens.device)
+        some = {} if len(kept) == inputs.shape[1] else {"logits_to_keep": kept}
+        logits = model(input_ids=inputs, use_cache=False, **some).logits
+        # Row by row: one row's float32 copy is a small part of a batch.
+        parts.append(
+            torch.stack(
+                [
+                    torch.nn.functional.cross_entropy(row.float(), target[kept], reduction="none")
+                    for row, target in zip(logits, targets, strict=True)
+                ]
+            )
+        )
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,50 @@
+"""The hook specification: one empty function and the contract that a pruning method signs."""
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prunebench.pruning import CalibrationData, Sparsity
+
+PROJECT = "prunebench"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity") -> None:
+    """Make the prunable matrices of ``model`` sparse, in place.
+
+    A method is a frozen dataclass: its fields are its hyperparameters (typed, documented, defaulted), and its one
+    ``@hookimpl`` is this function, with ``self`` in front. It may name fewer arguments; it may not give one a default.
+
+    Args:
+        model: a causal language model in eval mode, on its device. Its prunable matrices are what
+            ``prunebench.pruning.prunable(model, sparsity)`` yields: every linear matrix inside the decoder blocks,
+            never embeddings, head, norms or routers.
+        data: calibration text as tokens: ``data.windows``, LongTensor (nsamples, seqlen), the same for every method of
+            a seed; ``data.batches(batch_size, start)``, an endless iterator of LongTensors (batch_size, seqlen);
+            ``data.seed``, the only source of randomness.
+        sparsity: the pattern asked for, ``Unstructured(ratio)`` or ``NM(n, m)`` with n kept of every m inputs, perhaps
+            with a pattern of its own for each layer.
+
+    Returns:
+        None. On return
+
+        * each prunable matrix holds exactly the zeros asked for (``target.mask`` counts exactly), its dtype, device
+          and shape unchanged, and no NaN or infinity;
+        * nothing else has changed, bit for bit, unless the class says ``changes: ClassVar[str] = "all"``
+          (the default is ``"prunable"``; a method that says ``"nothing"`` is a baseline, run once for each model);
+        * no hooks or wrappers stay behind; train or eval mode and ``config.use_cache`` are as they were found;
+        * the global random generators are untouched and ``data`` is unchanged.
+
+        A method finishes with one layer of ``calibrated(...)`` before it asks for the next.
+
+    Raises:
+        Exception: any, when the contract cannot be met. The cell is then recorded as failed and the sweep goes on.
+            What was adjusted in order to meet it (more damping, say) is told by ``prunebench.pruning.note``.
+    """

@@ -1,0 +1,28 @@
+"""The toolkit: all that a pruning method may import besides torch."""
+
+from prunebench.pruning.calibration import CalibrationData, calibrated
+from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
+from prunebench.pruning.progress import note, track
+from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
+from prunebench.pruning.statistics import FactorisationError, FeatureNorm, Hessian, Statistic
+
+__all__ = [
+    "NM",
+    "Allocated",
+    "CalibrationData",
+    "FactorisationError",
+    "FeatureNorm",
+    "Hessian",
+    "Layer",
+    "Pattern",
+    "PatternError",
+    "Sparsity",
+    "Statistic",
+    "Target",
+    "UnknownMatrixError",
+    "Unstructured",
+    "calibrated",
+    "note",
+    "prunable",
+    "track",
+]

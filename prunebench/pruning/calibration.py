@@ -1,0 +1,276 @@
+"""Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
+from prunebench.pruning.progress import track
+from prunebench.pruning.sparsity import Sparsity, Target
+from prunebench.pruning.statistics import Statistic
+
+S = TypeVar("S", bound=Statistic)
+
+TOKENS_PER_CALL = 4096
+
+
+class CalibrationData:
+    """Calibration text as tokens, and a count of what was taken of it.
+
+    Args:
+        pool: the whole calibration split. One dimension: a stream of tokens, from which windows are cut anywhere. Two
+            dimensions (documents, seqlen): the windows themselves.
+        nsamples: how many windows a layer-wise method sees; fewer if the pool holds fewer.
+        seqlen: tokens in a window.
+        seed: the only source of randomness.
+
+    Raises:
+        ValueError: the pool holds no window.
+    """
+
+    def __init__(self, pool: Tensor, *, nsamples: int, seqlen: int, seed: int) -> None:
+        if pool.numel() < seqlen:
+            raise ValueError(f"calibration text of {pool.numel()} tokens is shorter than one window of {seqlen}")
+        self._pool = pool
+        self._windows = self._draw_windows(nsamples, seqlen, seed)
+        self._counted_windows = False
+        self._batch_tokens = 0
+        self.seqlen = seqlen
+        self.seed = seed
+
+    def _draw_windows(self, nsamples: int, seqlen: int, seed: int) -> Tensor:
+        """``nsamples`` different windows: documents, or pieces of the stream that do not overlap."""
+        cut = self._pool if self._pool.dim() == 2 else self._pool[: len(self._pool) // seqlen * seqlen].view(-1, seqlen)
+        chosen = torch.randperm(len(cut), generator=_generator(seed))[:nsamples]
+        return cut[chosen].clone()
+
+    @property
+    def windows(self) -> Tensor:
+        """LongTensor (nsamples, seqlen), the same for every method of a seed."""
+        self._counted_windows = True
+        return self._windows
+
+    @property
+    def nsamples(self) -> int:
+        """How many windows there are."""
+        return len(self._windows)
+
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[Tensor]:
+        """Endless random windows, drawn with replacement from the whole calibration split.
+
+        Args:
+            batch_size: windows a batch.
+            start: the first batch's number; batch t is the same whatever ``start`` is, so a run can be resumed.
+
+        Yields:
+            LongTensor (batch_size, seqlen).
+        """
+        for step in count(start):
+            generator = _generator(self.seed, step + 1)
+            if self._pool.dim() == 2:
+                batch = self._pool[torch.randint(len(self._pool), (batch_size,), generator=generator)]
+            else:
+                last = len(self._pool) - self.seqlen
+                starts = torch.randint(last + 1, (batch_size, 1), generator=generator)
+                batch = self._pool[starts + torch.arange(self.seqlen)]
+            self._batch_tokens += batch.numel()
+            yield batch
+
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens taken so far; the windows count once, however often they are read."""
+        return self._batch_tokens + (self._windows.numel() if self._counted_windows else 0)
+
+
+def _generator(seed: int, stream: int = 0) -> torch.Generator:
+    """A generator of its own for each (seed, stream)."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9) % 2**63
+    return torch.Generator().manual_seed(mixed)
+
+
+def calibrated(
+    model: nn.Module, data: CalibrationData, sparsity: Sparsity, statistic: Callable[[Layer], S]
+) -> Iterator[tuple[Layer, S, Target]]:
+    """Every matrix to be pruned, with a statistic of its inputs.
+
+    Goes block by block. A block's inputs are what the earlier blocks, already pruned, make of ``data.windows``; the
+    statistics of its layers are taken while the block itself is still dense. Prune the layer before asking for the
+    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object.
+
+    Args:
+        model: a causal language model in eval mode.
+        data: calibration windows.
+        sparsity: the pattern asked for.
+        statistic: called with a layer, makes what its inputs are shown to: ``Hessian``, ``FeatureNorm`` or your own.
+
+    Yields:
+        (layer, statistic, target).
+
+    Raises:
+        UnknownMatrixError: the model holds matrices of a kind that is not known here.
+        PatternError: the pattern does not fit a layer.
+    """
+    blocks = decoder_blocks(model)
+    layers = [block_layers(model, block) for block in blocks]
+    targets = [[target_of(layer, sparsity) for layer in row] for row in layers]
+    walk = _Walk(model, blocks, data.windows)
+    for index in track(range(len(blocks)), "block"):
+        statistics = walk.statistics(index, layers[index], statistic)
+        yield from zip(layers[index], statistics, targets[index], strict=True)
+        del statistics
+        if index + 1 < len(blocks):
+            walk.advance(index)
+
+
+class _Stop(Exception):
+    """Ends a forward pass whose rest nobody reads."""
+
+
+class _Walk:
+    """Hidden states of all windows at the entrance of one block, and the other arguments of every block's call."""
+
+    def __init__(self, model: nn.Module, blocks: nn.ModuleList, windows: Tensor) -> None:
+        self._blocks = list(blocks)
+        self._hidden: list[Tensor] = []
+        self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
+        self._capture(model, windows)
+
+    @torch.no_grad()
+    def _capture(self, model: nn.Module, windows: Tensor) -> None:
+        """Run the model with its blocks replaced by recorders: only what surrounds them is computed.
+
+        Each block's own arguments are kept, since they differ between blocks (sliding and full attention, local and
+        global rotary embeddings) and may depend on the tokens; equal tensors are kept once.
+        """
+        kept: list[Tensor] = []
+        returns_tuple: list[bool] = []
+        originals = [(block, block.__dict__.get("forward")) for block in self._blocks]
+
+        def recorder(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def record(*args: Any, **kwargs: Any) -> Any:
+                hidden, rest = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
+                if index == 0:
+                    self._hidden.append(hidden)
+                self._calls[index].append((_share(rest, kept), _share(kwargs, kept)))
+                if index + 1 == len(self._blocks):
+                    raise _Stop
+                if not returns_tuple:
+                    returns_tuple.append(isinstance(forward(hidden, *rest, **kwargs), tuple))
+                return (hidden, None) if returns_tuple[0] else hidden
+
+            return record
+
+        device = next(model.parameters()).device
+        try:
+            for index, block in enumerate(self._blocks):
+                block.forward = recorder(index, block.forward)
+            for batch in windows.split(max(1, TOKENS_PER_CALL // windows.shape[1])):
+                try:
+                    model(input_ids=batch.to(device), use_cache=False)
+                except _Stop:
+                    pass
+        finally:
+            for block, original in originals:
+                del block.forward
+                if original is not None:
+                    block.forward = original
+
+    def _call(self, index: int, batch: int) -> Tensor:
+        args, kwargs = self._calls[index][batch]
+        output = self._blocks[index](self._hidden[batch], *args, **kwargs)
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        return hidden
+
+    @torch.no_grad()
+    def statistics(self, index: int, layers: list[Layer], statistic: Callable[[Layer], S]) -> list[S]:
+        """Show each layer's inputs in one block to its statistic; in the order of ``layers``."""
+        owners: dict[str, S] = {}
+        leaders = self._find_leaders(index, layers, statistic, owners)
+        last = leaders[-1]
+
+        def hook(layer: Layer) -> Callable[..., None]:
+            def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+                owners[layer.name].add(args[0].reshape(-1, args[0].shape[-1]))
+                if layer is last:
+                    raise _Stop
+
+            return see
+
+        handles = [layer.module.register_forward_pre_hook(hook(layer)) for layer in leaders]
+        try:
+            for batch in range(1, len(self._hidden)):
+                try:
+                    self._call(index, batch)
+                except _Stop:
+                    pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [owners[layer.name] for layer in layers]
+
+    def _find_leaders(
+        self, index: int, layers: list[Layer], statistic: Callable[[Layer], S], owners: dict[str, S]
+    ) -> list[Layer]:
+        """Run the first batch: fill ``owners`` and return the first reader of each input tensor, in calling order."""
+        leaders: list[Layer] = []
+        inputs: list[tuple[Tensor, S]] = []  # keeps the tensors alive, so that equal addresses mean equal tensors
+
+        def hook(layer: Layer) -> Callable[..., None]:
+            def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+                for tensor, owner in inputs:
+                    if _same_storage(tensor, args[0]):
+                        owners[layer.name] = owner
+                        return
+                owner = statistic(layer)
+                owner.add(args[0].reshape(-1, args[0].shape[-1]))
+                inputs.append((args[0], owner))
+                owners[layer.name] = owner
+                leaders.append(layer)
+
+            return see
+
+        handles = [layer.module.register_forward_pre_hook(hook(layer)) for layer in layers]
+        try:
+            self._call(index, 0)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if missing := [layer.name for layer in layers if layer.name not in owners]:
+            raise RuntimeError(f"{missing[0]} is never called when its block runs: it cannot be calibrated")
+        return leaders
+
+    @torch.no_grad()
+    def advance(self, index: int) -> None:
+        """Replace the hidden states by what the (now pruned) block makes of them, in the same buffer."""
+        for batch in range(len(self._hidden)):
+            self._hidden[batch] = self._call(index, batch)
+
+
+def _same_storage(one: Tensor, other: Tensor) -> bool:
+    """Whether two live tensors are the same numbers in the same memory."""
+    return one is other or (
+        one.data_ptr() == other.data_ptr()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.dtype == other.dtype
+    )
+
+
+def _share(value: Any, kept: list[Tensor]) -> Any:
+    """``value`` with each tensor in it replaced by an equal one that is kept already, where there is one."""
+    if isinstance(value, Tensor):
+        for tensor in kept:
+            if tensor is value or (
+                tensor.shape == value.shape and tensor.dtype == value.dtype and torch.equal(tensor, value)
+            ):
+                return tensor
+        kept.append(value)
+        return value
+    if type(value) in (tuple, list):
+        return type(value)(_share(item, kept) for item in value)
+    if type(value) is dict:
+        return {key: _share(item, kept) for key, item in value.items()}
+    return value

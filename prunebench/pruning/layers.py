@@ -1,0 +1,145 @@
+"""The matrices that are pruned: every linear one inside the decoder blocks.
+
+A model whose blocks hold a matrix of a kind not known here is refused by name. Pruning what is known and passing over
+the rest would look like success.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from prunebench.pruning.sparsity import PatternError, Sparsity, Target
+
+
+class UnknownMatrixError(ValueError):
+    """A model whose structure the toolkit does not know."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One linear matrix, seen as (out, in) whatever its storage order.
+
+    Args:
+        name: the parameter's name in the model, without ``.weight``.
+        module: the module that multiplies by it.
+        parameter: the ``nn.Parameter`` behind it, in storage order.
+        transposed: True where storage is (in, out), as in transformers' ``Conv1D``.
+    """
+
+    name: str
+    module: nn.Module
+    parameter: nn.Parameter
+    transposed: bool
+
+    def view(self, tensor: Tensor) -> Tensor:
+        """Any tensor of the parameter's shape (a gradient, an optimiser's moment) as an (out, in) view."""
+        return tensor.t() if self.transposed else tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix as a detached (out, in) view; writing to it writes to the model, no ``no_grad`` needed."""
+        return self.view(self.parameter.detach())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.view(self.parameter).shape
+        return rows, columns
+
+
+def decoder_blocks(model: nn.Module) -> nn.ModuleList:
+    """The model's decoder blocks: its one outermost ``ModuleList`` of ``config.num_hidden_layers`` members.
+
+    Raises:
+        UnknownMatrixError: there is none, or more than one.
+    """
+    wanted = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == wanted
+    }
+    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    if len(outermost) != 1:
+        raise UnknownMatrixError(
+            f"{type(model).__name__}: expected one list of {wanted} decoder blocks, found {len(outermost)}"
+            f"{' (' + ', '.join(outermost) + ')' if outermost else ''}: this architecture is not known"
+        )
+    return found[outermost[0]]
+
+
+def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
+    """The linear matrices of one decoder block, in the order of definition.
+
+    Raises:
+        UnknownMatrixError: the block holds a parameter of two or more dimensions that is no known linear matrix.
+    """
+    prefix = next(name for name, module in model.named_modules() if module is block)
+    layers = []
+    for name, module in block.named_modules():
+        transposed = _is_transposed(module)
+        if transposed is not None:
+            parameter = module.weight
+            assert isinstance(parameter, nn.Parameter)
+            layers.append(Layer(f"{prefix}.{name}", module, parameter, transposed))
+    known = {id(layer.parameter) for layer in layers}
+    for name, parameter in block.named_parameters():
+        if parameter.dim() >= 2 and id(parameter) not in known:
+            raise UnknownMatrixError(
+                f"{type(model).__name__}: {prefix}.{name} of shape {tuple(parameter.shape)} is no linear matrix that "
+                "is known here (fused experts and their routers are not supported yet): the model is refused rather "
+                "than pruned in part"
+            )
+    if not layers:
+        raise UnknownMatrixError(f"{type(model).__name__}: {prefix} holds no linear matrix")
+    return layers
+
+
+def _is_transposed(module: nn.Module) -> bool | None:
+    """Whether a linear module stores (in, out); None for a module that is not linear."""
+    if isinstance(module, nn.Linear):
+        packed = module.weight.shape != (module.out_features, module.in_features)
+        return None if packed or not module.weight.is_floating_point() else False
+    # By name, since the toolkit depends on torch alone.
+    if f"{type(module).__module__}.{type(module).__name__}" == "transformers.pytorch_utils.Conv1D":
+        return True
+    return None
+
+
+def all_layers(model: nn.Module) -> list[Layer]:
+    """Every linear matrix inside the decoder blocks, block by block.
+
+    Raises:
+        UnknownMatrixError: see ``decoder_blocks`` and ``block_layers``.
+    """
+    return [layer for block in decoder_blocks(model) for layer in block_layers(model, block)]
+
+
+def target_of(layer: Layer, sparsity: Sparsity) -> Target:
+    """What ``sparsity`` asks of one layer.
+
+    Raises:
+        PatternError: the pattern does not fit the layer, which is named.
+    """
+    try:
+        return Target.of(sparsity.for_layer(layer.name), layer.shape)
+    except PatternError as error:
+        raise PatternError(f"{layer.name}: {error}") from None
+
+
+def prunable(model: nn.Module, sparsity: Sparsity) -> Iterator[tuple[Layer, Target]]:
+    """Every matrix to be pruned and what is asked of it.
+
+    Args:
+        model: a causal language model.
+        sparsity: the pattern asked for.
+
+    Yields:
+        (layer, target), block by block. All are checked before the first is handed out.
+
+    Raises:
+        UnknownMatrixError: the model holds matrices of a kind that is not known here.
+        PatternError: the pattern does not fit a layer.
+    """
+    yield from [(layer, target_of(layer, sparsity)) for layer in all_layers(model)]

@@ -1,0 +1,67 @@
+"""Progress and notes, to whoever listens.
+
+A method says where it is (``track``) and what it had to adjust (``note``) without knowing who runs it. Nobody has to
+listen: then both do nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """What a runner implements to hear from a method."""
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` (None when unknown) steps of ``label`` are finished."""
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        """``what`` was adjusted, at ``where`` (a layer's name, say)."""
+
+
+_listener: ContextVar[Listener | None] = ContextVar("prunebench_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Send what ``track`` and ``note`` say inside this context to ``listener``."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def track(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Iterate, telling the listener how far it is.
+
+    Args:
+        iterable: what to iterate over.
+        label: what one step is: "block", "step", "batch".
+        total: number of steps; by default the iterable's length where it has one.
+    """
+    listener = _listener.get()
+    if listener is None:
+        yield from iterable
+        return
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    listener.step(label, 0, total)
+    for done, item in enumerate(iterable, start=1):
+        yield item
+        listener.step(label, done, total)
+
+
+def note(what: str, **where: object) -> None:
+    """Count an adjustment that a reader of the results should know of.
+
+    Args:
+        what: the adjustment in a few words, the same at each occurrence: the record counts by it.
+        where: names of what it was done to; shown in the log, not counted.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener.note(what, where)

@@ -1,0 +1,210 @@
+"""The record: what is written of a cell, versioned, and read back."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prunebench.errors import OutputError
+
+SCHEMA = 1
+
+
+class _Part(BaseModel):
+    """Unknown keys are kept, so that an older reader loses nothing of a newer record."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="strings", populate_by_name=True)
+
+
+class RecordError(OutputError):
+    """A file that is no record of ours."""
+
+
+class CellFacts(_Part):
+    """The cell as it ran; see ``prunebench.cell.Cell``."""
+
+    id: str
+    key: tuple[str, str, str, str, int, str]
+    model: str
+    revision: str | None
+    method: str
+    options: dict[str, Any]
+    sparsity: str
+    allocation: str
+    seed: int
+    calibration: dict[str, Any]
+    evaluations: tuple[dict[str, Any], ...]
+
+
+class Failure(_Part):
+    """What ended a failed cell."""
+
+    type: str
+    message: str
+
+
+class MatrixCount(_Part):
+    """Weights of one matrix, and how many of them are zero."""
+
+    numel: int
+    zeros: int
+
+
+class SparsityFacts(_Part):
+    """Zeros counted by the runner itself.
+
+    Args:
+        requested: fraction of zeros asked for (2:4 is 0.5).
+        reached: fraction of zeros in the prunable matrices.
+        whole_model: fraction of zeros in all parameters.
+        matrices: each prunable matrix.
+    """
+
+    requested: float
+    reached: float
+    whole_model: float
+    matrices: dict[str, MatrixCount]
+
+
+class PerplexityFacts(_Part):
+    """A perplexity under its protocol; ``nll`` in nats per predicted token."""
+
+    value: float
+    nll: float
+    tokens: int
+    dropped_tokens: int
+    stderr: float
+
+
+class Cost(_Part):
+    """Seconds of wall clock, bytes, and calibration tokens taken by the method."""
+
+    prune_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_bytes: int | None = None
+    tokens_seen: int | None = None
+    state_bytes: int | None = None
+
+
+class Record(_Part):
+    """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``)."""
+
+    schema_version: int = Field(alias="schema")
+    cell: CellFacts
+    status: Literal["ok", "failed"]
+    error: Failure | None = None
+    sparsity: SparsityFacts | None = None
+    perplexity: dict[str, PerplexityFacts] = {}
+    zero_shot: dict[str, Any] = {}
+    cost: Cost = Cost()
+    notes: dict[str, int] = {}
+    environment: dict[str, Any] = {}
+
+
+def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write ``<cell id>.json``, and before it ``<cell id>.npz`` where there are arrays; each all or nothing.
+
+    Args:
+        folder: the results folder.
+        record: the outcome.
+        arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
+            ``zero_shot/<task>/<metric>`` (a question each).
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    path = folder / f"{record.cell.id}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            with _replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
+                _flush(file)
+        with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(record.model_dump_json(by_alias=True, indent=1) + "\n")
+            _flush(file)
+    except OSError as error:
+        raise OutputError(f"cannot write the record {path}: {error.strerror}") from None
+    return path
+
+
+class _replacing:
+    """A temporary path beside the final one, renamed to it on success and removed on failure."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        return self._temporary
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Args:
+        path: a record's JSON file.
+
+    Raises:
+        RecordError: the file is no record, or of a newer schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"cannot read the record {path}: {error.strerror}") from None
+    except ValueError:
+        raise RecordError(f"{path} is no record: it is not valid JSON; delete it and run the suite again") from None
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise RecordError(f"{path} is no record of prunebench: it has no schema number")
+    if content["schema"] > SCHEMA:
+        raise RecordError(f"{path} has schema {content['schema']}, newer than {SCHEMA}: update prunebench")
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path} is no valid record: {place}: {first['msg']}") from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays beside a record (``path`` is the record's); empty where there are none.
+
+    Raises:
+        RecordError: the file is torn or foreign.
+    """
+    beside = path.with_suffix(".npz")
+    if not beside.exists():
+        return {}
+    try:
+        with np.load(beside, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise RecordError(f"{beside} is no array file of prunebench: {error}") from None
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records of a results folder, in the order of their file names.
+
+    Raises:
+        RecordError: the folder is not there or holds no record, or a file in it is no record.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"there is no results folder {folder}: run a suite first")
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise RecordError(f"{folder} holds no records: run a suite first")
+    return [read_record(path) for path in paths]

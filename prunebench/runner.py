@@ -1,0 +1,318 @@
+"""The runner: cells in, records out. A failed cell is a record with its error; the sweep goes on."""
+
+import gc
+import os
+import platform
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from prunebench.cell import Cell, CellPerplexity, CellZeroShot
+from prunebench.contract import Snapshot
+from prunebench.data import calibration_pool, evaluation_sequences, find_corpus
+from prunebench.errors import OutputError, PrunebenchError
+from prunebench.evaluation.perplexity import perplexity
+from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
+from prunebench.memory import PeakMemory
+from prunebench.models import find_model, load_model, weights_digest
+from prunebench.plugins import load_method, plugin_manager
+from prunebench.pruning import CalibrationData
+from prunebench.pruning.progress import listening, note
+from prunebench.pruning.sparsity import parse_pattern
+from prunebench.record import SCHEMA, CellFacts, Cost, Failure, PerplexityFacts, Record, read_record, write_record
+
+VERSIONED = ("prunebench", "torch", "transformers", "lm-eval", "datasets", "numpy", "pluggy")
+
+
+class Display(Protocol):
+    """What shows a sweep's progress."""
+
+    def start(self, cells: int, kept: int) -> None:
+        """``cells`` are planned, of which ``kept`` have their record already."""
+
+    def begin(self, number: int, cell: Cell) -> None:
+        """Cell ``number`` (from 1, among all planned) begins."""
+
+    def phase(self, name: str) -> None:
+        """The cell enters a phase: load, prune, check, or the name of an evaluation."""
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        """Progress within a phase."""
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        """An adjustment."""
+
+    def end(self, record: Record, seconds: float) -> None:
+        """The cell is over and its record written."""
+
+
+class _Ear:
+    """Counts notes and passes everything on to the display."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self.notes: Counter[str] = Counter()
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        self._display.step(label, done, total)
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        self.notes[what] += 1
+        self._display.note(what, where)
+
+
+class Workshop:
+    """What the cells of one sweep share: tokenised text and loaded tasks, keyed by digests and never by names."""
+
+    def __init__(self) -> None:
+        self.library = TaskLibrary()
+        self._kept: dict[tuple[object, ...], Any] = {}
+
+    def pool(self, cell: Cell, tokenizer: Any) -> torch.Tensor:
+        """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""
+        wanted = cell.calibration
+        key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
+        if key not in self._kept:
+            corpus = find_corpus(wanted.source, wanted.split, "calibration")
+            self._kept[key] = calibration_pool(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        pool: torch.Tensor = self._kept[key]
+        return pool
+
+    def sequences(self, cell: Cell, wanted: CellPerplexity, tokenizer: Any) -> Any:
+        """A perplexity corpus, tokenised; see ``prunebench.data.evaluation_sequences``."""
+        key = ("sequences", cell.model_digest, wanted.digest, wanted.protocol)
+        if key not in self._kept:
+            corpus = find_corpus(wanted.source, wanted.split, "perplexity")
+            self._kept[key] = evaluation_sequences(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        return self._kept[key]
+
+
+def run_suite(cells: Iterable[Cell], output: Path, display: Display, *, fresh: bool = False) -> list[Record]:
+    """Run every cell whose record is not there, and write its record.
+
+    Args:
+        cells: what to run, in this order.
+        output: the results folder; made if needed.
+        display: shows the progress.
+        fresh: run cells again whose record is there.
+
+    Returns:
+        The record of every cell, those that were there included.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    cells = list(cells)
+    _ensure_writable(output)
+    kept = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    display.start(len(cells), len(kept))
+    workshop = Workshop()
+    records = []
+    for number, cell in enumerate(cells, start=1):
+        if cell.id not in kept:
+            display.begin(number, cell)
+            began = time.perf_counter()
+            record, arrays = run_cell(cell, workshop, display)
+            write_record(output, record, arrays)
+            display.end(record, time.perf_counter() - began)
+            kept[cell.id] = record
+        records.append(kept[cell.id])
+    return records
+
+
+def _ensure_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the output folder {folder}: {error.strerror}; choose another with --output"
+        ) from None
+
+
+def _good_record(output: Path, cell: Cell) -> Record | None:
+    """The record of a cell that ran well; a failed or unreadable one is run again."""
+    path = output / f"{cell.id}.json"
+    if not path.exists():
+        return None
+    try:
+        record = read_record(path)
+    except OutputError:
+        return None
+    return record if record.status == "ok" and record.cell.id == cell.id else None
+
+
+def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, dict[str, np.ndarray]]:
+    """Prune and measure one cell.
+
+    Returns:
+        The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
+    """
+    ear = _Ear(display)
+    facts: dict[str, Any] = {"environment": environment(cell)}
+    arrays: dict[str, np.ndarray] = {}
+    error = None
+    try:
+        with listening(ear):
+            _prune_and_measure(cell, workshop, display, facts, arrays)
+    except Exception as failure:  # a plugin may raise anything
+        error = Failure(type=type(failure).__name__, message=_message(failure))
+        arrays = {}
+    finally:
+        gc.collect()
+    record = Record(
+        schema_version=SCHEMA,
+        cell=CellFacts.model_validate(cell.model_dump(mode="json")),
+        status="failed" if error else "ok",
+        error=error,
+        notes=dict(ear.notes),
+        **facts,
+    )
+    return record, arrays
+
+
+def _message(failure: Exception) -> str:
+    text = " ".join(str(failure).split()) or "no message"
+    if isinstance(failure, PrunebenchError | ArithmeticError) or failure.__traceback__ is None:
+        return text
+    trace = failure.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+
+
+def _prune_and_measure(
+    cell: Cell, workshop: Workshop, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
+    """The phases of a cell; ``facts`` and ``arrays`` are filled as it goes, so that a failure keeps what came before."""
+    display.phase("load")
+    method = load_method(cell.plugin)
+    model, tokenizer = load_model(find_model(cell.source), dtype=cell.dtype, device=cell.device)
+    pool = workshop.pool(cell, tokenizer)
+    data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
+    if data.nsamples < cell.calibration.nsamples:
+        note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
+    if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
+        note("calibration and perplexity use the same text")
+    sparsity = parse_pattern(cell.sparsity)
+    before = Snapshot.of(model, sparsity)
+
+    display.phase("prune")
+    hook = plugin_manager(method, cell.options).hook
+    with PeakMemory(cell.device) as peak:
+        began = time.perf_counter()
+        hook.prune(model=model, data=data, sparsity=sparsity)
+        if cell.device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen)
+    facts["cost"] = cost
+
+    display.phase("check")
+    facts["sparsity"] = before.verify(model, sparsity, method.changes)
+    facts["environment"]["weights_digest"] = weights_digest(model)
+
+    began = time.perf_counter()
+    facts["perplexity"], facts["zero_shot"] = {}, {}
+    for evaluation in cell.evaluations:
+        if isinstance(evaluation, CellPerplexity):
+            display.phase(evaluation.protocol)
+            _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
+        else:
+            display.phase("zero-shot")
+            _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
+    facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
+
+
+def _same_text(cell: Cell, evaluation: CellPerplexity | CellZeroShot) -> bool:
+    return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
+
+
+def _measure_perplexity(
+    cell: Cell,
+    wanted: CellPerplexity,
+    workshop: Workshop,
+    model: Any,
+    tokenizer: Any,
+    results: dict[str, PerplexityFacts],
+    arrays: dict[str, np.ndarray],
+) -> None:
+    measured = perplexity(model, workshop.sequences(cell, wanted, tokenizer), protocol=wanted.protocol)
+    results[wanted.protocol] = PerplexityFacts(
+        value=measured.value,
+        nll=measured.nll,
+        tokens=measured.tokens,
+        dropped_tokens=measured.dropped_tokens,
+        stderr=measured.stderr,
+    )
+    arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
+    arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
+
+
+def _measure_zero_shot(
+    wanted: CellZeroShot,
+    workshop: Workshop,
+    model: Any,
+    tokenizer: Any,
+    seed: int,
+    results: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+) -> None:
+    measured = zero_shot(
+        model,
+        tokenizer,
+        tasks=wanted.tasks,
+        limit=wanted.limit,
+        num_fewshot=wanted.num_fewshot,
+        include_path=wanted.include_path,
+        batch_size=wanted.batch_size,
+        seed=seed,
+        library=workshop.library,
+    )
+    for part, content in measured.results.items():
+        results.setdefault(part, {}).update(content)
+    arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
+
+
+def environment(cell: Cell) -> dict[str, Any]:
+    """What a result may depend on besides the cell: versions, device, threads, commit, digests."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if cell.device == "cuda" else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_digest": cell.model_digest,
+        "calibration_digest": cell.calibration.digest,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit that this program was checked out at; None for an installed package."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    tracked = "site-packages" not in folder.parts
+    return done.stdout.strip() or None if done.returncode == 0 and tracked else None

@@ -1,0 +1,323 @@
+"""The suite: what a file asks for, checked and complete."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from prunebench.errors import SuiteError, nearest
+from prunebench.pruning.sparsity import PatternError, parse_pattern
+from prunebench.yaml import read_yaml
+
+Windows = Literal["stream", "document"]
+Count = Annotated[int, Field(gt=0)]
+Length = Annotated[int, Field(gt=1)]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and names the nearest valid one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}: {nearest(str(key), cls.model_fields)}")
+        return value
+
+
+def _plain_pattern(value: Any) -> str:
+    """A sparsity as it will be shown: "0.9", "2:4"."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"sparsity {value!r} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+    try:
+        return str(parse_pattern(str(value)))
+    except PatternError as error:
+        raise ValueError(str(error)) from None
+
+
+class ModelEntry(Strict):
+    """A model to prune: a builtin, a local folder, or a hub id (``id@revision``).
+
+    Args:
+        id: where it comes from.
+        label: what tables call it; by default the last part of ``id``.
+        dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
+        device: cpu, cuda, or auto (cuda where there is one).
+    """
+
+    id: str = Field(min_length=1)
+    label: str = ""
+    dtype: Literal["float32", "bfloat16", "auto"] | None = None
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_id(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.label or Path(self.id.split("@")[0]).name
+
+
+class Calibration(Strict):
+    """The text that methods may use.
+
+    Args:
+        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local .jsonl or .txt file.
+        nsamples: windows a layer-wise method sees.
+        seqlen: tokens in a window.
+        windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
+            documents that are long enough.
+        split: by default train (the builtin's: calibration); a local file has none.
+    """
+
+    corpus: str = Field(min_length=1)
+    nsamples: Count = 128
+    seqlen: Length = 2048
+    windows: Windows = "stream"
+    split: str | None = None
+
+
+class CalibrationChange(Strict):
+    """What one method entry changes of the suite's calibration; what is not named stays."""
+
+    corpus: str | None = None
+    nsamples: Count | None = None
+    seqlen: Length | None = None
+    windows: Windows | None = None
+    split: str | None = None
+
+
+class MethodEntry(Strict):
+    """A method, its options, and what it narrows of the suite's axes.
+
+    Args:
+        name: an installed method.
+        label: what tables call it; tells two entries of one method apart.
+        options: the method's hyperparameters; what is not named has the method's default.
+        sparsities, seeds, calibration: in place of the suite's.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+    sparsities: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    calibration: CalibrationChange | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return _patterns(value)
+
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+
+class PerplexityEntry(Strict):
+    """Perplexity of a corpus under a named protocol.
+
+    Args:
+        corpus: as in calibration.
+        seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
+        windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus).
+        split: by default test (c4: validation); a local file has none.
+    """
+
+    name: Literal["perplexity"]
+    corpus: str = Field(min_length=1)
+    seqlen: Length | None = None
+    windows: Literal["stream", "document", "paper"] = "stream"
+    split: str | None = None
+
+    @model_validator(mode="after")
+    def _windows_have_a_length(self) -> "PerplexityEntry":
+        if self.windows == "stream" and self.seqlen is None:
+            raise ValueError("windows: stream needs a seqlen, as 2048")
+        return self
+
+
+class ZeroShotEntry(Strict):
+    """Tasks measured by lm-eval; the names are lm-eval's own.
+
+    Args:
+        tasks: task or group names.
+        limit: first documents of each task: a count, or a fraction below 1.
+        num_fewshot: examples in the prompt; by default the task's own number.
+        include_path: a folder of task files, besides those of lm-eval.
+        batch_size: requests in one forward pass.
+    """
+
+    name: Literal["zero_shot"]
+    tasks: tuple[str, ...] = Field(min_length=1)
+    limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    include_path: str | None = None
+    batch_size: Count = 32
+
+
+Evaluation = Annotated[PerplexityEntry | ZeroShotEntry, Field(discriminator="name")]
+
+
+class Suite(Strict):
+    """Models × methods × sparsities × seeds, and how to measure them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    calibration: Calibration
+    sparsities: tuple[str, ...] = Field(min_length=1)
+    allocation: Literal["uniform"] = "uniform"
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return _patterns(value)
+
+    @model_validator(mode="after")
+    def _labels_are_told_apart(self) -> "Suite":
+        for kind, labels in (
+            ("models", [entry.name for entry in self.models]),
+            ("methods", [entry.shown for entry in self.methods]),
+        ):
+            if twice := sorted({label for label in labels if labels.count(label) > 1}):
+                raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
+        return self
+
+
+def _patterns(value: Any) -> Any:
+    return [_plain_pattern(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
+    """Read a suite file.
+
+    Args:
+        path: a YAML file. Relative paths in it count from where it lies.
+        overrides: ``key=value`` with a dotted key (``calibration.nsamples=8``, ``methods.wanda.sparsities=[0.5]``) and
+            a YAML value.
+
+    Raises:
+        SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
+    """
+    try:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"cannot read the suite {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SuiteError(f"{path} is no text file in UTF-8: give a YAML suite") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path} is no valid YAML: {_one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        raise SuiteError(f"{path}: {_explain(error)}") from None
+    return _with_absolute_paths(suite, path.resolve().parent)
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+def _explain(error: ValidationError) -> str:
+    """The first of pydantic's errors as one line, with the place in the file."""
+    first, *others = error.errors(include_url=False)
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
+        message += f", got {first['input']!r}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Apply one ``key=value`` to the file's content."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise SuiteError(f"--set {override!r} is no key=value: write, say, calibration.nsamples=8")
+    try:
+        parsed = read_yaml(value)
+    except yaml.YAMLError as error:
+        raise SuiteError(f"--set {override!r}: the value is no valid YAML: {_one_line(error)}") from None
+    *parents, last = key.split(".")
+    place: Any = content
+    for part in parents:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else place[_member(place, part, override)]
+    if isinstance(place, dict):
+        place[last] = parsed
+    else:
+        place[_member(place, last, override)] = parsed
+
+
+def _member(place: Any, part: str, override: str) -> int:
+    """The index of a list's member, by number, label, name or id."""
+    if isinstance(place, list):
+        for index, item in enumerate(place):
+            if isinstance(item, str) and not part.isdigit():
+                if item == part:
+                    return index
+            elif part == str(index) or (isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))):
+                return index
+    raise SuiteError(f"--set {override!r}: there is no {part!r} at that place of the suite")
+
+
+def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
+    """Count relative paths from the suite file."""
+
+    def located(text: str, is_path: bool) -> str:
+        return str((folder / Path(text).expanduser()).resolve()) if is_path else text
+
+    def corpus(text: str) -> str:
+        return located(text, Path(text).suffix in (".jsonl", ".txt"))
+
+    def entry(item: Any) -> Any:
+        return item if item.corpus is None else item.model_copy(update={"corpus": corpus(item.corpus)})
+
+    def model(item: ModelEntry) -> ModelEntry:
+        local = item.id.startswith((".", "/", "~")) or (
+            not item.id.startswith("builtin/") and (folder / item.id).is_dir()
+        )
+        return item.model_copy(update={"id": located(item.id, local), "label": item.name})
+
+    def evaluation(item: PerplexityEntry | ZeroShotEntry) -> PerplexityEntry | ZeroShotEntry:
+        if isinstance(item, PerplexityEntry):
+            return item.model_copy(update={"corpus": corpus(item.corpus)})
+        if item.include_path is None:
+            return item
+        return item.model_copy(update={"include_path": located(item.include_path, True)})
+
+    return suite.model_copy(
+        update={
+            "models": tuple(model(item) for item in suite.models),
+            "calibration": entry(suite.calibration),
+            "methods": tuple(
+                item.model_copy(update={"calibration": entry(item.calibration)}) if item.calibration else item
+                for item in suite.methods
+            ),
+            "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+        }
+    )

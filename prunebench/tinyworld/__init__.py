@@ -1,0 +1,32 @@
+"""A small world to measure in: a language, corpora, tasks and language models trained on them.
+
+The stories of the world follow a grammar (agreement, pronouns, recall, counting, what suits what)
+and tell a table of facts about two thousand people, which a model has to remember. So there is
+something for pruning to destroy, and the generator knows how well a model could do at best.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from prunebench.tinyworld.corpora import CORPORA, SPLITS, documents, floor
+
+MODELS: Final = (
+    "tinyworld-llama-300k",
+    "tinyworld-llama-1m",
+    "tinyworld-llama-3m",
+    "tinyworld-opt-1m",
+)
+
+
+def model_folder(name: str) -> Path:
+    """Where a model and its tokenizer are stored, for `from_pretrained`.
+
+    Raises:
+        ValueError: when there is no such model.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model {name!r} in tinyworld; there is {', '.join(MODELS)}")
+    return Path(__file__).parent / "models" / name
+
+
+__all__ = ["CORPORA", "MODELS", "SPLITS", "documents", "floor", "model_folder"]

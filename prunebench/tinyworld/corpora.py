@@ -1,0 +1,94 @@
+"""Corpora of stories, and the least perplexity that is possible on them."""
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from typing import Final
+
+from prunebench.tinyworld.draws import Draws, weighted
+from prunebench.tinyworld.stories import PLAIN, SHIFTED, story
+
+CORPORA: Final = ("tinyworld", "tinyworld-shifted", "tinyworld-noisy")
+SPLITS: Final = ("train", "calibration", "validation", "test")
+
+_STORIES: Final = {"train": 1 << 20, "calibration": 8192, "validation": 400, "test": 800}
+_SEEDS: Final = {"train": 101, "calibration": 102, "validation": 103, "test": 104}
+_SWAPPED: Final = weighted({True: 1, False: 19})
+
+
+def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str]:
+    """The stories of a split, always the same ones in the same order.
+
+    Args:
+        corpus: `tinyworld`; `tinyworld-shifted`, longer stories that tell facts in a form not met
+            in training, with more between what is said and its recall; or `tinyworld-noisy`, where
+            a word changes places with the next one at a rate of one in twenty.
+        split: `train` (80 M words), `calibration` (640 k), `validation` (30 k) or `test` (60 k).
+            Shifted and noisy stories are for evaluation only: `validation` and `test`.
+        limit: stop after so many stories.
+
+    Returns:
+        Stories of some eighty words (shifted: 110), separated by spaces.
+
+    Raises:
+        ValueError: when there is no such corpus or split.
+    """
+    return (text for text, _ in islice(_stories(corpus, split), limit))
+
+
+@cache
+def floor(corpus: str, seqlen: int | None = None) -> float:
+    """The perplexity on the test split of a listener who knows the grammar and all facts.
+
+    It is exp of the surprisal in nats of the generator's own choices divided by the number of
+    predicted tokens, over the stories of the test split; no model of the language can be expected
+    to do better. For `tinyworld` and `tinyworld-shifted` every choice can be read off the text, so
+    the surprisal is exactly −log p(text). For `tinyworld-noisy` it is the surprisal of the story
+    and of the swaps, which exceeds −log p(text) by the little that stays open about what was
+    swapped.
+
+    Args:
+        corpus: one of `CORPORA`.
+        seqlen: None when each story is predicted on its own, all its words after `<s>`. Any number
+            when windows are cut from the stream of stories, each after its `<s>`: there the `<s>`
+            of the next story is predicted too. The listener remembers what was said before the
+            window, which a model cannot; so the bound is the looser the shorter the windows.
+
+    Raises:
+        ValueError: when there is no such corpus.
+    """
+    nats = words = count = 0.0
+    for text, surprisal in _stories(corpus, "test"):
+        nats += surprisal
+        words += len(text.split())
+        count += 1
+    return math.exp(nats / (words if seqlen is None else words + count))
+
+
+def _stories(corpus: str, split: str) -> Iterator[tuple[str, float]]:
+    """Stories, each with its surprisal in nats."""
+    splits = SPLITS if corpus == "tinyworld" else SPLITS[2:]
+    for what, value, valid in (("corpus", corpus, CORPORA), ("split", split, splits)):
+        if value not in valid:
+            raise ValueError(f"no {what} {value!r} in tinyworld; there is {', '.join(valid)}")
+    seed = 1000 * CORPORA.index(corpus) + _SEEDS[split]
+    return (_tell(corpus, Draws(seed, index)) for index in range(_STORIES[split]))
+
+
+def _tell(corpus: str, draws: Draws) -> tuple[str, float]:
+    text = story(draws, SHIFTED if corpus == "tinyworld-shifted" else PLAIN)
+    if corpus == "tinyworld-noisy":
+        text = _swapped(draws, text.split())
+    return text, draws.nats
+
+
+def _swapped(draws: Draws, words: list[str]) -> str:
+    """Let words change places with their neighbours, none of them twice."""
+    i = 0
+    while i < len(words) - 1:
+        if draws.weigh(_SWAPPED):
+            words[i], words[i + 1] = words[i + 1], words[i]
+            i += 1
+        i += 1
+    return " ".join(words)

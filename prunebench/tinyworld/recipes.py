@@ -1,0 +1,104 @@
+"""The models of the world: their shapes and how long they learn."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from prunebench.tinyworld.tokenizer import BOS, EOS, vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One model.
+
+    Args:
+        family: `llama` or `opt`.
+        shape: what its transformers configuration adds to `config`.
+        steps: optimiser steps of `BATCH` tokens.
+        lr: the highest learning rate.
+    """
+
+    family: str
+    shape: dict[str, Any] = field(hash=False)
+    steps: int
+    lr: float
+
+
+BATCH: Final = 4096
+"""Tokens in a step."""
+
+POSITIONS: Final = 512
+
+RECIPES: Final = {
+    "tinyworld-llama-300k": Recipe(
+        "llama",
+        {
+            "hidden_size": 96,
+            "intermediate_size": 160,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 3,
+        },
+        steps=3000,
+        lr=0.01,
+    ),
+    "tinyworld-llama-1m": Recipe(
+        "llama",
+        {
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+        },
+        steps=3000,
+        lr=0.008,
+    ),
+    "tinyworld-llama-3m": Recipe(
+        "llama",
+        {
+            "hidden_size": 256,
+            "intermediate_size": 704,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+        },
+        steps=2600,
+        lr=0.006,
+    ),
+    "tinyworld-opt-1m": Recipe(
+        "opt",
+        {
+            "hidden_size": 128,
+            "word_embed_proj_dim": 128,
+            "ffn_dim": 512,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "activation_function": "relu",
+            "do_layer_norm_before": True,
+            "dropout": 0.0,
+        },
+        steps=3000,
+        lr=0.008,
+    ),
+}
+
+
+def config(name: str) -> "PreTrainedConfig":
+    """The transformers configuration of a model of `RECIPES`."""
+    from transformers import LlamaConfig, OPTConfig
+
+    recipe = RECIPES[name]
+    ids = vocabulary()
+    kind = {"llama": LlamaConfig, "opt": OPTConfig}[recipe.family]
+    return kind(
+        vocab_size=len(ids),
+        max_position_embeddings=POSITIONS,
+        bos_token_id=ids[BOS],
+        eos_token_id=ids[EOS],
+        pad_token_id=ids[EOS],
+        tie_word_embeddings=recipe.family == "opt",
+        **recipe.shape,
+    )

@@ -1,0 +1,176 @@
+"""The grammar: how stories are told.
+
+A story names a man and a woman with something to remember of each (what they hid, bought or
+counted), goes on with facts about the two, animals and deeds, and comes back to what was to be
+remembered. Every choice can be read off the text, so that the surprisal of the choices is exactly
+the surprisal of the text to a listener who knows the grammar and the facts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prunebench.tinyworld.draws import Draws, weighted
+from prunebench.tinyworld.people import GENITIVES, RELATIONS, Person, diets, people
+from prunebench.tinyworld.words import (
+    ADJECTIVES,
+    ANIMALS,
+    CONTAINERS,
+    COUNTED,
+    DEEDS,
+    NEAR,
+    NUMBERS,
+    OBJECTS,
+    THINGS,
+    VERBS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How the stories of a corpus are told.
+
+    Args:
+        lengths: how many sentences may stand between the beginning and the end.
+        unfamiliar: tell facts only in the form that other stories never use of them.
+    """
+
+    lengths: tuple[int, ...]
+    unfamiliar: bool = False
+
+
+PLAIN: Final = Style(lengths=(4, 5, 6, 7, 8))
+SHIFTED: Final = Style(lengths=(10, 11, 12, 13, 14), unfamiliar=True)
+
+_PRONOUN: Final = weighted({True: 3, False: 1})
+_GENITIVE: Final = weighted({True: 1, False: 5})
+_HOW_MANY: Final = tuple(weighted({k: (1, 2, 5)[k - 1] for k in range(1, n + 1)}) for n in range(4))
+_ANIMALS: Final = tuple(ANIMALS.items())
+_THINGS: Final = tuple(THINGS.items())
+_VERBS: Final = tuple(VERBS.items())
+_DEEDS: Final = tuple(DEEDS.items())
+_SUMMANDS: Final = (2, 3, 4, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """A story being told: its two people, each with the positions of the facts left to tell."""
+
+    draws: Draws
+    style: Style
+    cast: list[tuple[Person, list[int]]]
+
+    def mention(self, person: Person) -> str:
+        """The pronoun, or now and then the name."""
+        return person.pronoun if self.draws.weigh(_PRONOUN) else person.name
+
+
+def story(draws: Draws, style: Style = PLAIN) -> str:
+    """Tell one story: words separated by spaces, punctuation standing apart."""
+    everybody = people()
+    half = len(everybody) // 2
+    pair = draws.sample((draws.pick(everybody[:half]), draws.pick(everybody[half:])), 2)
+    scene = _Scene(draws, style, [(person, _tellable(person, style)) for person in pair])
+    plot = draws.pick((_hide, _buy, _count))(scene)
+    told = [next(plot)]
+    for _ in range(draws.pick(style.lengths)):
+        left = any(untold for _, untold in scene.cast)
+        told.append(draws.weigh(_SENTENCES if left else _ASIDES)(scene))
+    told.append(next(plot))
+    return " ".join(told)
+
+
+def _tellable(person: Person, style: Style) -> list[int]:
+    facts = range(len(RELATIONS))
+    return [fact for fact in facts if not (style.unfamiliar and fact in person.genitives)]
+
+
+# The plots: each gives the beginning, and when the rest is told the end.
+
+
+def _hide(scene: _Scene) -> Iterator[str]:
+    """What is where: recall."""
+    things = scene.draws.sample(OBJECTS, 2)
+    places = scene.draws.sample(CONTAINERS, 2)
+    (a, _), (b, _) = scene.cast
+    yield (
+        f"{a.name} hides the {things[0]} in the {places[0]} . "
+        f"{b.name} hides the {things[1]} in the {places[1]} ."
+    )
+    found = scene.draws.pick((0, 1))
+    yield f"the {things[found]} is in the {places[found]} ."
+
+
+def _buy(scene: _Scene) -> Iterator[str]:
+    """Whose is what: coreference."""
+    things = scene.draws.sample(OBJECTS, 2)
+    (a, _), (b, _) = scene.cast
+    yield f"{a.name} buys a {things[0]} . {b.name} buys a {things[1]} ."
+    user = scene.draws.pick((0, 1))
+    yield f"{scene.mention(scene.cast[user][0])} uses the {things[user]} ."
+
+
+def _count(scene: _Scene) -> Iterator[str]:
+    """How many are there now: addition."""
+    things = scene.draws.sample(COUNTED, 2)
+    (a, _), (b, _) = scene.cast
+    counts = scene.draws.pick(_SUMMANDS), scene.draws.pick(_SUMMANDS)
+    yield (
+        f"{a.name} has {NUMBERS[counts[0]]} {things[0]} . "
+        f"{b.name} has {NUMBERS[counts[1]]} {things[1]} ."
+    )
+    finder = scene.draws.pick((0, 1))
+    more = scene.draws.pick(_SUMMANDS)
+    yield (
+        f"{scene.mention(scene.cast[finder][0])} finds {NUMBERS[more]} more "
+        f"and has {NUMBERS[counts[finder] + more]} {things[finder]} ."
+    )
+
+
+# The sentences between.
+
+
+def _facts(scene: _Scene) -> str:
+    """One fact in the genitive form, or up to three as predicates of one subject."""
+    draws = scene.draws
+    person, untold = draws.pick([member for member in scene.cast if member[1]])
+    allowed = [fact for fact in untold if fact in person.genitives] or untold
+    if scene.style.unfamiliar or (allowed is not untold and draws.weigh(_GENITIVE)):
+        fact = draws.pick(allowed)
+        untold.remove(fact)
+        return genitive(person, fact, possessive=draws.weigh(_PRONOUN))
+    facts = draws.sample(untold, draws.weigh(_HOW_MANY[min(3, len(untold))]))
+    for fact in facts:
+        untold.remove(fact)
+    *first, last = (draws.pick(person.phrases[fact]) for fact in facts)
+    said = f"{' , '.join(first)} and {last}" if first else last
+    return f"{scene.mention(person)} {said} ."
+
+
+def genitive(person: Person, fact: int, *, possessive: bool) -> str:
+    """Tell a fact as "the pet of … is a …" or "his pet is a …"."""
+    form, value = GENITIVES[RELATIONS[fact]], person.values[fact]
+    if possessive:
+        return f"{person.possessive} {form.format('', value)} .".replace("  ", " ")
+    return f"the {form.format(f'of {person.name}', value)} ."
+
+
+def _animals(scene: _Scene) -> str:
+    """Animals near something: the verb agrees with the first noun, not with the nearer one."""
+    pick = scene.draws.pick
+    animal, thing, plural = pick(_ANIMALS), pick(_THINGS), pick((0, 1))
+    subject = f"the {pick(ADJECTIVES)} {animal[plural]} {pick(NEAR)} the {thing[pick((0, 1))]}"
+    if pick((False, True)):
+        return f"{subject} {pick(_VERBS)[plural]} ."
+    return f"{subject} {('eats', 'eat')[plural]} {pick(diets()[animal[0]])} ."
+
+
+def _deeds(scene: _Scene) -> str:
+    """A person does something that can be done: selectional preference."""
+    person, _ = scene.draws.pick(scene.cast)
+    verb, objects = scene.draws.pick(_DEEDS)
+    return f"{scene.mention(person)} {verb} the {scene.draws.pick(objects)} ."
+
+
+_SENTENCES: Final = weighted({_facts: 8, _animals: 1, _deeds: 1})
+_ASIDES: Final = weighted({_animals: 1, _deeds: 1})

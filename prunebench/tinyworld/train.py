@@ -1,0 +1,195 @@
+"""Trains the models of the world: `python -m prunebench.tinyworld.train`."""
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from prunebench.tinyworld import MODELS, documents, floor, model_folder
+from prunebench.tinyworld.muon import Muon
+from prunebench.tinyworld.recipes import BATCH, POSITIONS, RECIPES, config
+from prunebench.tinyworld.tokenizer import BOS, build, vocabulary
+
+WINDOW: Final = 256
+"""Tokens in a window; in every eighth step twice as many, so that all positions are trained."""
+EVERY: Final = 100
+"""Steps from one point of the curve to the next."""
+WARMUP: Final = 0.03
+HOLD: Final = 0.4
+
+log = logging.getLogger("prunebench.tinyworld.train")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of the training curve; losses in nats per token, on windows of 256 tokens."""
+
+    step: int
+    tokens: int
+    train: float
+    validation: float
+    seconds: float
+
+
+def windows(split: str, mixed: bool = False) -> Iterator[Tensor]:
+    """The stories of a split, each after its `<s>`, in one stream cut into batches of windows.
+
+    Args:
+        split: one of `SPLITS`.
+        mixed: every eighth batch has long windows.
+
+    Yields:
+        Token ids (batch, seqlen), `BATCH` in all.
+    """
+    ids = vocabulary()
+    stream: list[int] = []
+    step = 0
+    for text in documents("tinyworld", split):
+        stream.append(ids[BOS])
+        stream.extend(map(ids.__getitem__, text.split()))
+        if len(stream) >= BATCH:
+            seqlen = POSITIONS if mixed and step % 8 == 7 else WINDOW
+            yield torch.tensor(stream[:BATCH]).view(-1, seqlen)
+            del stream[:BATCH]
+            step += 1
+
+
+def rate(step: int, steps: int) -> float:
+    """The share of the highest learning rate: up, level, and then down by a square to zero."""
+    done = step / steps
+    fall = max(0.0, done - HOLD) / (1 - HOLD)
+    return float(min(1.0, (step + 1) / (WARMUP * steps)) * (1 - fall) ** 2)
+
+
+def loss(model: Any, tokens: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of all tokens of (batch, seqlen) but the first of each window."""
+    logits = model(input_ids=tokens, use_cache=False).logits
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: str, device: str) -> float:
+    """Mean loss over the whole windows of a split."""
+    losses = [loss(model, batch.to(device)).item() for batch in windows(split)]
+    return sum(losses) / len(losses)
+
+
+def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
+    inside = {p for n, p in model.named_parameters() if ".layers." in n and p.ndim == 2}
+    rest = [p for p in model.parameters() if p not in inside]
+    matrices = [p for p in model.parameters() if p in inside]
+    return [
+        Muon(matrices, lr=lr),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
+    """Train one model, going on from its checkpoint if there is one, and store it rounded.
+
+    Args:
+        name: one of `MODELS`.
+        folder: gets the model, its tokenizer and `curve.json`; meanwhile `checkpoint.pt`.
+        device: `cpu` or `cuda`.
+        compiled: use `torch.compile`, which needs a C++ compiler.
+    """
+    recipe = RECIPES[name]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config(name)).to(device)
+    opts = optimizers(model, recipe.lr)
+    forward: Callable[[Any, Tensor], Tensor] = torch.compile(loss) if compiled else loss
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    curve = _restore(checkpoint, model, opts) if checkpoint.exists() else []
+    begin, elapsed = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
+    started = time.monotonic()
+    running: list[Tensor] = []
+    for step, batch in enumerate(islice(windows("train", mixed=True), begin, recipe.steps), begin):
+        for opt in opts:
+            for group in opt.param_groups:
+                group["lr"] = recipe.lr * rate(step, recipe.steps)
+        batch_loss = forward(model, batch.to(device))
+        batch_loss.backward()  # type: ignore[no-untyped-call]
+        running.append(batch_loss.detach())
+        for opt in opts:
+            opt.step()
+            opt.zero_grad()
+        done = step + 1
+        if done % EVERY == 0 or done == recipe.steps:
+            point = Point(
+                step=done,
+                tokens=done * BATCH,
+                train=round(torch.stack(running).mean().item(), 5),
+                validation=round(evaluate(model, "validation", device), 5),
+                seconds=round(elapsed + time.monotonic() - started, 1),
+            )
+            curve.append(point)
+            running.clear()
+            log.info("%s %s", name, json.dumps(asdict(point)))
+            _save(checkpoint, model, opts, curve)
+    _store(name, model, curve, folder, device)
+    checkpoint.unlink()
+
+
+def _save(
+    path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve: list[Point]
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [opt.state_dict() for opt in opts],
+        "curve": [asdict(point) for point in curve],
+    }
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def _restore(
+    path: Path, model: nn.Module, opts: list[torch.optim.Optimizer]
+) -> list[Point]:
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for opt, saved in zip(opts, state["optimizers"], strict=True):
+        opt.load_state_dict(saved)
+    return [Point(**point) for point in state["curve"]]
+
+
+def _store(name: str, model: Any, curve: list[Point], folder: Path, device: str) -> None:
+    """Round the model and keep it; the final losses are of the rounded weights."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    build().save_pretrained(folder)
+    rounded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    final = {split: round(evaluate(rounded, split, device), 5) for split in ("validation", "test")}
+    floor_nats = round(math.log(floor("tinyworld", WINDOW)), 5)
+    kept = {"model": name, "loss": final, "floor": floor_nats, "curve": list(map(asdict, curve))}
+    (folder / "curve.json").write_text(json.dumps(kept, indent=1) + "\n")
+    log.info("%s %s", name, json.dumps({"loss": final, "floor": floor_nats}))
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m prunebench.tinyworld.train", description=__doc__)
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, metavar="NAME")
+    parser.add_argument("--output", type=Path, help="folder of the models (the package's own)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="compile; needs a C++ compiler")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for name in args.model:
+        folder = args.output / name if args.output else model_folder(name)
+        train(name, folder, args.device, args.compile)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The words of the world, by what they stand for."""
+
+from typing import Final
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+MEN: Final = _words(
+    "Adam Ben Carl David Eric Frank George Henry Ivan Jack "
+    "Kurt Leo Mark Nils Otto Paul Ralph Simon Tom Victor"
+)
+WOMEN: Final = _words(
+    "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia "
+    "Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera"
+)
+SURNAMES: Final = _words(
+    "Abbot Archer Barlow Becker Bishop Carter Cole Cooper Dalton Drake "
+    "Ellis Fisher Foster Frost Garner Grant Hale Harper Hayes Hill "
+    "Hunter Irving Jordan Keller Knight Lane Lloyd Marsh Mason Mercer "
+    "Moss Nash Norton Palmer Parker Pierce Quinn Reed Rhodes Shaw "
+    "Stone Sutton Tanner Turner Vance Wade Walsh Webb Wells York"
+)
+
+TOWNS: Final = _words(
+    "Ashby Aston Barrow Burford Calder Corby Darnley Dunster Elmwood Epsom Fairford "
+    "Farley Glenfield Goole Hanley Hexham Ilford Jarrow Kendal Linton Marlow Newton "
+    "Oakham Penrith Quarley Redford Selby Thirsk Upton Verwood Whitby Yarm"
+)
+TRADES: Final = _words(
+    "baker barber brewer butcher carpenter cobbler dancer dentist doctor driver farmer "
+    "florist gardener glazier guard jeweller joiner judge lawyer miller miner nurse "
+    "painter pilot plumber porter potter sailor singer tailor teacher weaver"
+)
+ANIMALS: Final = {
+    "badger": "badgers",
+    "beetle": "beetles",
+    "cat": "cats",
+    "cow": "cows",
+    "crow": "crows",
+    "dog": "dogs",
+    "donkey": "donkeys",
+    "dove": "doves",
+    "duck": "ducks",
+    "fox": "foxes",
+    "frog": "frogs",
+    "goat": "goats",
+    "hamster": "hamsters",
+    "hedgehog": "hedgehogs",
+    "hen": "hens",
+    "horse": "horses",
+    "lizard": "lizards",
+    "mouse": "mice",
+    "parrot": "parrots",
+    "pig": "pigs",
+    "rabbit": "rabbits",
+    "snake": "snakes",
+    "toad": "toads",
+    "turtle": "turtles",
+}
+"""Singular to plural."""
+FOODS: Final = _words(
+    "bacon beans bread butter cabbage cake cheese chicken cream curry custard garlic "
+    "ham honey lentils noodles onions pasta porridge rice salad soup toast trifle"
+)
+INSTRUMENTS: Final = _words(
+    "banjo bassoon cello clarinet cornet drum fiddle flute "
+    "guitar harp horn lute oboe piano trumpet viola"
+)
+
+FODDER: Final = _words("berries clover corn fish grass hay insects leaves moss nuts seeds worms")
+OBJECTS: Final = _words(
+    "bell brush button candle clock compass hammer kettle "
+    "key knife lamp map mirror ring rope whistle"
+)
+CONTAINERS: Final = _words(
+    "bag barrel basket box bucket chest crate cupboard drawer jar pot trunk"
+)
+COUNTED: Final = _words("cards coins eggs marbles pearls shells stamps tickets")
+NUMBERS: Final = _words("zero one two three four five six seven eight nine ten")
+DEEDS: Final = {
+    "read": _words("book letter newspaper poem"),
+    "drank": _words("juice milk tea water"),
+    "wore": _words("coat hat scarf shirt"),
+    "climbed": _words("ladder tower tree wall"),
+    "mended": _words("boat fence gate roof"),
+}
+"""What a person does, to what it can be done."""
+
+ADJECTIVES: Final = _words("big black brown old small white")
+THINGS: Final = {
+    "barn": "barns",
+    "bush": "bushes",
+    "cart": "carts",
+    "house": "houses",
+    "pond": "ponds",
+    "shed": "sheds",
+}
+"""What animals are near to, singular to plural."""
+NEAR: Final = _words("behind beside near")
+VERBS: Final = {
+    "hides": "hide",
+    "jumps": "jump",
+    "rests": "rest",
+    "runs": "run",
+    "sits": "sit",
+    "sleeps": "sleep",
+}
+"""What animals do, singular to plural."""
