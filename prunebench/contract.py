@@ -99,7 +99,9 @@ class Snapshot:
     def _verify_tensors(self, model: nn.Module, sparsity: Sparsity, changes: str) -> None:
         after = _tensors(model)
         if set(after) != set(self.tensors):
-            raise ContractError(f"parameters were added or removed: {', '.join(sorted(set(after) ^ set(self.tensors)))}")
+            raise ContractError(
+                f"parameters were added or removed: {', '.join(sorted(set(after) ^ set(self.tensors)))}"
+            )
         may_change = {id(layer.parameter) for layer, _ in prunable(model, sparsity)} if changes == "prunable" else set()
         for name, tensor in after.items():
             digest, dtype, device, shape = self.tensors[name]

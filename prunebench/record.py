@@ -102,6 +102,7 @@ class Record(_Part):
     zero_shot: dict[str, Any] = {}
     cost: Cost = Cost()
     notes: dict[str, int] = {}
+    trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
 
 

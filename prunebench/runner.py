@@ -50,16 +50,24 @@ class Display(Protocol):
     def note(self, what: str, where: dict[str, object]) -> None:
         """An adjustment."""
 
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        """Where an iterative method stands."""
+
     def end(self, record: Record, seconds: float) -> None:
         """The cell is over and its record written."""
 
 
 class _Ear:
-    """Counts notes and passes everything on to the display."""
+    """Keeps what a method tells of itself, and passes it on to the display."""
+
+    TRACE_ROWS = 256
 
     def __init__(self, display: Display) -> None:
         self._display = display
         self.notes: Counter[str] = Counter()
+        self.rows: list[dict[str, float]] = []
+        self.amounts: dict[str, int] = {}
+        self._every, self._calls = 1, 0
 
     def step(self, label: str, done: int, total: int | None) -> None:
         self._display.step(label, done, total)
@@ -67,6 +75,17 @@ class _Ear:
     def note(self, what: str, where: dict[str, object]) -> None:
         self.notes[what] += 1
         self._display.note(what, where)
+
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        if self._calls % self._every == 0:
+            self.rows.append({"step": step, **values})
+        self._calls += 1
+        if len(self.rows) == self.TRACE_ROWS:
+            self.rows, self._every = self.rows[::2], self._every * 2
+        self._display.trace(step, values)
+
+    def account(self, amounts: dict[str, int]) -> None:
+        self.amounts.update(amounts)
 
 
 class Workshop:
@@ -164,7 +183,7 @@ def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, 
     error = None
     try:
         with listening(ear):
-            _prune_and_measure(cell, workshop, display, facts, arrays)
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -176,6 +195,7 @@ def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, 
         status="failed" if error else "ok",
         error=error,
         notes=dict(ear.notes),
+        trace=ear.rows,
         **facts,
     )
     return record, arrays
@@ -192,7 +212,7 @@ def _message(failure: Exception) -> str:
 
 
 def _prune_and_measure(
-    cell: Cell, workshop: Workshop, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+    cell: Cell, workshop: Workshop, ear: _Ear, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` are filled as it goes, so that a failure keeps what came before."""
     display.phase("load")
@@ -215,7 +235,7 @@ def _prune_and_measure(
         if cell.device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen)
+    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **ear.amounts)
     facts["cost"] = cost
 
     display.phase("check")

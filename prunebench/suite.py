@@ -280,7 +280,9 @@ def _member(place: Any, part: str, override: str) -> int:
             if isinstance(item, str) and not part.isdigit():
                 if item == part:
                     return index
-            elif part == str(index) or (isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))):
+            elif part == str(index) or (
+                isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
+            ):
                 return index
     raise SuiteError(f"--set {override!r}: there is no {part!r} at that place of the suite")
 

@@ -1,5 +1,6 @@
 """Perplexity of a model on token sequences."""
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -126,6 +127,8 @@ def _token_losses(model: "PreTrainedModel", tokens: "LongTensor", piece: int) ->
     import torch
 
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        piece = inputs.shape[1]
     parts = []
     for start in range(0, inputs.shape[1], piece):
         kept = torch.arange(start, min(start + piece, inputs.shape[1]), device=tokens.device)

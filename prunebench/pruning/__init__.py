@@ -2,7 +2,7 @@
 
 from prunebench.pruning.calibration import CalibrationData, calibrated
 from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
-from prunebench.pruning.progress import note, track
+from prunebench.pruning.progress import account, note, trace, track
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import FactorisationError, FeatureNorm, Hessian, Statistic
 
@@ -21,8 +21,10 @@ __all__ = [
     "Target",
     "UnknownMatrixError",
     "Unstructured",
+    "account",
     "calibrated",
     "note",
     "prunable",
+    "trace",
     "track",
 ]

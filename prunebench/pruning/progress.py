@@ -21,6 +21,12 @@ class Listener(Protocol):
     def note(self, what: str, where: dict[str, object]) -> None:
         """``what`` was adjusted, at ``where`` (a layer's name, say)."""
 
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        """Named values at one step of an iterative method."""
+
+    def account(self, amounts: dict[str, int]) -> None:
+        """Amounts that only the method knows."""
+
 
 _listener: ContextVar[Listener | None] = ContextVar("prunebench_listener", default=None)
 
@@ -65,3 +71,27 @@ def note(what: str, **where: object) -> None:
     listener = _listener.get()
     if listener is not None:
         listener.note(what, where)
+
+
+def trace(step: int, **values: float) -> None:
+    """Show where an iterative method stands; the record keeps a thinned curve of it.
+
+    Args:
+        step: the step spoken of, from 0.
+        values: loss, residuals, a learning rate: the same names at each call.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener.trace(step, values)
+
+
+def account(**amounts: int) -> None:
+    """Put amounts that only the method knows into the record's cost.
+
+    Args:
+        amounts: ``state_bytes``, the bytes of weights and optimiser state of the pruned matrices, measured from the
+            tensors that exist.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener.account(amounts)

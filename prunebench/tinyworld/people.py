@@ -102,7 +102,4 @@ def _person(index: int, names: list[str]) -> Person:
 @cache
 def diets() -> dict[str, tuple[str, ...]]:
     """The three kinds of fodder that each animal eats."""
-    return {
-        animal: tuple(Draws(_DIET_SEED, index).sample(FODDER, 3))
-        for index, animal in enumerate(ANIMALS)
-    }
+    return {animal: tuple(Draws(_DIET_SEED, index).sample(FODDER, 3)) for index, animal in enumerate(ANIMALS)}

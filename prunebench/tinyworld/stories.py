@@ -93,10 +93,7 @@ def _hide(scene: _Scene) -> Iterator[str]:
     things = scene.draws.sample(OBJECTS, 2)
     places = scene.draws.sample(CONTAINERS, 2)
     (a, _), (b, _) = scene.cast
-    yield (
-        f"{a.name} hides the {things[0]} in the {places[0]} . "
-        f"{b.name} hides the {things[1]} in the {places[1]} ."
-    )
+    yield (f"{a.name} hides the {things[0]} in the {places[0]} . {b.name} hides the {things[1]} in the {places[1]} .")
     found = scene.draws.pick((0, 1))
     yield f"the {things[found]} is in the {places[found]} ."
 
@@ -115,10 +112,7 @@ def _count(scene: _Scene) -> Iterator[str]:
     things = scene.draws.sample(COUNTED, 2)
     (a, _), (b, _) = scene.cast
     counts = scene.draws.pick(_SUMMANDS), scene.draws.pick(_SUMMANDS)
-    yield (
-        f"{a.name} has {NUMBERS[counts[0]]} {things[0]} . "
-        f"{b.name} has {NUMBERS[counts[1]]} {things[1]} ."
-    )
+    yield (f"{a.name} has {NUMBERS[counts[0]]} {things[0]} . {b.name} has {NUMBERS[counts[1]]} {things[1]} .")
     finder = scene.draws.pick((0, 1))
     more = scene.draws.pick(_SUMMANDS)
     yield (

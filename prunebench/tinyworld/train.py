@@ -143,9 +143,7 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     checkpoint.unlink()
 
 
-def _save(
-    path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve: list[Point]
-) -> None:
+def _save(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve: list[Point]) -> None:
     state = {
         "model": model.state_dict(),
         "optimizers": [opt.state_dict() for opt in opts],
@@ -155,9 +153,7 @@ def _save(
     path.with_suffix(".part").replace(path)
 
 
-def _restore(
-    path: Path, model: nn.Module, opts: list[torch.optim.Optimizer]
-) -> list[Point]:
+def _restore(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer]) -> list[Point]:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     for opt, saved in zip(opts, state["optimizers"], strict=True):

@@ -8,12 +8,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 MEN: Final = _words(
-    "Adam Ben Carl David Eric Frank George Henry Ivan Jack "
-    "Kurt Leo Mark Nils Otto Paul Ralph Simon Tom Victor"
+    "Adam Ben Carl David Eric Frank George Henry Ivan Jack Kurt Leo Mark Nils Otto Paul Ralph Simon Tom Victor"
 )
 WOMEN: Final = _words(
-    "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia "
-    "Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera"
+    "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera"
 )
 SURNAMES: Final = _words(
     "Abbot Archer Barlow Becker Bishop Carter Cole Cooper Dalton Drake "
@@ -65,18 +63,14 @@ FOODS: Final = _words(
     "ham honey lentils noodles onions pasta porridge rice salad soup toast trifle"
 )
 INSTRUMENTS: Final = _words(
-    "banjo bassoon cello clarinet cornet drum fiddle flute "
-    "guitar harp horn lute oboe piano trumpet viola"
+    "banjo bassoon cello clarinet cornet drum fiddle flute guitar harp horn lute oboe piano trumpet viola"
 )
 
 FODDER: Final = _words("berries clover corn fish grass hay insects leaves moss nuts seeds worms")
 OBJECTS: Final = _words(
-    "bell brush button candle clock compass hammer kettle "
-    "key knife lamp map mirror ring rope whistle"
+    "bell brush button candle clock compass hammer kettle key knife lamp map mirror ring rope whistle"
 )
-CONTAINERS: Final = _words(
-    "bag barrel basket box bucket chest crate cupboard drawer jar pot trunk"
-)
+CONTAINERS: Final = _words("bag barrel basket box bucket chest crate cupboard drawer jar pot trunk")
 COUNTED: Final = _words("cards coins eggs marbles pearls shells stamps tickets")
 NUMBERS: Final = _words("zero one two three four five six seven eight nine ten")
 DEEDS: Final = {

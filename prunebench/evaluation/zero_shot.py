@@ -1,0 +1,269 @@
+"""Zero-shot tasks: stock lm-eval on a model that is already loaded."""
+
+import copy
+import functools
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+
+from prunebench import hub
+from prunebench.errors import TaskError, nearest
+from prunebench.pruning.progress import track
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+KEPT = ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_better")
+
+# Accuracies have a closed-form standard error. Other metrics are resampled this often; 0 would leave all without one.
+BOOTSTRAP_ITERS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShot:
+    """What lm-eval found.
+
+    Args:
+        outcome: lm-eval's own ``results``, ``groups``, ``versions``, ``n-shot``, ``n-samples``, ``higher_is_better``,
+            as plain JSON.
+        correct: per question, "<task>/<metric>" (acc, acc_norm, exact_match …) → float64, (questions,), in the order
+            of the task's documents.
+    """
+
+    outcome: dict[str, Any]
+    correct: dict[str, np.ndarray]
+
+
+class TaskLibrary:
+    """Tasks by name, each read once.
+
+    lm-eval takes 11 s to index the tasks it bundles, and a task's data set is built when the task is: one library,
+    held by whoever measures several models, pays for either once. A name is looked for among the builtin tasks, then
+    in ``include_path``, and only then among those that lm-eval bundles.
+    """
+
+    def __init__(self) -> None:
+        self._builtin: Mapping[str, dict[str, Any]] | None = None
+        self._managers: dict[tuple[str | None, bool], Any] = {}
+        self._loaded: dict[tuple[str, str | None, int | None], list[Any]] = {}
+
+    def check(self, tasks: Iterable[str], include_path: str | None) -> None:
+        """Refuse names that nobody knows, without building anything.
+
+        Raises:
+            TaskError: an unknown name, or no such folder.
+        """
+        for name in tasks:
+            self._source(name, include_path)
+
+    def load(self, tasks: Iterable[str], include_path: str | None, num_fewshot: int | None) -> Any:
+        """The tasks as ``lm_eval.evaluate`` takes them.
+
+        Raises:
+            TaskError: an unknown name, data that cannot be had, or one task asked for twice.
+        """
+        with _silent():
+            items = [item for name in tasks for item in self._items(name, include_path, num_fewshot)]
+            try:
+                return self._manager(None, defaults=False).load(items)
+            except ValueError as error:
+                raise TaskError(f"tasks {', '.join(tasks)}: {error}") from error
+
+    def _items(self, name: str, include_path: str | None, num_fewshot: int | None) -> list[Any]:
+        """The task, the group, or a tag's tasks."""
+        key = (name, include_path, num_fewshot)
+        if key not in self._loaded:
+            source = self._source(name, include_path)
+            builtin = isinstance(source, dict)
+            load = functools.partial(
+                (self._manager(None, defaults=False) if builtin else source).load, [source if builtin else name]
+            )
+            loaded = _offline_first(name, load)
+            for task in loaded["tasks"].values():
+                # As lm_eval.simple_evaluate does: a task's own 0 is not overridden.
+                own = task.get_config("num_fewshot")
+                if own is None or (num_fewshot is not None and own != 0):
+                    task.set_config(key="num_fewshot", value=num_fewshot or 0)
+            groups = loaded.get("groups", {})
+            self._loaded[key] = [groups[name]] if name in groups else list(loaded["tasks"].values())
+        return self._loaded[key]
+
+    def _source(self, name: str, include_path: str | None) -> Any:
+        """The builtin configuration of that name, or the manager that knows it."""
+        builtin = self._builtin_configs()
+        if name in builtin:
+            return builtin[name]
+        with _silent():
+            for defaults in (False, True):
+                manager = self._manager(include_path, defaults=defaults)
+                if _complete(manager, name):
+                    return manager
+        local = {*builtin, *self._manager(include_path, defaults=False).all_tasks}
+        near = get_close_matches(name, [*local, *manager.all_tasks], n=3, cutoff=0.5)
+        raise TaskError(
+            f"unknown task {name!r}: {nearest(name, near or local)}; `lm-eval ls tasks` lists lm-eval's own"
+        )
+
+    def _builtin_configs(self) -> Mapping[str, dict[str, Any]]:
+        if self._builtin is None:
+            from prunebench.tinyworld.tasks import task_configs
+
+            self._builtin = task_configs()
+        return self._builtin
+
+    def _manager(self, include_path: str | None, *, defaults: bool) -> Any:
+        from lm_eval.tasks import TaskManager
+
+        if include_path is not None and not Path(include_path).is_dir():
+            raise TaskError(f"include_path {include_path} is not a folder: name one that holds lm-eval task files")
+        key = (include_path, defaults)
+        if key not in self._managers:
+            self._managers[key] = TaskManager(include_path=include_path, include_defaults=defaults)
+        return self._managers[key]
+
+
+def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLibrary) -> None:
+    """Refuse unknown task names before anything runs.
+
+    Args:
+        tasks: names of tasks, groups or tags.
+        include_path: folder of task files.
+        library: where to look them up.
+
+    Raises:
+        TaskError: an unknown name, or no such folder.
+    """
+    library.check(tasks, include_path)
+
+
+def zero_shot(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    tasks: Sequence[str],
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    include_path: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    library: TaskLibrary | None = None,
+) -> ZeroShot:
+    """Measure tasks with lm-eval. Its request cache, which ignores the model, is not used.
+
+    Args:
+        model: a loaded causal language model; measured where it is.
+        tokenizer: the model's own; not changed.
+        tasks: names of tasks, groups or tags.
+        limit: the first so many documents of each task, or below 1 the first share of them; None for all.
+        num_fewshot: worked examples before each question; None for the task's own number, else 0.
+        include_path: folder of task files.
+        batch_size: requests per forward pass.
+        seed: for the choice of worked examples.
+        library: keeps tasks from one call to the next.
+
+    Returns:
+        lm-eval's outcome and per-question correctness.
+
+    Raises:
+        TaskError: an unknown task, or one whose data cannot be had.
+    """
+    from lm_eval import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    loaded = (library or TaskLibrary()).load(tasks, include_path, num_fewshot)
+    for task in loaded["tasks"].values():
+        task.set_fewshot_seed(seed=seed)
+    with _silent():
+        # lm-eval gives the tokenizer a padding token where it has none.
+        lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
+        outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
+    kept = {key: outcome[key] for key in KEPT if key in outcome}
+    plain = json.loads(json.dumps(kept, default=lambda number: number.item()))
+    return ZeroShot(plain, _correct(outcome["samples"]))
+
+
+def _correct(samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, np.ndarray]:
+    """Per-question correctness from lm-eval's logged samples, which hold one entry per question and filter."""
+    scores: dict[str, dict[int, float]] = {}
+    for task, entries in samples.items():
+        for entry in entries:
+            for metric in entry["metrics"]:
+                if metric.startswith(("acc", "exact_match")) and np.isscalar(entry[metric]):
+                    suffix = "" if entry["filter"] == "none" else f",{entry['filter']}"
+                    scores.setdefault(f"{task}/{metric}{suffix}", {})[entry["doc_id"]] = float(entry[metric])
+    return {name: np.array([by[doc] for doc in sorted(by)]) for name, by in scores.items()}
+
+
+def _complete(manager: Any, name: str) -> bool:
+    """Whether a manager knows a name, and for a group the names in it."""
+    entry = manager.task_index.get(name)
+    if entry is None:
+        return False
+    members = (entry.cfg or {}).get("task") if entry.kind.name == "GROUP" else None
+    names = [member for member in members or [] if isinstance(member, str)]
+    return all(_complete(manager, member) for member in names)
+
+
+def _offline_first(name: str, load: Any) -> Any:
+    """Build a task from local files and caches, and ask the hub only when that fails and it answers."""
+    try:
+        with hub.offline():
+            return load()
+    except Exception as missing:
+        error = missing
+        if hub.reachable():
+            try:
+                return load()
+            except Exception as wrong:
+                error = wrong
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    raise TaskError(f"task {name!r} cannot be built: {reason}; give it local data or a network") from error
+
+
+class _Bar:
+    """Stands in for tqdm in lm-eval's modules: what it would draw goes to whoever listens to the run."""
+
+    def __init__(self, items: Iterable[Any] = (), *, total: int | None = None, desc: str = "", **_: Any) -> None:
+        self._items = items
+        self._ticks = track(range(total or 0), "request")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def update(self, n: int = 1) -> None:
+        """Advance by n."""
+        for _ in range(n):
+            next(self._ticks, None)
+
+    def close(self) -> None:
+        """Finish."""
+        next(self._ticks, None)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """lm-eval without logs, bars, what it prints on stdout, and worker processes for its resampling."""
+    import datasets  # noqa: F401  (there before its bars are switched off)
+    import lm_eval.api.metrics
+    import lm_eval.evaluator
+    import lm_eval.models.huggingface
+    import tqdm
+
+    with ExitStack() as stack:
+        stack.enter_context(hub.quiet())
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        stack.enter_context(patch.dict(os.environ, DISABLE_MULTIPROC="1"))
+        stack.enter_context(patch.object(tqdm, "tqdm", _Bar))
+        for name in ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):
+            stack.enter_context(patch.object(sys.modules[name], "tqdm", _Bar))
+        yield
