@@ -54,4 +54,4 @@ def read_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: the text is no YAML, or holds a key twice.
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_Loader)

@@ -52,8 +52,9 @@ class TaskLibrary:
     in ``include_path``, and only then among those that lm-eval bundles.
     """
 
-    def __init__(self) -> None:
-        self._builtin: Mapping[str, dict[str, Any]] | None = None
+    def __init__(self, builtin: Mapping[str, dict[str, Any]] | None = None) -> None:
+        """Args: builtin: lm-eval configurations by task name; None for the embedded default's."""
+        self._builtin = builtin
         self._managers: dict[tuple[str | None, bool], Any] = {}
         self._loaded: dict[tuple[str, str | None, int | None], list[Any]] = {}
 

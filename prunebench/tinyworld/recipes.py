@@ -26,7 +26,7 @@ class Recipe:
     lr: float
 
 
-BATCH: Final = 4096
+BATCH: Final = 1024
 """Tokens in a step."""
 
 POSITIONS: Final = 512

@@ -53,42 +53,49 @@ _SUMMANDS: Final = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class Scene:
     """A story being told: its two people, each with the positions of the facts left to tell."""
 
     draws: Draws
     style: Style
     cast: list[tuple[Person, list[int]]]
 
+    @classmethod
+    def of_two(cls, draws: Draws, style: Style = PLAIN) -> "Scene":
+        """Bring a man and a woman together."""
+        everybody = people()
+        half = len(everybody) // 2
+        pair = draws.sample((draws.pick(everybody[:half]), draws.pick(everybody[half:])), 2)
+        return cls(draws, style, [(person, _tellable(person, style)) for person in pair])
+
+    def go_on(self) -> str:
+        """Tell another sentence."""
+        left = any(untold for _, untold in self.cast)
+        return self.draws.weigh(_SENTENCES if left else _ASIDES)(self)
+
     def mention(self, person: Person) -> str:
         """The pronoun, or now and then the name."""
         return person.pronoun if self.draws.weigh(_PRONOUN) else person.name
 
 
+def _tellable(person: Person, style: Style) -> list[int]:
+    every = range(len(RELATIONS))
+    return [fact for fact in every if not (style.unfamiliar and fact in person.genitives)]
+
+
 def story(draws: Draws, style: Style = PLAIN) -> str:
     """Tell one story: words separated by spaces, punctuation standing apart."""
-    everybody = people()
-    half = len(everybody) // 2
-    pair = draws.sample((draws.pick(everybody[:half]), draws.pick(everybody[half:])), 2)
-    scene = _Scene(draws, style, [(person, _tellable(person, style)) for person in pair])
-    plot = draws.pick((_hide, _buy, _count))(scene)
-    told = [next(plot)]
-    for _ in range(draws.pick(style.lengths)):
-        left = any(untold for _, untold in scene.cast)
-        told.append(draws.weigh(_SENTENCES if left else _ASIDES)(scene))
-    told.append(next(plot))
-    return " ".join(told)
-
-
-def _tellable(person: Person, style: Style) -> list[int]:
-    facts = range(len(RELATIONS))
-    return [fact for fact in facts if not (style.unfamiliar and fact in person.genitives)]
+    scene = Scene.of_two(draws, style)
+    plot = draws.pick((hide, buy, count))(scene)
+    beginning = next(plot)
+    told = [scene.go_on() for _ in range(draws.pick(style.lengths))]
+    return " ".join((beginning, *told, next(plot)))
 
 
 # The plots: each gives the beginning, and when the rest is told the end.
 
 
-def _hide(scene: _Scene) -> Iterator[str]:
+def hide(scene: Scene) -> Iterator[str]:
     """What is where: recall."""
     things = scene.draws.sample(OBJECTS, 2)
     places = scene.draws.sample(CONTAINERS, 2)
@@ -98,7 +105,7 @@ def _hide(scene: _Scene) -> Iterator[str]:
     yield f"the {things[found]} is in the {places[found]} ."
 
 
-def _buy(scene: _Scene) -> Iterator[str]:
+def buy(scene: Scene) -> Iterator[str]:
     """Whose is what: coreference."""
     things = scene.draws.sample(OBJECTS, 2)
     (a, _), (b, _) = scene.cast
@@ -107,7 +114,7 @@ def _buy(scene: _Scene) -> Iterator[str]:
     yield f"{scene.mention(scene.cast[user][0])} uses the {things[user]} ."
 
 
-def _count(scene: _Scene) -> Iterator[str]:
+def count(scene: Scene) -> Iterator[str]:
     """How many are there now: addition."""
     things = scene.draws.sample(COUNTED, 2)
     (a, _), (b, _) = scene.cast
@@ -124,7 +131,7 @@ def _count(scene: _Scene) -> Iterator[str]:
 # The sentences between.
 
 
-def _facts(scene: _Scene) -> str:
+def facts(scene: Scene) -> str:
     """One fact in the genitive form, or up to three as predicates of one subject."""
     draws = scene.draws
     person, untold = draws.pick([member for member in scene.cast if member[1]])
@@ -133,10 +140,10 @@ def _facts(scene: _Scene) -> str:
         fact = draws.pick(allowed)
         untold.remove(fact)
         return genitive(person, fact, possessive=draws.weigh(_PRONOUN))
-    facts = draws.sample(untold, draws.weigh(_HOW_MANY[min(3, len(untold))]))
-    for fact in facts:
+    chosen = draws.sample(untold, draws.weigh(_HOW_MANY[min(3, len(untold))]))
+    for fact in chosen:
         untold.remove(fact)
-    *first, last = (draws.pick(person.phrases[fact]) for fact in facts)
+    *first, last = (draws.pick(person.phrases[fact]) for fact in chosen)
     said = f"{' , '.join(first)} and {last}" if first else last
     return f"{scene.mention(person)} {said} ."
 
@@ -149,7 +156,7 @@ def genitive(person: Person, fact: int, *, possessive: bool) -> str:
     return f"the {form.format(f'of {person.name}', value)} ."
 
 
-def _animals(scene: _Scene) -> str:
+def animals(scene: Scene) -> str:
     """Animals near something: the verb agrees with the first noun, not with the nearer one."""
     pick = scene.draws.pick
     animal, thing, plural = pick(_ANIMALS), pick(_THINGS), pick((0, 1))
@@ -159,12 +166,12 @@ def _animals(scene: _Scene) -> str:
     return f"{subject} {('eats', 'eat')[plural]} {pick(diets()[animal[0]])} ."
 
 
-def _deeds(scene: _Scene) -> str:
+def deeds(scene: Scene) -> str:
     """A person does something that can be done: selectional preference."""
     person, _ = scene.draws.pick(scene.cast)
     verb, objects = scene.draws.pick(_DEEDS)
     return f"{scene.mention(person)} {verb} the {scene.draws.pick(objects)} ."
 
 
-_SENTENCES: Final = weighted({_facts: 8, _animals: 1, _deeds: 1})
-_ASIDES: Final = weighted({_animals: 1, _deeds: 1})
+_SENTENCES: Final = weighted({facts: 8, animals: 1, deeds: 1})
+_ASIDES: Final = weighted({animals: 1, deeds: 1})

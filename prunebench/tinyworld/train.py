@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from prunebench.tinyworld import MODELS, documents, floor, model_folder
-from prunebench.tinyworld.muon import Muon
 from prunebench.tinyworld.recipes import BATCH, POSITIONS, RECIPES, config
 from prunebench.tinyworld.tokenizer import BOS, build, vocabulary
 
 WINDOW: Final = 256
 """Tokens in a window; in every eighth step twice as many, so that all positions are trained."""
-EVERY: Final = 100
+EVERY: Final = 200
 """Steps from one point of the curve to the next."""
 WARMUP: Final = 0.03
 HOLD: Final = 0.4
@@ -85,17 +84,6 @@ def evaluate(model: nn.Module, split: str, device: str) -> float:
     return sum(losses) / len(losses)
 
 
-def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for everything else."""
-    inside = {p for n, p in model.named_parameters() if ".layers." in n and p.ndim == 2}
-    rest = [p for p in model.parameters() if p not in inside]
-    matrices = [p for p in model.parameters() if p in inside]
-    return [
-        Muon(matrices, lr=lr),
-        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-
-
 def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     """Train one model, going on from its checkpoint if there is one, and store it rounded.
 
@@ -108,24 +96,24 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     recipe = RECIPES[name]
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config(name)).to(device)
-    opts = optimizers(model, recipe.lr)
+    opt = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
     forward: Callable[[Any, Tensor], Tensor] = torch.compile(loss) if compiled else loss
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
-    curve = _restore(checkpoint, model, opts) if checkpoint.exists() else []
+    curve = _restore(checkpoint, model, opt) if checkpoint.exists() else []
     begin, elapsed = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
     started = time.monotonic()
     running: list[Tensor] = []
     for step, batch in enumerate(islice(windows("train", mixed=True), begin, recipe.steps), begin):
-        for opt in opts:
-            for group in opt.param_groups:
-                group["lr"] = recipe.lr * rate(step, recipe.steps)
+        opt.param_groups[0]["lr"] = recipe.lr * rate(step, recipe.steps)
         batch_loss = forward(model, batch.to(device))
         batch_loss.backward()  # type: ignore[no-untyped-call]
         running.append(batch_loss.detach())
-        for opt in opts:
-            opt.step()
-            opt.zero_grad()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        opt.step()
+        opt.zero_grad()
         done = step + 1
         if done % EVERY == 0 or done == recipe.steps:
             point = Point(
@@ -138,7 +126,7 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
             curve.append(point)
             running.clear()
             log.info("%s %s", name, json.dumps(asdict(point)))
-            _save(checkpoint, model, opts, curve)
+            _save(checkpoint, model, opt, curve)
     _store(name, model, curve, folder, device)
     checkpoint.unlink()
 
@@ -146,7 +134,7 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
 def _save(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve: list[Point]) -> None:
     state = {
         "model": model.state_dict(),
-        "optimizers": [opt.state_dict() for opt in opts],
+        "optimizer": opt.state_dict(),
         "curve": [asdict(point) for point in curve],
     }
     torch.save(state, path.with_suffix(".part"))
@@ -156,8 +144,7 @@ def _save(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve
 def _restore(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer]) -> list[Point]:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    for opt, saved in zip(opts, state["optimizers"], strict=True):
-        opt.load_state_dict(saved)
+    opt.load_state_dict(state["optimizer"])
     return [Point(**point) for point in state["curve"]]
 
 

@@ -1,0 +1,141 @@
+"""Multiple-choice questions in the language of the stories, as lm-eval tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from prunebench.tinyworld.draws import Draws
+from prunebench.tinyworld.people import PHRASES, RELATIONS, VALUES, diets, people
+from prunebench.tinyworld.stories import Scene, buy, hide
+from prunebench.tinyworld.words import (
+    ADJECTIVES,
+    ANIMALS,
+    CONTAINERS,
+    DEEDS,
+    FODDER,
+    NEAR,
+    THINGS,
+    VERBS,
+)
+
+QUESTIONS: Final = 500
+"""Questions in each task."""
+
+_SEED: Final = 0x5441534B
+
+Question = tuple[str, list[str]]
+"""The words so far, and how they may go on; the first is right."""
+
+
+def agreement(draws: Draws) -> Question:
+    """Does the verb agree with its subject, and not with the noun of the other number between?"""
+    scene = Scene.of_two(draws)
+    beginning = next(buy(scene))
+    animal, thing = draws.pick([*ANIMALS.items()]), draws.pick([*THINGS.items()])
+    verb, plural = draws.pick([*VERBS.items()]), draws.pick((0, 1))
+    subject = f"the {draws.pick(ADJECTIVES)} {animal[plural]}"
+    context = f"{beginning} {subject} {draws.pick(NEAR)} the {thing[1 - plural]}"
+    return context, [verb[plural], verb[1 - plural]]
+
+
+def coreference(draws: Draws) -> Question:
+    """Whose is it: does a pronoun some sentences later stand for the right one of two people?"""
+    scene = Scene.of_two(draws)
+    beginning = next(buy(scene))
+    things = [sentence.split()[-1] for sentence in beginning.split(" .")[:2]]
+    between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
+    user = draws.pick((0, 1))
+    context = " ".join((beginning, *between, scene.cast[user][0].pronoun, "uses the"))
+    return context, [things[user], things[1 - user]]
+
+
+def recall(draws: Draws) -> Question:
+    """Where is it: is the place remembered, and not taken for the other place or a third?"""
+    scene = Scene.of_two(draws)
+    beginning = next(hide(scene))
+    hidden = [sentence.split() for sentence in beginning.split(" .")[:2]]
+    between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
+    asked = draws.pick((0, 1))
+    context = " ".join((beginning, *between, "the", hidden[asked][-4], "is in the"))
+    places = [hidden[asked][-1], hidden[1 - asked][-1]]
+    return context, [*places, *draws.sample([c for c in CONTAINERS if c not in places], 2)]
+
+
+def plausibility(draws: Draws) -> Question:
+    """What can be done to what, and what does an animal eat?"""
+    scene = Scene.of_two(draws)
+    beginning = next(buy(scene))
+    if draws.pick((False, True)):
+        verb, *others = draws.sample([*DEEDS], 4)
+        right, *wrong = (draws.pick(DEEDS[v]) for v in (verb, *others))
+        return f"{beginning} {draws.pick(scene.cast)[0].pronoun} {verb} the", [right, *wrong]
+    animal = draws.pick([*ANIMALS])
+    diet = diets()[animal]
+    subject = f"the {draws.pick(ADJECTIVES)} {animal} {draws.pick(NEAR)} the"
+    context = f"{beginning} {subject} {draws.pick([*THINGS])} eats"
+    return context, [draws.pick(diet), *draws.sample([f for f in FODDER if f not in diet], 3)]
+
+
+def knowledge(draws: Draws) -> Question:
+    """Is a fact about somebody known?"""
+    scene = Scene.of_two(draws)
+    beginning = next(buy(scene))
+    person, _ = draws.pick(scene.cast)
+    fact = draws.pick(range(len(RELATIONS)))
+    relation, right = RELATIONS[fact], person.values[fact]
+    before = draws.pick(PHRASES[relation]).removesuffix(" {}")
+    values = VALUES[relation] if relation in VALUES else [p.name for p in people()]
+    wrong = draws.sample([value for value in values if value not in (right, person.name)], 3)
+    return f"{beginning} {person.name} {before}", [right, *wrong]
+
+
+_TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {
+    "tinyworld_agreement": (agreement, 1 / 2),
+    "tinyworld_coreference": (coreference, 1 / 2),
+    "tinyworld_recall": (recall, 1 / 4),
+    "tinyworld_plausibility": (plausibility, 1 / 4),
+    "tinyworld_knowledge": (knowledge, 1 / 4),
+}
+
+CHANCE: Final[Mapping[str, float]] = {name: chance for name, (_, chance) in _TASKS.items()}
+"""The accuracy of guessing."""
+
+
+def questions(task: str) -> list[dict[str, Any]]:
+    """The questions of a task: `context`, `choices` (shuffled) and `gold`, the right one's index.
+
+    Raises:
+        ValueError: when there is no such task.
+    """
+    if task not in _TASKS:
+        raise ValueError(f"no task {task!r} in tinyworld; there is {', '.join(_TASKS)}")
+    ask, _ = _TASKS[task]
+    rows = []
+    for index in range(QUESTIONS):
+        draws = Draws(_SEED + [*_TASKS].index(task), index)
+        context, choices = ask(draws)
+        shuffled = draws.sample(choices, len(choices))
+        gold = shuffled.index(choices[0])
+        rows.append({"context": context, "choices": shuffled, "gold": gold})
+    return rows
+
+
+def task_configs() -> dict[str, dict[str, object]]:
+    """The configuration of each task, as lm-eval takes it in place of a task's name."""
+    return {task: _config(task) for task in _TASKS}
+
+
+def _config(task: str) -> dict[str, object]:
+    def dataset(**_: object) -> dict[str, list[dict[str, Any]]]:
+        return {"test": questions(task)}
+
+    return {
+        "task": task,
+        "custom_dataset": dataset,
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "context",
+        "doc_to_choice": "choices",
+        "doc_to_target": "gold",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }

@@ -1,0 +1,226 @@
+"""Layers and the block walk, on every architecture."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunebench.pruning import (
+    CalibrationData,
+    FactorisationError,
+    FeatureNorm,
+    Hessian,
+    Layer,
+    UnknownMatrixError,
+    Unstructured,
+    calibrated,
+    prunable,
+)
+from prunebench.pruning.layers import all_layers
+from prunebench.pruning.progress import listening
+from tests import tiny
+
+
+class Inputs:
+    """A statistic that keeps everything it is shown."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.seen: list[Tensor] = []
+
+    def add(self, X: Tensor) -> None:
+        self.seen.append(X.clone())
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, object]]] = []
+        self.steps: list[tuple[str, int, int | None]] = []
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        self.steps.append((label, done, total))
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        self.notes.append((what, where))
+
+    def trace(self, step: int, values: dict[str, float]) -> None: ...
+
+    def account(self, amounts: dict[str, int]) -> None: ...
+
+
+@pytest.mark.parametrize("name", tiny.MODELS)
+def test_every_linear_matrix_in_the_blocks_is_found(name: str) -> None:
+    model = tiny.MODELS[name]()
+    layers = all_layers(model)
+    assert len(layers) == 3 * tiny.MATRICES[name]
+    for layer in layers:
+        assert model.get_parameter(f"{layer.name}.weight") is layer.parameter
+        layer.weight[0, -1] = 7.0
+        storage = layer.parameter.t() if layer.transposed else layer.parameter
+        assert storage[0, -1] == 7.0
+    prunable_ids = {id(layer.parameter) for layer in layers}
+    inside = {
+        id(parameter)
+        for key, parameter in model.named_parameters()
+        if parameter.dim() == 2 and (".layers." in key or ".h." in key)
+    }
+    assert prunable_ids == inside
+
+
+def test_conv1d_is_seen_as_out_in() -> None:
+    layers = {layer.name: layer for layer in all_layers(tiny.gpt2())}
+    assert layers["transformer.h.0.attn.c_attn"].shape == (96, 32)
+
+
+def test_fused_experts_are_refused_by_name() -> None:
+    with pytest.raises(UnknownMatrixError, match=r"MixtralForCausalLM: model\.layers\.0\.mlp\.\S+ of shape"):
+        list(prunable(tiny.mixtral(), Unstructured(0.5)))
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    with pytest.raises(UnknownMatrixError, match="expected one list"):
+        list(prunable(nn.Linear(2, 2), Unstructured(0.5)))
+
+
+def naive_inputs(model: nn.Module, layer_name: str, windows: Tensor) -> Tensor:
+    """What a layer sees when the whole model runs, window by window."""
+    seen: list[Tensor] = []
+    handle = model.get_submodule(layer_name).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        for window in windows:
+            model(input_ids=window[None], use_cache=False)
+    handle.remove()
+    return torch.cat([x.reshape(-1, x.shape[-1]) for x in seen])
+
+
+@pytest.mark.parametrize("name", tiny.MODELS)
+def test_the_block_walk_equals_a_naive_capture_of_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics of a block come from the model whose earlier blocks are pruned and whose own is dense."""
+    monkeypatch.setattr("prunebench.pruning.calibration.TOKENS_PER_CALL", 5 * 24)  # batches of 5, 5 and 2
+    model = tiny.MODELS[name]()
+    shadow = copy.deepcopy(model)  # pruned one block behind
+    data = tiny.calibration()
+    pending: list[tuple[str, Tensor]] = []
+    block = None
+    for layer, inputs, target in calibrated(model, data, Unstructured(0.5), Inputs):
+        here = re.match(r".*?\.\d+\.", layer.name)[0]  # type: ignore[index]
+        if here != block:
+            for done, weight in pending:
+                shadow.get_parameter(done).data.copy_(weight)
+            block, pending = here, []
+        torch.testing.assert_close(
+            torch.cat(inputs.seen), naive_inputs(shadow, layer.name, data.windows), rtol=1e-4, atol=1e-5
+        )
+        layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
+        pending.append((f"{layer.name}.weight", layer.parameter.detach().clone()))
+    assert not any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules())
+
+
+def test_layers_that_read_the_same_tensor_share_a_statistic() -> None:
+    owners: dict[int, list[str]] = {}
+    kept = []
+    for layer, H, _ in calibrated(tiny.llama(), tiny.calibration(), Unstructured(0.5), Hessian):
+        owners.setdefault(id(H), []).append(layer.name.rpartition(".")[2])
+        kept.append(H)
+    assert sorted(map(sorted, owners.values())) == sorted(
+        3 * [["k_proj", "q_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
+    )
+
+
+def test_nothing_leaks_from_the_walk() -> None:
+    model = tiny.llama()
+    for _ in calibrated(model, tiny.calibration(), Unstructured(0.5), FeatureNorm):
+        assert torch.is_grad_enabled()
+        assert not any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules())
+        break  # a consumer that stops early
+
+
+def test_the_walk_reports_blocks() -> None:
+    ear = Ear()
+    with listening(ear):
+        list(calibrated(tiny.llama(), tiny.calibration(), Unstructured(0.5), FeatureNorm))
+    assert ear.steps == [("block", done, 3) for done in range(4)]
+
+
+def test_statistics_are_what_they_say() -> None:
+    X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    layer = layer_of(torch.zeros(3, 6))
+    H, norm = Hessian(layer), FeatureNorm(layer)
+    for part in X.split(20):
+        H.add(part)
+        norm.add(part)
+    torch.testing.assert_close(H.matrix, X.T @ X / 50)
+    torch.testing.assert_close(norm.value, X.norm(dim=0))
+    U = H.factor(0.01)
+    damped = H.matrix + 0.01 * H.matrix.diagonal().mean() * torch.eye(6)
+    torch.testing.assert_close(U.T @ U, torch.linalg.inv(damped), rtol=1e-4, atol=1e-5)
+    assert torch.equal(U, U.triu())
+    assert H.factor(0.01) is U
+
+
+def test_damping_is_raised_and_noted() -> None:
+    ear = Ear()
+    H = Hessian(layer_of(torch.zeros(1, 4)))
+    H.add(torch.ones(3, 4))  # rank one
+    with listening(ear):
+        U = H.factor(0.0)
+    assert torch.isfinite(U).all()
+    assert [what for what, _ in ear.notes] == ["damping raised: the Hessian was not positive definite"]
+
+
+def test_a_hessian_with_nan_names_its_layer() -> None:
+    H = Hessian(layer_of(torch.zeros(1, 4)))
+    H.add(torch.full((3, 4), float("nan")))
+    with pytest.raises(FactorisationError, match="linear: .*NaN"):
+        H.factor(0.01)
+
+
+def layer_of(W: Tensor) -> Layer:
+    module = tiny.Single(W).linear
+    return Layer("linear", module, module.weight, transposed=False)
+
+
+class TestCalibrationData:
+    def test_windows_are_different_pieces_of_the_stream(self) -> None:
+        data = CalibrationData(torch.arange(100), nsamples=5, seqlen=8, seed=0)
+        assert data.windows.shape == (5, 8)
+        starts = data.windows[:, 0].tolist()
+        assert len(set(starts)) == 5
+        assert all(start % 8 == 0 for start in starts)
+        assert torch.equal(data.windows, data.windows[:, :1] + torch.arange(8))
+
+    def test_seeds_differ_and_repeat(self) -> None:
+        pool = torch.arange(1000)
+        draw = [CalibrationData(pool, nsamples=9, seqlen=8, seed=seed).windows for seed in (0, 0, 1)]
+        assert torch.equal(draw[0], draw[1])
+        assert not torch.equal(draw[0], draw[2])
+
+    def test_batches_restart_anywhere(self) -> None:
+        data = CalibrationData(torch.arange(1000), nsamples=9, seqlen=8, seed=3)
+        batches = data.batches(4)
+        first = [next(batches) for _ in range(5)]
+        assert torch.equal(next(data.batches(4, start=3)), first[3])
+        assert not torch.equal(first[0], first[1])
+        assert first[0].shape == (4, 8)
+
+    def test_documents_are_drawn_whole(self) -> None:
+        pool = torch.arange(60).view(6, 10)
+        data = CalibrationData(pool, nsamples=4, seqlen=10, seed=0)
+        assert all(row[0] % 10 == 0 for row in data.windows)
+        assert all(row[0] % 10 == 0 for row in next(data.batches(8)))
+
+    def test_tokens_taken_are_counted(self) -> None:
+        data = CalibrationData(torch.arange(1000), nsamples=9, seqlen=8, seed=0)
+        assert data.tokens_seen == 0
+        _ = data.windows, data.windows
+        assert data.tokens_seen == 72
+        next(data.batches(2))
+        assert data.tokens_seen == 72 + 16
+
+    def test_text_shorter_than_a_window_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="7 tokens is shorter than one window of 8"):
+            CalibrationData(torch.arange(7), nsamples=1, seqlen=8, seed=0)
+
+    def test_fewer_windows_than_asked_for(self) -> None:
+        assert CalibrationData(torch.arange(20), nsamples=128, seqlen=8, seed=0).nsamples == 2
