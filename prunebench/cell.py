@@ -4,12 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import computed_field
 
-from prunebench.data import Corpus, find_corpus, protocol_name
+from prunebench.data import find_corpus
 from prunebench.errors import SuiteError, nearest
+from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
 from prunebench.plugins import MethodClass, load_method, resolve_options
@@ -190,9 +192,9 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
 
 def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry, library: TaskLibrary) -> CellPerplexity | CellZeroShot:
     if isinstance(entry, ZeroShotEntry):
-        digest = check_tasks(entry.tasks, entry.include_path, library)
-        return CellZeroShot(**{**entry.model_dump(), "digest": digest})
-    corpus: Corpus = find_corpus(entry.corpus, entry.split, "perplexity")
+        check_tasks(entry.tasks, entry.include_path, library)
+        return CellZeroShot(**entry.model_dump(), digest=_task_files_digest(entry.include_path))
+    corpus = find_corpus(entry.corpus, entry.split, "perplexity")
     return CellPerplexity(
         protocol=protocol_name(corpus.name, entry.windows, entry.seqlen),
         corpus=corpus.name,
@@ -202,6 +204,16 @@ def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry, library: TaskLibra
         windows=entry.windows,
         digest=corpus.digest,
     )
+
+
+def _task_files_digest(include_path: str | None) -> str | None:
+    """A digest of the task files themselves; the data they name is lm-eval's business."""
+    if include_path is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(include_path).rglob("*") if path.suffix in (".yaml", ".py")):
+        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _no_protocol_twice(evaluations: Iterable[CellPerplexity | CellZeroShot]) -> None:

@@ -118,8 +118,11 @@ def _builtin(source: str, split: str) -> Corpus:
     if split not in SPLITS:
         raise CorpusError(f"corpus {source} has no split {split!r}: {nearest(split, SPLITS)}")
     digest = hashlib.sha256()
-    for text in documents(name, split):
-        digest.update(text.encode() + b"\0")
+    try:
+        for text in documents(name, split):
+            digest.update(text.encode() + b"\0")
+    except ValueError as error:
+        raise CorpusError(f"corpus {source}: {error}") from error
     return Corpus(name, digest.hexdigest(), lambda: iter(documents(name, split)))
 
 

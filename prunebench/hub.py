@@ -101,7 +101,7 @@ def offline() -> Iterator[None]:
 @contextmanager
 def quiet(level: int = logging.ERROR) -> Iterator[None]:
     """Silence logs under ``level`` and progress bars of the hub's libraries; all as before afterwards."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     with ExitStack() as undo:
         for name in LIBRARIES:

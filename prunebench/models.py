@@ -52,11 +52,14 @@ def find_model(source: str) -> ModelSource:
     """
     folder, revision = Path(source).expanduser(), None
     if source.startswith("builtin/"):
-        from prunebench.tinyworld import model_folder
+        from prunebench.tinyworld import MODELS, model_folder
 
-        folder = model_folder(source.removeprefix("builtin/"))
+        name = source.removeprefix("builtin/")
+        if name not in MODELS:
+            raise ModelError(f"unknown model {source!r}: {nearest(source, [f'builtin/{known}' for known in MODELS])}")
+        folder = model_folder(name)
     elif not folder.is_dir():
-        if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 and "@" not in source:
+        if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
             raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
         folder, revision = _snapshot(source)
     _check_config(source, folder)
@@ -75,7 +78,7 @@ def find_model(source: str) -> ModelSource:
 def _snapshot(source: str) -> tuple[Path, str]:
     """Folder and commit of a model on the hub, asked for over the network only where the cache does not settle it."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo, _, wanted = source.partition("@")
     files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -140,7 +143,7 @@ def _expected_size(source: str, file: Path) -> int:
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
         try:
-            header = json.loads(content.read(length)) if length < file.stat().st_size else None
+            header: dict[str, Any] = json.loads(content.read(length)) if length < file.stat().st_size else {"": {}}
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error

@@ -17,9 +17,10 @@ import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
 from prunebench.contract import Snapshot
-from prunebench.data import calibration_pool, evaluation_sequences, find_corpus
+from prunebench.data import calibration_pool, find_corpus
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
+from prunebench.evaluation.sequences import evaluation_sequences
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
 from prunebench.models import find_model, load_model, weights_digest
@@ -299,7 +300,7 @@ def _measure_zero_shot(
         seed=seed,
         library=workshop.library,
     )
-    for part, content in measured.results.items():
+    for part, content in measured.outcome.items():
         results.setdefault(part, {}).update(content)
     arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
 

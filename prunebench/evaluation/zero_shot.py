@@ -5,7 +5,6 @@ import functools
 import io
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ class TaskLibrary:
         builtin = self._builtin_configs()
         if name in builtin:
             return builtin[name]
-        with _silent():
+        with hub.quiet():
             for defaults in (False, True):
                 manager = self._manager(include_path, defaults=defaults)
                 if _complete(manager, name):
@@ -254,17 +253,12 @@ class _Bar:
 @contextmanager
 def _silent() -> Iterator[None]:
     """lm-eval without logs, bars, what it prints on stdout, and worker processes for its resampling."""
-    import datasets  # noqa: F401  (there before its bars are switched off)
-    import lm_eval.api.metrics
-    import lm_eval.evaluator
-    import lm_eval.models.huggingface
-    import tqdm
+    import datasets  # noqa: F401  (so that its bars are there to be switched off)
 
     with ExitStack() as stack:
         stack.enter_context(hub.quiet())
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(patch.dict(os.environ, DISABLE_MULTIPROC="1"))
-        stack.enter_context(patch.object(tqdm, "tqdm", _Bar))
-        for name in ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):
-            stack.enter_context(patch.object(sys.modules[name], "tqdm", _Bar))
+        for module in ("tqdm", "lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):
+            stack.enter_context(patch(f"{module}.tqdm", _Bar))
         yield

@@ -18,6 +18,7 @@ from prunebench.tinyworld.words import (
 )
 
 _PEOPLE_SEED: Final = 0x50454F504C45
+_FAMILY_SEED: Final = 0x46414D494C59
 _DIET_SEED: Final = 0x44494554
 
 RELATIONS: Final = ("home", "trade", "pet", "dish", "instrument", "friend")
@@ -78,16 +79,25 @@ class Person:
 def people() -> tuple[Person, ...]:
     """Everybody: first the men, then as many women."""
     names = [f"{first} {surname}" for first in (*MEN, *WOMEN) for surname in SURNAMES]
-    return tuple(_person(index, names) for index in range(len(names)))
+    kin = [_family(index, names) for index in range(len(SURNAMES))]
+    return tuple(
+        _person(index, name, kin[index % len(SURNAMES)]) for index, name in enumerate(names)
+    )
 
 
-def _person(index: int, names: list[str]) -> Person:
+def _family(index: int, names: list[str]) -> list[list[str]]:
+    """What runs in a family: for each relation the four values its members have."""
+    draws = Draws(_FAMILY_SEED, index)
+    others = [name for name in names if not name.endswith(f" {SURNAMES[index]}")]
+    return [draws.sample(VALUES.get(relation, others), 4) for relation in RELATIONS]
+
+
+def _person(index: int, name: str, family: list[list[str]]) -> Person:
     draws = Draws(_PEOPLE_SEED, index)
-    friend = names[(index + 1 + draws.pick(range(len(names) - 1))) % len(names)]
-    values = (*(draws.pick(VALUES[relation]) for relation in RELATIONS[:-1]), friend)
-    man = index < len(names) // 2
+    values = tuple(draws.pick(four) for four in family)
+    man = name.split()[0] in MEN
     return Person(
-        name=names[index],
+        name=name,
         pronoun="he" if man else "she",
         possessive="his" if man else "her",
         values=values,
