@@ -131,7 +131,7 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     checkpoint.unlink()
 
 
-def _save(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve: list[Point]) -> None:
+def _save(path: Path, model: nn.Module, opt: torch.optim.Optimizer, curve: list[Point]) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": opt.state_dict(),
@@ -141,7 +141,7 @@ def _save(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer], curve
     path.with_suffix(".part").replace(path)
 
 
-def _restore(path: Path, model: nn.Module, opts: list[torch.optim.Optimizer]) -> list[Point]:
+def _restore(path: Path, model: nn.Module, opt: torch.optim.Optimizer) -> list[Point]:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     opt.load_state_dict(state["optimizer"])
