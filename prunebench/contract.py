@@ -130,7 +130,7 @@ def _count_hooks(model: nn.Module) -> int:
 def _generators() -> str:
     """A digest of the state of the global generators of torch, numpy and Python."""
     state = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state.update(torch.cuda.get_rng_state().numpy().tobytes())
     state.update(repr(random.getstate()).encode())
     state.update(repr(np.random.get_state()).encode())  # noqa: NPY002 - the legacy generator is the global one

@@ -76,7 +76,7 @@ def find_model(source: str) -> ModelSource:
 
 
 def _snapshot(source: str) -> tuple[Path, str]:
-    """Folder and commit of a model on the hub, asked for over the network only where the cache does not settle it."""
+    """Folder and commit of a model on the hub; from the local cache alone when the hub does not answer."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -84,15 +84,16 @@ def _snapshot(source: str) -> tuple[Path, str]:
     files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
         try:
-            cached = Path(snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True))
-            if cached.name == wanted or not hub.reachable():
-                return cached, cached.name
+            cached = snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True)
         except LocalEntryNotFoundError:
-            if not hub.reachable():
-                raise ModelError(f"model {source} is no local folder, and {hub.unreachable()}") from None
-        with hub.quiet():
-            commit = HfApi().model_info(repo, revision=wanted or None).sha
-            return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
+            cached = None
+        if hub.reachable():
+            with hub.quiet():
+                commit = HfApi().model_info(repo, revision=wanted or None).sha
+                return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
+        if cached is None:
+            raise ModelError(f"model {source} is no local folder, and {hub.unreachable()}")
+        return Path(cached), Path(cached).name
     except HFValidationError as error:
         raise ModelError(f"model {source!r} is neither a folder nor a hub id (owner/name[@revision])") from error
     except (HfHubHTTPError, OSError) as error:

@@ -20,7 +20,7 @@ def _no_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         if key_node.tag == _MERGE:
             continue
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if not isinstance(key, str):
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} is no word", problem_mark=key_node.start_mark)
         if key in seen:
@@ -44,7 +44,7 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), [*_first, ""] if _tag == _NULL else [*_first])
 _Loader.add_constructor("tag:yaml.org,2002:map", _no_duplicates)
-_Loader.add_constructor(_INT, lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor(_INT, lambda loader, node: int(node.value))
 _Loader.add_constructor(_FLOAT, lambda loader, node: float(re.sub(r"^([-+]?)\.(?=[inIN])", r"\1", node.value)))
 
 

@@ -20,6 +20,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("magnitude", {}),
     ("wanda", {}),
     ("sparsegpt", {"blocksize": 8}),
+    ("admm", {"iterations": 4, "ramp": 3}),
 ]
 ROWS = pytest.mark.parametrize(("name", "options"), METHODS, ids=[name for name, _ in METHODS])
 

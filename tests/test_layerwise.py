@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from prunebench_plugins.admm import System, admm
 from prunebench_plugins.sparsegpt import sparsegpt
 from prunebench_plugins.wanda import wanda_scores
 from torch import Tensor
 
 from prunebench.pruning import NM, Hessian, Pattern, Target, Unstructured
+from tests.oracles.admm import admm_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
 from tests.oracles.sparsegpt import sparsegpt_on_mask
 from tests.oracles.wanda import wanda_row_mask
@@ -112,3 +114,42 @@ def test_wandas_mask_by_brute_force(ratio: float) -> None:
     mask = Target.of(Unstructured(ratio), (10, 40)).mask(wanda_scores(W, X.norm(dim=0)), per="row")
     for w, kept in zip(W, mask, strict=True):
         assert wanda_row_mask(w, X, int(kept.sum())) == kept.tolist()
+
+
+def system_of(X: Tensor) -> System:
+    system = System(layer_of(torch.zeros(1, X.shape[1])))
+    system.add(X)
+    return system
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("ramp", [0, 15])
+def test_admm_equals_the_textbook(ratio: float, ramp: int) -> None:
+    W, X = problem()
+    target = Target.of(Unstructured(ratio), (24, 40))
+    pruned = admm(W, system_of(X), target, iterations=20, ramp=ramp)
+    expected = admm_textbook(W, X.T @ X / len(X), target.zeros, iterations=20, ramp=ramp)
+    assert torch.equal(pruned != 0, expected != 0)
+    torch.testing.assert_close(pruned.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(0.7), Unstructured(0.9), NM(2, 4), NM(1, 4)], ids=str)
+def test_admm_lies_between_sparsegpt_and_exact_least_squares(pattern: Pattern) -> None:
+    W, X = problem()
+    system = system_of(X)
+    target = Target.of(pattern, (24, 40))
+    pruned = admm(W, system, target, iterations=20, ramp=15)
+    exact = exact_on_mask(W, system.matrix, pruned != 0)
+    error = layer_error(W, pruned, system.matrix)
+    assert layer_error(W, exact, system.matrix) <= error
+    assert error < layer_error(W, run_sparsegpt(W, hessian_of(X), pattern), system.matrix)
+    assert int((pruned == 0).sum()) == target.zeros
+
+
+def test_admm_with_a_dead_input_keeps_the_count() -> None:
+    W, X = problem()
+    X[:, 5] = 0
+    target = Target.of(Unstructured(0.5), (24, 40))
+    pruned = admm(W, system_of(X), target, iterations=20, ramp=15)
+    assert int((pruned == 0).sum()) == target.zeros
+    assert torch.isfinite(pruned).all()

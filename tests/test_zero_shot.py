@@ -27,7 +27,10 @@ def configs(built: list[str] | None = None) -> Mapping[str, dict[str, Any]]:
     def dataset(**_: object) -> dict[str, Dataset]:
         if built is not None:
             built.append("choice")
-        rows = [{"context": letters(3, i), "choices": ["a", "b c"], "gold": i % 2} for i in range(QUESTIONS)]
+        rows = [
+            {"context": letters(3, i), "choices": [letters(1, 7 * i), letters(1, 7 * i + 5)], "gold": i % 2}
+            for i in range(QUESTIONS)
+        ]
         return {"test": Dataset.from_list(rows)}
 
     task = {
@@ -114,9 +117,7 @@ def test_a_library_builds_a_data_set_once_and_answers_do_not_stick() -> None:
     again = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library)
     assert built == ["choice"]
     assert first.outcome == again.outcome
-    assert not np.array_equal(first.correct["choice/acc"], other.correct["choice/acc"]) or (
-        first.outcome["results"] != other.outcome["results"]
-    )
+    assert not np.array_equal(first.correct["choice/acc"], other.correct["choice/acc"])
 
 
 def test_worked_examples() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_LOGIT_BYTES = 1 << 29
 MAX_BATCH_TOKENS = 8192
+LOSS_ROWS = 512  # positions whose logits are copied to float32 at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +135,8 @@ def _token_losses(model: "PreTrainedModel", tokens: "LongTensor", piece: int) ->
         kept = torch.arange(start, min(start + piece, inputs.shape[1]), device=tokens.device)
         some = {} if len(kept) == inputs.shape[1] else {"logits_to_keep": kept}
         logits = model(input_ids=inputs, use_cache=False, **some).logits
-        # Row by row: one row's float32 copy is a small part of a batch.
-        parts.append(
-            torch.stack(
-                [
-                    torch.nn.functional.cross_entropy(row.float(), target[kept], reduction="none")
-                    for row, target in zip(logits, targets, strict=True)
-                ]
-            )
-        )
+        rows, ids = logits.flatten(0, 1), targets[:, kept].flatten()
+        pairs = zip(torch.split(rows, LOSS_ROWS), torch.split(ids, LOSS_ROWS), strict=True)
+        losses = [torch.nn.functional.cross_entropy(some.float(), to, reduction="none") for some, to in pairs]
+        parts.append(torch.cat(losses).view(len(tokens), -1))
     return torch.cat(parts, dim=1)

@@ -2,22 +2,18 @@
 
 import copy
 import functools
-import io
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 
 from prunebench import hub
 from prunebench.errors import TaskError, nearest
-from prunebench.pruning.progress import track
+from prunebench.evaluation.silence import silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -72,7 +68,7 @@ class TaskLibrary:
         Raises:
             TaskError: an unknown name, data that cannot be had, or one task asked for twice.
         """
-        with _silent():
+        with silent():
             items = [item for name in tasks for item in self._items(name, include_path, num_fewshot)]
             try:
                 return self._manager(None, defaults=False).load(items)
@@ -183,7 +179,7 @@ def zero_shot(
     loaded = (library or TaskLibrary()).load(tasks, include_path, num_fewshot)
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=seed)
-    with _silent():
+    with silent():
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
@@ -220,45 +216,11 @@ def _offline_first(name: str, load: Any) -> Any:
         with hub.offline():
             return load()
     except Exception as missing:
-        error = missing
+        error, remedy = missing, "check its data, or connect to the hub if that has it"
         if hub.reachable():
             try:
                 return load()
             except Exception as wrong:
-                error = wrong
+                error, remedy = wrong, "check its file and its data"
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    raise TaskError(f"task {name!r} cannot be built: {reason}; give it local data or a network") from error
-
-
-class _Bar:
-    """Stands in for tqdm in lm-eval's modules: what it would draw goes to whoever listens to the run."""
-
-    def __init__(self, items: Iterable[Any] = (), *, total: int | None = None, desc: str = "", **_: Any) -> None:
-        self._items = items
-        self._ticks = track(range(total or 0), "request")
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
-
-    def update(self, n: int = 1) -> None:
-        """Advance by n."""
-        for _ in range(n):
-            next(self._ticks, None)
-
-    def close(self) -> None:
-        """Finish."""
-        next(self._ticks, None)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """lm-eval without logs, bars, what it prints on stdout, and worker processes for its resampling."""
-    import datasets  # noqa: F401  (so that its bars are there to be switched off)
-
-    with ExitStack() as stack:
-        stack.enter_context(hub.quiet())
-        stack.enter_context(redirect_stdout(io.StringIO()))
-        stack.enter_context(patch.dict(os.environ, DISABLE_MULTIPROC="1"))
-        for module in ("tqdm", "lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):
-            stack.enter_context(patch(f"{module}.tqdm", _Bar))
-        yield
+    raise TaskError(f"task {name!r} cannot be built: {reason}; {remedy}") from error

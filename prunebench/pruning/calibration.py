@@ -107,7 +107,7 @@ def calibrated(
         statistic: called with a layer, makes what its inputs are shown to: ``Hessian``, ``FeatureNorm`` or your own.
 
     Yields:
-        (layer, statistic, target).
+        (layer, statistic, target); a layer of which no zero is asked is passed over.
 
     Raises:
         UnknownMatrixError: the model holds matrices of a kind that is not known here.
@@ -119,7 +119,9 @@ def calibrated(
     walk = _Walk(model, blocks, data.windows)
     for index in track(range(len(blocks)), "block"):
         statistics = walk.statistics(index, layers[index], statistic)
-        yield from zip(layers[index], statistics, targets[index], strict=True)
+        for layer, seen, target in zip(layers[index], statistics, targets[index], strict=True):
+            if target.zeros:
+                yield layer, seen, target
         del statistics
         if index + 1 < len(blocks):
             walk.advance(index)
@@ -167,7 +169,7 @@ class _Walk:
         try:
             for index, block in enumerate(self._blocks):
                 block.forward = recorder(index, block.forward)
-            for batch in windows.split(max(1, TOKENS_PER_CALL // windows.shape[1])):
+            for batch in torch.split(windows, max(1, TOKENS_PER_CALL // windows.shape[1])):
                 try:
                     model(input_ids=batch.to(device), use_cache=False)
                 except _Stop:

@@ -6,7 +6,7 @@ to prune and turns scores into a boolean mask, True = kept. Among equal scores t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Literal
 
@@ -149,12 +149,14 @@ class Target:
         pattern: what is asked for.
         shape: (out, in) of the whole matrix.
         start, end: the columns spoken of, ``end`` exclusive.
+        share: what part of the zeros is asked for by now, 0 to 1; see ``ramped``.
     """
 
     pattern: Pattern
     shape: tuple[int, int]
     start: int
     end: int
+    share: float = 1.0
 
     @classmethod
     def of(cls, pattern: Pattern, shape: tuple[int, int]) -> "Target":
@@ -168,7 +170,14 @@ class Target:
 
     def columns(self, start: int, end: int) -> "Target":
         """The share of columns start … end−1; shares that tile the matrix add up to its exact count."""
-        return Target(self.pattern, self.shape, self.start + start, self.start + end)
+        return replace(self, start=self.start + start, end=self.start + end)
+
+    def ramped(self, share: float) -> "Target":
+        """The same target with only ``share`` of its zeros, for methods that approach it step by step.
+
+        Without effect on n:m, whose groups are full from the start.
+        """
+        return replace(self, share=share)
 
     def step(self, blocksize: int) -> int:
         """How many columns to select at a time when ``blocksize`` are handled together: m for n:m, else all."""
@@ -178,6 +187,8 @@ class Target:
     def zeros(self) -> int:
         """Exact number of weights to prune, by running totals over columns: ⌊K·end/in⌋ − ⌊K·start/in⌋."""
         total, width = self.pattern.zeros(self.shape), self.shape[1]
+        if self.share != 1:
+            total = int(total * self.share)
         return total * self.end // width - total * self.start // width
 
     def mask(self, scores: Tensor, per: Literal["matrix", "row"] = "matrix") -> Tensor:

@@ -103,7 +103,8 @@ class Hessian:
             L, failed = torch.linalg.cholesky_ex(H.flip(0, 1))
             if not failed.item():
                 identity = torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
-                return torch.linalg.solve_triangular(L.flip(0, 1), identity, upper=True)
+                U: Tensor = torch.linalg.solve_triangular(L.flip(0, 1), identity, upper=True)
+                return U
             if percdamp >= MAX_PERCDAMP:
                 raise FactorisationError(f"{self.name}: the Hessian is not positive definite with percdamp {percdamp}")
             percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)

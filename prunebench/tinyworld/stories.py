@@ -92,6 +92,16 @@ def story(draws: Draws, style: Style = PLAIN) -> str:
     return " ".join((beginning, *told, next(plot)))
 
 
+def register(draws: Draws) -> str:
+    """Introduce some people who have nothing to do with each other, each with all facts."""
+    return " ".join(_entry(draws, draws.pick(people())) for _ in range(draws.pick((3, 4, 5))))
+
+
+def _entry(draws: Draws, person: Person) -> str:
+    *first, last = (draws.pick(phrases) for phrases in person.phrases)
+    return f"{person.name} {' , '.join(first)} and {last} ."
+
+
 # The plots: each gives the beginning, and when the rest is told the end.
 
 

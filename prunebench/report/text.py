@@ -1,0 +1,69 @@
+"""How names and numbers are shown; by tables, the progress display and messages alike."""
+
+import math
+import unicodedata
+
+MISSING = "–"
+FAILED = "failed"
+
+# Control characters, invisible and direction-changing ones, lone surrogates, line separators.
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def plain(text: object) -> str:
+    """One printable line: names come from suites, records and plugins, and must not steer a terminal."""
+    kept = (" " if sign.isspace() else sign for sign in str(text))
+    return " ".join("".join(sign for sign in kept if unicodedata.category(sign) not in _UNPRINTABLE).split())
+
+
+def decimals(value: float) -> int | None:
+    """Decimals that give a perplexity four digits; None where it is shown with an exponent."""
+    size = abs(value)
+    for limit, places in ((10, 3), (100, 2), (1000, 1), (1e5, 0)):
+        if size < limit:
+            return places
+    return None
+
+
+def number(value: float, like: float | None = None) -> str:
+    """A perplexity: 5.312, 12.40, 9330, 1.23e+06, inf, nan.
+
+    Args:
+        value: what to show.
+        like: the number beside which it stands (its spread); shown with as many decimals.
+    """
+    places = decimals(value if like is None else like)
+    if not math.isfinite(value) or places is None:
+        return f"{value:.2e}" if math.isfinite(value) else str(value)
+    return f"{value:.{places}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: 0.42 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if value < 10:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(value: float) -> str:
+    """A count: 512, 16.4 k, 2.10 M."""
+    if value < 10_000:
+        return str(round(value))
+    for limit, scale, unit in ((1e6, 1e3, "k"), (1e9, 1e6, "M"), (math.inf, 1e9, "G")):
+        if value < limit:
+            return f"{value / scale:.3g} {unit}"
+    return str(value)
+
+
+def size(value: float) -> str:
+    """An amount of memory in binary units: 512 B, 640 MiB, 3.2 GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GiB"
