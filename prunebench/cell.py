@@ -100,7 +100,9 @@ class Cell(Strict):
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def plan(suite: Suite, *, only: Iterable[str] = (), device: str | None = None) -> tuple[Cell, ...]:
+def plan(
+    suite: Suite, *, only: Iterable[str] = (), device: str | None = None, library: TaskLibrary | None = None
+) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
     A method that changes nothing (the dense baseline) is planned once for each model; one that takes no data has
@@ -110,21 +112,22 @@ def plan(suite: Suite, *, only: Iterable[str] = (), device: str | None = None) -
         suite: what is asked for.
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
+        library: where task names are looked up; pass the same one to the runner, which then need not look again.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
     """
     entries = _chosen(suite.methods, list(only))
+    places = [pick_device(device or model.device) for model in suite.models]
+    sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
     methods = {entry.shown: load_method(entry.name) for entry in entries}
     options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
-    library = TaskLibrary()
+    library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
-    for model in suite.models:
-        where = pick_device(device or model.device)
-        found = find_model(model.id)
+    for model, where, found in zip(suite.models, places, sources, strict=True):
         for entry in entries:
             method = methods[entry.shown]
             calibration = _calibration_of(entry, suite.calibration)
@@ -134,7 +137,7 @@ def plan(suite: Suite, *, only: Iterable[str] = (), device: str | None = None) -
                 cells.append(
                     Cell(
                         model=model.name,
-                        source=model.id,
+                        source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
                         revision=found.revision,
                         dtype=pick_dtype(model.dtype, where),
                         device=where,

@@ -133,7 +133,7 @@ def _generators() -> str:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state.update(torch.cuda.get_rng_state().numpy().tobytes())
     state.update(repr(random.getstate()).encode())
-    state.update(repr(np.random.get_state()).encode())  # noqa: NPY002 - the legacy generator is the global one
+    state.update(repr(np.random.get_state()).encode())
     return state.hexdigest()
 
 

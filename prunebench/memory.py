@@ -1,5 +1,6 @@
 """Peak memory of a stretch of work."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,10 +21,8 @@ class PeakMemory:
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         else:
-            try:
+            with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark VmHWM
-            except OSError:
-                pass
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -199,6 +199,29 @@ def pick_dtype(requested: str | None, device: str) -> str:
     return requested
 
 
+def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
+    """Load a model's tokenizer alone.
+
+    Raises:
+        ModelError: transformers cannot read it.
+    """
+    from transformers import AutoTokenizer
+
+    with hub.quiet():
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+        except Exception as error:
+            raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {_first_line(error)}") from error
+    return tokenizer
+
+
+def context_length(source: ModelSource) -> int | None:
+    """Tokens that a model reads at a time; None where its configuration does not say."""
+    config = _read_json(source.source, source.folder / "config.json")
+    length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
+    return int(length) if isinstance(length, int) else None
+
+
 def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model and its tokenizer, in eval mode.
 
@@ -211,15 +234,15 @@ def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTra
         ModelError: transformers cannot read it, or the files leave a weight to chance.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     kind: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
+    tokenizer = load_tokenizer(source)
     with hub.quiet():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 source.folder, dtype=kind, output_loading_info=True, local_files_only=True, use_safetensors=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be loaded: {_first_line(error)}") from error
     # Transformers fills a missing weight with random numbers and goes on.

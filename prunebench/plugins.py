@@ -137,12 +137,13 @@ def _check_class(name: str, cls: object) -> None:
             raise MethodError(f"the method {name!r}: prune takes *{parameter.name}, which is never filled; remove it")
         if parameter.default is not parameter.empty:
             raise MethodError(
-                f"the method {name!r}: the argument {parameter.name!r} of prune has a default, so a misspelt name would "
-                "run unnoticed; remove the default (hyperparameters are fields of the class)"
+                f"the method {name!r}: the argument {parameter.name!r} of prune has a default, so a misspelt name "
+                "would run unnoticed; remove the default (hyperparameters are fields of the class)"
             )
         if parameter.name not in known:
             raise MethodError(
-                f"the method {name!r}: prune has the unknown argument {parameter.name!r}: {nearest(parameter.name, known)}"
+                f"the method {name!r}: prune has the unknown argument {parameter.name!r}: "
+                f"{nearest(parameter.name, known)}"
             )
     if (changes := getattr(cls, "changes", "prunable")) not in CHANGES:
         raise MethodError(f"the method {name!r} says changes = {changes!r}: valid: {', '.join(CHANGES)}")

@@ -122,10 +122,10 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if arrays:
-            with _replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+            with _Replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
                 _flush(file)
-        with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write(record.model_dump_json(by_alias=True, indent=1) + "\n")
             _flush(file)
     except OSError as error:
@@ -133,7 +133,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
     return path
 
 
-class _replacing:
+class _Replacing:
     """A temporary path beside the final one, renamed to it on success and removed on failure."""
 
     def __init__(self, path: Path) -> None:

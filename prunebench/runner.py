@@ -2,13 +2,9 @@
 
 import gc
 import os
-import platform
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,20 +13,18 @@ import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
 from prunebench.contract import Snapshot
-from prunebench.data import calibration_pool, find_corpus
+from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
-from prunebench.evaluation.sequences import evaluation_sequences
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
-from prunebench.models import find_model, load_model, weights_digest
+from prunebench.models import load_model, weights_digest
 from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import SCHEMA, CellFacts, Cost, Failure, PerplexityFacts, Record, read_record, write_record
-
-VERSIONED = ("prunebench", "torch", "transformers", "lm-eval", "datasets", "numpy", "pluggy")
+from prunebench.workshop import Workshop
 
 
 class Display(Protocol):
@@ -89,33 +83,9 @@ class _Ear:
         self.amounts.update(amounts)
 
 
-class Workshop:
-    """What the cells of one sweep share: tokenised text and loaded tasks, keyed by digests and never by names."""
-
-    def __init__(self) -> None:
-        self.library = TaskLibrary()
-        self._kept: dict[tuple[object, ...], Any] = {}
-
-    def pool(self, cell: Cell, tokenizer: Any) -> torch.Tensor:
-        """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""
-        wanted = cell.calibration
-        key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
-        if key not in self._kept:
-            corpus = find_corpus(wanted.source, wanted.split, "calibration")
-            self._kept[key] = calibration_pool(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
-        pool: torch.Tensor = self._kept[key]
-        return pool
-
-    def sequences(self, cell: Cell, wanted: CellPerplexity, tokenizer: Any) -> Any:
-        """A perplexity corpus, tokenised; see ``prunebench.data.evaluation_sequences``."""
-        key = ("sequences", cell.model_digest, wanted.digest, wanted.protocol)
-        if key not in self._kept:
-            corpus = find_corpus(wanted.source, wanted.split, "perplexity")
-            self._kept[key] = evaluation_sequences(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
-        return self._kept[key]
-
-
-def run_suite(cells: Iterable[Cell], output: Path, display: Display, *, fresh: bool = False) -> list[Record]:
+def run_suite(
+    cells: Iterable[Cell], output: Path, display: Display, *, fresh: bool = False, library: TaskLibrary | None = None
+) -> list[Record]:
     """Run every cell whose record is not there, and write its record.
 
     Args:
@@ -123,18 +93,21 @@ def run_suite(cells: Iterable[Cell], output: Path, display: Display, *, fresh: b
         output: the results folder; made if needed.
         display: shows the progress.
         fresh: run cells again whose record is there.
+        library: tasks that are loaded already.
 
     Returns:
         The record of every cell, those that were there included.
 
     Raises:
         OutputError: the folder cannot be written.
+        UsageError: a text does not fit its windows or the model; nothing ran.
     """
     cells = list(cells)
     _ensure_writable(output)
     kept = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    workshop = Workshop(library)
+    workshop.prepare(cell for cell in cells if cell.id not in kept)
     display.start(len(cells), len(kept))
-    workshop = Workshop()
     records = []
     for number, cell in enumerate(cells, start=1):
         if cell.id not in kept:
@@ -215,10 +188,10 @@ def _message(failure: Exception) -> str:
 def _prune_and_measure(
     cell: Cell, workshop: Workshop, ear: _Ear, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
-    """The phases of a cell; ``facts`` and ``arrays`` are filled as it goes, so that a failure keeps what came before."""
+    """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
     method = load_method(cell.plugin)
-    model, tokenizer = load_model(find_model(cell.source), dtype=cell.dtype, device=cell.device)
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
     if data.nsamples < cell.calibration.nsamples:
@@ -303,37 +276,3 @@ def _measure_zero_shot(
     for part, content in measured.outcome.items():
         results.setdefault(part, {}).update(content)
     arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
-
-
-def environment(cell: Cell) -> dict[str, Any]:
-    """What a result may depend on besides the cell: versions, device, threads, commit, digests."""
-    return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
-        "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if cell.device == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "git_commit": _git_commit(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model_digest": cell.model_digest,
-        "calibration_digest": cell.calibration.digest,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The commit that this program was checked out at; None for an installed package."""
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    tracked = "site-packages" not in folder.parts
-    return done.stdout.strip() or None if done.returncode == 0 and tracked else None

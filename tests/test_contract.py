@@ -60,7 +60,7 @@ def test_a_seed_gives_one_result_whatever_the_global_generators_hold(name: str, 
     for state in (1, 2):
         torch.manual_seed(state)
         random.seed(state)
-        np.random.seed(state)  # noqa: NPY002
+        np.random.seed(state)
         model = tiny.llama()
         prune(name, options, model, parse_pattern("0.6"))
         results.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))

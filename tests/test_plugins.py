@@ -148,7 +148,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_method_may_refuse_a_value() -> None:
-    with pytest.raises(MethodError, match="'sparsegpt' refuses its options: percdamp -1.0 is negative"):
+    with pytest.raises(MethodError, match=r"'sparsegpt' refuses its options: percdamp -1.0 is negative"):
         make_method(load_method("sparsegpt"), {"percdamp": -1.0})
 
 

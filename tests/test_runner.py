@@ -14,7 +14,7 @@ import torch
 
 from prunebench import hookimpl, plugins
 from prunebench.cell import Cell, plan
-from prunebench.errors import OutputError, SuiteError, UsageError
+from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
 from prunebench.pruning import account, note, trace
 from prunebench.record import Record, read_arrays, read_record
 from prunebench.runner import run_suite
@@ -152,7 +152,7 @@ class TestPlan:
 
     def test_only(self, write_suite: Write) -> None:
         assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
-        with pytest.raises(SuiteError, match="--only 'wnda': .*did you mean 'wanda'"):
+        with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):
             cells_of(write_suite(), only=["wnda"])
 
     @pytest.mark.parametrize(
@@ -188,7 +188,9 @@ class TestPlan:
 
     def test_two_corpora_of_one_name(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
         shutil.copy(world / "calibration.jsonl", tmp_path / "test.jsonl")
-        entries = f"{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: 16}}, {{name: perplexity, corpus: test.jsonl, seqlen: 16}}"
+        entries = ", ".join(
+            f"{{name: perplexity, corpus: {corpus}, seqlen: 16}}" for corpus in (world / "test.jsonl", "test.jsonl")
+        )
         with pytest.raises(SuiteError, match="two evaluations are both 'test/stream-16'"):
             cells_of(write_suite(evaluations=f"evaluations: [{entries}]"))
 
@@ -283,16 +285,29 @@ class TestRun:
             "calibration text holds fewer windows than nsamples": 1,
         }
 
-    def test_a_corpus_shorter_than_one_window(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
-        path = write_suite(calibration=f"calibration: {{corpus: {world / 'calibration.jsonl'}, seqlen: 100000}}")
-        (dense, *_) = run_suite(cells_of(path), tmp_path / "out", Silent())
-        assert dense.error is not None
-        assert dense.error.type == "CorpusError"
-        assert "seqlen" in dense.error.message
+    @pytest.mark.parametrize(
+        ("calibration", "evaluation", "message"),
+        [
+            (100_000, 16, r"calibration.*seqlen"),
+            (16, 100_000, r"test.*seqlen"),
+            (65, 16, "calibration: a window of 65 tokens is longer than the context of model, 64: set its seqlen"),
+            (16, 66, "test/stream-66: a window of 65 tokens is longer than the context of model, 64: set its seqlen"),
+        ],
+    )
+    def test_a_window_that_does_not_fit(
+        self, write_suite: Write, world: Path, tmp_path: Path, calibration: int, evaluation: int, message: str
+    ) -> None:
+        path = write_suite(
+            calibration=f"calibration: {{corpus: {world / 'calibration.jsonl'}, seqlen: {calibration}}}",
+            evaluations=f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: {evaluation}}}]",
+        )
+        with pytest.raises(CorpusError, match=message):
+            run_suite(cells_of(path), tmp_path / "out", Silent())
+        assert not list((tmp_path / "out").iterdir())
 
     def test_a_folder_that_cannot_be_written(self, write_suite: Write, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(OutputError, match="cannot write to the output folder .*choose another with --output"):
+        with pytest.raises(OutputError, match=r"cannot write to the output folder .*choose another with --output"):
             run_suite(cells_of(write_suite()), tmp_path / "file" / "out", Silent())
 
     def test_a_run_repeats_bit_for_bit(self, write_suite: Write, tmp_path: Path) -> None:

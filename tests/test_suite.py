@@ -111,7 +111,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, lines: dict[str, str], message: 
 
 
 def test_files_that_are_no_suites(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="cannot read the suite .*No such file"):
+    with pytest.raises(SuiteError, match=r"cannot read the suite .*No such file"):
         load_suite(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     with pytest.raises(SuiteError, match="must be a mapping"):

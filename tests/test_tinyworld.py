@@ -6,13 +6,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import chain, islice, permutations
+from itertools import chain, islice
 
 import pytest
 
 from prunebench import tinyworld
-from prunebench.tinyworld import people as world
-from prunebench.tinyworld import stories, tasks, words
+from prunebench.tinyworld import stories, tasks
 from prunebench.tinyworld.draws import Draws, weighted
 
 FIRST_HUNDRED_THOUSAND = "?"

@@ -172,7 +172,7 @@ def test_damping_is_raised_and_noted() -> None:
 def test_a_hessian_with_nan_names_its_layer() -> None:
     H = Hessian(layer_of(torch.zeros(1, 4)))
     H.add(torch.full((3, 4), float("nan")))
-    with pytest.raises(FactorisationError, match="linear: .*NaN"):
+    with pytest.raises(FactorisationError, match=r"linear: .*NaN"):
         H.factor(0.01)
 
 

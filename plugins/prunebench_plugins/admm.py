@@ -52,7 +52,7 @@ class System(Hessian):
     @cached_property
     def scaled(self) -> Tensor:
         """A = D⁻¹HD⁻¹ with damping, fp32 (in, in)."""
-        A = self.matrix / self.scale / self.scale[:, None]
+        A: Tensor = self.matrix / self.scale / self.scale[:, None]
         A.diagonal().add_(DAMPING * A.diagonal().mean())
         return A
 
@@ -61,7 +61,8 @@ class System(Hessian):
         """Cholesky factor of A + ρI, fp32 (in, in); positive definite for any inputs."""
         shifted = self.scaled.clone()
         shifted.diagonal().add_(RHO)
-        return torch.linalg.cholesky(shifted)
+        L: Tensor = torch.linalg.cholesky(shifted)
+        return L
 
 
 def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
 
@@ -127,7 +128,7 @@ def calibrated(
             walk.advance(index)
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818 - no error
     """Ends a forward pass whose rest nobody reads."""
 
 
@@ -170,10 +171,8 @@ class _Walk:
             for index, block in enumerate(self._blocks):
                 block.forward = recorder(index, block.forward)
             for batch in torch.split(windows, max(1, TOKENS_PER_CALL // windows.shape[1])):
-                try:
+                with suppress(_Stop):
                     model(input_ids=batch.to(device), use_cache=False)
-                except _Stop:
-                    pass
         finally:
             for block, original in originals:
                 del block.forward
@@ -204,10 +203,8 @@ class _Walk:
         handles = [layer.module.register_forward_pre_hook(hook(layer)) for layer in leaders]
         try:
             for batch in range(1, len(self._hidden)):
-                try:
+                with suppress(_Stop):
                     self._call(index, batch)
-                except _Stop:
-                    pass
         finally:
             for handle in handles:
                 handle.remove()

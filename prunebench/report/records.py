@@ -78,7 +78,7 @@ def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, li
     return groups
 
 
-def latest(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+def latest(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """Of several records of one cell, the one that was started last.
 
     Records of one cell differ in options, versions or evaluations; to average them as if they were seeds would be
@@ -93,8 +93,7 @@ def latest(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
         if key not in chosen or _started(record) >= _started(chosen[key]):
             chosen[key] = record
     shown = {id(record) for record in chosen.values()}
-    everything = list(records)
-    return [r for r in everything if id(r) in shown], [r for r in everything if id(r) not in shown]
+    return [r for r in records if id(r) in shown], [r for r in records if id(r) not in shown]
 
 
 def _started(record: Record) -> str:

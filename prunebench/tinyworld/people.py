@@ -80,9 +80,7 @@ def people() -> tuple[Person, ...]:
     """Everybody: first the men, then as many women."""
     names = [f"{first} {surname}" for first in (*MEN, *WOMEN) for surname in SURNAMES]
     kin = [_family(index, names) for index in range(len(SURNAMES))]
-    return tuple(
-        _person(index, name, kin[index % len(SURNAMES)]) for index, name in enumerate(names)
-    )
+    return tuple(_person(index, name, kin[index % len(SURNAMES)]) for index, name in enumerate(names))
 
 
 def _family(index: int, names: list[str]) -> list[list[str]]:

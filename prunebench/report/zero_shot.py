@@ -1,0 +1,165 @@
+"""Zero-shot tables from lm-eval's own results."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prunebench.record import Record
+from prunebench.report import text
+from prunebench.report.records import DENSE, Setting, grouped, method_order, sparsity_order
+from prunebench.report.tables import Table, dense_of, seed_words, sentences, tabled_settings
+
+# Metrics that are shares of questions: shown in percent and averaged over tasks.
+SHARES = ("acc", "exact_match", "em", "f1", "mcc")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One task's result in one record, as lm-eval gives it."""
+
+    value: float
+    stderr: float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column never mixes: a task, measured with the same metric on the same questions."""
+
+    task: str
+    metric: str
+    shots: str
+    questions: str
+    version: str
+
+    @property
+    def share(self) -> bool:
+        """Whether it is a share of questions, shown in percent."""
+        return self.metric.startswith(SHARES)
+
+    def header(self, among: Iterable["Column"]) -> str:
+        """The task, and what else tells the column apart from the others."""
+        alike = [other for other in among if other.task == self.task]
+        parts = [self.task]
+        if self.metric != "acc":
+            parts.append(self.metric)
+        if len({other.shots for other in alike}) > 1 or self.shots not in ("0", ""):
+            parts.append(f"{self.shots}-shot")
+        if len({other.questions for other in alike}) > 1:
+            parts.append(f"{self.questions} questions")
+        if len({other.version for other in alike}) > 1:
+            parts.append(f"version {self.version}")
+        return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
+
+
+def scores(record: Record) -> dict[Column, Score]:
+    """A record's tasks and groups of tasks; a task that lm-eval lists under a group is part of it and not repeated."""
+    found = record.zero_shot
+    results: dict[str, Any] = found.get("results") or {}
+    columns: dict[Column, Score] = {}
+    for task, entry in results.items():
+        if str(entry.get("alias", task)).startswith(" "):
+            continue
+        metrics = {
+            key.partition(",")[0]: (key, value)
+            for key, value in reversed(entry.items())
+            if "," in key and "_stderr," not in key and isinstance(value, int | float)
+        }
+        preferred = ["acc", *(found.get("higher_is_better", {}).get(task) or {}), *reversed(metrics)]
+        metric = next((name for name in preferred if name in metrics), None)
+        if metric is None:
+            continue
+        key, value = metrics[metric]
+        stderr = entry.get(f"{metric}_stderr,{key.partition(',')[2]}")
+        questions = (found.get("n-samples", {}).get(task) or {}).get("effective", "")
+        shots, version = found.get("n-shot", {}).get(task, ""), found.get("versions", {}).get(task, "")
+        column = Column(task, metric, str(shots), str(questions), str(version))
+        columns[column] = Score(float(value), float(stderr) if isinstance(stderr, int | float) else None)
+    return columns
+
+
+def zero_shot_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first."""
+    groups = tabled_settings(records)
+    tables = [_table(setting, of_setting, groups, records, order) for setting, of_setting in groups.items()]
+    return [table for table in tables if len(table.headers) > 2]
+
+
+def _table(
+    setting: Setting,
+    of_setting: Sequence[Record],
+    groups: Iterable[Setting],
+    records: Sequence[Record],
+    order: Sequence[str],
+) -> Table:
+    base = dense_of(records, setting)
+    pruned = [record for record in of_setting if record.cell.method not in base and _asked(record)]
+    cells = grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity))
+    rows = {
+        (method, DENSE): base[method][-1:]
+        for method in method_order(records, ("dense", *order))
+        if method in base and _asked(base[method][-1])
+    }
+    for method in method_order(pruned, order):
+        for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
+            rows[method, sparsity] = cells[method, sparsity]
+    columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
+    shares = [column for column in columns if column.share]
+    body = []
+    for (method, sparsity), group in rows.items():
+        measured = averaged([scores(record) for record in group if record.status == "ok"])
+        broken = not any(record.status == "ok" for record in group)
+        entries = [text.FAILED if broken else _entry(measured.get(column), share=column.share) for column in columns]
+        if len(shares) > 1:
+            mean = mean_of([measured[column] for column in shares]) if shares and set(shares) <= set(measured) else None
+            entries.append(text.FAILED if broken else _entry(mean, share=True))
+        body.append((method, sparsity, *entries))
+    headers = [column.header(columns) for column in columns]
+    caption = sentences(
+        f"Zero-shot tasks of {setting.model}, accuracy in percent unless named otherwise, ± standard error",
+        setting.words(groups),
+        seed_words(rows.values(), "standard error over questions, both averaged").replace("mean ± ", ""),
+    )
+    return Table(caption, ("method", "sparsity", *headers, *(("mean",) if len(shares) > 1 else ())), tuple(body))
+
+
+def _asked(record: Record) -> bool:
+    return any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations) or bool(
+        record.zero_shot
+    )
+
+
+def averaged(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
+    """Mean over seeds. The questions are the same for each, so that their standard errors do not shrink."""
+    counts = Counter(column for found in seeds for column in found)
+    means = {}
+    for column in counts:
+        entries = [found[column] for found in seeds if column in found]
+        errors = [entry.stderr for entry in entries if entry.stderr is not None]
+        means[column] = Score(
+            statistics.fmean(entry.value for entry in entries),
+            statistics.fmean(errors) if len(errors) == len(entries) else None,
+        )
+    return means
+
+
+def mean_of(entries: Sequence[Score]) -> Score:
+    """Unweighted mean over tasks; its standard error is √Σse² / n, the tasks' questions being independent."""
+    errors = [entry.stderr for entry in entries if entry.stderr is not None]
+    known = len(errors) == len(entries)
+    return Score(
+        statistics.fmean(entry.value for entry in entries),
+        math.sqrt(sum(error**2 for error in errors)) / len(entries) if known else None,
+    )
+
+
+def _entry(score: Score | None, *, share: bool) -> str:
+    if score is None:
+        return text.MISSING
+    if not share:
+        spread = "" if score.stderr is None else f" ± {text.number(score.stderr, like=score.value)}"
+        return text.number(score.value) + spread
+    spread = "" if score.stderr is None else f" ± {100 * score.stderr:.1f}"
+    return f"{100 * score.value:.1f}{spread}"

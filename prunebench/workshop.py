@@ -1,0 +1,77 @@
+"""What the cells of one sweep share, so that it is found, tokenised and loaded once."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from prunebench.cell import Cell, CellPerplexity
+from prunebench.data import calibration_pool, find_corpus
+from prunebench.errors import CorpusError
+from prunebench.evaluation.sequences import Sequences, evaluation_sequences
+from prunebench.evaluation.zero_shot import TaskLibrary
+from prunebench.models import ModelSource, context_length, find_model, load_tokenizer
+
+
+class Workshop:
+    """What the cells of one sweep share: found models, tokenised text, loaded tasks; text is keyed by digests.
+
+    Args:
+        library: tasks that are loaded already.
+    """
+
+    def __init__(self, library: TaskLibrary | None = None) -> None:
+        self.library = library or TaskLibrary()
+        self._models: dict[str, ModelSource] = {}
+        self._texts: dict[tuple[object, ...], Any] = {}
+
+    def model(self, cell: Cell) -> ModelSource:
+        """The model of a cell, found and hashed once."""
+        if cell.source not in self._models:
+            self._models[cell.source] = find_model(cell.source)
+        return self._models[cell.source]
+
+    def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
+        """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""
+        wanted = cell.calibration
+        key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
+        if key not in self._texts:
+            corpus = find_corpus(wanted.source, wanted.split, "calibration")
+            self._texts[key] = calibration_pool(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        pool: Tensor = self._texts[key]
+        return pool
+
+    def sequences(self, cell: Cell, wanted: CellPerplexity, tokenizer: Any) -> Sequences:
+        """A perplexity corpus, tokenised; see ``prunebench.evaluation.sequences.evaluation_sequences``."""
+        key = ("sequences", cell.model_digest, wanted.digest, wanted.protocol)
+        if key not in self._texts:
+            corpus = find_corpus(wanted.source, wanted.split, "perplexity")
+            self._texts[key] = evaluation_sequences(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        sequences: Sequences = self._texts[key]
+        return sequences
+
+    def prepare(self, cells: Iterable[Cell]) -> None:
+        """Tokenise every text that ``cells`` use, so that one that does not fit is refused before anything runs.
+
+        Raises:
+            UsageError: a text is shorter than one window, or a window longer than the model's context.
+        """
+        tokenizers: dict[str, Any] = {}
+        for cell in cells:
+            model = self.model(cell)
+            if cell.model_digest not in tokenizers:
+                tokenizers[cell.model_digest] = load_tokenizer(model)
+            tokenizer = tokenizers[cell.model_digest]
+            self.pool(cell, tokenizer)
+            windows = {cell.calibration.corpus: cell.calibration.seqlen}
+            for evaluation in cell.evaluations:
+                if isinstance(evaluation, CellPerplexity):
+                    sequences = self.sequences(cell, evaluation, tokenizer)
+                    windows[evaluation.protocol] = max(len(tokens) for tokens in sequences.tokens) - 1
+            context = context_length(model)
+            for name, length in windows.items():
+                if context is not None and length > context:
+                    raise CorpusError(
+                        f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
+                        f"set its seqlen to at most {context}"
+                    )
