@@ -100,12 +100,6 @@ def _started(record: Record) -> str:
     return str(record.environment.get("started") or "")
 
 
-def baselines(records: Sequence[Record]) -> set[str]:
-    """Methods that prune nothing: those that ran at sparsity 0 alone."""
-    pruning = {record.cell.method for record in records if record.cell.sparsity != DENSE}
-    return {record.cell.method for record in records} - pruning
-
-
 def method_order(records: Iterable[Record], order: Sequence[str] = ()) -> list[str]:
     """Methods in the order asked for, then by name."""
     names = {record.cell.method for record in records}
@@ -125,3 +119,23 @@ def sparsity_order(sparsities: Iterable[str]) -> list[str]:
             return (2, math.inf, 0.0, sparsity)
 
     return sorted(set(sparsities), key=place)
+
+
+def tabled_settings(records: Sequence[Record]) -> dict[Setting, list[Record]]:
+    """Records by what a table never mixes; baselines by themselves only where nothing was pruned."""
+    groups = grouped(records, Setting.of)
+    pruned = {setting for setting, group in groups.items() if any(record.cell.sparsity != DENSE for record in group)}
+    compared = {setting.checkpoint for setting in pruned}
+    return {
+        setting: group for setting, group in groups.items() if setting in pruned or setting.checkpoint not in compared
+    }
+
+
+def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Record]:
+    """Methods that prune nothing (they ran at sparsity 0 alone), with their record for the same dense model."""
+    pruning = {record.cell.method for record in records if record.cell.sparsity != DENSE}
+    return {
+        record.cell.method: record
+        for record in records
+        if record.cell.method not in pruning and Setting.of(record).checkpoint == setting.checkpoint
+    }

@@ -4,28 +4,21 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from prunebench.record import Cost, Record
 from prunebench.report import text
 from prunebench.report.records import (
     DENSE,
     Setting,
-    baselines,
+    baselines_of,
     grouped,
     latest,
     method_order,
     sparsity_order,
+    tabled_settings,
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table before it has a format; every entry is text."""
-
-    caption: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+from prunebench.report.table import Table, caption, seed_words
+from prunebench.report.zero_shot import zero_shot_tables
 
 
 def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
@@ -33,13 +26,11 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Tab
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
-        order: methods in the order to show them; the rest follow by name. The dense model comes first in any case.
+        order: methods in the order to show them; the rest follow by name.
 
     Returns:
         Tables that have rows.
     """
-    from prunebench.report.zero_shot import zero_shot_tables
-
     shown, left_out = latest(records)
     tables: list[Table] = []
     for of_model in grouped(shown, lambda record: record.cell.model).values():
@@ -48,28 +39,6 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Tab
         tables += cost_tables(of_model, order)
     tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
-
-
-def tabled_settings(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    """Records by what a table never mixes; baselines by themselves only where nothing was pruned."""
-    groups = grouped(records, Setting.of)
-    pruned = {setting.checkpoint for setting, of_setting in groups.items() if _pruned(of_setting)}
-    return {
-        setting: of_setting
-        for setting, of_setting in groups.items()
-        if _pruned(of_setting) or setting.checkpoint not in pruned
-    }
-
-
-def _pruned(records: Iterable[Record]) -> bool:
-    return any(record.cell.sparsity != DENSE for record in records)
-
-
-def dense_of(records: Iterable[Record], setting: Setting) -> dict[str, list[Record]]:
-    """Baselines of the same checkpoint, whatever they were not calibrated on, by method."""
-    same = [record for record in records if Setting.of(record).checkpoint == setting.checkpoint]
-    names = baselines(same)
-    return grouped((record for record in same if record.cell.method in names), lambda record: record.cell.method)
 
 
 def protocols(record: Record) -> dict[str, str]:
@@ -83,63 +52,56 @@ def protocols(record: Record) -> dict[str, str]:
 
 
 def perplexity_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """Methods × sparsities, one table for each protocol (and setting); the dense model in the caption."""
-    everything = dict.fromkeys(protocol for record in records for protocol in protocols(record).items())
-    groups = tabled_settings(records)
-    return [
-        _perplexity_table(name, digest, list(everything), setting, groups, records, order)
-        for name, digest in everything
-        for setting, of_setting in groups.items()
-        if any(protocols(record).get(name) == digest for record in of_setting)
-    ]
+    """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
+
+    Args:
+        records: of one model.
+        order: see ``all_tables``.
+    """
+    tables = []
+    found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
+    for name, digest in found:
+        measured = [record for record in records if protocols(record).get(name) == digest]
+        title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
+        groups = tabled_settings(measured)
+        tables += [_perplexity_table(name, title, setting, groups, measured, order) for setting in groups]
+    return tables
 
 
 def _perplexity_table(
     protocol: str,
-    digest: str,
-    everything: list[tuple[str, str]],
+    title: str,
     setting: Setting,
     groups: dict[Setting, list[Record]],
-    records: Sequence[Record],
+    measured: Sequence[Record],
     order: Sequence[str],
 ) -> Table:
-    fitting = [record for record in groups[setting] if protocols(record).get(protocol) == digest]
-    base = dense_of((record for record in records if protocols(record).get(protocol) == digest), setting)
-    rows = [record for record in fitting if record.cell.method not in base] or fitting
+    base = baselines_of(measured, setting)
+    rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
     cells = grouped(rows, lambda record: (record.cell.method, record.cell.sparsity))
     columns = sparsity_order(sparsity for _, sparsity in cells)
-
-    def value(record: Record) -> float:
-        return record.perplexity[protocol].value
-
-    def dense(of_method: list[Record]) -> str:
-        return averaged(of_method[-1:], value)
-
-    title = f"{protocol} ({digest[:8]})" if [name for name, _ in everything].count(protocol) > 1 else protocol
-    measured = [f"{name} {dense(base[name])}" for name in method_order(records, ("dense", *order)) if name in base]
+    dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
     return Table(
-        caption=sentences(
+        caption(
             f"Perplexity of {setting.model} on {title}",
-            ", ".join(measured) if rows is not fitting or measured else "the dense model was not measured",
+            ", ".join(dense) or "the dense model was not measured",
             setting.words(groups),
-            seed_words(cells.values()),
+            seed_words(cells.values(), "standard deviation"),
         ),
-        headers=("method", *columns),
-        rows=tuple(
-            (method, *(averaged(cells.get((method, sparsity), []), value) for sparsity in columns))
+        ("method", *columns),
+        tuple(
+            (method, *(averaged(cells.get((method, sparsity), []), protocol) for sparsity in columns))
             for method in method_order(rows, order)
         ),
     )
 
 
-def averaged(records: Sequence[Record], value: Callable[[Record], float]) -> str:
+def averaged(records: Sequence[Record], protocol: str) -> str:
     """Mean ± standard deviation over seeds; failed ones are told, not averaged away."""
-    if not records:
-        return text.MISSING
-    values = [value(record) for record in records if record.status == "ok"]
-    failed = len(records) - len(values)
+    values = [r.perplexity[protocol].value for r in records if r.status == "ok" and protocol in r.perplexity]
+    failed = sum(record.status == "failed" for record in records)
     if not values:
-        return text.FAILED
+        return text.FAILED if failed else text.MISSING
     mean = statistics.fmean(values)
     shown = text.number(mean)
     if len(values) > 1 and math.isfinite(mean):
@@ -147,41 +109,32 @@ def averaged(records: Sequence[Record], value: Callable[[Record], float]) -> str
     return f"{shown} ({failed} {text.FAILED})" if failed else shown
 
 
-def seed_words(groups: Iterable[Sequence[Record]], spread: str = "standard deviation") -> str:
-    """How many seeds a table's entries average over."""
-    counts = {len(group) for group in groups}
-    most = max(counts, default=1)
-    if most == 1:
-        return "one seed"
-    one = "; without ± one seed" if 1 in counts and spread == "standard deviation" else ""
-    upto = "up to " if len(counts - {1}) > 1 else ""
-    return f"mean ± {spread} over {upto}{most} seeds{one}"
-
-
-def sentences(*parts: str) -> str:
-    """A caption from its parts."""
-    return "; ".join(text.plain(part) for part in parts if part)
-
-
 def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """What each method took, over all of its sparsities and seeds."""
+    """What each method took, from the least to the most over its sparsities and seeds.
+
+    Args:
+        records: of one model.
+        order: see ``all_tables``.
+    """
     groups = tabled_settings(records)
     tables = []
-    for setting, of_setting in groups.items():
-        rows = [record for record in of_setting if record.status == "ok"]
-        pruned = [record for record in rows if record.cell.sparsity != DENSE]
+    for setting, group in groups.items():
+        pruned = [record for record in group if record.status == "ok" and record.cell.sparsity != DENSE]
         methods = grouped(pruned, lambda record: record.cell.method)
         state = any(record.cost.state_bytes is not None for record in pruned)
-        devices = dict.fromkeys(_device(record) for record in pruned)
-        body = tuple(_cost_row(method, methods[method], with_state=state) for method in method_order(pruned, order))
-        headers = ("method", "cells", "prune time", "tokens seen", "peak memory", *(("method state",) if state else ()))
-        where = "" if len(devices) != 1 else next(iter(devices))
-        caption = sentences(f"Cost of pruning {setting.model}", setting.words(groups), where, "least to most")
-        tables.append(Table(caption, headers, body))
+        devices = {_device(record) for record in pruned}
+        where = devices.pop() if len(devices) == 1 else ""
+        tables.append(
+            Table(
+                caption(f"Cost of pruning {setting.model}", setting.words(groups), where),
+                ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
+                tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
+            )
+        )
     return tables
 
 
-def _cost_row(method: str, records: Sequence[Record], *, with_state: bool) -> tuple[str, ...]:
+def _cost_row(method: str, records: Sequence[Record], *, state: bool) -> tuple[str, ...]:
     def range_of(amount: Callable[[Cost], float | None], show: Callable[[float], str]) -> str:
         values = [value for record in records if (value := amount(record.cost)) is not None]
         ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
@@ -193,13 +146,13 @@ def _cost_row(method: str, records: Sequence[Record], *, with_state: bool) -> tu
         range_of(lambda cost: cost.prune_seconds, text.seconds),
         range_of(lambda cost: cost.tokens_seen, text.count),
         range_of(lambda cost: cost.peak_bytes, text.size),
-        *((range_of(lambda cost: cost.state_bytes, text.size),) if with_state else ()),
+        *((range_of(lambda cost: cost.state_bytes, text.size),) if state else ()),
     )
 
 
 def _device(record: Record) -> str:
     device, threads = record.environment.get("device"), record.environment.get("threads")
-    return ", ".join([str(device)] * bool(device) + [f"{threads} threads"] * bool(threads))
+    return ", ".join([*([str(device)] if device else []), *([f"threads: {threads}"] if threads else [])])
 
 
 def failure_table(records: Iterable[Record]) -> Table:

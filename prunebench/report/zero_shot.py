@@ -9,11 +9,19 @@ from typing import Any
 
 from prunebench.record import Record
 from prunebench.report import text
-from prunebench.report.records import DENSE, Setting, grouped, method_order, sparsity_order
-from prunebench.report.tables import Table, dense_of, seed_words, sentences, tabled_settings
+from prunebench.report.records import (
+    DENSE,
+    Setting,
+    baselines_of,
+    grouped,
+    method_order,
+    sparsity_order,
+    tabled_settings,
+)
+from prunebench.report.table import Table, caption, seed_words
 
 # Metrics that are shares of questions: shown in percent and averaged over tasks.
-SHARES = ("acc", "exact_match", "em", "f1", "mcc")
+SHARES = ("acc", "exact_match", "em", "f1")
 
 
 @dataclass(frozen=True)
@@ -81,48 +89,51 @@ def scores(record: Record) -> dict[Column, Score]:
 
 
 def zero_shot_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first."""
-    groups = tabled_settings(records)
-    tables = [_table(setting, of_setting, groups, records, order) for setting, of_setting in groups.items()]
-    return [table for table in tables if len(table.headers) > 2]
+    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first.
+
+    Args:
+        records: of one model.
+        order: methods in the order to show them; the rest follow by name.
+    """
+    asked = [record for record in records if _asked(record)]
+    groups = tabled_settings(asked)
+    return [_table(setting, groups, asked, order) for setting in groups]
 
 
 def _table(
-    setting: Setting,
-    of_setting: Sequence[Record],
-    groups: Iterable[Setting],
-    records: Sequence[Record],
-    order: Sequence[str],
+    setting: Setting, groups: dict[Setting, list[Record]], asked: Sequence[Record], order: Sequence[str]
 ) -> Table:
-    base = dense_of(records, setting)
-    pruned = [record for record in of_setting if record.cell.method not in base and _asked(record)]
+    base = baselines_of(asked, setting)
+    pruned = [record for record in groups[setting] if record.cell.method not in base]
     cells = grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity))
-    rows = {
-        (method, DENSE): base[method][-1:]
-        for method in method_order(records, ("dense", *order))
-        if method in base and _asked(base[method][-1])
-    }
+    rows = {(method, DENSE): [base[method]] for method in method_order(base.values(), order)}
     for method in method_order(pruned, order):
         for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
             rows[method, sparsity] = cells[method, sparsity]
     columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
     shares = [column for column in columns if column.share]
-    body = []
-    for (method, sparsity), group in rows.items():
-        measured = averaged([scores(record) for record in group if record.status == "ok"])
-        broken = not any(record.status == "ok" for record in group)
-        entries = [text.FAILED if broken else _entry(measured.get(column), share=column.share) for column in columns]
-        if len(shares) > 1:
-            mean = mean_of([measured[column] for column in shares]) if shares and set(shares) <= set(measured) else None
-            entries.append(text.FAILED if broken else _entry(mean, share=True))
-        body.append((method, sparsity, *entries))
-    headers = [column.header(columns) for column in columns]
-    caption = sentences(
-        f"Zero-shot tasks of {setting.model}, accuracy in percent unless named otherwise, ± standard error",
-        setting.words(groups),
-        seed_words(rows.values(), "standard error over questions, both averaged").replace("mean ± ", ""),
+    return Table(
+        caption(
+            f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
+            setting.words(groups),
+            seed_words(rows.values()),
+        ),
+        ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
+        tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
     )
-    return Table(caption, ("method", "sparsity", *headers, *(("mean",) if len(shares) > 1 else ())), tuple(body))
+
+
+def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]) -> list[str]:
+    """One row; the mean is left out where a task is missing, for it would compare with no other row."""
+    width = len(columns) + (len(shares) > 1)
+    measured = averaged([scores(record) for record in records if record.status == "ok"])
+    if not measured:
+        return [text.FAILED if any(record.status == "failed" for record in records) else text.MISSING] * width
+    entries = [_entry(measured.get(column), share=column.share) for column in columns]
+    if len(shares) > 1:
+        whole = all(column in measured for column in shares)
+        entries.append(_entry(mean_of([measured[column] for column in shares]) if whole else None, share=True))
+    return entries
 
 
 def _asked(record: Record) -> bool:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from prunebench.tinyworld.draws import Draws, weighted
-from prunebench.tinyworld.stories import PLAIN, SHIFTED, story
+from prunebench.tinyworld.stories import PLAIN, SHIFTED, document
 
 CORPORA: Final = ("tinyworld", "tinyworld-shifted", "tinyworld-noisy")
 SPLITS: Final = ("train", "calibration", "validation", "test")
@@ -77,7 +77,7 @@ def _stories(corpus: str, split: str) -> Iterator[tuple[str, float]]:
 
 
 def _tell(corpus: str, draws: Draws) -> tuple[str, float]:
-    text = story(draws, SHIFTED if corpus == "tinyworld-shifted" else PLAIN)
+    text = document(draws, SHIFTED if corpus == "tinyworld-shifted" else PLAIN)
     if corpus == "tinyworld-noisy":
         text = _swapped(draws, text.split())
     return text, draws.nats

@@ -40,9 +40,10 @@ RECIPES: Final = {
             "num_hidden_layers": 3,
             "num_attention_heads": 3,
             "num_key_value_heads": 3,
+            "initializer_range": 0.05,
         },
         steps=3000,
-        lr=0.01,
+        lr=0.0015,
     ),
     "tinyworld-llama-1m": Recipe(
         "llama",
@@ -52,9 +53,10 @@ RECIPES: Final = {
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
+            "initializer_range": 0.05,
         },
         steps=3000,
-        lr=0.008,
+        lr=0.001,
     ),
     "tinyworld-llama-3m": Recipe(
         "llama",
@@ -64,9 +66,10 @@ RECIPES: Final = {
             "num_hidden_layers": 4,
             "num_attention_heads": 8,
             "num_key_value_heads": 2,
+            "initializer_range": 0.04,
         },
         steps=2600,
-        lr=0.006,
+        lr=0.0007,
     ),
     "tinyworld-opt-1m": Recipe(
         "opt",
@@ -79,9 +82,10 @@ RECIPES: Final = {
             "activation_function": "relu",
             "do_layer_norm_before": True,
             "dropout": 0.0,
+            "init_std": 0.05,
         },
         steps=3000,
-        lr=0.008,
+        lr=0.001,
     ),
 }
 

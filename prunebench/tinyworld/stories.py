@@ -1,8 +1,8 @@
-"""The grammar: how stories are told.
+"""The grammar: how stories are told, and how the register reads.
 
 A story names a man and a woman with something to remember of each (what they hid, bought or
 counted), goes on with facts about the two, animals and deeds, and comes back to what was to be
-remembered. Every choice can be read off the text, so that the surprisal of the choices is exactly
+remembered. The register names people and gives all facts about each. Every choice can be read off the text, so that the surprisal of the choices is exactly
 the surprisal of the text to a listener who knows the grammar and the facts.
 """
 
@@ -90,6 +90,13 @@ def story(draws: Draws, style: Style = PLAIN) -> str:
     beginning = next(plot)
     told = [scene.go_on() for _ in range(draws.pick(style.lengths))]
     return " ".join((beginning, *told, next(plot)))
+
+
+def document(draws: Draws, style: Style) -> str:
+    """Tell a story or, in the plain style as often, read from the register."""
+    if style.unfamiliar or draws.pick((False, True)):
+        return story(draws, style)
+    return register(draws)
 
 
 def register(draws: Draws) -> str:

@@ -96,8 +96,8 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     recipe = RECIPES[name]
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config(name)).to(device)
-    opt = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    forward: Callable[[Any, Tensor], Tensor] = torch.compile(loss) if compiled else loss
+    opt = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    forward: Callable[[Any, Tensor], Tensor] = torch.compile(loss, dynamic=False) if compiled else loss
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     curve = _restore(checkpoint, model, opt) if checkpoint.exists() else []

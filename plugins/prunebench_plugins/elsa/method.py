@@ -1,0 +1,188 @@
+"""The methods ``elsa`` and ``elsa-l``, and their options."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from prunebench import hookimpl
+from prunebench.pruning import CalibrationData, Sparsity, account, note, prunable
+from prunebench_plugins.elsa.algorithm import Matrix, Projection, Variable, elsa
+from prunebench_plugins.elsa.codes import E4M3
+from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
+from prunebench_plugins.elsa.states import (
+    FullMoments,
+    Layout,
+    Moments,
+    OneState,
+    Split,
+    TwoStates,
+    eight_bit_unless_small,
+)
+from prunebench_plugins.elsa.training import task_gradient, trainable
+
+ENOUGH_TRAVEL = 3.0
+ENOUGH_UPDATES = 30
+
+
+@dataclass(frozen=True)
+class Elsa:
+    """Train the whole model on its own loss while ADMM draws its weights to a sparse copy of themselves.
+
+    The defaults are the authors' recipe for large models: 4096 steps of 8 windows, so 67 M tokens at 2048 a window.
+    A weight can travel about lr·steps/2 in a run, which must be several times the weights' rms: in a shorter run
+    raise lr first, then lower the interval to keep 30 updates, and choose lmda last.
+
+    Args:
+        steps: T, Adam steps.
+        lr: learning rate of the first step; it falls linearly to 0. The authors tune it by sparsity, from 1e-5 at
+            50 % to 2e-4 at 80 % and above, and print 2e-4.
+        lmda: λ, the penalty; where the schedule is not constant, its final value.
+        lmda_init: λ at the start; not used by a constant schedule.
+        lmda_schedule: constant, linear, cosine or exponential; the authors use cosine from 0 for large models and a
+            constant for the smallest.
+        interval: K, steps between two updates of z and u.
+        batch_size: windows in a micro-batch.
+        grad_accumulation: micro-batches in a step; batch_size · grad_accumulation is the effective batch.
+        projection: what is kept: objective, the largest v·(W + u)², as in the paper's text; magnitude, the largest
+            |W + u|, the released code's default.
+        grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
+        layout: one-state keeps z − u and a bit for each weight, two-state z and u: the same numbers, more bytes.
+    """
+
+    changes: ClassVar[str] = "all"
+
+    steps: int = 4096
+    lr: float = 2e-4
+    lmda: float = 0.01
+    lmda_init: float = 0.0
+    lmda_schedule: LambdaSchedule = "cosine"
+    interval: int = 32
+    batch_size: int = 8
+    grad_accumulation: int = 1
+    projection: Projection = "objective"
+    grad_checkpointing: bool = False
+    layout: Layout = "one-state"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "interval", "batch_size", "grad_accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is below 1: give a whole number from 1 up")
+        for name in ("lr", "lmda"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} {getattr(self, name)} is not positive: give a finite number above 0, as 0.01")
+        if not 0 <= self.lmda_init < float("inf"):
+            raise ValueError(f"lmda_init {self.lmda_init} is negative or infinite: give a finite number from 0 up")
+        if self.lmda_schedule == "exponential" and self.lmda_init == 0:
+            raise ValueError("lmda_init 0 has no exponential schedule: give a number above 0, as lmda/100")
+        for name, kind in (("lmda_schedule", LambdaSchedule), ("projection", Projection), ("layout", Layout)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown: valid: {', '.join(get_args(kind))}")
+
+    @hookimpl
+    def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
+        """Train and prune all parameters; see ``algorithm.elsa``."""
+        pruned = {id(layer.parameter): (layer, target) for layer, target in prunable(model, sparsity)}
+        dtypes = {layer.parameter: layer.parameter.dtype for layer, _ in pruned.values()}
+        with trainable(model, grad_checkpointing=self.grad_checkpointing) as parameters:
+            matrices = [
+                Matrix(
+                    layer.parameter,
+                    self.moments(layer.parameter.detach()),
+                    self.split(layer.parameter.detach()),
+                    target,
+                    layer.view,
+                    dtypes[layer.parameter],
+                )
+                for layer, target in pruned.values()
+            ]
+            others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in pruned]
+            self.note_short_run(matrices)
+            account(
+                state_bytes=sum(nbytes([x.W, *x.moments.tensors(), *x.split.tensors()]) for x in matrices),
+                gradient_bytes=nbytes([x.W for x in (*matrices, *others)]),
+                other_state_bytes=sum(nbytes([x.W, *x.moments.tensors()]) for x in others),
+            )
+            elsa(
+                matrices,
+                others,
+                task_gradient(model, data.batches(self.batch_size), self.grad_accumulation),
+                steps=self.steps,
+                lr=self.lr,
+                penalty=lambda t: penalty(self.lmda_schedule, self.lmda_init, self.lmda, t, self.steps),
+                interval=self.interval,
+                projection=self.projection,
+            )
+
+    def split(self, W: Tensor) -> Split:
+        """Where z and u of a matrix are kept: fp32."""
+        one_state = self.layout == "one-state"
+        return OneState(W, torch.float32) if one_state else TwoStates(W, torch.float32, torch.float32)
+
+    def moments(self, W: Tensor) -> Moments:
+        """Where Adam's m and v of a tensor are kept: fp32."""
+        return FullMoments(W)
+
+    def note_short_run(self, matrices: list[Matrix]) -> None:
+        """Say beforehand that a run is too short for its learning rate or its interval."""
+        squares = sum(float(matrix.W.norm()) ** 2 for matrix in matrices)
+        rms = (squares / sum(matrix.W.numel() for matrix in matrices)) ** 0.5
+        travel = self.lr * self.steps / 2
+        if travel < ENOUGH_TRAVEL * rms:
+            note(
+                "weights can travel less than three times their rms (lr·steps/2): raise lr or steps",
+                travel=f"{travel:.3g}",
+                rms=f"{rms:.3g}",
+            )
+        if -(-self.steps // self.interval) < ENOUGH_UPDATES:
+            note(f"fewer than {ENOUGH_UPDATES} updates of z and u: lower interval or raise steps")
+
+
+@dataclass(frozen=True)
+class ElsaL(Elsa):
+    """ELSA with its states in 8 bits: 7.2 bytes a pruned weight instead of 16.1, gradient not counted.
+
+    The same run. z − u is stored in fp8 (e4m3) with two scales a matrix, Adam's moments by 8-bit dynamic maps with a
+    scale for each 256 entries; both are read as fp32, and z − u is rounded at updates only. Storage is all that fp8
+    is used for, so any CUDA device and any CPU will do.
+
+    Args:
+        steps: T, Adam steps.
+        lr: learning rate of the first step; it falls linearly to 0.
+        lmda: λ, the penalty; where the schedule is not constant, its final value.
+        lmda_init: λ at the start; not used by a constant schedule.
+        lmda_schedule: constant, linear, cosine or exponential.
+        interval: K, steps between two updates of z and u.
+        batch_size: windows in a micro-batch.
+        grad_accumulation: micro-batches in a step; batch_size · grad_accumulation is the effective batch.
+        projection: what is kept: objective, the largest v·(W + u)²; magnitude, the largest |W + u|.
+        grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
+        layout: one-state keeps z − u and a bit for each weight; two-state is the paper's, z in e4m3 and u in bf16, 9
+            bytes a weight.
+        c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
+    """
+
+    c_dtype: Literal["fp8", "bf16"] = "fp8"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.c_dtype not in ("fp8", "bf16"):
+            raise ValueError(f"c_dtype {self.c_dtype!r} is unknown: valid: fp8, bf16")
+        if self.layout == "two-state" and self.c_dtype != "fp8":
+            raise ValueError(f"c_dtype {self.c_dtype} belongs to layout one-state; the two-state layout has no c")
+
+    def split(self, W: Tensor) -> Split:
+        """Where z and u of a matrix are kept."""
+        if self.layout == "two-state":
+            return TwoStates(W, E4M3, torch.bfloat16)
+        return OneState(W, E4M3 if self.c_dtype == "fp8" else torch.bfloat16)
+
+    def moments(self, W: Tensor) -> Moments:
+        """Where Adam's m and v of a tensor are kept."""
+        return eight_bit_unless_small(W)
+
+
+def nbytes(tensors: list[Tensor]) -> int:
+    """Bytes of memory of these tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
