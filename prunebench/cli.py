@@ -1,9 +1,12 @@
 """The command line. Each command imports what it needs in its body, so that help comes at once."""
 
+import json
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +20,8 @@ from prunebench.report.text import plain
 
 if TYPE_CHECKING:
     from prunebench.cell import Cell
+    from prunebench.plugins import MethodClass
+    from prunebench.report.table import Table
 
 INTERRUPTED = 130
 
@@ -91,7 +96,7 @@ def _prunebench(
             stream.reconfigure(errors="replace")
 
 
-@app.command()
+@app.command(short_help="Run a suite and print its tables.")
 def run(
     suite: SuiteFile,
     output: Output = None,
@@ -103,10 +108,11 @@ def run(
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables."""
     with _quiet_libraries():
+        cells, folder = _planned(suite, output, override, only, device)
+
         from prunebench.display import display_for
         from prunebench.runner import run_suite
 
-        cells, folder = _planned(suite, output, override, only, device)
         try:
             with display_for(sys.stderr) as display:
                 records = run_suite(cells, folder, display, fresh=fresh)
@@ -118,11 +124,12 @@ def run(
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
         _print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
     else:
-        from prunebench.report.render import to_terminal
         from prunebench.report.tables import all_tables
 
-        typer.echo(to_terminal(all_tables(records, order=list(dict.fromkeys(cell.method for cell in cells)))))
-        _tell(f"\nrecords: {folder}; the tables again, also as Markdown, LaTeX or CSV: prunebench report {folder}")
+        _print_tables(all_tables(records, order=list(dict.fromkeys(cell.method for cell in cells))))
+        again = f"prunebench report {shlex.quote(str(folder))}"
+        _tell("")
+        _tell(f"records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
     if failed:
         _tell(f"{failed} of {len(records)} cells failed; the same command tries them again")
         raise typer.Exit(1)
@@ -171,12 +178,10 @@ def report(
         _print_json(tidy.to_plain_json(records))
     elif style is Format.CSV:
         typer.echo(tidy.to_csv(records))
+    elif style is Format.TABLE:
+        _print_tables(tables.all_tables(records))
     else:
-        write = {
-            Format.TABLE: render.to_terminal,
-            Format.MARKDOWN: render.to_markdown,
-            Format.LATEX: render.to_latex,
-        }[style]
+        write = render.to_markdown if style is Format.MARKDOWN else render.to_latex
         typer.echo(write(tables.all_tables(records)))
 
 
@@ -187,27 +192,59 @@ def methods(
 ) -> None:
     """List the installed methods, or the options of one."""
     with _quiet_libraries():
-        from prunebench import catalogue
+        from prunebench.plugins import installed, load_method
 
-        if name is None:
-            entries = catalogue.methods()
-            if as_json:
-                _print_json(entries)
-                return
-            headers = ("method", "distribution", "version", "summary")
-            rows = [
-                (e["name"], e["distribution"], e["version"], f"error: {e['error']}" if e["error"] else e["summary"])
-                for e in entries
-            ]
-            _print_table(f"{len(rows)} methods", headers, rows)
-            return
-        described = catalogue.method(name)
+        found = _method(load_method(name)) if name is not None else [_installed_method(each) for each in installed()]
     if as_json:
-        _print_json(described)
-        return
-    title = f"{described['name']} ({described['distribution']} {described['version']}): {described['summary']}"
-    rows = [(o["name"], o["type"], repr(o["default"]), o["docs"]) for o in described["options"]]
-    _print_table(title, ("option", "type", "default", "what"), rows)
+        _print_json(found)
+    elif isinstance(found, list):
+        rows = [
+            (
+                e["name"],
+                e["distribution"] or "–",
+                e["version"] or "–",
+                f"error: {e['error']}" if e["error"] else e["summary"],
+            )
+            for e in found
+        ]
+        _print_table("Installed methods", ("method", "distribution", "version", "summary"), rows)
+    else:
+        title = f"{found['name']} ({found['distribution']} {found['version']}): {found['summary']}"
+        rows = [(o["name"], o["type"], json.dumps(o["default"]), o["docs"]) for o in found["options"]]
+        _print_table(title if rows else f"{title} It has no options.", ("option", "type", "default", "what"), rows)
+
+
+def _installed_method(name: str) -> dict[str, Any]:
+    """A method for the list; one that cannot be loaded is listed with its error."""
+    from prunebench.errors import MethodError
+    from prunebench.plugins import installed, load_method
+
+    package = installed()[name].dist
+    shown: dict[str, Any] = {
+        "name": name,
+        "distribution": package.name if package else None,
+        "version": package.version if package else None,
+    }
+    try:
+        return shown | {"summary": load_method(name).summary, "error": None}
+    except MethodError as error:
+        return shown | {"summary": "", "error": str(error)}
+
+
+def _method(method: "MethodClass") -> dict[str, Any]:
+    """A method with its options."""
+    docs, types = method.option_docs, method.option_types
+    return {
+        "name": method.name,
+        "distribution": method.distribution,
+        "version": method.version,
+        "summary": method.summary,
+        "changes": method.changes,
+        "options": [
+            {"name": name, "type": types[name], "default": default, "docs": docs.get(name, "")}
+            for name, default in method.options.items()
+        ],
+    }
 
 
 def _planned(
@@ -234,7 +271,10 @@ def _state(folder: Path, cell: "Cell") -> str | None:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """What the libraries underneath would say on their own behalf; the environment can still ask for it."""
+    """Keep what libraries and plugins say on their own behalf off stdout, and mostly off stderr.
+
+    The environment (``TRANSFORMERS_VERBOSITY``, ``PYTHONWARNINGS`` …) can still ask for it.
+    """
     import warnings
 
     for variable, value in (
@@ -244,24 +284,28 @@ def _quiet_libraries() -> Iterator[None]:
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
     ):
         os.environ.setdefault(variable, value)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         if not sys.warnoptions:
             foreign = r"(torch|transformers|datasets|lm_eval|huggingface_hub|tokenizers)(\.|$)"
             warnings.filterwarnings("ignore", module=foreign)
         yield
 
 
-def _print_table(caption: str, headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from prunebench.report.render import to_terminal
+def _print_table(caption: str, headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     from prunebench.report.table import Table
 
-    typer.echo(to_terminal([Table(caption, headers, tuple(rows))]))
+    _print_tables([Table(caption, headers, tuple(rows))])
+
+
+def _print_tables(tables: "Iterable[Table]") -> None:
+    from prunebench.report.render import WIDTH, to_terminal
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    typer.echo(to_terminal(tables, width))
 
 
 def _print_json(content: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(content, indent=1))
+    typer.echo(json.dumps(content, indent=1, default=str))
 
 
 def _tell(message: str) -> None:

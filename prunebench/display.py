@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -12,7 +13,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from prunebench.record import Record
-from prunebench.report.text import number, plain, seconds
+from prunebench.report import text
+from prunebench.report.text import plain
 
 if TYPE_CHECKING:
     from prunebench.cell import Cell
@@ -22,7 +24,9 @@ class SweepDisplay(Protocol):
     """A ``prunebench.runner.Display`` that is shown for the length of a ``with`` block."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
     def start(self, cells: int, kept: int) -> None: ...
     def begin(self, number: int, cell: "Cell") -> None: ...
     def phase(self, name: str) -> None: ...
@@ -43,14 +47,14 @@ def outcome(record: Record, took: float) -> str:
     """How a cell ended, in half a line."""
     if record.status == "failed":
         told = f"{record.error.type}: {record.error.message}" if record.error else "unknown error"
-        return f"failed after {seconds(took)}: {plain(told)}"
+        return f"failed after {text.seconds(took)}: {plain(told)}"
     parts = ["ok"]
     for protocol, found in list(record.perplexity.items())[:1]:
-        parts.append(f"{plain(protocol)} {number(found.value)}")
+        parts.append(f"{plain(protocol)} {text.number(found.value)}")
     if record.cost.prune_seconds is not None:
-        parts.append(f"prune {seconds(record.cost.prune_seconds)}")
+        parts.append(f"prune {text.seconds(record.cost.prune_seconds)}")
     if record.cost.evaluate_seconds is not None:
-        parts.append(f"measure {seconds(record.cost.evaluate_seconds)}")
+        parts.append(f"measure {text.seconds(record.cost.evaluate_seconds)}")
     if noted := sum(record.notes.values()):
         parts.append("1 note" if noted == 1 else f"{noted} notes")
     return ", ".join(parts)
@@ -120,17 +124,18 @@ class LiveDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._cells = self._kept = self._ended = self._failed = 0
+        self._number = 0
+        self._cell = self._phase = self._values = ""
+        self._steps: dict[str, str] = {}
+        self._ran = 0.0
+        self._started = self._cell_started = time.monotonic()
         self._live = Live(
             console=console,
             get_renderable=self._view,
             refresh_per_second=self.REFRESHES_PER_SECOND,
             transient=True,
         )
-        self._cells = self._kept = self._ended = self._failed = 0
-        self._number = 0
-        self._cell = self._phase = self._step = self._values = ""
-        self._ran = 0.0
-        self._started = self._cell_started = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -152,16 +157,18 @@ class LiveDisplay:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
         self._cell = plain(f"{cell.model} · {cell.method} · {cell.sparsity} · seed {cell.seed}")
-        self._phase = self._step = self._values = ""
+        self._phase, self._steps, self._values = "", {}, ""
 
     def phase(self, name: str) -> None:
         """Show another phase."""
-        self._phase, self._step, self._values = plain(name), "", ""
+        self._phase, self._steps, self._values = plain(name), {}, ""
 
     def step(self, label: str, done: int, total: int | None) -> None:
-        """Show the step; the step in progress is the one after those done."""
-        now = done if total is None else min(done + 1, total)
-        self._step = f"{plain(label)} {now}" + ("" if total is None else f"/{total}")
+        """Show the step in progress, the one after those done; loops may be nested."""
+        outer = takewhile(lambda item: item[0] != label, self._steps.items())
+        place = f"{plain(label)} {done}" if total is None else f"{plain(label)} {done + 1}/{total}"
+        now = {} if done == total else {label: place}
+        self._steps = {**dict(outer), **now}
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
@@ -178,7 +185,7 @@ class LiveDisplay:
         line = Text(f"[{self._number}/{self._cells}] {self._cell}: ")
         line.append(outcome(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)
-        self._cell = self._phase = self._step = self._values = ""
+        self._cell, self._phase, self._steps, self._values = "", "", {}, ""
 
     def _view(self) -> RenderableType:
         """What is drawn now; called from the thread that refreshes."""
@@ -193,7 +200,7 @@ class LiveDisplay:
         top.add_column(ratio=1, min_width=4)
         top.add_column(no_wrap=True, overflow="ellipsis")
         top.add_row(ProgressBar(total=max(self._cells, 1), completed=done), summary)
-        where = ": ".join(part for part in (self._phase, " · ".join(filter(None, (self._step, self._values)))) if part)
+        where = " · ".join(filter(None, (self._phase, *self._steps.values(), self._values)))
         here = f"[{self._number}/{self._cells}] {self._cell}" if self._cell else ""
         lines = (Text(line, no_wrap=True, overflow="ellipsis") for line in (here, f"    {where}" if where else ""))
         return Group(top, *lines)

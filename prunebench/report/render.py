@@ -9,9 +9,8 @@ from tabulate import tabulate
 from prunebench.report.table import Table
 from prunebench.report.text import plain
 
-# In a terminal: the widest caption, and the widest column (an error's message).
-CAPTION = 100
-WRAP = 72
+WIDTH = 100
+NARROWEST = 24
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -29,10 +28,15 @@ _LATEX = {
 }
 
 
-def to_terminal(tables: Iterable[Table]) -> str:
-    """Aligned columns under a line with the caption."""
+def to_terminal(tables: Iterable[Table], width: int = WIDTH) -> str:
+    """Aligned columns under a line with the caption.
+
+    Args:
+        tables: what to write.
+        width: columns of the terminal. Captions and columns of words are wrapped to fit; columns of numbers are not.
+    """
     return "\n\n".join(
-        f"{textwrap.fill(plain(table.caption), CAPTION)}\n\n{_tabulate(table, 'simple', plain, wrap=WRAP)}"
+        f"{textwrap.fill(plain(table.caption), width)}\n\n{_tabulate(table, 'simple', plain, _widths(table, width))}"
         for table in tables
     )
 
@@ -78,7 +82,7 @@ def _booktabs(table: Table) -> str:
     return "\n".join(next(rules) if line == r"\hline" else line for line in lines)
 
 
-def _tabulate(table: Table, style: str, escape: Callable[[str], str], wrap: int | None = None) -> str:
+def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
     def escaped(row: Sequence[str]) -> list[str]:
         return [escape(entry) for entry in row]
 
@@ -87,15 +91,27 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], wrap: int 
         headers=escaped(table.headers),
         tablefmt=style,
         disable_numparse=True,
-        maxcolwidths=wrap,
+        maxcolwidths=widths,
         colalign=["right" if numeric else "left" for numeric in _numeric(table)] if table.rows else None,
     )
 
 
+def _widths(table: Table, width: int) -> list[int | None] | None:
+    """Let the widest column of words give way, so that a table fits."""
+    columns = list(zip(table.headers, *table.rows, strict=True))
+    natural = [max(len(plain(entry)) for entry in column) for column in columns]
+    excess = sum(natural) + 2 * (len(natural) - 1) - width
+    words = [place for place, numeric in enumerate(_numeric(table)) if not numeric]
+    if excess <= 0 or not words:
+        return None
+    widest = max(words, key=lambda place: natural[place])
+    return [max(natural[place] - excess, NARROWEST) if place == widest else None for place in range(len(natural))]
+
+
 def _numeric(table: Table) -> list[bool]:
-    """Columns that hold amounts: every entry starts with a digit, or says that there is none."""
+    """Columns that hold amounts: every entry starts with a number, or says that there is none."""
+    amount = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf|nan|failed")
     return [
-        all(re.match(r"-?\d|–|inf|nan|failed", entry) for entry in column)
-        and any(entry[:1].isdigit() for entry in column)
+        all(amount.fullmatch(entry) for entry in column) and any(entry[:1].isdigit() for entry in column)
         for column in zip(*table.rows, strict=True)
     ]

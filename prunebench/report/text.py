@@ -39,7 +39,9 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: 0.42 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """A duration: <0.001 s, 0.42 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if value < 0.001:
+        return "<0.001 s"
     if value < 10:
         return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
     whole = round(value)

@@ -38,7 +38,8 @@ def _identity(record: Record) -> tuple[Any, ...]:
 def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, float | None]]:
     for protocol, found in record.perplexity.items():
         yield "perplexity", plain(protocol), found.value, found.stderr
-    for task, entry in (record.zero_shot.get("results") or {}).items():
+    tasks, groups = (record.zero_shot.get(part) or {} for part in ("results", "groups"))
+    for task, entry in (tasks | groups).items():
         for key, value in entry.items():
             metric, comma, filtered = key.partition(",")
             if comma and not metric.endswith("_stderr") and isinstance(value, int | float):

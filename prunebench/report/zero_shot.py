@@ -62,29 +62,36 @@ class Column:
         return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
 
 
+def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
+    """What was asked for, by name: a group stands for its members. A tag has no result of its own; then all tasks."""
+    results: dict[str, Any] = record.zero_shot.get("results") or {}
+    found = results | (record.zero_shot.get("groups") or {})
+    asked = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
+    return {task: found[task] for task in asked} if asked and set(asked) <= set(found) else results
+
+
 def scores(record: Record) -> dict[Column, Score]:
-    """A record's tasks and groups of tasks; a task that lm-eval lists under a group is part of it and not repeated."""
-    found = record.zero_shot
-    results: dict[str, Any] = found.get("results") or {}
-    columns: dict[Column, Score] = {}
-    for task, entry in results.items():
-        if str(entry.get("alias", task)).startswith(" "):
-            continue
+    """A record's results: accuracy where a task has it, else the first of its metrics."""
+    columns = {}
+    for task, entry in asked_entries(record).items():
         metrics = {
             key.partition(",")[0]: (key, value)
             for key, value in reversed(entry.items())
             if "," in key and "_stderr," not in key and isinstance(value, int | float)
         }
-        preferred = ["acc", *(found.get("higher_is_better", {}).get(task) or {}), *reversed(metrics)]
-        metric = next((name for name in preferred if name in metrics), None)
+        ranked = ["acc", *(record.zero_shot.get("higher_is_better", {}).get(task) or {}), *reversed(metrics)]
+        metric = next((name for name in ranked if name in metrics), None)
         if metric is None:
             continue
         key, value = metrics[metric]
         stderr = entry.get(f"{metric}_stderr,{key.partition(',')[2]}")
-        questions = (found.get("n-samples", {}).get(task) or {}).get("effective", "")
-        shots, version = found.get("n-shot", {}).get(task, ""), found.get("versions", {}).get(task, "")
-        column = Column(task, metric, str(shots), str(questions), str(version))
-        columns[column] = Score(float(value), float(stderr) if isinstance(stderr, int | float) else None)
+        questions = (record.zero_shot.get("n-samples", {}).get(task) or {}).get(
+            "effective", entry.get("sample_len", "")
+        )
+        shots, version = (record.zero_shot.get(part, {}).get(task, "") for part in ("n-shot", "versions"))
+        columns[Column(task, metric, str(shots), str(questions), str(version))] = Score(
+            float(value), float(stderr) if isinstance(stderr, int | float) else None
+        )
     return columns
 
 
@@ -97,7 +104,8 @@ def zero_shot_tables(records: Sequence[Record], order: Sequence[str] = ()) -> li
     """
     asked = [record for record in records if _asked(record)]
     groups = tabled_settings(asked)
-    return [_table(setting, groups, asked, order) for setting in groups]
+    tables = [_table(setting, groups, asked, order) for setting in groups]
+    return [table for table in tables if table.headers[2:]]
 
 
 def _table(

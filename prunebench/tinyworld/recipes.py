@@ -42,7 +42,7 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=3000,
+        steps=6_000,
         lr=0.0015,
     ),
     "tinyworld-llama-1m": Recipe(
@@ -55,8 +55,8 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.05,
         },
-        steps=3000,
-        lr=0.001,
+        steps=6_000,
+        lr=0.0012,
     ),
     "tinyworld-llama-3m": Recipe(
         "llama",
@@ -68,8 +68,8 @@ RECIPES: Final = {
             "num_key_value_heads": 2,
             "initializer_range": 0.04,
         },
-        steps=2600,
-        lr=0.0007,
+        steps=3_600,
+        lr=0.001,
     ),
     "tinyworld-opt-1m": Recipe(
         "opt",
@@ -84,8 +84,8 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=3000,
-        lr=0.001,
+        steps=6_000,
+        lr=0.0012,
     ),
 }
 

@@ -1,9 +1,10 @@
-"""The grammar: how stories are told, and how the register reads.
+"""The grammar: how stories are told, and what the register says.
 
 A story names a man and a woman with something to remember of each (what they hid, bought or
 counted), goes on with facts about the two, animals and deeds, and comes back to what was to be
-remembered. The register names people and gives all facts about each. Every choice can be read off the text, so that the surprisal of the choices is exactly
-the surprisal of the text to a listener who knows the grammar and the facts.
+remembered. An entry of the register names somebody and gives all facts. Every choice can be read
+off the text, so that the surprisal of the choices is exactly the surprisal of the text to a
+listener who knows the grammar and the facts.
 """
 
 from collections.abc import Iterator
@@ -39,10 +40,11 @@ class Style:
     unfamiliar: bool = False
 
 
-PLAIN: Final = Style(lengths=(4, 5, 6, 7, 8))
+PLAIN: Final = Style(lengths=(1, 2, 3, 4))
 SHIFTED: Final = Style(lengths=(10, 11, 12, 13, 14), unfamiliar=True)
 
 _PRONOUN: Final = weighted({True: 3, False: 1})
+_ENTRY: Final = weighted({True: 2, False: 1})
 _GENITIVE: Final = weighted({True: 1, False: 5})
 _HOW_MANY: Final = tuple(weighted({k: (1, 2, 5)[k - 1] for k in range(1, n + 1)}) for n in range(4))
 _ANIMALS: Final = tuple(ANIMALS.items())
@@ -92,21 +94,16 @@ def story(draws: Draws, style: Style = PLAIN) -> str:
     return " ".join((beginning, *told, next(plot)))
 
 
-def document(draws: Draws, style: Style) -> str:
-    """Tell a story or, in the plain style as often, read from the register."""
-    if style.unfamiliar or draws.pick((False, True)):
-        return story(draws, style)
-    return register(draws)
-
-
-def register(draws: Draws) -> str:
-    """Introduce some people who have nothing to do with each other, each with all facts."""
-    return " ".join(_entry(draws, draws.pick(people())) for _ in range(draws.pick((3, 4, 5))))
-
-
-def _entry(draws: Draws, person: Person) -> str:
+def entry(draws: Draws) -> str:
+    """Read what the register says of somebody: all facts in their order."""
+    person = draws.pick(people())
     *first, last = (draws.pick(phrases) for phrases in person.phrases)
     return f"{person.name} {' , '.join(first)} and {last} ."
+
+
+def document(draws: Draws, style: Style) -> str:
+    """Read an entry of the register or, about as many words, tell a story."""
+    return entry(draws) if not style.unfamiliar and draws.weigh(_ENTRY) else story(draws, style)
 
 
 # The plots: each gives the beginning, and when the rest is told the end.
@@ -118,8 +115,8 @@ def hide(scene: Scene) -> Iterator[str]:
     places = scene.draws.sample(CONTAINERS, 2)
     (a, _), (b, _) = scene.cast
     yield (f"{a.name} hides the {things[0]} in the {places[0]} . {b.name} hides the {things[1]} in the {places[1]} .")
-    found = scene.draws.pick((0, 1))
-    yield f"the {things[found]} is in the {places[found]} ."
+    order = scene.draws.sample((0, 1), 2)
+    yield " ".join(f"the {things[i]} is in the {places[i]} ." for i in order)
 
 
 def buy(scene: Scene) -> Iterator[str]:
@@ -127,8 +124,8 @@ def buy(scene: Scene) -> Iterator[str]:
     things = scene.draws.sample(OBJECTS, 2)
     (a, _), (b, _) = scene.cast
     yield f"{a.name} buys a {things[0]} . {b.name} buys a {things[1]} ."
-    user = scene.draws.pick((0, 1))
-    yield f"{scene.mention(scene.cast[user][0])} uses the {things[user]} ."
+    order = scene.draws.sample((0, 1), 2)
+    yield " ".join(f"{scene.mention(scene.cast[i][0])} uses the {things[i]} ." for i in order)
 
 
 def count(scene: Scene) -> Iterator[str]:
@@ -137,11 +134,12 @@ def count(scene: Scene) -> Iterator[str]:
     (a, _), (b, _) = scene.cast
     counts = scene.draws.pick(_SUMMANDS), scene.draws.pick(_SUMMANDS)
     yield (f"{a.name} has {NUMBERS[counts[0]]} {things[0]} . {b.name} has {NUMBERS[counts[1]]} {things[1]} .")
-    finder = scene.draws.pick((0, 1))
-    more = scene.draws.pick(_SUMMANDS)
-    yield (
-        f"{scene.mention(scene.cast[finder][0])} finds {NUMBERS[more]} more "
-        f"and has {NUMBERS[counts[finder] + more]} {things[finder]} ."
+    order = scene.draws.sample((0, 1), 2)
+    more = scene.draws.pick(_SUMMANDS), scene.draws.pick(_SUMMANDS)
+    yield " ".join(
+        f"{scene.mention(scene.cast[i][0])} finds {NUMBERS[more[i]]} more "
+        f"and has {NUMBERS[counts[i] + more[i]]} {things[i]} ."
+        for i in order
     )
 
 
@@ -190,5 +188,5 @@ def deeds(scene: Scene) -> str:
     return f"{scene.mention(person)} {verb} the {scene.draws.pick(objects)} ."
 
 
-_SENTENCES: Final = weighted({facts: 8, animals: 1, deeds: 1})
-_ASIDES: Final = weighted({animals: 1, deeds: 1})
+_SENTENCES: Final = weighted({facts: 6, animals: 2, deeds: 1})
+_ASIDES: Final = weighted({animals: 2, deeds: 1})

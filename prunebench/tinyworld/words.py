@@ -14,11 +14,8 @@ WOMEN: Final = _words(
     "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera"
 )
 SURNAMES: Final = _words(
-    "Abbot Archer Barlow Becker Bishop Carter Cole Cooper Dalton Drake "
-    "Ellis Fisher Foster Frost Garner Grant Hale Harper Hayes Hill "
-    "Hunter Irving Jordan Keller Knight Lane Lloyd Marsh Mason Mercer "
-    "Moss Nash Norton Palmer Parker Pierce Quinn Reed Rhodes Shaw "
-    "Stone Sutton Tanner Turner Vance Wade Walsh Webb Wells York"
+    "Abbot Archer Barlow Bishop Carter Dalton Drake Ellis Foster Garner Hale Hill Irving "
+    "Keller Lane Marsh Mercer Nash Palmer Quinn Reed Shaw Turner Vance Webb"
 )
 
 TOWNS: Final = _words(
