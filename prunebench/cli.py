@@ -20,7 +20,7 @@ from prunebench.report.text import plain
 
 if TYPE_CHECKING:
     from prunebench.cell import Cell
-    from prunebench.plugins import MethodClass
+    from prunebench.evaluation.zero_shot import TaskLibrary
     from prunebench.report.table import Table
 
 INTERRUPTED = 130
@@ -108,14 +108,17 @@ def run(
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables."""
     with _quiet_libraries():
-        cells, folder = _planned(suite, output, override, only, device)
+        from prunebench.evaluation.zero_shot import TaskLibrary
+
+        library = TaskLibrary()  # lm-eval takes long to look tasks up: once serves for both
+        cells, folder = _planned(suite, output, override, only, device, library)
 
         from prunebench.display import display_for
         from prunebench.runner import run_suite
 
         try:
             with display_for(sys.stderr) as display:
-                records = run_suite(cells, folder, display, fresh=fresh)
+                records = run_suite(cells, folder, display, fresh=fresh, library=library)
         except KeyboardInterrupt:
             _tell(f"interrupted: the records so far are in {folder}; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
@@ -192,9 +195,9 @@ def methods(
 ) -> None:
     """List the installed methods, or the options of one."""
     with _quiet_libraries():
-        from prunebench.plugins import installed, load_method
+        from prunebench.plugins import describe, describe_all
 
-        found = _method(load_method(name)) if name is not None else [_installed_method(each) for each in installed()]
+        found = describe(name) if name is not None else describe_all()
     if as_json:
         _print_json(found)
     elif isinstance(found, list):
@@ -214,48 +217,20 @@ def methods(
         _print_table(title if rows else f"{title} It has no options.", ("option", "type", "default", "what"), rows)
 
 
-def _installed_method(name: str) -> dict[str, Any]:
-    """A method for the list; one that cannot be loaded is listed with its error."""
-    from prunebench.errors import MethodError
-    from prunebench.plugins import installed, load_method
-
-    package = installed()[name].dist
-    shown: dict[str, Any] = {
-        "name": name,
-        "distribution": package.name if package else None,
-        "version": package.version if package else None,
-    }
-    try:
-        return shown | {"summary": load_method(name).summary, "error": None}
-    except MethodError as error:
-        return shown | {"summary": "", "error": str(error)}
-
-
-def _method(method: "MethodClass") -> dict[str, Any]:
-    """A method with its options."""
-    docs, types = method.option_docs, method.option_types
-    return {
-        "name": method.name,
-        "distribution": method.distribution,
-        "version": method.version,
-        "summary": method.summary,
-        "changes": method.changes,
-        "options": [
-            {"name": name, "type": types[name], "default": default, "docs": docs.get(name, "")}
-            for name, default in method.options.items()
-        ],
-    }
-
-
 def _planned(
-    suite: Path, output: Path | None, override: list[str] | None, only: list[str] | None, device: str | None
+    suite: Path,
+    output: Path | None,
+    override: list[str] | None,
+    only: list[str] | None,
+    device: str | None,
+    library: "TaskLibrary | None" = None,
 ) -> "tuple[tuple[Cell, ...], Path]":
     """The cells of a suite and the folder of their records."""
     from prunebench.cell import plan as plan_cells
     from prunebench.suite import load_suite
 
     asked = load_suite(suite, override or ())
-    return plan_cells(asked, only=only or (), device=device), output or Path("results") / asked.name
+    return plan_cells(asked, only=only or (), device=device, library=library), output or Path("results") / asked.name
 
 
 def _state(folder: Path, cell: "Cell") -> str | None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-CONNECT_SECONDS = 3.0
+CONNECT_SECONDS = 2.0
 LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")
 
 

@@ -205,3 +205,40 @@ def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.Pl
     if len(implementations) != 1:
         raise MethodError(f"{len(implementations)} implementations of prune are registered: exactly one must be")
     return manager
+
+
+def describe(name: str) -> dict[str, Any]:
+    """A method and its options, as plain JSON.
+
+    Raises:
+        MethodError: see ``load_method``.
+    """
+    method = load_method(name)
+    docs, types = method.option_docs, method.option_types
+    return {
+        "name": method.name,
+        "distribution": method.distribution,
+        "version": method.version,
+        "summary": method.summary,
+        "changes": method.changes,
+        "options": [
+            {"name": option, "type": types[option], "default": default, "docs": docs.get(option, "")}
+            for option, default in method.options.items()
+        ],
+    }
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Every installed method in a few words; one that cannot be loaded with its error in place of them."""
+    described = []
+    for name, point in installed().items():
+        summary, failure = "", None
+        try:
+            summary = load_method(name).summary
+        except MethodError as error:
+            failure = str(error)
+        distribution, version = _origin(point)
+        described.append(
+            {"name": name, "distribution": distribution, "version": version, "summary": summary, "error": failure}
+        )
+    return described

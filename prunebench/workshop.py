@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from prunebench.cell import Cell, CellPerplexity
+from prunebench.cell import Cell, CellPerplexity, CellZeroShot
 from prunebench.data import calibration_pool, find_corpus
 from prunebench.errors import CorpusError
 from prunebench.evaluation.sequences import Sequences, evaluation_sequences
@@ -51,11 +51,20 @@ class Workshop:
         return sequences
 
     def prepare(self, cells: Iterable[Cell]) -> None:
-        """Tokenise every text that ``cells`` use, so that one that does not fit is refused before anything runs.
+        """Tokenise every text and load every task that ``cells`` use, so that what is amiss shows before anything runs.
 
         Raises:
-            UsageError: a text is shorter than one window, or a window longer than the model's context.
+            UsageError: a text is shorter than one window, a window longer than the model's context, or a task's data
+                not there.
         """
+        cells = list(cells)
+        for tasks, include_path, num_fewshot in dict.fromkeys(
+            (evaluation.tasks, evaluation.include_path, evaluation.num_fewshot)
+            for cell in cells
+            for evaluation in cell.evaluations
+            if isinstance(evaluation, CellZeroShot)
+        ):
+            self.library.load(tasks, include_path, num_fewshot)
         tokenizers: dict[str, Any] = {}
         for cell in cells:
             model = self.model(cell)

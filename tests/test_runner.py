@@ -305,6 +305,17 @@ class TestRun:
             run_suite(cells_of(path), tmp_path / "out", Silent())
         assert not list((tmp_path / "out").iterdir())
 
+    def test_a_task_whose_data_is_not_there(self, write_suite: Write, tmp_path: Path) -> None:
+        (tmp_path / "tasks").mkdir()
+        (tmp_path / "tasks" / "lost.yaml").write_text(
+            "task: lost\ndataset_path: json\ndataset_kwargs: {data_files: {test: nowhere.jsonl}}\ntest_split: test\n"
+            "output_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: 0\ndoc_to_choice: [a, b]\n"
+        )
+        path = write_suite(evaluations="evaluations: [{name: zero_shot, tasks: [lost], include_path: tasks}]")
+        with pytest.raises(UsageError, match="lost"):
+            run_suite(cells_of(path), tmp_path / "out", Silent())
+        assert not list((tmp_path / "out").iterdir())
+
     def test_a_folder_that_cannot_be_written(self, write_suite: Write, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(OutputError, match=r"cannot write to the output folder .*choose another with --output"):

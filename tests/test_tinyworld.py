@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
@@ -81,6 +81,18 @@ def test_the_surprisal_of_a_sentence_is_that_of_its_text(style: stories.Style) -
         assert probability.setdefault(text, math.exp(-draws.nats)) == pytest.approx(math.exp(-draws.nats))
     assert sum(probability.values()) == pytest.approx(1.0)
     assert all(count[text] / 20_000 == pytest.approx(p, abs=0.02) for text, p in probability.items())
+
+
+def test_a_fact_takes_both_words_of_a_name() -> None:
+    """Whoever knows only the surname is left with four values; whoever knows the first name, with more."""
+    for fact in range(len(RELATIONS)):
+        by_surname, by_first = defaultdict(set), defaultdict(set)
+        for person in people():
+            first, surname = person.name.split()
+            by_surname[surname].add(person.values[fact])
+            by_first[first].add(person.values[fact])
+        assert {len(values) for values in by_surname.values()} == {4}
+        assert min(len(values) for values in by_first.values()) > 8
 
 
 def test_splits_share_no_story() -> None:

@@ -29,7 +29,7 @@ VALUES: Final = {
     "dish": FOODS,
     "instrument": INSTRUMENTS,
 }
-"""The values a fact can have; a friend is any other person."""
+"""The values a fact can have; a friend is anybody of another family."""
 PHRASES: Final = {
     "home": ("lives in {}", "stays in {}", "comes from {}"),
     "trade": ("is a {}", "works as a {}", "earns money as a {}"),
@@ -54,8 +54,9 @@ GENITIVES: Final = {
 class Person:
     """Somebody with a two-word name.
 
-    Either word of the name is shared with dozens of others, so that a fact can be looked up by
-    neither alone: a model has to combine them.
+    The surname narrows a fact down to the four values that run in the family; which of them it is
+    only both words of the name tell. So a model first learns what families have, soon, and then
+    has to combine the words, whose combinations outnumber them by far.
 
     Args:
         name: first name and surname.
