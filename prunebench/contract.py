@@ -23,9 +23,24 @@ def tensor_digest(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What must be the same after pruning as before, and how many zeros there were."""
+    """What was asked for, what must be the same after pruning as before, and how many zeros there were.
 
-    tensors: dict[str, tuple[str, torch.dtype, torch.device, torch.Size]]
+    Args:
+        sparsity: what was asked for.
+        changes: what the method may change: "prunable", "all" or "nothing".
+        tensors: dtype, device and shape of every parameter and buffer.
+        digests: of those that may not change.
+        zeros: in each prunable matrix.
+        modes: train or eval, of each module.
+        use_cache: of the model's configuration.
+        hooks: how many there were.
+        generators: digest of the global generators' state.
+    """
+
+    sparsity: Sparsity
+    changes: str
+    tensors: dict[str, tuple[torch.dtype, torch.device, torch.Size]]
+    digests: dict[str, str]
     zeros: dict[str, int]
     modes: dict[str, bool]
     use_cache: Any
@@ -33,27 +48,29 @@ class Snapshot:
     generators: str
 
     @classmethod
-    def of(cls, model: nn.Module, sparsity: Sparsity) -> "Snapshot":
+    def of(cls, model: nn.Module, sparsity: Sparsity, changes: str) -> "Snapshot":
         """Look at a model before it is pruned."""
+        layers = [layer for layer, _ in prunable(model, sparsity)]
+        may_change = {id(layer.parameter) for layer in layers} if changes == "prunable" else set()
+        tensors = _tensors(model)
         return cls(
-            tensors={
-                name: (tensor_digest(tensor), tensor.dtype, tensor.device, tensor.shape)
-                for name, tensor in _tensors(model).items()
+            sparsity=sparsity,
+            changes=changes,
+            tensors={name: (tensor.dtype, tensor.device, tensor.shape) for name, tensor in tensors.items()},
+            digests={
+                name: tensor_digest(tensor)
+                for name, tensor in tensors.items()
+                if changes != "all" and id(tensor) not in may_change
             },
-            zeros={layer.name: int((layer.weight == 0).sum()) for layer, _ in prunable(model, sparsity)},
+            zeros={layer.name: int((layer.weight == 0).sum()) for layer in layers},
             modes={name: module.training for name, module in model.named_modules()},
             use_cache=getattr(getattr(model, "config", None), "use_cache", None),
             hooks=_count_hooks(model),
             generators=_generators(),
         )
 
-    def verify(self, model: nn.Module, sparsity: Sparsity, changes: str) -> SparsityFacts:
+    def verify(self, model: nn.Module) -> SparsityFacts:
         """Compare a model after pruning with this snapshot of it.
-
-        Args:
-            model: the pruned model.
-            sparsity: what was asked for.
-            changes: what the method may change: "prunable", "all" or "nothing".
 
         Returns:
             The zeros counted.
@@ -62,9 +79,16 @@ class Snapshot:
             ContractError: the first clause that does not hold, with the measured value.
         """
         self._verify_surroundings(model)
-        matrices = self._verify_zeros(model, sparsity, asked=changes != "nothing")
-        self._verify_tensors(model, sparsity, changes)
-        return _facts(model, sparsity, matrices, asked=changes != "nothing")
+        matrices = self._verify_zeros(model)
+        self._verify_tensors(model)
+        zeros, numel = (sum(getattr(count, part) for count in matrices.values()) for part in ("zeros", "numel"))
+        parameters = list(model.parameters())
+        return SparsityFacts(
+            requested=0.0 if self.changes == "nothing" else self.sparsity.ratio,
+            reached=zeros / numel,
+            whole_model=sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            matrices=matrices,
+        )
 
     def _verify_surroundings(self, model: nn.Module) -> None:
         if changed := [name for name, module in model.named_modules() if module.training != self.modes.get(name)]:
@@ -76,9 +100,9 @@ class Snapshot:
         if _generators() != self.generators:
             raise ContractError("a global random generator was used: draw from a generator seeded by data.seed")
 
-    def _verify_zeros(self, model: nn.Module, sparsity: Sparsity, asked: bool) -> dict[str, MatrixCount]:
-        matrices = {}
-        for layer, target in prunable(model, sparsity):
+    def _verify_zeros(self, model: nn.Module) -> dict[str, MatrixCount]:
+        asked, matrices = self.changes != "nothing", {}
+        for layer, target in prunable(model, self.sparsity):
             W = layer.weight
             if not torch.isfinite(W).all():
                 raise ContractError(f"{layer.name} holds NaN or infinity after pruning")
@@ -96,23 +120,22 @@ class Snapshot:
                     raise ContractError(f"{layer.name} keeps {worst} weights in a group of {m} where {n} are allowed")
         return matrices
 
-    def _verify_tensors(self, model: nn.Module, sparsity: Sparsity, changes: str) -> None:
+    def _verify_tensors(self, model: nn.Module) -> None:
         after = _tensors(model)
         if set(after) != set(self.tensors):
             raise ContractError(
                 f"parameters were added or removed: {', '.join(sorted(set(after) ^ set(self.tensors)))}"
             )
-        may_change = {id(layer.parameter) for layer, _ in prunable(model, sparsity)} if changes == "prunable" else set()
         for name, tensor in after.items():
-            digest, dtype, device, shape = self.tensors[name]
+            dtype, device, shape = self.tensors[name]
             if (tensor.dtype, tensor.device, tensor.shape) != (dtype, device, shape):
                 raise ContractError(
                     f"{name} was {dtype} {tuple(shape)} on {device} and is {tensor.dtype} {tuple(tensor.shape)} on "
                     f"{tensor.device}"
                 )
-            if changes != "all" and id(tensor) not in may_change and tensor_digest(tensor) != digest:
-                raise ContractError(f"{name} was changed, and the method may change {changes!r} only")
-            if changes == "all" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            if name in self.digests and tensor_digest(tensor) != self.digests[name]:
+                raise ContractError(f"{name} was changed, and the method may change {self.changes!r} only")
+            if self.changes == "all" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ContractError(f"{name} holds NaN or infinity after pruning")
 
 
@@ -135,14 +158,3 @@ def _generators() -> str:
     state.update(repr(random.getstate()).encode())
     state.update(repr(np.random.get_state()).encode())
     return state.hexdigest()
-
-
-def _facts(model: nn.Module, sparsity: Sparsity, matrices: dict[str, MatrixCount], asked: bool) -> SparsityFacts:
-    parameters = list(model.parameters())
-    zeros, numel = (sum(getattr(count, part) for count in matrices.values()) for part in ("zeros", "numel"))
-    return SparsityFacts(
-        requested=sparsity.ratio if asked else 0.0,
-        reached=zeros / numel,
-        whole_model=sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
-        matrices=matrices,
-    )

@@ -199,7 +199,7 @@ def _prune_and_measure(
     if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
         note("calibration and perplexity use the same text")
     sparsity = parse_pattern(cell.sparsity)
-    before = Snapshot.of(model, sparsity)
+    before = Snapshot.of(model, sparsity, method.changes)
 
     display.phase("prune")
     hook = plugin_manager(method, cell.options).hook
@@ -213,7 +213,7 @@ def _prune_and_measure(
     facts["cost"] = cost
 
     display.phase("check")
-    facts["sparsity"] = before.verify(model, sparsity, method.changes)
+    facts["sparsity"] = before.verify(model)
     facts["environment"]["weights_digest"] = weights_digest(model)
 
     began = time.perf_counter()

@@ -36,10 +36,10 @@ def prune(name: str, options: dict[str, Any], model: Any, sparsity: Sparsity, se
 def test_the_contract_is_kept(name: str, options: dict[str, Any], architecture: str, pattern: str) -> None:
     model = tiny.MODELS[architecture]()
     sparsity = parse_pattern(pattern)
-    before = Snapshot.of(model, sparsity)
-    prune(name, options, model, sparsity)
     changes = load_method(name).changes
-    facts = before.verify(model, sparsity, changes)
+    before = Snapshot.of(model, sparsity, changes)
+    prune(name, options, model, sparsity)
+    facts = before.verify(model)
     assert len(facts.matrices) == 3 * tiny.MATRICES[architecture]
     wanted = {layer.name: 0 if changes == "nothing" else target.zeros for layer, target in prunable(model, sparsity)}
     assert {layer: count.zeros for layer, count in facts.matrices.items()} == wanted
@@ -49,9 +49,9 @@ def test_the_contract_is_kept(name: str, options: dict[str, Any], architecture: 
 def test_bfloat16_is_kept_and_counted_exactly(name: str, options: dict[str, Any]) -> None:
     model = tiny.llama().to(torch.bfloat16)
     sparsity = parse_pattern("0.7")
-    before = Snapshot.of(model, sparsity)
+    before = Snapshot.of(model, sparsity, load_method(name).changes)
     prune(name, options, model, sparsity)
-    before.verify(model, sparsity, load_method(name).changes)
+    before.verify(model)
 
 
 @ROWS
@@ -95,15 +95,15 @@ def test_tied_heads_stay_tied(name: str, options: dict[str, Any]) -> None:
 class TestTheVerdict:
     """The checks themselves: each catches what it is for."""
 
-    def verdict(self, spoil: Any, changes: str = "prunable", pattern: str = "0.5") -> None:
+    def verdict(self, spoil: Any, pattern: str = "0.5") -> None:
         model = tiny.llama()
         sparsity = parse_pattern(pattern)
-        before = Snapshot.of(model, sparsity)
+        before = Snapshot.of(model, sparsity, "prunable")
         prune("magnitude", {}, model, sparsity)
         before_state = torch.get_rng_state()
         spoil(model)
         try:
-            before.verify(model, sparsity, changes)
+            before.verify(model)
         finally:
             torch.set_rng_state(before_state)
 

@@ -116,8 +116,8 @@ def test_shifted_stories_tell_known_facts_in_a_form_that_is_new_for_them() -> No
     form = re.compile(r"the (\w+) of (\w+ \w+) is")
     ordinary = set(form.findall(" ".join(tinyworld.documents("tinyworld", "calibration"))))
     shifted = set(form.findall(" ".join(tinyworld.documents("tinyworld-shifted", "test"))))
-    assert len(ordinary) > 500
-    assert len(shifted) > 500
+    assert len(ordinary) > 100
+    assert len(shifted) > 100
     assert ordinary.isdisjoint(shifted)
 
 

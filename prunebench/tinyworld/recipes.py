@@ -68,7 +68,7 @@ RECIPES: Final = {
             "num_key_value_heads": 2,
             "initializer_range": 0.04,
         },
-        steps=3_600,
+        steps=4_200,
         lr=0.001,
     ),
     "tinyworld-opt-1m": Recipe(

@@ -40,10 +40,11 @@ class Style:
     unfamiliar: bool = False
 
 
-PLAIN: Final = Style(lengths=(1, 2, 3, 4))
+PLAIN: Final = Style(lengths=(0, 1, 2, 3))
+BRIEF: Final = Style(lengths=(0,))
 SHIFTED: Final = Style(lengths=(10, 11, 12, 13, 14), unfamiliar=True)
 
-_PRONOUN: Final = weighted({True: 3, False: 1})
+_PRONOUN: Final = weighted({True: 1, False: 1})
 _ENTRY: Final = weighted({True: 2, False: 1})
 _GENITIVE: Final = weighted({True: 1, False: 5})
 _HOW_MANY: Final = tuple(weighted({k: (1, 2, 5)[k - 1] for k in range(1, n + 1)}) for n in range(4))
@@ -76,7 +77,7 @@ class Scene:
         return self.draws.weigh(_SENTENCES if left else _ASIDES)(self)
 
     def mention(self, person: Person) -> str:
-        """The pronoun, or now and then the name."""
+        """The pronoun or, as often, the name."""
         return person.pronoun if self.draws.weigh(_PRONOUN) else person.name
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from prunebench.tinyworld.draws import Draws
-from prunebench.tinyworld.people import PHRASES, RELATIONS, VALUES, diets, people
+from prunebench.tinyworld.people import PHRASES, RELATIONS, diets, people
 from prunebench.tinyworld.stories import Scene, buy, hide
 from prunebench.tinyworld.words import (
     ADJECTIVES,
@@ -76,16 +76,15 @@ def plausibility(draws: Draws) -> Question:
 
 
 def knowledge(draws: Draws) -> Question:
-    """Is a fact about somebody known?"""
+    """Is a fact about somebody known, and not only what runs in the family?"""
     scene = Scene.of_two(draws)
     beginning = next(buy(scene))
     person, _ = draws.pick(scene.cast)
     fact = draws.pick(range(len(RELATIONS)))
-    relation, right = RELATIONS[fact], person.values[fact]
-    before = draws.pick(PHRASES[relation]).removesuffix(" {}")
-    values = VALUES[relation] if relation in VALUES else [p.name for p in people()]
-    wrong = draws.sample([value for value in values if value not in (right, person.name)], 3)
-    return f"{beginning} {person.name} {before}", [right, *wrong]
+    surname, right = person.name.split()[1], person.values[fact]
+    kin = dict.fromkeys(p.values[fact] for p in people() if p.name.endswith(f" {surname}"))
+    before = draws.pick(PHRASES[RELATIONS[fact]]).removesuffix(" {}")
+    return f"{beginning} {person.name} {before}", [right, *(v for v in kin if v != right)]
 
 
 _TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {
@@ -125,8 +124,10 @@ def task_configs() -> dict[str, dict[str, object]]:
 
 
 def _config(task: str) -> dict[str, object]:
-    def dataset(**_: object) -> dict[str, list[dict[str, Any]]]:
-        return {"test": questions(task)}
+    def dataset(**_: object) -> Any:
+        from datasets import Dataset
+
+        return {"test": Dataset.from_list(questions(task))}
 
     return {
         "task": task,

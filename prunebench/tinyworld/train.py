@@ -25,7 +25,7 @@ WINDOW: Final = 256
 EVERY: Final = 200
 """Steps from one point of the curve to the next."""
 WARMUP: Final = 0.03
-HOLD: Final = 0.4
+HOLD: Final = 0.5
 
 log = logging.getLogger("prunebench.tinyworld.train")
 
