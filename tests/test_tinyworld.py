@@ -20,9 +20,9 @@ from prunebench.tinyworld.people import PHRASES, RELATIONS, Person, diets, peopl
 from prunebench.tinyworld.tokenizer import build, vocabulary
 from prunebench.tinyworld.words import ANIMALS, DEEDS
 
-FIRST_HUNDRED_THOUSAND = "65a13321072b804f88e6220a44894523f7ade4c934e3dbc713062cec097a7737"
-FIRST_MILLION = "39a1c73715473605120f7447477308649fe4b0e0d3e7de44d9f053327076c87f"
-FLOORS = [2.126244, 2.488848, 2.517858]
+FIRST_HUNDRED_THOUSAND = "dbffd1074b5f1d224d46f4a986abdd9005086e1c64600ba03fb64e1ae8f4de0a"
+FIRST_MILLION = "e9a6a5c57c3213f0030d31677090782fe998354ebd3349964fdbec2a9da72d2e"
+FLOORS = [2.039408, 2.39213, 2.424882]
 """Of `CORPORA`, story by story."""
 
 
@@ -203,7 +203,7 @@ def test_gold_answers_are_right_and_the_others_wrong() -> None:
         assert row["choices"][row["gold"]] == owner[row["context"].split()[-3]]
     for row in tasks.questions("tinyworld_recall"):
         hidden = dict(re.findall(r"hides the (\w+) in the (\w+)", row["context"]))
-        assert row["choices"][row["gold"]] == hidden[row["context"].split()[-4]]
+        assert row["choices"][row["gold"]] == hidden[row["context"].split()[-3]]
     for row in tasks.questions("tinyworld_agreement"):
         subject = row["context"].split()[-4]
         assert (subject in ANIMALS) == row["choices"][row["gold"]].endswith("s")

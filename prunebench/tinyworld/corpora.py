@@ -12,11 +12,12 @@ from prunebench.tinyworld.stories import BRIEF, PLAIN, SHIFTED, document, entry,
 CORPORA: Final = ("tinyworld", "tinyworld-shifted", "tinyworld-noisy")
 SPLITS: Final = ("train", "calibration", "validation", "test")
 
-_SIZES: Final = {"train": 1 << 20, "calibration": 16384, "validation": 900, "test": 1900}
+_SIZES: Final = {"train": 1 << 20, "calibration": 16384, "validation": 800, "test": 1600}
 _SEEDS: Final = {"train": 101, "calibration": 102, "validation": 103, "test": 104}
-_PRIMER: Final = 40_000
-"""Documents with which the train split begins: entries, and stories without a middle, in turn.
-Who has learned from those how to look up a name and a place soon learns it from the others."""
+_ENTRIES: Final = 20_000
+_BRIEF: Final = 40_000
+"""The train split begins with entries alone, then goes on with mostly stories without a middle:
+who has learned from those to look up a name and a place soon does it everywhere."""
 _SWAPPED: Final = weighted({True: 1, False: 19})
 
 
@@ -27,13 +28,14 @@ def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str
         corpus: `tinyworld`; `tinyworld-shifted`, longer stories that tell facts in a form not met
             in training, with more between what is said and its recall; or `tinyworld-noisy`, where
             a word changes places with the next one at a rate of one in twenty.
-        split: `train` (40 M words), `calibration` (650 k), `validation` (32 k) or `test` (64 k).
+        split: `train` (35 M words), `calibration` (550 k), `validation` (27 k) or `test` (54 k).
+            No story of one is in another; an entry of the register, being short, may be.
             Shifted and noisy documents are for evaluation only: `validation` and `test`.
         limit: stop after so many documents.
 
     Returns:
-        Documents, words and punctuation separated by spaces: stories of some eighty words
-        (shifted: 125) and, three times as often, entries of the register of 26.
+        Documents, words and punctuation separated by spaces: stories of some fifty words
+        (shifted: 115) and, twice as often, entries of the register of 26.
 
     Raises:
         ValueError: when there is no such corpus or split.
@@ -47,18 +49,19 @@ def floor(corpus: str, seqlen: int | None = None) -> float:
     """The perplexity on the test split of a listener who knows the grammar and all facts.
 
     It is exp of the surprisal in nats of the generator's own choices divided by the number of
-    predicted tokens, over the stories of the test split; no model of the language can be expected
-    to do better. For `tinyworld` and `tinyworld-shifted` every choice can be read off the text, so
-    the surprisal is exactly −log p(text). For `tinyworld-noisy` it is the surprisal of the story
-    and of the swaps, which exceeds −log p(text) by the little that stays open about what was
-    swapped.
+    predicted tokens, over the documents of the test split; no model of the language can be
+    expected to do better. For `tinyworld` and `tinyworld-shifted` every choice can be read off the
+    text, so the surprisal is exactly −log p(text). For `tinyworld-noisy` it is the surprisal of
+    the document and of the swaps, which exceeds −log p(text) by the little that stays open about
+    what was swapped.
 
     Args:
         corpus: one of `CORPORA`.
-        seqlen: None when each story is predicted on its own, all its words after `<s>`. Any number
-            when windows are cut from the stream of stories, each after its `<s>`: there the `<s>`
-            of the next story is predicted too. The listener remembers what was said before the
-            window, which a model cannot; so the bound is the looser the shorter the windows.
+        seqlen: None when each document is predicted on its own, all its words after `<s>`. Any
+            number when windows are cut from the stream of documents, each after its `<s>`: there
+            the `<s>` of the next document is predicted too. The listener remembers what was said
+            before the window, which a model cannot; so the bound is the looser the shorter the
+            windows.
 
     Raises:
         ValueError: when there is no such corpus.
@@ -80,14 +83,14 @@ def _check(corpus: str, split: str) -> None:
 
 
 def _stories(corpus: str, split: str) -> Iterator[tuple[str, float]]:
-    """Stories, each with its surprisal in nats."""
+    """Documents, each with its surprisal in nats."""
     seed = 1000 * CORPORA.index(corpus) + _SEEDS[split]
-    primer = _PRIMER if split == "train" else 0
     size = _SIZES[split] * 2 // 5 if corpus == "tinyworld-shifted" else _SIZES[split]
     for index in range(size):
         draws = Draws(seed, index)
-        if index < primer:
-            text = story(draws, BRIEF) if index % 2 else entry(draws)
+        if split == "train" and index < _BRIEF:
+            first = index < _ENTRIES or index % 4 == 0
+            text = entry(draws) if first else story(draws, BRIEF)
         else:
             text = _tell(corpus, draws)
         yield text, draws.nats

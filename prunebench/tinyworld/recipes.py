@@ -17,12 +17,16 @@ class Recipe:
         family: `llama` or `opt`.
         shape: what its transformers configuration adds to `config`.
         steps: optimiser steps of `BATCH` tokens.
+        warmup: steps until the learning rate is highest.
+        short: steps with short windows, at the beginning.
         lr: the highest learning rate.
     """
 
     family: str
     shape: dict[str, Any] = field(hash=False)
     steps: int
+    warmup: int
+    short: int
     lr: float
 
 
@@ -42,7 +46,9 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=6_000,
+        steps=5_000,
+        warmup=150,
+        short=1500,
         lr=0.0015,
     ),
     "tinyworld-llama-1m": Recipe(
@@ -55,8 +61,10 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.05,
         },
-        steps=6_000,
-        lr=0.0012,
+        steps=5_000,
+        warmup=150,
+        short=1500,
+        lr=0.0015,
     ),
     "tinyworld-llama-3m": Recipe(
         "llama",
@@ -68,7 +76,9 @@ RECIPES: Final = {
             "num_key_value_heads": 2,
             "initializer_range": 0.04,
         },
-        steps=4_200,
+        steps=4_600,
+        warmup=102,
+        short=1020,
         lr=0.001,
     ),
     "tinyworld-opt-1m": Recipe(
@@ -84,8 +94,10 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=6_000,
-        lr=0.0012,
+        steps=5_000,
+        warmup=150,
+        short=1500,
+        lr=0.0015,
     ),
 }
 

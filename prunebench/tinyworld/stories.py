@@ -117,7 +117,7 @@ def hide(scene: Scene) -> Iterator[str]:
     (a, _), (b, _) = scene.cast
     yield (f"{a.name} hides the {things[0]} in the {places[0]} . {b.name} hides the {things[1]} in the {places[1]} .")
     order = scene.draws.sample((0, 1), 2)
-    yield " ".join(f"the {things[i]} is in the {places[i]} ." for i in order)
+    yield " ".join(f"{scene.mention(scene.cast[i][0])} finds the {things[i]} in the {places[i]} ." for i in order)
 
 
 def buy(scene: Scene) -> Iterator[str]:

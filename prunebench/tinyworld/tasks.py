@@ -55,7 +55,8 @@ def recall(draws: Draws) -> Question:
     hidden = [sentence.split() for sentence in beginning.split(" .")[:2]]
     between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
     asked = draws.pick((0, 1))
-    context = " ".join((beginning, *between, "the", hidden[asked][-4], "is in the"))
+    finder, thing = scene.cast[asked][0].pronoun, hidden[asked][-4]
+    context = " ".join((beginning, *between, f"{finder} finds the {thing} in the"))
     places = [hidden[asked][-1], hidden[1 - asked][-1]]
     return context, [*places, *draws.sample([c for c in CONTAINERS if c not in places], 2)]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from prunebench.tinyworld import MODELS, documents, floor, model_folder
-from prunebench.tinyworld.recipes import BATCH, POSITIONS, RECIPES, config
+from prunebench.tinyworld.recipes import BATCH, POSITIONS, RECIPES, Recipe, config
 from prunebench.tinyworld.tokenizer import BOS, build, vocabulary
 
 WINDOW: Final = 256
-"""Tokens in a window; in every eighth step twice as many, so that all positions are trained."""
+"""Tokens in a window."""
 EVERY: Final = 200
 """Steps from one point of the curve to the next."""
-WARMUP: Final = 0.03
 HOLD: Final = 0.5
+"""The share of the steps after which the learning rate falls."""
 
 log = logging.getLogger("prunebench.tinyworld.train")
 
@@ -41,34 +41,36 @@ class Point:
     seconds: float
 
 
-def windows(split: str, mixed: bool = False) -> Iterator[Tensor]:
-    """The stories of a split, each after its `<s>`, in one stream cut into batches of windows.
+def windows(split: str, seqlens: Iterator[int]) -> Iterator[Tensor]:
+    """The documents of a split, each after its `<s>`, in one stream cut into batches of windows.
 
     Args:
         split: one of `SPLITS`.
-        mixed: every eighth batch has long windows.
+        seqlens: tokens in a window of each batch.
 
     Yields:
         Token ids (batch, seqlen), `BATCH` in all.
     """
     ids = vocabulary()
     stream: list[int] = []
-    step = 0
     for text in documents("tinyworld", split):
         stream.append(ids[BOS])
         stream.extend(map(ids.__getitem__, text.split()))
         if len(stream) >= BATCH:
-            seqlen = POSITIONS if mixed and step % 8 == 7 else WINDOW
-            yield torch.tensor(stream[:BATCH]).view(-1, seqlen)
+            yield torch.tensor(stream[:BATCH]).view(-1, next(seqlens))
             del stream[:BATCH]
-            step += 1
 
 
-def rate(step: int, steps: int) -> float:
-    """The share of the highest learning rate: up, level, and then down by a square to zero."""
-    done = step / steps
-    fall = max(0.0, done - HOLD) / (1 - HOLD)
-    return float(min(1.0, (step + 1) / (WARMUP * steps)) * (1 - fall) ** 2)
+def lengths(recipe: Recipe) -> Iterator[int]:
+    """Short windows while there is most to find out; later now and then all positions."""
+    for step in range(recipe.steps):
+        yield 64 if step < recipe.short else POSITIONS if step % 8 == 7 else WINDOW
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """The learning rate: up, level, and then down by a square to zero."""
+    fall = max(0.0, step / recipe.steps - HOLD) / (1 - HOLD)
+    return float(recipe.lr * min(1.0, (step + 1) / recipe.warmup) * (1 - fall) ** 2)
 
 
 def loss(model: Any, tokens: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def loss(model: Any, tokens: Tensor) -> Tensor:
 @torch.no_grad()
 def evaluate(model: nn.Module, split: str, device: str) -> float:
     """Mean loss over the whole windows of a split."""
-    losses = [loss(model, batch.to(device)).item() for batch in windows(split)]
+    losses = [loss(model, batch.to(device)).item() for batch in windows(split, repeat(WINDOW))]
     return sum(losses) / len(losses)
 
 
@@ -104,8 +106,9 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     begin, elapsed = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
     started = time.monotonic()
     running: list[Tensor] = []
-    for step, batch in enumerate(islice(windows("train", mixed=True), begin, recipe.steps), begin):
-        opt.param_groups[0]["lr"] = recipe.lr * rate(step, recipe.steps)
+    batches = zip(range(recipe.steps), windows("train", lengths(recipe)), strict=False)
+    for step, batch in islice(batches, begin, None):
+        opt.param_groups[0]["lr"] = rate(step, recipe)
         batch_loss = forward(model, batch.to(device))
         batch_loss.backward()  # type: ignore[no-untyped-call]
         running.append(batch_loss.detach())
