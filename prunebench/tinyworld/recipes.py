@@ -18,6 +18,7 @@ class Recipe:
         shape: what its transformers configuration adds to `config`.
         steps: optimiser steps of `BATCH` tokens.
         warmup: steps until the learning rate is highest.
+        hold: steps until it falls, by a square to zero.
         short: steps with short windows, at the beginning.
         lr: the highest learning rate.
     """
@@ -26,6 +27,7 @@ class Recipe:
     shape: dict[str, Any] = field(hash=False)
     steps: int
     warmup: int
+    hold: int
     short: int
     lr: float
 
@@ -46,8 +48,9 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=5_000,
+        steps=4_000,
         warmup=150,
+        hold=2000,
         short=1500,
         lr=0.0015,
     ),
@@ -63,6 +66,7 @@ RECIPES: Final = {
         },
         steps=5_000,
         warmup=150,
+        hold=2500,
         short=1500,
         lr=0.0015,
     ),
@@ -76,8 +80,9 @@ RECIPES: Final = {
             "num_key_value_heads": 2,
             "initializer_range": 0.04,
         },
-        steps=4_600,
+        steps=3_500,
         warmup=102,
+        hold=2300,
         short=1020,
         lr=0.001,
     ),
@@ -94,8 +99,9 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=5_000,
+        steps=4_000,
         warmup=150,
+        hold=2200,
         short=1500,
         lr=0.0015,
     ),

@@ -24,8 +24,6 @@ WINDOW: Final = 256
 """Tokens in a window."""
 EVERY: Final = 200
 """Steps from one point of the curve to the next."""
-HOLD: Final = 0.5
-"""The share of the steps after which the learning rate falls."""
 
 log = logging.getLogger("prunebench.tinyworld.train")
 
@@ -69,7 +67,7 @@ def lengths(recipe: Recipe) -> Iterator[int]:
 
 def rate(step: int, recipe: Recipe) -> float:
     """The learning rate: up, level, and then down by a square to zero."""
-    fall = max(0.0, step / recipe.steps - HOLD) / (1 - HOLD)
+    fall = max(0, step - recipe.hold) / (recipe.steps - recipe.hold)
     return float(recipe.lr * min(1.0, (step + 1) / recipe.warmup) * (1 - fall) ** 2)
 
 

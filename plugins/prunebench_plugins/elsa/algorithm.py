@@ -75,8 +75,8 @@ class Matrix(Variable):
     def step(self, lmda: float, lr: float, t: int) -> None:
         """One Adam step on f(W) + λ/2·‖W − z + u‖²: m and v see both parts of the gradient."""
         g = self.take_gradient()
-        if fused_adam := fused(self.W, self.moments, self.split):
-            fused_adam(self.W, g, self.moments, lr, t, lmda=lmda, split=self.split)
+        if one_pass := fused(self.W, self.moments, self.split):
+            one_pass(self.W, g, self.moments, lr, t, lmda=lmda, split=self.split)
         else:
             g.add_(self.split.residual(self.W).mul_(lmda))
             adam(self.W, g, self.moments, lr, t)
@@ -127,12 +127,12 @@ def adam(W: Tensor, g: Tensor, moments: Moments, lr: float, t: int) -> None:
 
     Products and sums are rounded one by one, as the CUDA kernel rounds them.
     """
-    if fused_adam := fused(W, moments):
-        return fused_adam(W, g, moments, lr, t)
+    if one_pass := fused(W, moments):
+        return one_pass(W, g, moments, lr, t)
     m, v = moments.read()
     m.mul_(BETA1).add_(g * (1 - BETA1))
     v.mul_(BETA2).add_(g.mul_(g).mul_(1 - BETA2))
-    denominator = torch.sqrt(v, out=g).div_((1 - BETA2**t) ** 0.5).add_(EPS)
+    denominator = torch.sqrt(v, out=g).mul_((1 - BETA2**t) ** -0.5).add_(EPS)
     W.sub_(torch.div(m, denominator, out=g).mul_(lr / (1 - BETA1**t)))
     moments.write(m, v)
 
@@ -142,10 +142,10 @@ def fused(W: Tensor, moments: Moments, split: Split | None = None) -> Callable[.
     if not W.is_cuda:
         return None
     try:
-        from prunebench_plugins.elsa import kernels
+        from prunebench_plugins.elsa.kernels import fused_adam, knows
     except ImportError:  # triton is not installed
         return None
-    return kernels.adam if kernels.knows(W, moments, split) else None
+    return fused_adam if knows(W, moments, split) else None
 
 
 @torch.no_grad()

@@ -9,11 +9,18 @@ from torch.nn import functional as F
 E4M3 = torch.float8_e4m3fn
 E4M3_MAX = 448.0
 BLOCK = 256
+TINY = 1e-37  # a block whose largest entry is below this is stored as zeros: its reciprocal would overflow
 
 
 def e4m3_scale(x: Tensor) -> Tensor:
     """Scale of one tensor, fp32 scalar: 1.05·max|x|/448, at least 1e-8. The 5 % keep x/scale from overflowing."""
     return (x.abs().amax() * (1.05 / E4M3_MAX)).clamp_(min=1e-8)
+
+
+@lru_cache
+def e4m3_values(device: torch.device) -> Tensor:
+    """The value of each code, fp32 (256,): a look-up takes a fifth of the time of torch's cast on a CPU."""
+    return torch.arange(256, dtype=torch.uint8).view(E4M3).float().to(device)
 
 
 @lru_cache
@@ -33,11 +40,23 @@ def dynamic_map(signed: bool) -> Tensor:
 
 
 @lru_cache
-def dynamic_tables(signed: bool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The map, fp32 (256,), and the midpoints between its neighbours, fp32 (256,) with +∞ last, on ``device``."""
+def dynamic_tables(signed: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What coding by the dynamic map takes, on ``device``.
+
+    The nearest code of x is the number of midpoints below x. The upper 16 bits of an fp32 leave a range so narrow that
+    at most one midpoint lies in it: a table tells how many lie below the range, one comparison settles the rest. That
+    is a tenth of a binary search's time.
+
+    Returns:
+        The map's values, fp32 (256,); the midpoints between neighbours, fp32 (256,) with +∞ last; and for each pattern
+        of the upper 16 bits the number of midpoints below its range, uint8 (65536,).
+    """
     values = dynamic_map(signed)
     midpoints = torch.cat([(values[:-1] + values[1:]) / 2, torch.tensor([torch.inf])])
-    return values.to(device), midpoints.to(device)
+    upper = torch.arange(-(2**15), 2**15, dtype=torch.int32).roll(2**15) << 16
+    least = torch.where(upper < 0, upper | 0xFFFF, upper).view(torch.float32)  # negative numbers are cut towards 0
+    below = torch.bucketize(least, midpoints[:-1]).to(torch.uint8)
+    return values.to(device), midpoints.to(device), below.to(device)
 
 
 def encode_blocks(x: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
@@ -51,26 +70,34 @@ def encode_blocks(x: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
         Codes, uint8 of x's shape, and each block's absmax, fp32 (⌈numel/256⌉,). Half-way goes to the lower value.
     """
     flat = x.reshape(-1)
-    blocks = F.pad(flat, (0, -flat.numel() % BLOCK)).view(-1, BLOCK)
+    blocks = _whole(flat, BLOCK).view(-1, BLOCK)
     absmax = blocks.abs().amax(dim=1)
-    _, midpoints = dynamic_tables(signed, x.device)
-    unit = blocks / torch.where(absmax == 0, 1.0, absmax)[:, None]
-    codes = torch.bucketize(unit, midpoints[:-1], out_int32=True).to(torch.uint8)
-    return codes.view(-1)[: flat.numel()].view(x.shape), absmax
+    _, midpoints, below = dynamic_tables(signed, x.device)
+    unit = (blocks * torch.where(absmax < TINY, 1.0, absmax).reciprocal()[:, None]).view(-1)
+    upper = (unit.view(torch.int32) >> 16).bitwise_and_(0xFFFF)
+    codes = below.index_select(0, upper)
+    codes += unit > midpoints.index_select(0, codes.int())
+    return codes[: flat.numel()].view(x.shape), absmax
 
 
 def decode_blocks(codes: Tensor, absmax: Tensor, *, signed: bool) -> Tensor:
     """fp32 values of ``encode_blocks``' codes, in their shape."""
-    values, _ = dynamic_tables(signed, codes.device)
+    values, _, _ = dynamic_tables(signed, codes.device)
     unit = values.index_select(0, codes.reshape(-1).int())
-    unit = F.pad(unit, (0, -unit.numel() % BLOCK)).view(-1, BLOCK)
-    return (unit * absmax[:, None]).view(-1)[: codes.numel()].view(codes.shape)
+    blocks = _whole(unit, BLOCK).view(-1, BLOCK)
+    return blocks.mul_(absmax[:, None]).view(-1)[: codes.numel()].view(codes.shape)
+
+
+def _whole(flat: Tensor, size: int) -> Tensor:
+    """``flat`` with zeros at its end, if it takes any, to fill the last block."""
+    missing = -flat.numel() % size
+    return F.pad(flat, (0, missing)) if missing else flat
 
 
 def pack_bits(mask: Tensor) -> Tensor:
     """Eight booleans to a byte, the first in the lowest bit; uint8 (⌈numel/8⌉,)."""
     flat = mask.reshape(-1).view(torch.uint8)
-    octets = F.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    octets = _whole(flat, 8).view(-1, 8)
     packed = octets[:, 0].clone()
     for place in range(1, 8):
         packed |= octets[:, place] << place

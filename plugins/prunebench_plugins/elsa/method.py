@@ -1,13 +1,15 @@
 """The methods ``elsa`` and ``elsa-l``, and their options."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from prunebench import hookimpl
-from prunebench.pruning import CalibrationData, Sparsity, account, note, prunable
+from prunebench.pruning import CalibrationData, Hessian, Sparsity, account, calibrated, note, prunable
 from prunebench_plugins.elsa.algorithm import Matrix, Projection, Variable, elsa
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
@@ -20,8 +22,9 @@ from prunebench_plugins.elsa.states import (
     TwoStates,
     eight_bit_unless_small,
 )
-from prunebench_plugins.elsa.training import task_gradient, trainable
+from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient, trainable
 
+Loss = Literal["global", "layerwise"]
 ENOUGH_TRAVEL = 3.0
 ENOUGH_UPDATES = 30
 
@@ -49,6 +52,8 @@ class Elsa:
             |W + u|, the released code's default.
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
         layout: one-state keeps z − u and a bit for each weight, two-state z and u: the same numbers, more bytes.
+        loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error on the
+            calibration windows, with the whole budget of steps for each matrix.
     """
 
     changes: ClassVar[str] = "all"
@@ -64,6 +69,7 @@ class Elsa:
     projection: Projection = "objective"
     grad_checkpointing: bool = False
     layout: Layout = "one-state"
+    loss: Loss = "global"
 
     def __post_init__(self) -> None:
         for name in ("steps", "interval", "batch_size", "grad_accumulation"):
@@ -76,15 +82,21 @@ class Elsa:
             raise ValueError(f"lmda_init {self.lmda_init} is negative or infinite: give a finite number from 0 up")
         if self.lmda_schedule == "exponential" and self.lmda_init == 0:
             raise ValueError("lmda_init 0 has no exponential schedule: give a number above 0, as lmda/100")
-        for name, kind in (("lmda_schedule", LambdaSchedule), ("projection", Projection), ("layout", Layout)):
+        for name, kind in (
+            ("lmda_schedule", LambdaSchedule),
+            ("projection", Projection),
+            ("layout", Layout),
+            ("loss", Loss),
+        ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown: valid: {', '.join(get_args(kind))}")
 
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Train and prune all parameters; see ``algorithm.elsa``."""
-        pruned = {id(layer.parameter): (layer, target) for layer, target in prunable(model, sparsity)}
-        dtypes = {layer.parameter: layer.parameter.dtype for layer, _ in pruned.values()}
+        if self.loss == "layerwise":
+            return self.prune_layerwise(model, data, sparsity)
+        pruned = [(layer, target, layer.parameter.dtype) for layer, target in prunable(model, sparsity)]
         with trainable(model, grad_checkpointing=self.grad_checkpointing) as parameters:
             matrices = [
                 Matrix(
@@ -93,27 +105,40 @@ class Elsa:
                     self.split(layer.parameter.detach()),
                     target,
                     layer.view,
-                    dtypes[layer.parameter],
+                    dtype,
                 )
-                for layer, target in pruned.values()
+                for layer, target, dtype in pruned
             ]
-            others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in pruned]
-            self.note_short_run(matrices)
+            chosen = {id(matrix.x) for matrix in matrices}
+            others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in chosen]
+            self.note_beforehand(matrices)
             account(
                 state_bytes=sum(nbytes([x.W, *x.moments.tensors(), *x.split.tensors()]) for x in matrices),
                 gradient_bytes=nbytes([x.W for x in (*matrices, *others)]),
                 other_state_bytes=sum(nbytes([x.W, *x.moments.tensors()]) for x in others),
             )
-            elsa(
-                matrices,
-                others,
-                task_gradient(model, data.batches(self.batch_size), self.grad_accumulation),
-                steps=self.steps,
-                lr=self.lr,
-                penalty=lambda t: penalty(self.lmda_schedule, self.lmda_init, self.lmda, t, self.steps),
-                interval=self.interval,
-                projection=self.projection,
-            )
+            self.run(matrices, others, task_gradient(model, data.batches(self.batch_size), self.grad_accumulation))
+
+    def prune_layerwise(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
+        """The same ADMM with the same budget for each matrix by itself, on the error of its outputs."""
+        for layer, H, target in calibrated(model, data, sparsity, Hessian):
+            W = layer.weight.float().clone()
+            matrix = Matrix(W.requires_grad_(), self.moments(W), self.split(W), target, dtype=layer.weight.dtype)
+            self.run([matrix], [], reconstruction_gradient(W, H.matrix))
+            layer.weight.copy_(matrix.W)
+
+    def run(self, matrices: list[Matrix], others: list[Variable], gradient: Callable[[int], Tensor]) -> None:
+        """``algorithm.elsa`` with these options."""
+        elsa(
+            matrices,
+            others,
+            gradient,
+            steps=self.steps,
+            lr=self.lr,
+            penalty=lambda t: penalty(self.lmda_schedule, self.lmda_init, self.lmda, t, self.steps),
+            interval=self.interval,
+            projection=self.projection,
+        )
 
     def split(self, W: Tensor) -> Split:
         """Where z and u of a matrix are kept: fp32."""
@@ -124,8 +149,10 @@ class Elsa:
         """Where Adam's m and v of a tensor are kept: fp32."""
         return FullMoments(W)
 
-    def note_short_run(self, matrices: list[Matrix]) -> None:
-        """Say beforehand that a run is too short for its learning rate or its interval."""
+    def note_beforehand(self, matrices: list[Matrix]) -> None:
+        """Say that a run is too short for its learning rate or its interval, or slower than it need be."""
+        if matrices[0].W.is_cuda and find_spec("triton") is None:
+            note("triton is not installed, so a step takes several passes over memory: pip install 'prunebench[gpu]'")
         squares = sum(float(matrix.W.norm()) ** 2 for matrix in matrices)
         rms = (squares / sum(matrix.W.numel() for matrix in matrices)) ** 0.5
         travel = self.lr * self.steps / 2
@@ -160,6 +187,7 @@ class ElsaL(Elsa):
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
         layout: one-state keeps z − u and a bit for each weight; two-state is the paper's, z in e4m3 and u in bf16, 9
             bytes a weight.
+        loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error.
         c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
     """
 

@@ -12,6 +12,7 @@ from prunebench_plugins.elsa.codes import (
     E4M3,
     decode_blocks,
     e4m3_scale,
+    e4m3_values,
     encode_blocks,
     pack_bits,
     unpack_bits,
@@ -26,7 +27,7 @@ class Split(Protocol):
 
     @property
     def z(self) -> Tensor:
-        """The sparse z, fp32."""
+        """The sparse z, fp32, new memory."""
 
     @property
     def u(self) -> Tensor:
@@ -68,7 +69,9 @@ class OneState:
         """c, fp32; in the fp32 layout the stored tensor itself."""
         if self.scales is None:
             return self.c.float()
-        return self.c.float().mul_(torch.where(self.kept, self.scales[1], self.scales[0]))
+        values = (e4m3_values(self.c.device) * self.scales[:, None]).flatten()  # of dual entries, then of kept ones
+        places = self.c.view(torch.uint8).int().add_(self.kept, alpha=256)
+        return values.index_select(0, places.reshape(-1)).view(self.c.shape)
 
     @property
     def z(self) -> Tensor:
@@ -115,7 +118,8 @@ class TwoStates:
     @property
     def z(self) -> Tensor:
         """z, dequantised."""
-        return self._z.float() if self.scale is None else self._z.float().mul_(self.scale)
+        z = self._z.to(torch.float32, copy=True)
+        return z if self.scale is None else z.mul_(self.scale)
 
     @property
     def u(self) -> Tensor:

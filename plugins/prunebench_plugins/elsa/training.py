@@ -83,6 +83,23 @@ def task_gradient(model: nn.Module, batches: Iterator[Tensor], grad_accumulation
     return gradient
 
 
+def reconstruction_gradient(x: Tensor, H: Tensor) -> Callable[[int], Tensor]:
+    """Instead of ``task_gradient`` for one matrix alone: ½·tr((x − W)H(x − W)ᵀ), the surrogate of layer-wise methods.
+
+    Args:
+        x: the trained matrix, fp32 (out, in); W is what it holds now.
+        H: XᵀX / tokens of its inputs, fp32 (in, in).
+    """
+    W = x.detach().clone()
+
+    def gradient(_: int) -> Tensor:
+        moved = x.detach() - W
+        x.grad = moved @ H
+        return (moved * x.grad).sum() / 2
+
+    return gradient
+
+
 def next_token_loss(model: nn.Module, ids: Tensor) -> Tensor:
     """Mean cross-entropy of all seqlen − 1 predictions of every window, softmax in fp32; ids (batch, seqlen)."""
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=ids.is_cuda):
