@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prunebench.pruning import NM, Allocated, PatternError, Target, Unstructured
-from prunebench.pruning.sparsity import parse_pattern
+from prunebench.pruning.sparsity import _kth_smallest, parse_pattern
 
 
 def half_up(ratio: str, numel: int) -> int:
@@ -99,3 +99,10 @@ def test_allocation_names_layers() -> None:
     allocated = Allocated(Unstructured(0.5), {"a": Unstructured(0.3)})
     assert allocated.for_layer("a") == Unstructured(0.3)
     assert allocated.for_layer("b") == Unstructured(0.5)
+
+
+def test_the_selection_of_a_device_is_that_of_the_cpu() -> None:
+    """Off the CPU ``kthvalue`` selects; both must name the same entry."""
+    values = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    for place in (0, 1, 250, 499):
+        assert torch.equal(_kth_smallest(values, place), values.kthvalue(place + 1, dim=1).values)

@@ -13,6 +13,7 @@ from prunebench.tinyworld.words import (
     DEEDS,
     FODDER,
     NEAR,
+    OBJECTS,
     THINGS,
     VERBS,
 )
@@ -38,18 +39,26 @@ def agreement(draws: Draws) -> Question:
 
 
 def coreference(draws: Draws) -> Question:
-    """Whose is it: does a pronoun some sentences later stand for the right one of two people?"""
+    """Whose is it: does a pronoun some sentences later stand for the right one of two people?
+
+    Beside the other's thing stand two that nobody bought. Who knows what was bought, but not by
+    whom, is right half of the time.
+    """
     scene = Scene.of_two(draws)
     beginning = next(buy(scene))
     things = [sentence.split()[-1] for sentence in beginning.split(" .")[:2]]
     between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
     user = draws.pick((0, 1))
     context = " ".join((beginning, *between, scene.cast[user][0].pronoun, "uses the"))
-    return context, [things[user], things[1 - user]]
+    bought = [things[user], things[1 - user]]
+    return context, [*bought, *draws.sample([o for o in OBJECTS if o not in bought], 2)]
 
 
 def recall(draws: Draws) -> Question:
-    """Where is it: is the place remembered, and not taken for the other place or a third?"""
+    """Where is it: is the place remembered, and not taken for the other one or for a third?
+
+    Who knows where things were hidden, but not which of them, is right half of the time.
+    """
     scene = Scene.of_two(draws)
     beginning = next(hide(scene))
     hidden = [sentence.split() for sentence in beginning.split(" .")[:2]]
@@ -90,7 +99,7 @@ def knowledge(draws: Draws) -> Question:
 
 _TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {
     "tinyworld_agreement": (agreement, 1 / 2),
-    "tinyworld_coreference": (coreference, 1 / 2),
+    "tinyworld_coreference": (coreference, 1 / 4),
     "tinyworld_recall": (recall, 1 / 4),
     "tinyworld_plausibility": (plausibility, 1 / 4),
     "tinyworld_knowledge": (knowledge, 1 / 4),
