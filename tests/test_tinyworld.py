@@ -225,7 +225,7 @@ def test_models_know_their_world(name: str) -> None:
     stated = json.loads((folder / "curve.json").read_text())
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     assert evaluate(model, "test", "cpu") == pytest.approx(stated["loss"]["test"], abs=1e-3)
-    assert stated["loss"]["test"] < stated["floor"] + 0.3
+    assert stated["loss"]["test"] < stated["floor"] + 0.5
     tail = [point["validation"] for point in stated["curve"] if point["step"] >= 0.9 * stated["curve"][-1]["step"]]
     assert tail[0] - tail[-1] < 0.01 * tail[0]
 
