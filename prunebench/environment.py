@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,13 +20,22 @@ def environment(cell: Cell) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if cell.device == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if cell.device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_digest": cell.model_digest,
         "calibration_digest": cell.calibration.digest,
     }
+
+
+def _processor() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
