@@ -61,7 +61,7 @@ class _Ear:
         self._display = display
         self.notes: Counter[str] = Counter()
         self.rows: list[dict[str, float]] = []
-        self.amounts: dict[str, int] = {}
+        self.amounts: dict[str, Any] = {}
         self._every, self._calls = 1, 0
 
     def step(self, label: str, done: int, total: int | None) -> None:
@@ -79,7 +79,7 @@ class _Ear:
             self.rows, self._every = self.rows[::2], self._every * 2
         self._display.trace(step, values)
 
-    def account(self, amounts: dict[str, int]) -> None:
+    def account(self, amounts: dict[str, Any]) -> None:
         self.amounts.update(amounts)
 
 
