@@ -157,11 +157,10 @@ class TestOWL:
         model = tiny.llama()
         for layer, _ in prunable(model, Unstructured(0.5)):
             if ".1." in layer.name:
-                layer.weight[0, 0] = 0
                 layer.weight[1] *= 40
         ratios = self.ratios(model)
-        assert {ratios[name] for name in ratios if ".1." in name} < {min(ratios.values()), *ratios.values()}
-        assert min(ratios, key=lambda name: ratios[name]).startswith("model.layers.1.")
+        outlying = {name: ratio for name, ratio in ratios.items() if ".1." in name}
+        assert max(outlying.values()) < min(ratios[name] for name in ratios if name not in outlying)
         assert max(ratios.values()) - min(ratios.values()) == pytest.approx(0.16, abs=2e-3)
 
     def test_per_layer_each_matrix_has_its_own(self) -> None:
@@ -169,7 +168,7 @@ class TestOWL:
 
     def test_no_difference_no_spread(self) -> None:
         for ratio in self.ratios(tiny.llama(), M=1e9).values():
-            assert ratio == pytest.approx(0.7, abs=1e-3)
+            assert ratio == pytest.approx(0.7, abs=2e-3)  # a weight more or less
 
 
 class TestGlobalMagnitude:

@@ -100,7 +100,8 @@ def calibrated(
 
     Goes block by block. A block's inputs are what the earlier blocks, already pruned, make of ``data.windows``; the
     statistics of its layers are taken while the block itself is still dense. Prune the layer before asking for the
-    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object.
+    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An expert's layers are
+    shown the tokens that are routed to it; see ``prunebench.pruning.experts`` for one that sees few or none.
 
     Args:
         model: a causal language model in eval mode.

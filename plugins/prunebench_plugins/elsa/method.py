@@ -172,9 +172,9 @@ class Elsa:
 class ElsaL(Elsa):
     """ELSA with its states in 8 bits: 7.2 bytes a pruned weight instead of 16.1, gradient not counted.
 
-    The same run. z − u is stored in fp8 (e4m3) with two scales a matrix, Adam's moments by 8-bit dynamic maps with a
-    scale for each 256 entries; both are read as fp32, and z − u is rounded at updates only. Storage is all that fp8
-    is used for, so any CUDA device and any CPU will do.
+    The same run. z − u is stored in fp8 (e4m3) with two scales a parameter (which may stack the matrices of all
+    experts), Adam's moments by 8-bit dynamic maps with a scale for each 256 entries; both are read as fp32, and z − u
+    is rounded at updates only. Storage is all that fp8 is used for, so any CUDA device and any CPU will do.
 
     Args:
         steps: T, Adam steps.
