@@ -81,7 +81,11 @@ class PerplexityFacts(_Part):
 
 
 class Cost(_Part):
-    """Seconds of wall clock, bytes, and calibration tokens taken by the method."""
+    """Seconds of wall clock, bytes, and calibration tokens taken by the method and, where it takes any, the allocation.
+
+    Further keys where there is something to say: ``allocate_seconds``; ``expert_tokens``, for each module of experts
+    the calibration tokens that each expert saw.
+    """
 
     prune_seconds: float | None = None
     evaluate_seconds: float | None = None

@@ -34,6 +34,10 @@ def test_the_golden_suite() -> None:
     assert suite.methods[1].options == {"percdamp": 0.001, "blocksize": 64}
     assert suite.methods[1].shown == "sparsegpt-damped"
     assert suite.methods[1].sparsities == ("0.9",)
+    assert [entry.shown for entry in suite.allocation] == ["uniform"]
+    assert suite.methods[1].allocation is not None
+    assert [entry.shown for entry in suite.methods[1].allocation] == ["owl-layer", "mine"]
+    assert suite.methods[1].allocation[1].path == str((GOLDEN.parent / "ratios/mine.yaml").resolve())
     assert suite.methods[1].calibration is not None
     assert suite.methods[1].calibration.nsamples == 32
     assert suite.evaluations[1].corpus == str((GOLDEN.parent / "text/stories.jsonl").resolve())  # type: ignore[union-attr]
