@@ -73,6 +73,7 @@ class Cell(Strict):
     plugin: str
     distribution: str
     version: str
+    plugin_file: str | None = None
     options: dict[str, Any]
     sparsity: str
     allocation: str
@@ -90,7 +91,7 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device"})
+        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device", "plugin_file"})
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
@@ -101,7 +102,12 @@ class Cell(Strict):
 
 
 def plan(
-    suite: Suite, *, only: Iterable[str] = (), device: str | None = None, library: TaskLibrary | None = None
+    suite: Suite,
+    *,
+    only: Iterable[str] = (),
+    device: str | None = None,
+    library: TaskLibrary | None = None,
+    plugin_files: Iterable[Path] = (),
 ) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
@@ -113,6 +119,7 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         library: where task names are looked up; pass the same one to the runner, which then need not look again.
+        plugin_files: Python files whose methods stand beside the installed ones.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -120,7 +127,8 @@ def plan(
     entries = _chosen(suite.methods, list(only))
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
-    methods = {entry.shown: load_method(entry.name) for entry in entries}
+    files = [file.resolve() for file in plugin_files]
+    methods = {entry.shown: load_method(entry.name, files) for entry in entries}
     options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
@@ -146,6 +154,7 @@ def plan(
                         plugin=method.name,
                         distribution=method.distribution,
                         version=method.version,
+                        plugin_file=str(method.file) if method.file else None,
                         options=options[entry.shown],
                         sparsity=sparsity,
                         allocation=suite.allocation,

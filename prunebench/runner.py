@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
-from prunebench.contract import Snapshot
+from prunebench.contract import Snapshot, watched
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
-from prunebench.plugins import load_method, plugin_manager
+from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
@@ -190,7 +190,7 @@ def _prune_and_measure(
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
-    method = load_method(cell.plugin)
+    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
@@ -199,13 +199,16 @@ def _prune_and_measure(
     if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
         note("calibration and perplexity use the same text")
     sparsity = parse_pattern(cell.sparsity)
-    before = Snapshot.of(model, sparsity, method.changes)
+    manager = plugin_manager(method, cell.options)
+    facts["environment"]["wrappers"] = wrappers_of(manager, method)
+    instance = manager.get_plugin(method.name)
+    before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
 
     display.phase("prune")
-    hook = plugin_manager(method, cell.options).hook
     with PeakMemory(cell.device) as peak:
         began = time.perf_counter()
-        hook.prune(model=model, data=data, sparsity=sparsity)
+        with watched() as watch:
+            manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
@@ -213,7 +216,7 @@ def _prune_and_measure(
     facts["cost"] = cost
 
     display.phase("check")
-    facts["sparsity"] = before.verify(model)
+    facts["sparsity"] = before.verify(model, data=data, method=instance, watch=watch)
     facts["environment"]["weights_digest"] = weights_digest(model)
 
     began = time.perf_counter()
