@@ -35,6 +35,10 @@ __all__ = [
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
+CORPORA = "prunebench.corpora"
+EVALUATIONS = "prunebench.evaluations"
+ALLOCATIONS = "prunebench.allocations"
+KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
 
 
@@ -211,13 +215,22 @@ def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.Pl
     return manager
 
 
+def load_plugin(kind: str, name: str) -> Any:
+    """What an installed plugin of one of ``KINDS`` names: a class or a function.
+
+    Raises:
+        MethodError: nobody has it, two packages have it, or its import failed.
+    """
+    return the_one(kind, name, sources(KINDS[kind])).load()
+
+
 def load_wrapper(name: str) -> Any:
     """An instance of an installed wrapper.
 
     Raises:
         MethodError: two packages have it, it failed to import, or it is no ``hookimpl(wrapper=True)``.
     """
-    cls = the_one("wrapper", name, sources(WRAPPERS)).load()
+    cls = load_plugin("wrapper", name)
     check_class(name, cls, kind="wrapper")
     return cls()
 
@@ -258,4 +271,21 @@ def describe_all(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
             described.append(describe(name, files) | {"error": None})
         except MethodError as error:
             described.append(entry | {"error": str(error)})
+    return described
+
+
+def describe_plugins() -> list[dict[str, Any]]:
+    """Every installed plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
+    load = {"method": load_method, "wrapper": load_wrapper}
+    described = []
+    for kind, group in KINDS.items():
+        for name, found in sources(group).items():
+            failure = None
+            try:
+                load[kind](name) if kind in load else load_plugin(kind, name)
+            except MethodError as error:
+                failure = str(error)
+            for source in found:
+                origin = {"distribution": source.distribution, "version": source.version}
+                described.append({"kind": kind, "name": name, **origin, "error": failure})
     return described

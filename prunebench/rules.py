@@ -145,7 +145,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "memory",
-            "what is allocated at once stays below a ceiling that does not grow with the calibration text",
+            "no more is alive at once than two walks over the blocks and an optimiser's states take",
             "finish one layer before the next, keep statistics instead of inputs, and free what a layer needed",
             KIT_ONLY,
         ),
