@@ -14,9 +14,18 @@ from prunebench.errors import SuiteError, nearest
 from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
-from prunebench.plugins import MethodClass, load_method, resolve_options
+from prunebench.plugins import MethodClass, load_evaluation, load_method, resolve_options
 from prunebench.record import SCHEMA
-from prunebench.suite import Calibration, MethodEntry, PerplexityEntry, Strict, Suite, Windows, ZeroShotEntry
+from prunebench.suite import (
+    Calibration,
+    MethodEntry,
+    PerplexityEntry,
+    PluginEntry,
+    Strict,
+    Suite,
+    Windows,
+    ZeroShotEntry,
+)
 
 
 class CellCalibration(Strict):
@@ -56,6 +65,19 @@ class CellZeroShot(Strict):
     digest: str | None
 
 
+class CellMeasure(Strict):
+    """A plugin's measurement; ``label`` is its name in records and tables."""
+
+    name: str
+    label: str
+    options: dict[str, Any]
+    distribution: str
+    version: str
+
+
+CellEvaluation = CellPerplexity | CellZeroShot | CellMeasure
+
+
 class Cell(Strict):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
@@ -79,7 +101,7 @@ class Cell(Strict):
     allocation: str
     seed: int
     calibration: CellCalibration
-    evaluations: tuple[CellPerplexity | CellZeroShot, ...]
+    evaluations: tuple[CellEvaluation, ...]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -202,7 +224,16 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
     )
 
 
-def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry, library: TaskLibrary) -> CellPerplexity | CellZeroShot:
+def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry | PluginEntry, library: TaskLibrary) -> CellEvaluation:
+    if isinstance(entry, PluginEntry):
+        found = load_evaluation(entry.name)
+        return CellMeasure(
+            name=entry.name,
+            label=entry.label or entry.name,
+            options=resolve_options(found, entry.options),
+            distribution=found.distribution,
+            version=found.version,
+        )
     if isinstance(entry, ZeroShotEntry):
         check_tasks(entry.tasks, entry.include_path, library)
         return CellZeroShot(**entry.model_dump(), digest=_task_files_digest(entry.include_path))
@@ -228,7 +259,11 @@ def _task_files_digest(include_path: str | None) -> str | None:
     return digest.hexdigest()
 
 
-def _no_protocol_twice(evaluations: Iterable[CellPerplexity | CellZeroShot]) -> None:
-    protocols = [evaluation.protocol for evaluation in evaluations if isinstance(evaluation, CellPerplexity)]
-    if twice := sorted({name for name in protocols if protocols.count(name) > 1}):
+def _no_protocol_twice(evaluations: Iterable[CellEvaluation]) -> None:
+    names = [
+        evaluation.protocol if isinstance(evaluation, CellPerplexity) else evaluation.label
+        for evaluation in evaluations
+        if not isinstance(evaluation, CellZeroShot)
+    ]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SuiteError(f"two evaluations are both {twice[0]!r}: name one corpus file otherwise, or remove one")

@@ -26,6 +26,7 @@ class MethodClass:
         cls: the class it points to, a dataclass.
         distribution, version: the package that installed it; of a plugin file its name and a digest.
         file: the plugin file it was read from; None for an installed one.
+        kind: what messages call it; an evaluation's class is made from options in the same way.
     """
 
     name: str
@@ -33,6 +34,7 @@ class MethodClass:
     distribution: str
     version: str
     file: Path | None = None
+    kind: str = "method"
 
     @property
     def changes(self) -> str:
@@ -61,15 +63,20 @@ class MethodClass:
     @property
     def option_docs(self) -> dict[str, str]:
         """Each option's entry under ``Args:`` of the docstring."""
-        doc = (inspect.getdoc(self.cls) or "").partition("Args:\n")[2]
-        found = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", doc, flags=re.MULTILINE)
-        return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
+        return argument_docs(self.cls)
 
     @property
     def option_types(self) -> dict[str, str]:
         """Each option's type as it is written."""
         hints = typing.get_type_hints(self.cls)
         return {name: _type_name(hints[name]) for name in self.options}
+
+
+def argument_docs(cls: type) -> dict[str, str]:
+    """What a class's docstring says under ``Args:``, by name."""
+    doc = (inspect.getdoc(cls) or "").partition("Args:\n")[2]
+    found = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", doc, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
 
 
 def _type_name(hint: Any) -> str:
@@ -134,7 +141,9 @@ def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
     """
     for name in options:
         if name not in method.options:
-            raise MethodError(f"the method {method.name!r} has no option {name!r}: {nearest(name, method.options)}")
+            raise MethodError(
+                f"the {method.kind} {method.name!r} has no option {name!r}: {nearest(name, method.options)}"
+            )
     hints = typing.get_type_hints(method.cls)
     checked = {}
     for name, value in options.items():
@@ -148,7 +157,7 @@ def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
     try:
         return method.cls(**checked)
     except (TypeError, ValueError) as error:
-        raise MethodError(f"the method {method.name!r} refuses its options: {error}") from None
+        raise MethodError(f"the {method.kind} {method.name!r} refuses its options: {error}") from None
 
 
 def check_value(method: MethodClass, name: str, value: Any) -> Any:

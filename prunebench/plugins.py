@@ -37,8 +37,7 @@ GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
 CORPORA = "prunebench.corpora"
 EVALUATIONS = "prunebench.evaluations"
-ALLOCATIONS = "prunebench.allocations"
-KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
+KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
 
 
@@ -224,6 +223,19 @@ def load_plugin(kind: str, name: str) -> Any:
     return the_one(kind, name, sources(KINDS[kind])).load()
 
 
+def load_evaluation(name: str) -> MethodClass:
+    """An installed evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
+
+    Raises:
+        MethodError: it cannot be loaded, or is no such class.
+    """
+    source = the_one("evaluation", name, sources(EVALUATIONS))
+    cls = source.load()
+    if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
+        raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
+    return MethodClass(name, cls, source.distribution, source.version, kind="evaluation")
+
+
 def load_wrapper(name: str) -> Any:
     """An instance of an installed wrapper.
 
@@ -276,7 +288,7 @@ def describe_all(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
 
 def describe_plugins() -> list[dict[str, Any]]:
     """Every installed plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
-    load = {"method": load_method, "wrapper": load_wrapper}
+    load = {"method": load_method, "wrapper": load_wrapper, "evaluation": load_evaluation}
     described = []
     for kind, group in KINDS.items():
         for name, found in sources(group).items():

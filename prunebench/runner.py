@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from prunebench.cell import Cell, CellPerplexity, CellZeroShot
+from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.contract import Snapshot, watched
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
@@ -19,7 +19,7 @@ from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
-from prunebench.plugins import load_method, plugin_manager, wrappers_of
+from prunebench.plugins import load_evaluation, load_method, make_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
@@ -225,14 +225,24 @@ def _prune_and_measure(
         if isinstance(evaluation, CellPerplexity):
             display.phase(evaluation.protocol)
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
+        elif isinstance(evaluation, CellMeasure):
+            display.phase(evaluation.label)
+            facts.setdefault("measures", {})[evaluation.label] = _measure(evaluation, model, tokenizer)
         else:
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
     facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
 
 
-def _same_text(cell: Cell, evaluation: CellPerplexity | CellZeroShot) -> bool:
+def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:
     return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
+
+
+def _measure(wanted: CellMeasure, model: Any, tokenizer: Any) -> dict[str, float]:
+    """A plugin's evaluation: named numbers."""
+    with torch.no_grad():
+        found = make_method(load_evaluation(wanted.name), wanted.options).measure(model, tokenizer)
+    return {str(name): float(value) for name, value in dict(found).items()}
 
 
 def _measure_perplexity(
