@@ -15,10 +15,20 @@ from prunebench.errors import AllocationError, SuiteError, nearest
 from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
-from prunebench.plugins import MethodClass, load_method, resolve_options
+from prunebench.plugins import MethodClass, load_evaluation, load_method, resolve_options
 from prunebench.pruning.sparsity import NM, parse_pattern
 from prunebench.record import SCHEMA
-from prunebench.suite import UNIFORM, Calibration, MethodEntry, PerplexityEntry, Strict, Suite, Windows, ZeroShotEntry
+from prunebench.suite import (
+    UNIFORM,
+    Calibration,
+    MethodEntry,
+    PerplexityEntry,
+    PluginEntry,
+    Strict,
+    Suite,
+    Windows,
+    ZeroShotEntry,
+)
 
 
 class CellCalibration(Strict):
@@ -58,6 +68,19 @@ class CellZeroShot(Strict):
     digest: str | None
 
 
+class CellMeasure(Strict):
+    """A plugin's measurement; ``label`` is its name in records and tables."""
+
+    name: str
+    label: str
+    options: dict[str, Any]
+    distribution: str
+    version: str
+
+
+CellEvaluation = CellPerplexity | CellZeroShot | CellMeasure
+
+
 class Cell(Strict):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
@@ -77,13 +100,14 @@ class Cell(Strict):
     plugin: str
     distribution: str
     version: str
+    plugin_file: str | None = None
     options: dict[str, Any]
     sparsity: str
     allocation: str
     allocation_rule: CellAllocation | None = None
     seed: int
     calibration: CellCalibration
-    evaluations: tuple[CellPerplexity | CellZeroShot, ...]
+    evaluations: tuple[CellEvaluation, ...]
 
     @property
     def asked(self) -> str:
@@ -100,7 +124,7 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device"})
+        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device", "plugin_file"})
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
@@ -114,7 +138,12 @@ class Cell(Strict):
 
 
 def plan(
-    suite: Suite, *, only: Iterable[str] = (), device: str | None = None, library: TaskLibrary | None = None
+    suite: Suite,
+    *,
+    only: Iterable[str] = (),
+    device: str | None = None,
+    library: TaskLibrary | None = None,
+    plugin_files: Iterable[Path] = (),
 ) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
@@ -126,6 +155,7 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         library: where task names are looked up; pass the same one to the runner, which then need not look again.
+        plugin_files: Python files whose methods stand beside the installed ones.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -133,7 +163,8 @@ def plan(
     entries = _chosen(suite.methods, list(only))
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
-    methods = {entry.shown: load_method(entry.name) for entry in entries}
+    files = [file.resolve() for file in plugin_files]
+    methods = {entry.shown: load_method(entry.name, files) for entry in entries}
     options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
@@ -160,6 +191,7 @@ def plan(
                         plugin=method.name,
                         distribution=method.distribution,
                         version=method.version,
+                        plugin_file=str(method.file) if method.file else None,
                         options=options[entry.shown],
                         sparsity=sparsity,
                         allocation=allocation,
@@ -221,7 +253,16 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
     )
 
 
-def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry, library: TaskLibrary) -> CellPerplexity | CellZeroShot:
+def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry | PluginEntry, library: TaskLibrary) -> CellEvaluation:
+    if isinstance(entry, PluginEntry):
+        found = load_evaluation(entry.name)
+        return CellMeasure(
+            name=entry.name,
+            label=entry.label or entry.name,
+            options=resolve_options(found, entry.options),
+            distribution=found.distribution,
+            version=found.version,
+        )
     if isinstance(entry, ZeroShotEntry):
         check_tasks(entry.tasks, entry.include_path, library)
         return CellZeroShot(**entry.model_dump(), digest=_task_files_digest(entry.include_path))
@@ -247,7 +288,11 @@ def _task_files_digest(include_path: str | None) -> str | None:
     return digest.hexdigest()
 
 
-def _no_protocol_twice(evaluations: Iterable[CellPerplexity | CellZeroShot]) -> None:
-    protocols = [evaluation.protocol for evaluation in evaluations if isinstance(evaluation, CellPerplexity)]
-    if twice := sorted({name for name in protocols if protocols.count(name) > 1}):
+def _no_protocol_twice(evaluations: Iterable[CellEvaluation]) -> None:
+    names = [
+        evaluation.protocol if isinstance(evaluation, CellPerplexity) else evaluation.label
+        for evaluation in evaluations
+        if not isinstance(evaluation, CellZeroShot)
+    ]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SuiteError(f"two evaluations are both {twice[0]!r}: name one corpus file otherwise, or remove one")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from prunebench import cli_plugins
+from prunebench.cli_plugins import PluginFiles
 from prunebench.errors import PrunebenchError
 from prunebench.report.text import plain
 
@@ -61,6 +63,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(cli_plugins.app)
+
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (YAML).")]
 Output = Annotated[
     Path | None,
@@ -103,6 +107,7 @@ def run(
     override: Overrides = None,
     only: Only = None,
     device: Device = None,
+    plugin: PluginFiles = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again whose record is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +116,7 @@ def run(
         from prunebench.evaluation.zero_shot import TaskLibrary
 
         library = TaskLibrary()  # lm-eval takes long to look tasks up: once serves for both
-        cells, folder = _planned(suite, output, override, only, device, library)
+        cells, folder = _planned(suite, output, override, only, device, plugin, library)
 
         from prunebench.display import display_for
         from prunebench.runner import run_suite
@@ -145,11 +150,12 @@ def plan(
     override: Overrides = None,
     only: Only = None,
     device: Device = None,
+    plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a suite, and which have their record already."""
     with _quiet_libraries():
-        cells, folder = _planned(suite, output, override, only, device)
+        cells, folder = _planned(suite, output, override, only, device, plugin)
     states = [_state(folder, cell) for cell in cells]
     if as_json:
         _print_json(
@@ -191,13 +197,14 @@ def report(
 @app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.")] = None,
+    plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """List the installed methods, or the options of one."""
     with _quiet_libraries():
         from prunebench.plugins import describe, describe_all
 
-        found = describe(name) if name is not None else describe_all()
+        found = describe(name, plugin or ()) if name is not None else describe_all(plugin or ())
     if as_json:
         _print_json(found)
     elif isinstance(found, list):
@@ -223,6 +230,7 @@ def _planned(
     override: list[str] | None,
     only: list[str] | None,
     device: str | None,
+    plugin: list[Path] | None,
     library: "TaskLibrary | None" = None,
 ) -> "tuple[tuple[Cell, ...], Path]":
     """The cells of a suite and the folder of their records."""
@@ -230,7 +238,8 @@ def _planned(
     from prunebench.suite import load_suite
 
     asked = load_suite(suite, override or ())
-    return plan_cells(asked, only=only or (), device=device, library=library), output or Path("results") / asked.name
+    cells = plan_cells(asked, only=only or (), device=device, library=library, plugin_files=plugin or ())
+    return cells, output or Path("results") / asked.name
 
 
 def _state(folder: Path, cell: "Cell") -> str | None:

@@ -65,7 +65,7 @@ def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
 
     Args:
         source: path of a ``.jsonl`` (field ``text``) or ``.txt`` (one document) file, ``builtin/<name>``, an alias
-            (``c4``, ``wikitext2``) or a hub id ``owner/name[:config][@revision]``.
+            (``c4``, ``wikitext2``), a plugin's name or a hub id ``owner/name[:config][@revision]``.
         split: None for the default: train for calibration, test for perplexity (C4: validation; builtins:
             calibration and test). A local file has none.
         purpose: decides the default split.
@@ -84,6 +84,8 @@ def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
         return _alias(source, split or ("train" if purpose == "calibration" else held_out))
     if path.is_absolute() or path.exists() or path.suffix in {".jsonl", ".txt"}:
         return _local(path, split)
+    if (plugged := _plugged(source, split or ("train" if purpose == "calibration" else "test"))) is not None:
+        return plugged
     if (match := HUB_ID.fullmatch(source)) and path.suffix not in {".json", ".csv", ".gz", ".parquet"}:
         return _hub(source, match, split or ("train" if purpose == "calibration" else "test"))
     raise CorpusError(
@@ -117,13 +119,27 @@ def _builtin(source: str, split: str) -> Corpus:
         raise CorpusError(f"unknown corpus {source!r}: {nearest(source, [f'builtin/{known}' for known in CORPORA])}")
     if split not in SPLITS:
         raise CorpusError(f"corpus {source} has no split {split!r}: {nearest(split, SPLITS)}")
-    digest = hashlib.sha256()
+    return _read_through(name, source, partial(documents, name, split))
+
+
+def _plugged(name: str, split: str) -> Corpus | None:
+    """A plugin's corpus: its function gives the documents of a split, or raises ValueError where it has no such."""
+    from prunebench.plugins import CORPORA, load_plugin, sources
+
+    return _read_through(name, name, partial(load_plugin("corpus", name), split)) if name in sources(CORPORA) else None
+
+
+def _read_through(name: str, source: str, documents: Callable[[], Iterable[str]]) -> Corpus:
+    digest, empty = hashlib.sha256(), True
     try:
-        for text in documents(name, split):
+        for text in documents():
+            empty = False
             digest.update(text.encode() + b"\0")
-    except ValueError as error:
-        raise CorpusError(f"corpus {source}: {error}") from error
-    return Corpus(name, digest.hexdigest(), lambda: iter(documents(name, split)))
+    except Exception as error:  # ValueError of ours; whatever a foreign function raises
+        raise CorpusError(f"corpus {source}: {_first_line(error)}") from error
+    if empty:
+        raise CorpusError(f"corpus {source} is empty: it holds no text")
+    return Corpus(name, digest.hexdigest(), lambda: iter(documents()))
 
 
 def _alias(name: str, split: str) -> Corpus:

@@ -28,6 +28,10 @@ class MethodError(UsageError):
     """A method that is not installed, failed to import, or was given options it does not have."""
 
 
+class UnknownMethodError(MethodError):
+    """A method of a name that nobody has registered."""
+
+
 class ModelError(UsageError):
     """A model that cannot be found or loaded."""
 

@@ -1,197 +1,201 @@
-"""Methods as plugins: entry points → classes → instances; a fresh ``PluginManager`` for every cell."""
+"""Plugins: entry points and files → classes; a fresh ``PluginManager`` for every cell."""
 
-import dataclasses
-import inspect
+import hashlib
+import importlib.util
+import os
 import re
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from prunebench import hookspecs
-from prunebench.errors import MethodError, nearest
+from prunebench.errors import MethodError, UnknownMethodError, nearest
+from prunebench.methods import MethodClass, check_class, check_value, make_method, resolve_options
+from prunebench.pruning.progress import note
+
+__all__ = [
+    "GROUP",
+    "WRAPPERS",
+    "MethodClass",
+    "check_value",
+    "describe",
+    "describe_all",
+    "installed",
+    "load_method",
+    "make_method",
+    "plugin_manager",
+    "resolve_options",
+]
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
-CHANGES = ("prunable", "all", "nothing")
+CORPORA = "prunebench.corpora"
+EVALUATIONS = "prunebench.evaluations"
+KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS}
+RESTRICTION = "PRUNEBENCH_PLUGINS"
 
 
 @dataclass(frozen=True)
-class MethodClass:
-    """An installed method.
+class Source:
+    """Where a plugin comes from.
 
     Args:
-        name: the entry point's name.
-        cls: the class it points to, a dataclass.
-        distribution, version: the package that installed it.
+        name: what a suite calls it.
+        distribution, version: the package that installed it; of a plugin file its name and a digest.
+        point: the entry point; None for a plugin file.
+        file: the plugin file; None for an entry point.
     """
 
     name: str
-    cls: type
     distribution: str
     version: str
+    point: EntryPoint | None = None
+    file: Path | None = None
 
-    @property
-    def changes(self) -> str:
-        """What it may change: the prunable matrices, all parameters, or nothing."""
-        return str(getattr(self.cls, "changes", "prunable"))
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
 
-    @property
-    def takes_data(self) -> bool:
-        """Whether its hook names ``data``; without it there is nothing random, and one seed serves for all."""
-        return "data" in inspect.signature(_prune_of(self.cls)).parameters
+    def load(self) -> Any:
+        """Import what it names.
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Each option's default."""
-        return {
-            field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-            for field in dataclasses.fields(self.cls)
-            if field.init
-        }
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
-
-    @property
-    def option_docs(self) -> dict[str, str]:
-        """Each option's entry under ``Args:`` of the docstring."""
-        doc = (inspect.getdoc(self.cls) or "").partition("Args:\n")[2]
-        found = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", doc, flags=re.MULTILINE)
-        return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
-
-    @property
-    def option_types(self) -> dict[str, str]:
-        """Each option's type as it is written."""
-        hints = typing.get_type_hints(self.cls)
-        return {name: _type_name(hints[name]) for name in self.options}
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-
-
-def installed() -> dict[str, EntryPoint]:
-    """Entry points of all installed methods, by name; nothing is imported.
-
-    Raises:
-        MethodError: two packages register one name.
-    """
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        other = found.get(point.name)
-        if other is not None and (other.value, _origin(other)) != (point.value, _origin(point)):
+        Raises:
+            MethodError: the import failed.
+        """
+        try:
+            return self.point.load() if self.point else methods_in(self.file or Path())[self.name]
+        except MethodError:
+            raise
+        except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
-                f"two packages register the method {point.name!r}: {_origin(other)[0]} and {_origin(point)[0]}; "
-                "uninstall one of them"
-            )
-        found[point.name] = point
+                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+
+
+def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
+    """Plugins of one group by name, those of ``files`` included; no package is imported.
+
+    The environment variable ``PRUNEBENCH_PLUGINS`` restricts them to the packages it names, separated by commas.
+    A name with several sources belongs to nobody: loading it is refused.
+    """
+    allowed = os.environ.get(RESTRICTION)
+    names = None if allowed is None else {_plain(name) for name in allowed.split(",")}
+    found: dict[str, list[Source]] = {}
+    for point in entry_points(group=group):
+        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+        known = [(source.point.value, source.distribution) for source in found.get(point.name, []) if source.point]
+        if (names is None or _plain(distribution) in names) and (point.value, distribution) not in known:
+            found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))
+    for file in files if group == GROUP else ():
+        for name in methods_in(file):
+            found.setdefault(name, []).append(Source(name, file.name, _digest(file), file=file))
     return dict(sorted(found.items()))
 
 
-def _origin(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+def _plain(name: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def load_method(name: str) -> MethodClass:
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def installed(files: Iterable[Path] = ()) -> dict[str, list[Source]]:
+    """Where each method comes from, by name; nothing but ``files`` is imported."""
+    return sources(GROUP, files)
+
+
+def the_one(kind: str, name: str, found: Mapping[str, list[Source]]) -> Source:
+    """The source of one name.
+
+    Raises:
+        UnknownMethodError: nobody has it.
+        MethodError: two packages have it.
+    """
+    if name not in found:
+        limit = os.environ.get(RESTRICTION)
+        why = "" if limit is None else f" ({RESTRICTION}={limit!r} restricts what is loaded)"
+        raise UnknownMethodError(f"unknown {kind} {name!r}: {nearest(name, found)}{why}")
+    one, *others = found[name]
+    if others:
+        raise MethodError(
+            f"two packages register the {kind} {name!r}: {one.distribution} and {others[0].distribution}; "
+            f"uninstall one of them, or name the packages to load in {RESTRICTION}"
+        )
+    return one
+
+
+def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
     """Import one method and check that it can be one.
 
-    Raises:
-        MethodError: it is not installed, its import failed, or its class does not fit the specification.
-    """
-    points = installed()
-    if name not in points:
-        raise MethodError(f"unknown method {name!r}: {nearest(name, points)}")
-    point = points[name]
-    distribution, version = _origin(point)
-    try:
-        cls = point.load()
-    except Exception as error:  # whatever a foreign module does at import
-        raise MethodError(
-            f"the method {name!r} of {distribution} {version} failed to import: {type(error).__name__}: {error}"
-        ) from error
-    _check_class(name, cls)
-    return MethodClass(name, cls, distribution, version)
-
-
-def _prune_of(cls: type) -> Any:
-    return getattr(cls, "prune", None)
-
-
-def _check_class(name: str, cls: object) -> None:
-    """Refuse what pluggy would let through."""
-    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
-        raise MethodError(f"the method {name!r} is {cls!r}: an entry point must name a dataclass")
-    prune = _prune_of(cls)
-    if prune is None or not hasattr(prune, f"{hookspecs.PROJECT}_impl"):
-        raise MethodError(f"the method {name!r} has no function 'prune' marked with @prunebench.hookimpl")
-    known = list(inspect.signature(hookspecs.prune).parameters)
-    for parameter in list(inspect.signature(prune).parameters.values())[1:]:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise MethodError(f"the method {name!r}: prune takes *{parameter.name}, which is never filled; remove it")
-        if parameter.default is not parameter.empty:
-            raise MethodError(
-                f"the method {name!r}: the argument {parameter.name!r} of prune has a default, so a misspelt name "
-                "would run unnoticed; remove the default (hyperparameters are fields of the class)"
-            )
-        if parameter.name not in known:
-            raise MethodError(
-                f"the method {name!r}: prune has the unknown argument {parameter.name!r}: "
-                f"{nearest(parameter.name, known)}"
-            )
-    if (changes := getattr(cls, "changes", "prunable")) not in CHANGES:
-        raise MethodError(f"the method {name!r} says changes = {changes!r}: valid: {', '.join(CHANGES)}")
-
-
-def resolve_options(method: MethodClass, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a method's options, defaults included, checked against their types.
+    Args:
+        name: its entry point's name, or for a class in one of ``files`` the class's name in kebab case.
+        files: plugin files, whose methods stand beside the installed ones.
 
     Raises:
-        MethodError: an option is unknown, of the wrong type, or refused by the method itself.
+        UnknownMethodError: there is none of that name.
+        MethodError: two packages have it, its import failed, or its class does not fit the specification.
     """
-    return {name: getattr(make_method(method, options), name) for name in method.options}
+    source = the_one("method", name, installed(files))
+    cls = source.load()
+    check_class(name, cls)
+    return MethodClass(name, cls, source.distribution, source.version, source.file)
 
 
-def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
-    """An instance with the given options.
+def methods_in(file: Path) -> dict[str, type]:
+    """The methods of a plugin file: its dataclasses with a function ``prune``, by their names in kebab case.
 
     Raises:
-        MethodError: see ``resolve_options``.
+        MethodError: there is no such file, its import failed, or it holds no method.
     """
-    for name in options:
-        if name not in method.options:
-            raise MethodError(f"the method {method.name!r} has no option {name!r}: {nearest(name, method.options)}")
-    hints = typing.get_type_hints(method.cls)
-    checked = {}
-    for name, value in options.items():
+    module = _module_of(file)
+    found = {
+        kebab(name): value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and is_dataclass(value)
+        if hasattr(value, "prune")
+    }
+    if not found:
+        raise MethodError(f"the plugin file {file} holds no method: define a dataclass with a function 'prune'")
+    return found
+
+
+def kebab(name: str) -> str:
+    """A class's name as a method's: MyMethod → my-method, SNIP → snip."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
+
+
+def _module_of(file: Path) -> ModuleType:
+    """Import a file once for each content it has."""
+    if not file.is_file() or file.suffix != ".py":
+        raise MethodError(f"there is no plugin file {file}: name a Python file that defines a method")
+    name = f"prunebench_file_{re.sub(r'[^A-Za-z0-9]', '_', file.stem)}_{_digest(file)}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
         try:
-            checked[name] = _checked(hints[name], value)
-        except ValidationError as error:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever a foreign file does
+            del sys.modules[name]
             raise MethodError(
-                f"the option {name!r} of {method.name!r} is {value!r}: it must be of type {_type_name(hints[name])}"
-                f" ({error.errors()[0]['msg'].lower()})"
-            ) from None
-    try:
-        return method.cls(**checked)
-    except (TypeError, ValueError) as error:
-        raise MethodError(f"the method {method.name!r} refuses its options: {error}") from None
-
-
-def _checked(hint: Any, value: Any) -> Any:
-    """``value`` as a ``hint``, without the conversions that hide a mistake ("3" for 3, 1 for True)."""
-    if isinstance(value, list) and typing.get_origin(hint) is tuple:
-        value = tuple(value)
-    return TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(value)
+                f"the plugin file {file} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+    return sys.modules[name]
 
 
 def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.PluginManager:
     """A fresh manager that holds one method and every installed wrapper.
+
+    A wrapper that cannot be loaded is noted and left out: no suite names it, so it stops none.
 
     Raises:
         MethodError: the options are refused, or there is not exactly one implementation of ``prune``.
@@ -199,21 +203,62 @@ def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.Pl
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(make_method(method, options), method.name)
-    for point in entry_points(group=WRAPPERS):
-        manager.register(point.load()(), f"wrapper {point.name}")
+    for name, found in sources(WRAPPERS).items():
+        try:
+            manager.register(load_wrapper(name), f"{name} ({found[0]})")
+        except MethodError as error:
+            note(f"the wrapper {name!r} was left out: {error}")
     implementations = [impl for impl in manager.hook.prune.get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
     if len(implementations) != 1:
         raise MethodError(f"{len(implementations)} implementations of prune are registered: exactly one must be")
     return manager
 
 
-def describe(name: str) -> dict[str, Any]:
+def load_plugin(kind: str, name: str) -> Any:
+    """What an installed plugin of one of ``KINDS`` names: a class or a function.
+
+    Raises:
+        MethodError: nobody has it, two packages have it, or its import failed.
+    """
+    return the_one(kind, name, sources(KINDS[kind])).load()
+
+
+def load_evaluation(name: str) -> MethodClass:
+    """An installed evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
+
+    Raises:
+        MethodError: it cannot be loaded, or is no such class.
+    """
+    source = the_one("evaluation", name, sources(EVALUATIONS))
+    cls = source.load()
+    if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
+        raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
+    return MethodClass(name, cls, source.distribution, source.version, kind="evaluation")
+
+
+def load_wrapper(name: str) -> Any:
+    """An instance of an installed wrapper.
+
+    Raises:
+        MethodError: two packages have it, it failed to import, or it is no ``hookimpl(wrapper=True)``.
+    """
+    cls = load_plugin("wrapper", name)
+    check_class(name, cls, kind="wrapper")
+    return cls()
+
+
+def wrappers_of(manager: pluggy.PluginManager, method: MethodClass) -> list[str]:
+    """What surrounds the method, as "name (distribution version)"."""
+    return [name for name, _ in manager.list_name_plugin() if name != method.name]
+
+
+def describe(name: str, files: Iterable[Path] = ()) -> dict[str, Any]:
     """A method and its options, as plain JSON.
 
     Raises:
         MethodError: see ``load_method``.
     """
-    method = load_method(name)
+    method = load_method(name, files)
     docs, types = method.option_docs, method.option_types
     return {
         "name": method.name,
@@ -228,17 +273,31 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def describe_all() -> list[dict[str, Any]]:
-    """Every installed method in a few words; one that cannot be loaded with its error in place of them."""
+def describe_all(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """Every method as ``describe`` tells of it; one that cannot be loaded with its error in place of its options."""
     described = []
-    for name, point in installed().items():
-        summary, failure = "", None
+    files = list(files)
+    for name, found in installed(files).items():
+        entry = {"name": name, "distribution": found[0].distribution, "version": found[0].version, "summary": ""}
         try:
-            summary = load_method(name).summary
+            described.append(describe(name, files) | {"error": None})
         except MethodError as error:
-            failure = str(error)
-        distribution, version = _origin(point)
-        described.append(
-            {"name": name, "distribution": distribution, "version": version, "summary": summary, "error": failure}
-        )
+            described.append(entry | {"error": str(error)})
+    return described
+
+
+def describe_plugins() -> list[dict[str, Any]]:
+    """Every installed plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
+    load = {"method": load_method, "wrapper": load_wrapper, "evaluation": load_evaluation}
+    described = []
+    for kind, group in KINDS.items():
+        for name, found in sources(group).items():
+            failure = None
+            try:
+                load[kind](name) if kind in load else load_plugin(kind, name)
+            except MethodError as error:
+                failure = str(error)
+            for source in found:
+                origin = {"distribution": source.distribution, "version": source.version}
+                described.append({"kind": kind, "name": name, **origin, "error": failure})
     return described

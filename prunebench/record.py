@@ -25,7 +25,21 @@ class RecordError(OutputError):
 
 
 class CellFacts(_Part):
-    """The cell as it ran; see ``prunebench.cell.Cell``."""
+    """The cell as it ran; see ``prunebench.cell.Cell``.
+
+    Args:
+        id: a readable slug and a short hash of all that can change the outcome; the name of the record's file.
+        key: model, method, sparsity, allocation, seed, calibration corpus: what tables and comparisons match on.
+        model: the model's label.
+        revision: the hub's commit; null for a local folder or a builtin.
+        method: the label of the method's entry, else its name.
+        options: all of the method's options, defaults included.
+        sparsity: as asked, "0.9" or "2:4"; "0" for a baseline.
+        allocation: how zeros were shared out among the layers.
+        seed: the only source of randomness.
+        calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
+        evaluations: what was measured, each with its protocol, tasks or options.
+    """
 
     id: str
     key: tuple[str, str, str, str, int, str]
@@ -41,14 +55,24 @@ class CellFacts(_Part):
 
 
 class Failure(_Part):
-    """What ended a failed cell."""
+    """What ended a failed cell.
+
+    Args:
+        type: the exception's class.
+        message: one line.
+    """
 
     type: str
     message: str
 
 
 class MatrixCount(_Part):
-    """Weights of one matrix, and how many of them are zero."""
+    """Weights of one matrix, and how many of them are zero.
+
+    Args:
+        numel: weights.
+        zeros: those that are zero.
+    """
 
     numel: int
     zeros: int
@@ -71,7 +95,15 @@ class SparsityFacts(_Part):
 
 
 class PerplexityFacts(_Part):
-    """A perplexity under its protocol; ``nll`` in nats per predicted token."""
+    """A perplexity under its protocol.
+
+    Args:
+        value: exp(nll).
+        nll: mean negative log-likelihood, in nats per predicted token.
+        tokens: predicted tokens.
+        dropped_tokens: tokens of the corpus that were not scored.
+        stderr: standard error of value, from the spread between sequences.
+    """
 
     value: float
     nll: float
@@ -82,6 +114,13 @@ class PerplexityFacts(_Part):
 
 class Cost(_Part):
     """Seconds of wall clock, bytes, and calibration tokens taken by the method and, where it takes any, the allocation.
+
+    Args:
+        prune_seconds: of the call of the method.
+        evaluate_seconds: of all evaluations.
+        peak_bytes: the most memory in use while pruning: allocated on CUDA, resident on the CPU.
+        tokens_seen: calibration tokens that the method took.
+        state_bytes: weights and optimiser state of the pruned matrices, where the method tells.
 
     Further keys where there is something to say: ``allocate_seconds``; ``expert_tokens``, for each module of experts
     the calibration tokens that each expert saw.
@@ -95,7 +134,22 @@ class Cost(_Part):
 
 
 class Record(_Part):
-    """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``)."""
+    """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``).
+
+    Args:
+        schema: version of this format, an integer.
+        cell: what ran.
+        status: ok or failed.
+        error: what ended a failed cell; null for one that ran well.
+        sparsity: zeros, counted by the runner.
+        perplexity: by protocol.
+        zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
+        measures: what evaluations of plugins found: label → name → number.
+        cost: what pruning and measuring took.
+        notes: adjustments that the method or the runner made, and how often.
+        trace: a thinned curve of an iterative method: step, loss, residuals …
+        environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
+    """
 
     schema_version: int = Field(alias="schema")
     cell: CellFacts
@@ -104,6 +158,7 @@ class Record(_Part):
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
     zero_shot: dict[str, Any] = {}
+    measures: dict[str, dict[str, float]] = {}
     cost: Cost = Cost()
     notes: dict[str, int] = {}
     trace: tuple[dict[str, float], ...] = ()

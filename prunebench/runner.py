@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from prunebench.allocations import allocate, make_allocation
-from prunebench.cell import Cell, CellPerplexity, CellZeroShot
-from prunebench.contract import Snapshot
+from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.contract import Snapshot, watched
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
-from prunebench.plugins import load_method, plugin_manager
+from prunebench.plugins import load_evaluation, load_method, make_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
@@ -191,7 +191,7 @@ def _prune_and_measure(
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
-    method = load_method(cell.plugin)
+    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
@@ -200,13 +200,16 @@ def _prune_and_measure(
     if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
         note("calibration and perplexity use the same text")
     sparsity, alongside = _allocated(cell, model, data, display)
-    before = Snapshot.of(model, sparsity, method.changes)
+    manager = plugin_manager(method, cell.options)
+    facts["environment"]["wrappers"] = wrappers_of(manager, method)
+    instance = manager.get_plugin(method.name)
+    before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
 
     display.phase("prune")
-    hook = plugin_manager(method, cell.options).hook
     with PeakMemory(cell.device) as peak:
         began = time.perf_counter()
-        hook.prune(model=model, data=data, sparsity=sparsity)
+        with watched() as watch:
+            manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
@@ -216,7 +219,7 @@ def _prune_and_measure(
     facts["cost"] = cost
 
     display.phase("check")
-    facts["sparsity"] = before.verify(model)
+    facts["sparsity"] = before.verify(model, data=data, method=instance, watch=watch)
     facts["environment"]["weights_digest"] = weights_digest(model)
 
     began = time.perf_counter()
@@ -225,6 +228,9 @@ def _prune_and_measure(
         if isinstance(evaluation, CellPerplexity):
             display.phase(evaluation.protocol)
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
+        elif isinstance(evaluation, CellMeasure):
+            display.phase(evaluation.label)
+            facts.setdefault("measures", {})[evaluation.label] = _measure(evaluation, model, tokenizer)
         else:
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
@@ -244,8 +250,15 @@ def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) 
     return sparsity, ear
 
 
-def _same_text(cell: Cell, evaluation: CellPerplexity | CellZeroShot) -> bool:
+def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:
     return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
+
+
+def _measure(wanted: CellMeasure, model: Any, tokenizer: Any) -> dict[str, float]:
+    """A plugin's evaluation: named numbers."""
+    with torch.no_grad():
+        found = make_method(load_evaluation(wanted.name), wanted.options).measure(model, tokenizer)
+    return {str(name): float(value) for name, value in dict(found).items()}
 
 
 def _measure_perplexity(

@@ -5,9 +5,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from prunebench.errors import SuiteError, nearest
+from prunebench.plugins import EVALUATIONS, sources
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.yaml import read_yaml
 
@@ -87,7 +97,11 @@ class Calibration(Strict):
 
 
 class CalibrationChange(Strict):
-    """What one method entry changes of the suite's calibration; what is not named stays."""
+    """What one method entry changes of the suite's calibration; what is not named stays.
+
+    Args:
+        corpus, nsamples, seqlen, windows, split: as in the suite's own.
+    """
 
     corpus: str | None = None
     nsamples: Count | None = None
@@ -179,6 +193,7 @@ class PerplexityEntry(Strict):
     """Perplexity of a corpus under a named protocol.
 
     Args:
+        name: perplexity.
         corpus: as in calibration.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
         windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus).
@@ -202,6 +217,7 @@ class ZeroShotEntry(Strict):
     """Tasks measured by lm-eval; the names are lm-eval's own.
 
     Args:
+        name: zero_shot.
         tasks: task or group names.
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
@@ -217,11 +233,47 @@ class ZeroShotEntry(Strict):
     batch_size: Count = 32
 
 
-Evaluation = Annotated[PerplexityEntry | ZeroShotEntry, Field(discriminator="name")]
+class PluginEntry(Strict):
+    """A measurement that a plugin brings.
+
+    Args:
+        name: an installed evaluation.
+        label: what tables call it; tells two entries of one evaluation apart.
+        options: its options; what is not named has its default.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+
+
+def _kind_of_evaluation(entry: Any) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)
+    return name if name in ("perplexity", "zero_shot") else "plugin"
+
+
+Evaluation = Annotated[
+    Annotated[PerplexityEntry, Tag("perplexity")]
+    | Annotated[ZeroShotEntry, Tag("zero_shot")]
+    | Annotated[PluginEntry, Tag("plugin")],
+    Discriminator(_kind_of_evaluation),
+]
 
 
 class Suite(Strict):
-    """Models × methods × sparsities × seeds, and how to measure them."""
+    """Models × methods × sparsities × seeds, and how to measure them.
+
+    Args:
+        name: of the suite, and of its results folder.
+        description: what it is for.
+        models: what to prune.
+        calibration: the text that methods may use.
+        sparsities: fractions of zeros, as 0.9, or n:m with n kept of every m inputs, as 2:4.
+        allocation: how zeros are shared out among the layers.
+        seeds: one cell each, for methods that take data.
+        methods: what to compare.
+        evaluations: what to measure of each pruned model.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -242,6 +294,16 @@ class Suite(Strict):
     @classmethod
     def _allocations(cls, value: Any) -> Any:
         return _entries(value)
+
+    @field_validator("evaluations", mode="before")
+    @classmethod
+    def _known_evaluations(cls, value: Any) -> Any:
+        names = {"perplexity", "zero_shot", *sources(EVALUATIONS)}
+        for entry in value if isinstance(value, list | tuple) else ():
+            name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
+            if name not in names:
+                raise ValueError(f"unknown evaluation {name!r}: {nearest(str(name), names)}")
+        return value
 
     @model_validator(mode="after")
     def _labels_are_told_apart(self) -> "Suite":
@@ -369,10 +431,10 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         calibration = entry(item.calibration) if item.calibration else None
         return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
 
-    def evaluation(item: PerplexityEntry | ZeroShotEntry) -> PerplexityEntry | ZeroShotEntry:
+    def evaluation(item: PerplexityEntry | ZeroShotEntry | PluginEntry) -> Any:
         if isinstance(item, PerplexityEntry):
             return item.model_copy(update={"corpus": corpus(item.corpus)})
-        if item.include_path is None:
+        if isinstance(item, PluginEntry) or item.include_path is None:
             return item
         return item.model_copy(update={"include_path": located(item.include_path, True)})
 

@@ -112,7 +112,7 @@ class TestMethods:
             line.split()[0] for line in result.stdout.splitlines() if line
         }
         entries = json.loads(prunebench("methods", "--json").stdout)
-        assert {"name", "distribution", "version", "summary", "error"} == set(entries[0])
+        assert {"name", "distribution", "version", "summary", "changes", "options", "error"} == set(entries[0])
 
     def test_one(self) -> None:
         described = json.loads(prunebench("methods", "sparsegpt", "--json").stdout)
@@ -133,7 +133,7 @@ class TestMethods:
         from prunebench import plugins
 
         broken = EntryPoint("broken", "nowhere.at_all:X", plugins.GROUP)
-        monkeypatch.setattr(plugins, "installed", lambda: {"broken": broken})
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [broken] if group == plugins.GROUP else [])
         result = prunebench("methods")
         assert result.exit_code == 0
         assert "failed to import" in " ".join(result.stdout.split())

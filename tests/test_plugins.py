@@ -2,13 +2,32 @@
 
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prunebench import hookimpl, plugins
-from prunebench.errors import MethodError
-from prunebench.plugins import MethodClass, load_method, make_method, plugin_manager, resolve_options
+from prunebench.errors import MethodError, UnknownMethodError
+from prunebench.plugins import (
+    MethodClass,
+    load_method,
+    make_method,
+    plugin_manager,
+    resolve_options,
+    wrappers_of,
+)
+
+METHOD = """
+from dataclasses import dataclass
+from prunebench import hookimpl
+
+
+@dataclass(frozen=True)
+class {cls}:
+    @hookimpl
+    def prune(self): ...
+"""
 
 
 @dataclass(frozen=True)
@@ -126,7 +145,52 @@ def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = EntryPoint("wanda", "elsewhere:Wanda", plugins.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([*real(group=group), twice]))
     with pytest.raises(MethodError, match="two packages register the method 'wanda': prunebench and unknown"):
-        plugins.installed()
+        load_method("wanda")
+    assert load_method("magnitude").name == "magnitude"
+    (told,) = [method for method in plugins.describe_all() if method["name"] == "wanda"]
+    assert "uninstall one of them" in told["error"]
+
+
+def test_a_restriction_hides_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(plugins.RESTRICTION, "Prune_Bench, other")
+    with pytest.raises(UnknownMethodError, match=r"unknown method 'wanda': valid: none \(PRUNEBENCH_PLUGINS='"):
+        load_method("wanda")
+    monkeypatch.setenv(plugins.RESTRICTION, "prunebench")
+    assert load_method("wanda").distribution == "prunebench"
+    monkeypatch.setenv(plugins.RESTRICTION, "")
+    assert plugins.installed() == {}
+
+
+class TestPluginFiles:
+    def test_a_class_is_called_by_its_name_in_kebab_case(self) -> None:
+        for cls, name in (("Magnitude", "magnitude"), ("RIA", "ria"), ("MyMethod", "my-method"), ("ElsaL", "elsa-l")):
+            assert plugins.kebab(cls) == name
+
+    def test_it_stands_beside_the_installed_ones(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.py"
+        file.write_text(METHOD.format(cls="MyMethod"))
+        method = load_method("my-method", [file])
+        assert (method.distribution, method.file) == ("mine.py", file)
+        assert {"my-method", "wanda"} <= {entry["name"] for entry in plugins.describe_all([file])}
+
+    def test_a_name_that_is_taken(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.py"
+        file.write_text(METHOD.format(cls="Wanda"))
+        with pytest.raises(MethodError, match=r"two packages register the method 'wanda': prunebench and mine\.py"):
+            load_method("wanda", [file])
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("mine.py", "1 / 0", "failed to import: ZeroDivisionError: division by zero"),
+            ("mine.py", "x = 1", "holds no method: define a dataclass with a function 'prune'"),
+            ("mine.txt", "x = 1", "there is no plugin file"),
+        ],
+    )
+    def test_what_is_none(self, tmp_path: Path, name: str, content: str, message: str) -> None:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(MethodError, match=message):
+            load_method("mine", [tmp_path / name])
 
 
 GOOD = MethodClass("good", Good, "somewhere", "1")
@@ -166,8 +230,8 @@ def test_options_are_complete() -> None:
 
 
 def test_every_built_in_option_is_documented() -> None:
-    for name, point in plugins.installed().items():
-        if point.dist and point.dist.name == "prunebench":
+    for name, (source, *_) in plugins.installed().items():
+        if source.distribution == "prunebench":
             method = load_method(name)
             assert method.summary, name
             assert set(method.options) == set(method.option_docs), name
@@ -182,8 +246,22 @@ def test_wrappers_surround_the_one_method(monkeypatch: pytest.MonkeyPatch) -> No
         lambda group: EntryPoints([wrapper] if group == plugins.WRAPPERS else real(group=group)),
     )
     manager = plugin_manager(GOOD, {})
+    assert wrappers_of(manager, GOOD) == ["profiler (unknown 0)"]
     assert len(manager.hook.prune.get_hookimpls()) == 2
     assert plugin_manager(GOOD, {}) is not manager
+
+
+@pytest.mark.parametrize(("name", "reason"), [("Good", "must mark its function"), ("Gone", "failed to import")])
+def test_a_broken_wrapper_is_noted_and_left_out(name: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = EntryPoint("profiler", f"{__name__}:{name}", plugins.WRAPPERS)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([wrapper]))
+    told: list[str] = []
+    monkeypatch.setattr(plugins, "note", lambda what, **_: told.append(what))
+    assert wrappers_of(plugin_manager(GOOD, {}), GOOD) == []
+    assert told[0].startswith("the wrapper 'profiler' was left out:")
+    assert reason in told[0]
+    (entry,) = [entry for entry in plugins.describe_plugins() if entry["kind"] == "wrapper"]
+    assert reason in entry["error"]
 
 
 def test_exactly_one_implementation() -> None:

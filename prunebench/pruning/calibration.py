@@ -1,5 +1,6 @@
 """Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from prunebench.pruning.experts import Routing, inputs_of
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
-from prunebench.pruning.progress import track
+from prunebench.pruning.progress import passed, track
 from prunebench.pruning.sparsity import Sparsity, Target
 from prunebench.pruning.statistics import Statistic
 
@@ -82,6 +83,12 @@ class CalibrationData:
             yield batch
 
     @property
+    def digest(self) -> str:
+        """Changes when what is in here is written to; counts no tokens."""
+        windows = hashlib.sha256(self._windows.numpy().tobytes()).hexdigest()
+        return f"{windows} {self.seed} {self.seqlen} {id(self._pool)} {self._pool._version}"
+
+    @property
     def tokens_seen(self) -> int:
         """Tokens taken so far; the windows count once, however often they are read."""
         return self._batch_tokens + (self._windows.numel() if self._counted_windows else 0)
@@ -125,6 +132,7 @@ def calibrated(
         for layer, seen, target in zip(layers[index], statistics, targets[index], strict=True):
             if target.zeros:
                 yield layer, seen, target
+                passed(layer, target)
         del statistics
         if index + 1 < len(blocks):
             walk.advance(index)

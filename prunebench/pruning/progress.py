@@ -4,7 +4,7 @@ A method says where it is (``track``) and what it had to adjust (``note``) witho
 listen: then both do nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -39,6 +39,26 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+_watcher: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("prunebench_watcher", default=None)
+
+
+@contextmanager
+def watching_layers(watcher: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Call ``watcher(layer, target)`` whenever ``calibrated`` is asked for what comes after a layer."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def passed(layer: Any, target: Any) -> None:
+    """Tell the watcher, if there is one, that a method has done with a layer."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher(layer, target)
 
 
 def track(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:

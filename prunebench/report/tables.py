@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prunebench.record import Cost, Record
 from prunebench.report import text
+from prunebench.report.measures import measure_tables
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -36,6 +37,7 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Tab
     for of_model in grouped(shown, lambda record: record.cell.model).values():
         tables += perplexity_tables(of_model, order)
         tables += zero_shot_tables(of_model, order)
+        tables += measure_tables(of_model, order)
         tables += cost_tables(of_model, order)
     tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]

@@ -46,6 +46,9 @@ def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, f
                 stderr = entry.get(f"{metric}_stderr,{filtered}")
                 name = metric if filtered == "none" else key
                 yield plain(name), plain(task), value, stderr if isinstance(stderr, int | float) else None
+    for label, found_numbers in record.measures.items():
+        for name, number in found_numbers.items():
+            yield plain(name), plain(label), number, None
     if record.sparsity is not None:
         yield "sparsity", "", record.sparsity.reached, None
     for name in type(record.cost).model_fields:

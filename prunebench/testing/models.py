@@ -60,7 +60,11 @@ def opt() -> PreTrainedModel:
 
 def gpt2() -> PreTrainedModel:
     """GPT-2, whose matrices are stored transposed."""
-    return _build(transformers.GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=64))
+    return _build(
+        transformers.GPT2Config(
+            vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2
+        )
+    )
 
 
 def gemma2() -> PreTrainedModel:

@@ -1,0 +1,237 @@
+"""What the pages take from the program itself, so that they cannot say otherwise.
+
+mkdocs-macros calls ``define_env``; the tests render the pages with the same functions.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "results" / "reference"
+MACROS: dict[str, Callable[..., str]] = {}
+
+
+def define_env(env: Any) -> None:
+    """Make the functions below known to the pages."""
+    for name, function in MACROS.items():
+        env.macro(function, name)
+
+
+def macro(function: Callable[..., str]) -> Callable[..., str]:
+    MACROS[function.__name__] = function
+    return function
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    def line(entries: Sequence[object]) -> str:
+        return "| " + " | ".join(str(entry).replace("|", r"\|").replace("\n", " ") for entry in entries) + " |"
+
+    return "\n".join([line(headers), line(["---"] * len(headers)), *map(line, rows)]) + "\n"
+
+
+def code(value: object) -> str:
+    return f"`{value}`"
+
+
+@macro
+def rules() -> str:
+    """The rules of the contract, and who checks them."""
+    from prunebench.rules import RULES
+
+    return table(
+        ("rule", "what is promised", "how to mend a breach", "checked by"),
+        (
+            (code(rule.name), rule.promise, rule.mend, "runner and kit" if rule.every_cell else "kit")
+            for rule in RULES.values()
+        ),
+    )
+
+
+@macro
+def hook() -> str:
+    """The docstring of the hook specification, as it stands in the code."""
+    from prunebench import hookspecs
+
+    signature = ", ".join(inspect.signature(hookspecs.prune).parameters)
+    return f"```text\nprune({signature})\n\n{inspect.getdoc(hookspecs.prune)}\n```\n"
+
+
+@macro
+def options(name: str) -> str:
+    """The options of a method, from its class."""
+    from prunebench.plugins import describe
+
+    found = describe(name)
+    if not found["options"]:
+        return "It has no options.\n"
+    return table(
+        ("option", "type", "default", "what"),
+        ((code(o["name"]), code(o["type"]), code(json.dumps(o["default"])), o["docs"]) for o in found["options"]),
+    )
+
+
+@macro
+def summary(name: str) -> str:
+    """The first lines of a method's docstring."""
+    from prunebench.plugins import load_method
+
+    return (inspect.getdoc(load_method(name).cls) or "").partition("\n\nArgs:")[0] + "\n"
+
+
+@macro
+def measured(name: str) -> str:
+    """What the reference records hold of a method: perplexity beside the dense model's, time, memory."""
+    from prunebench.record import read_records
+    from prunebench.report import text
+
+    rows: list[tuple[object, ...]] = []
+    for folder in sorted(path for path in REFERENCE.iterdir() if path.is_dir()):
+        records = [record for record in read_records(folder) if record.status == "ok"]
+        dense = {
+            (record.cell.model, protocol): found.value
+            for record in records
+            if record.cell.sparsity == "0"
+            for protocol, found in record.perplexity.items()
+        }
+        for record in records:
+            cell = record.cell
+            if (cell.model_extra or {}).get("plugin") != name:
+                continue
+            for protocol, found in record.perplexity.items():
+                rows.append(
+                    (
+                        folder.name,
+                        cell.model,
+                        cell.method,
+                        cell.sparsity,
+                        code(protocol),
+                        text.number(found.value),
+                        text.number(dense[cell.model, protocol]) if (cell.model, protocol) in dense else text.MISSING,
+                        text.seconds(record.cost.prune_seconds or 0.0),
+                    )
+                )
+    if not rows:
+        return "No reference record holds this method yet.\n"
+    return table(
+        ("suite", "model", "entry", "sparsity", "protocol", "perplexity", "dense", "prune time"), sorted(rows, key=str)
+    )
+
+
+@macro
+def methods() -> str:
+    """The methods that come with prunebench."""
+    from prunebench.plugins import describe_all
+
+    return table(
+        ("method", "what it does", "may change"),
+        (
+            (f"[{m['name']}]({m['name']}.md)", m["summary"], m["changes"])
+            for m in describe_all()
+            if m["distribution"] == "prunebench" and m["error"] is None
+        ),
+    )
+
+
+@macro
+def suite_keys() -> str:
+    """Every key of a suite file, from the models that read it."""
+    from prunebench.methods import argument_docs
+    from prunebench.suite_schema import PARTS
+
+    parts = []
+    for model in PARTS:
+        told, schema = argument_docs(model), model.model_json_schema()
+        required = set(schema.get("required", ()))
+        rows = []
+        for name, field in model.model_fields.items():
+            default = "required" if name in required else code(json.dumps(field.get_default(), default=str))
+            rows.append((code(name), told.get(name, ""), default))
+        parts.append(f"### {_heading(model.__name__)}\n\n{_first(model)}\n\n{table(('key', 'what', 'default'), rows)}")
+    return "\n".join(parts)
+
+
+def _heading(name: str) -> str:
+    words = {
+        "Suite": "The suite",
+        "ModelEntry": "An entry of models",
+        "Calibration": "calibration",
+        "MethodEntry": "An entry of methods",
+        "CalibrationChange": "calibration of one method",
+        "PerplexityEntry": "An evaluation: perplexity",
+        "ZeroShotEntry": "An evaluation: zero_shot",
+        "PluginEntry": "An evaluation: a plugin's",
+    }
+    return words[name]
+
+
+def _first(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n\nArgs:")[0]
+
+
+@macro
+def record_keys() -> str:
+    """Every key of a record, from the models that write it."""
+    from prunebench.methods import argument_docs
+    from prunebench.record import (
+        CellFacts,
+        Cost,
+        Failure,
+        MatrixCount,
+        PerplexityFacts,
+        Record,
+        SparsityFacts,
+    )
+
+    places = {
+        Record: "The record",
+        CellFacts: "cell",
+        Failure: "error",
+        SparsityFacts: "sparsity",
+        MatrixCount: "sparsity.matrices: each matrix",
+        PerplexityFacts: "perplexity: each protocol",
+        Cost: "cost",
+    }
+    parts = []
+    for model, place in places.items():
+        told = argument_docs(model)
+        keys = [field.alias or name for name, field in model.model_fields.items()]
+        parts.append(f"### {place}\n\n{table(('key', 'what'), ((code(key), told.get(key, '')) for key in keys))}")
+    return "\n".join(parts)
+
+
+@macro
+def commands() -> str:
+    """Every command with its arguments and options, from the program."""
+    import typer.main
+
+    from prunebench.cli import app
+
+    parts = []
+    for words, command in _leaves("prunebench", typer.main.get_command(app)):
+        rows = [
+            (
+                code(", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.metavar or "?"),
+                (getattr(parameter, "help", None) or "").replace("[", r"\["),
+            )
+            for parameter in command.params
+            if parameter.name != "help"
+        ]
+        parts.append(f"### {words}\n\n{(command.help or '').strip()}\n\n{table(('argument', 'what'), rows)}")
+    return "\n".join(parts)
+
+
+def _leaves(words: str, command: Any) -> Iterable[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name, part in command.commands.items():
+            yield from _leaves(f"{words} {name}", part)
+    else:
+        yield words, command
+
+
+@macro
+def example(path: str, language: str = "python") -> str:
+    """A file of ``docs/examples``, which the tests run."""
+    return f"```{language}\n{(ROOT / 'docs' / 'examples' / path).read_text(encoding='utf-8')}```\n"

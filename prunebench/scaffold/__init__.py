@@ -1,0 +1,62 @@
+"""A new plugin package: a method that works, its test, a suite that shows it beside others."""
+
+import keyword
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+
+from prunebench.errors import UsageError
+
+# What is written (with the package's names filled in), and the template it is made from.
+FILES = {
+    "pyproject.toml": "pyproject.toml.txt",
+    "README.md": "README.md.txt",
+    "suite.yaml": "suite.yaml.txt",
+    "${module}.py": "module.py.txt",
+    "tests/test_${module}.py": "test.py.txt",
+}
+
+
+def new_plugin(name: str, folder: Path, *, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> list[Path]:
+    """Write a complete package that provides one method.
+
+    Args:
+        name: the method's name and the package's, as "my-method".
+        folder: where to put it; made, and refused if it is there.
+        taken: names that methods have already.
+        beside: methods to show it beside in its suite.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: the name cannot be one or is taken, or the folder is there or cannot be made.
+    """
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
+        raise UsageError(f"{name!r} is no name for a method: use lower-case words joined by hyphens, as my-method")
+    if name in taken:
+        raise UsageError(f"the name {name!r} is taken: `prunebench methods` lists those that are")
+    names = {
+        "name": name,
+        "module": module,
+        "cls": "".join(word.capitalize() for word in name.split("-")),
+        "beside": "".join(f"  - {other}\n" for other in beside),
+        "version": version("prunebench"),
+    }
+    try:
+        folder.mkdir(parents=True)
+        written = []
+        for target, template in FILES.items():
+            path = folder / Template(target).substitute(names)
+            path.parent.mkdir(exist_ok=True)
+            text = (Path(__file__).parent / "templates" / template).read_text(encoding="utf-8")
+            path.write_text(Template(text).substitute(names), encoding="utf-8")
+            written.append(path)
+    except FileExistsError:
+        raise UsageError(f"{folder} is there already: choose another folder with --output") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another with --output") from None
+    return written

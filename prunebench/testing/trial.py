@@ -1,0 +1,148 @@
+"""One run of a method on a tiny model, and what was found amiss."""
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunebench import hub
+from prunebench.contract import Snapshot, watched
+from prunebench.plugins import MethodClass, plugin_manager
+from prunebench.pruning.sparsity import parse_pattern
+from prunebench.rules import Violation
+from prunebench.testing.memory import LiveBytes
+from prunebench.testing.models import MODELS, calibration
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Args:
+        architecture: a name in ``prunebench.testing.models.MODELS``.
+        pattern: as in a suite, "0.5" or "2:4".
+        dtype: of the model's parameters.
+        reload: whether the pruned model is also saved and loaded again.
+        noise: what the global generators are seeded with; of no consequence to a method that leaves them alone.
+    """
+
+    architecture: str
+    pattern: str
+    dtype: torch.dtype = torch.float32
+    reload: bool = False
+    noise: int = 0
+
+    def __str__(self) -> str:
+        kind = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
+        return f"{self.architecture} at {self.pattern}{kind}"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a trial.
+
+    Args:
+        trial: what was tried.
+        violations: rules that do not hold, each with the first place where.
+        before, after: the model's tensors by name; ``after`` is empty where ``prune`` raised.
+        tied: whether the head and the embeddings were one parameter before.
+    """
+
+    trial: Trial
+    violations: tuple[Violation, ...]
+    before: Mapping[str, Tensor] = field(repr=False)
+    after: Mapping[str, Tensor] = field(repr=False)
+    tied: bool = False
+
+
+def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial) -> Outcome:
+    """Prune a tiny model as the runner would, and look for what does not hold."""
+    model = MODELS[trial.architecture]().to(trial.dtype)
+    data, sparsity = calibration(), parse_pattern(trial.pattern)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tied = _heads_are_tied(model)
+    with _generators_kept(trial.noise):
+        manager = plugin_manager(method, options)
+        instance = manager.get_plugin(method.name)
+        snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
+        try:
+            with watched() as watch:
+                manager.hook.prune(model=model, data=data, sparsity=sparsity)
+        except Exception as error:  # a plugin may raise anything
+            return Outcome(trial, (Violation("runs", _told(error)),), before, {})
+        found = list(snapshot.violations(model, data=data, method=instance, watch=watch))
+    if tied and not _heads_are_tied(model):
+        found.append(Violation("tied", "the output embeddings are no longer the input embeddings' parameter"))
+    if trial.reload:
+        found += _not_reloaded(model)
+    first = {violation.rule: violation for violation in reversed(found)}
+    return Outcome(trial, tuple(first.values()), before, model.state_dict(), tied)
+
+
+def peak_beyond(model: nn.Module, work: Any) -> int:
+    """Bytes of new tensors that ``work()`` keeps alive at once, the model's own not counted."""
+    with _generators_kept(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():
+        work()
+    return int(live.peak)
+
+
+@contextmanager
+def _generators_kept(noise: int) -> Iterator[None]:
+    """Seed the global generators inside, and put them back as they were."""
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    torch.manual_seed(noise)
+    random.seed(noise)
+    np.random.seed(noise)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def _told(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def _heads_are_tied(model: Any) -> bool:
+    tied: bool = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    return tied
+
+
+def _not_reloaded(model: Any) -> Iterator[Violation]:
+    """What a saved and reloaded model has otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with hub.quiet():
+                model.save_pretrained(folder)
+                again = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
+        except Exception as error:  # whatever a method has made of the model
+            yield Violation("reload", f"the model cannot be saved and loaded: {_told(error)}")
+            return
+    for told in differences(model.state_dict(), again):
+        yield Violation("reload", f"saved and loaded again, {told}")
+
+
+def differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """The first tensor that is not the same in both, in a line; NaN equals NaN."""
+    for name, tensor in one.items():
+        beside = other.get(name)
+        if beside is None:
+            return [f"{name} is missing"]
+        if beside.shape != tensor.shape or beside.dtype != tensor.dtype:
+            return [f"{name} is {beside.dtype} {tuple(beside.shape)} instead of {tensor.dtype} {tuple(tensor.shape)}"]
+        if differs := int(((tensor != beside) & ~(tensor.isnan() & beside.isnan())).sum()):
+            return [f"{differs} of {tensor.numel()} weights of {name} differ"]
+    return []
