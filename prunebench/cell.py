@@ -15,7 +15,8 @@ from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
 from prunebench.plugins import MethodClass, load_method, resolve_options
-from prunebench.record import SCHEMA
+from prunebench.published import read_published
+from prunebench.record import SCHEMA, PublishedFigure
 from prunebench.suite import Calibration, MethodEntry, PerplexityEntry, Strict, Suite, Windows, ZeroShotEntry
 
 
@@ -60,7 +61,8 @@ class Cell(Strict):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
     ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
-    record is still good: it depends on everything that can change the outcome and on no path.
+    record is still good: it depends on everything that can change the outcome and on no path. ``published`` is what
+    others found for it.
     """
 
     model: str
@@ -79,6 +81,7 @@ class Cell(Strict):
     seed: int
     calibration: CellCalibration
     evaluations: tuple[CellPerplexity | CellZeroShot, ...]
+    published: tuple[PublishedFigure, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -90,7 +93,7 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device"})
+        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device", "published"})
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
@@ -125,6 +128,7 @@ def plan(
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
+    published = read_published(Path(suite.published)) if suite.published else []
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
@@ -152,6 +156,11 @@ def plan(
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
+                        published=tuple(
+                            row.figure
+                            for row in published
+                            if row.is_for((model.id.partition("@")[0], model.name), (entry.name, entry.shown), sparsity)
+                        ),
                     )
                 )
     return tuple(cells)

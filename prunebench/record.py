@@ -24,6 +24,24 @@ class RecordError(OutputError):
     """A file that is no record of ours."""
 
 
+class PublishedFigure(_Part):
+    """What somebody else published for a cell: a perplexity.
+
+    Args:
+        corpus, seqlen: what it was measured on, in windows of how many tokens.
+        protocol: the protocol of ours that measures the same; None where there is none, or nobody said.
+        perplexity: the figure.
+        source, note: where it stands, and what else is known of it.
+    """
+
+    corpus: str
+    seqlen: int | None
+    protocol: str | None
+    perplexity: float
+    source: str
+    note: str = ""
+
+
 class CellFacts(_Part):
     """The cell as it ran; see ``prunebench.cell.Cell``."""
 
@@ -38,6 +56,7 @@ class CellFacts(_Part):
     seed: int
     calibration: dict[str, Any]
     evaluations: tuple[dict[str, Any], ...]
+    published: tuple[PublishedFigure, ...] = ()
 
 
 class Failure(_Part):
@@ -61,23 +80,31 @@ class SparsityFacts(_Part):
         requested: fraction of zeros asked for (2:4 is 0.5).
         reached: fraction of zeros in the prunable matrices.
         whole_model: fraction of zeros in all parameters.
+        parameters: how many there are in all, shared ones once.
+        parameter_bytes: what they take as they are, zeros included.
         matrices: each prunable matrix.
     """
 
     requested: float
     reached: float
     whole_model: float
+    parameters: int | None = None
+    parameter_bytes: int | None = None
     matrices: dict[str, MatrixCount]
 
 
 class PerplexityFacts(_Part):
-    """A perplexity under its protocol; ``nll`` in nats per predicted token."""
+    """A perplexity under its protocol; ``nll`` in nats per predicted token.
+
+    ``floor`` is what a model that knew the text's source would reach, where that is known.
+    """
 
     value: float
     nll: float
     tokens: int
     dropped_tokens: int
     stderr: float
+    floor: float | None = None
 
 
 class Cost(_Part):

@@ -13,6 +13,7 @@ import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
 from prunebench.contract import Snapshot
+from prunebench.data import least_perplexity
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
@@ -117,8 +118,18 @@ def run_suite(
             write_record(output, record, arrays)
             display.end(record, time.perf_counter() - began)
             kept[cell.id] = record
-        records.append(kept[cell.id])
+        records.append(_with_published(output, cell, kept[cell.id]))
     return records
+
+
+def _with_published(output: Path, cell: Cell, record: Record) -> Record:
+    """A kept record, with the published figures that the suite names now: they change no outcome."""
+    if record.cell.published == cell.published:
+        return record
+    facts = record.cell.model_copy(update={"published": cell.published})
+    record = record.model_copy(update={"cell": facts})
+    write_record(output, record, {})
+    return record
 
 
 def _ensure_writable(folder: Path) -> None:
@@ -248,6 +259,7 @@ def _measure_perplexity(
         tokens=measured.tokens,
         dropped_tokens=measured.dropped_tokens,
         stderr=measured.stderr,
+        floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
     )
     arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
     arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts

@@ -175,7 +175,10 @@ Evaluation = Annotated[PerplexityEntry | ZeroShotEntry, Field(discriminator="nam
 
 
 class Suite(Strict):
-    """Models × methods × sparsities × seeds, and how to measure them."""
+    """Models × methods × sparsities × seeds, and how to measure them.
+
+    ``published`` is a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.published``.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -186,6 +189,7 @@ class Suite(Strict):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+    published: str | None = None
 
     @field_validator("sparsities", mode="before")
     @classmethod
@@ -321,5 +325,6 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
                 for item in suite.methods
             ),
             "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+            "published": located(suite.published, True) if suite.published else None,
         }
     )
