@@ -127,9 +127,11 @@ def run(
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
         _print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
     else:
+        from prunebench.report.evidence import Evidence
         from prunebench.report.tables import all_tables
 
-        _print_tables(all_tables(records, order=list(dict.fromkeys(cell.method for cell in cells))))
+        order = list(dict.fromkeys(cell.method for cell in cells))
+        _print_tables(all_tables(records, order, Evidence(folder)))
         again = f"prunebench report {shlex.quote(str(folder))}"
         _tell("")
         _tell(f"records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
@@ -175,17 +177,18 @@ def report(
     """Print the tables of a results folder, from its records alone."""
     from prunebench.record import read_records
     from prunebench.report import render, tables, tidy
+    from prunebench.report.evidence import Evidence
 
-    records = read_records(folder)
+    records, evidence = read_records(folder), Evidence(folder)
     if as_json:
         _print_json(tidy.to_plain_json(records))
     elif style is Format.CSV:
         typer.echo(tidy.to_csv(records))
     elif style is Format.TABLE:
-        _print_tables(tables.all_tables(records))
+        _print_tables(tables.all_tables(records, evidence=evidence))
     else:
         write = render.to_markdown if style is Format.MARKDOWN else render.to_latex
-        typer.echo(write(tables.all_tables(records)))
+        typer.echo(write(tables.all_tables(records, evidence=evidence)))
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -220,19 +222,28 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(beside, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise RecordError(f"{beside} is no array file of prunebench: {error}") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(
+            f"{beside} is no array file of prunebench: {error}; delete it and run the suite again with --fresh"
+        ) from None
 
 
 def read_records(folder: Path) -> list[Record]:
-    """All records of a results folder, in the order of their file names.
+    """All records of a results folder, in the order of their file names; a copy of a record counts once.
 
     Raises:
-        RecordError: the folder is not there or holds no record, or a file in it is no record.
+        RecordError: the folder is not there or holds no record, a file in it is no record, or two records of one cell's
+            id disagree.
     """
     if not folder.is_dir():
         raise RecordError(f"there is no results folder {folder}: run a suite first")
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise RecordError(f"{folder} holds no records: run a suite first")
-    return [read_record(path) for path in paths]
+    found: dict[str, tuple[Path, Record]] = {}
+    for path in paths:
+        record = read_record(path)
+        other, first = found.setdefault(record.cell.id, (path, record))
+        if first != record and repr(first) != repr(record):  # NaN differs from itself
+            raise RecordError(f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one")
+    return [record for _, record in found.values()]

@@ -96,6 +96,20 @@ class TestRecord:
         with pytest.raises(OutputError, match="there is no results folder"):
             read_records(tmp_path / "nowhere")
 
+    def test_two_records_of_one_id(self, tmp_path: Path) -> None:
+        content = json.loads(GOLDEN.read_text())
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert len(read_records(tmp_path)) == 1
+        content["perplexity"][PROTOCOL]["value"] = "NaN"
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert len(read_records(tmp_path)) == 1
+        content["perplexity"][PROTOCOL]["value"] = 7.0
+        (tmp_path / "b.json").write_text(json.dumps(content))
+        with pytest.raises(RecordError, match=r"a\.json and .*b\.json are both the record of .*, and disagree"):
+            read_records(tmp_path)
+
 
 class TestPerplexity:
     def test_methods_by_sparsities_with_the_dense_value_in_the_caption(self) -> None:

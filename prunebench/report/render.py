@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from tabulate import tabulate
 
@@ -82,13 +82,18 @@ def _booktabs(table: Table) -> str:
     return "\n".join(next(rules) if line == r"\hline" else line for line in lines)
 
 
+# How a marked entry looks.
+_MARKS = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+
+
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
-    def escaped(row: Sequence[str]) -> list[str]:
-        return [escape(entry) for entry in row]
+    def shown(row: int, column: int) -> str:
+        entry = escape(table.rows[row][column])
+        return _MARKS[style].format(entry) if (row, column) in table.marked else entry
 
     return tabulate(
-        [escaped(row) for row in table.rows],
-        headers=escaped(table.headers),
+        [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],
+        headers=[escape(header) for header in table.headers],
         tablefmt=style,
         disable_numparse=True,
         maxcolwidths=widths,

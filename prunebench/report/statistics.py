@@ -160,6 +160,25 @@ def accuracy_change(base: np.ndarray, other: np.ndarray, confidence: float = CON
     return Change(value, value - half, value + half, max(p, _seeds_p((other - base).mean(axis=1))))
 
 
+def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confidence: float = CONFIDENCE) -> Change:
+    """Difference of the unweighted means of accuracies over tasks, each task's questions paired.
+
+    The tasks' questions being independent, the variances of their mean differences add up; the sum is taken for normal.
+
+    Args:
+        tasks: (base, other) of each, as in ``accuracy_change``.
+        confidence: of the interval.
+    """
+    by_task = [other - base for base, other in (_paired(*sides) for sides in tasks)]
+    value = float(np.mean([difference.mean() for difference in by_task]))
+    variance = sum(float(difference.mean(axis=0).var(ddof=1)) / difference.shape[1] for difference in by_task)
+    error = math.sqrt(variance) / len(by_task)
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else 1.0
+    by_seed = np.mean([difference.mean(axis=1) for difference in by_task], axis=0)
+    return Change(value, value - half, value + half, max(p, _seeds_p(by_seed)))
+
+
 def _paired(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64, (seeds, entries)."""
     first, second = (np.atleast_2d(np.asarray(array, dtype=np.float64)) for array in (base, other))
@@ -206,7 +225,8 @@ def best_and_ties(
     Args:
         columns: entries that compete with each other; NaN for one that does not compete (missing, failed, the dense
             model).
-        p_value: (column, best, other) → probability of their difference under no difference.
+        p_value: (column, best, other) → probability of their difference under no difference; NaN where they cannot be
+            tested, which calls the column off.
         higher: whether the highest is best.
         level: of false discoveries.
 
@@ -218,13 +238,14 @@ def best_and_ties(
     p_values: list[float] = []
     for place, column in enumerate(columns):
         finite = [i for i, value in enumerate(column) if math.isfinite(value)]
-        competing = [i for i, value in enumerate(column) if not math.isnan(value)]
-        best = (max if higher else min)(finite, key=lambda i: column[i]) if len(competing) > 1 and finite else None
+        competing = len(column) - sum(math.isnan(value) for value in column)
+        best = (max if higher else min)(finite, key=column.__getitem__) if competing > 1 and finite else None
+        found = [(other, p_value(place, best, other)) for other in finite if other != best] if best is not None else []
+        if any(math.isnan(p) for _, p in found):
+            best, found = None, []
         bests.append(best)
-        if best is not None:
-            others = [i for i in finite if i != best]
-            tested += [(place, other) for other in others]
-            p_values += [p_value(place, best, other) for other in others]
+        tested += [(place, other) for other, _ in found]
+        p_values += [p for _, p in found]
     marked = [set() if best is None else {best} for best in bests]
     for (place, other), adjusted in zip(tested, benjamini_hochberg(p_values), strict=True):
         if adjusted > level:

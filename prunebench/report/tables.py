@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prunebench.record import Cost, Record
 from prunebench.report import text
+from prunebench.report.evidence import Evidence
+from prunebench.report.marks import MARKED, mark_perplexities
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -21,12 +23,13 @@ from prunebench.report.table import Table, caption, seed_words
 from prunebench.report.zero_shot import zero_shot_tables
 
 
-def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
     """Everything a report says: for each model perplexities, zero-shot tasks and costs; then failures and notes.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
         order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
 
     Returns:
         Tables that have rows.
@@ -34,8 +37,8 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Tab
     shown, left_out = latest(records)
     tables: list[Table] = []
     for of_model in grouped(shown, lambda record: record.cell.model).values():
-        tables += perplexity_tables(of_model, order)
-        tables += zero_shot_tables(of_model, order)
+        tables += perplexity_tables(of_model, order, evidence)
+        tables += zero_shot_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
     tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
@@ -51,12 +54,14 @@ def protocols(record: Record) -> dict[str, str]:
     return asked | {name: "" for name in record.perplexity if name not in asked}
 
 
-def perplexity_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def perplexity_tables(
+    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+) -> list[Table]:
     """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
 
     Args:
         records: of one model.
-        order: see ``all_tables``.
+        order, evidence: see ``all_tables``.
     """
     tables = []
     found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
@@ -64,7 +69,7 @@ def perplexity_tables(records: Sequence[Record], order: Sequence[str] = ()) -> l
         measured = [record for record in records if protocols(record).get(name) == digest]
         title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
         groups = tabled_settings(measured)
-        tables += [_perplexity_table(name, title, setting, groups, measured, order) for setting in groups]
+        tables += [_perplexity_table(name, title, setting, groups, measured, order, evidence) for setting in groups]
     return tables
 
 
@@ -75,24 +80,27 @@ def _perplexity_table(
     groups: dict[Setting, list[Record]],
     measured: Sequence[Record],
     order: Sequence[str],
+    evidence: Evidence | None,
 ) -> Table:
     base = baselines_of(measured, setting)
     rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
     cells = grouped(rows, lambda record: (record.cell.method, record.cell.sparsity))
     columns = sparsity_order(sparsity for _, sparsity in cells)
     dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
+    methods = method_order(rows, order)
+    entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
+    marked = mark_perplexities(entries, protocol, evidence)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",
             ", ".join(dense) or "the dense model was not measured",
             setting.words(groups),
             seed_words(cells.values(), "standard deviation"),
+            MARKED if marked else "",
         ),
         ("method", *columns),
-        tuple(
-            (method, *(averaged(cells.get((method, sparsity), []), protocol) for sparsity in columns))
-            for method in method_order(rows, order)
-        ),
+        tuple((method, *(averaged(column[row], protocol) for column in entries)) for row, method in enumerate(methods)),
+        frozenset((row, 1 + column) for column, row in marked),
     )
 
 
