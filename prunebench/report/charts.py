@@ -174,14 +174,14 @@ def cost_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]:
                     found = mean_perplexity(group, protocol)
                     if spent and found is not None:
                         point = (statistics.fmean(spent) / scale, found[0])
-                        series.append(Series(method, looks[method], (point,), names=(method,), line=False))
+                        series.append(Series(method, looks[method], (point,), line=False))
                 plots.append(
                     Plot(
                         name=slug("cost", amount, scene.setting.model, protocol, scene.words),
                         title=titled(f"{scene.setting.model} on {protocol} at {sparsity}: {label}", scene.words),
                         panel=titled(f"{scene.setting.model} at {sparsity}", label, scene.words),
                         x=Axis(label, "log"),
-                        y=Axis(f"perplexity on {protocol}", "log"),
+                        y=Axis("perplexity", "log"),
                         series=tuple(series),
                         rules=tuple(_dense_rules(scene, protocol)),
                     )
@@ -243,22 +243,23 @@ def layer_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]:
     """
     plots = []
     for scene in scenes([record for record in records if record.sparsity is not None]):
-        profiles: dict[tuple[float, ...], list[str]] = {}
+        profiles: dict[tuple[float, ...], list[tuple[str, str]]] = {}
         names: tuple[str, ...] = ()
-        for (method, _), group in scene.entries.items():
+        for key, group in scene.entries.items():
             for facts in (record.sparsity for record in group if record.sparsity is not None):
                 names = tuple(facts.matrices)
                 shares = tuple(round(100 * m.zeros / m.numel, 1) if m.numel else 0.0 for m in facts.matrices.values())
-                profiles.setdefault(shares, []).append(method)
+                profiles.setdefault(shares, []).append(key)
         series = []
         for shares, found in sorted(profiles.items()):
-            methods = list(dict.fromkeys(found))
+            methods = list(dict.fromkeys(method for method, _ in found))
             one = methods[0] if len(methods) == 1 else None
             series.append(
                 Series(
                     label=one or ("several methods" if len(methods) < len(scene.methods(looks)) else "every method"),
                     look=None if one is None else looks[one],
                     points=tuple((float(place), share) for place, share in enumerate(shares)),
+                    names=("",) * (len(shares) - 1) + (", ".join(dict.fromkeys(sparsity for _, sparsity in found)),),
                     marks=False,
                 )
             )

@@ -7,7 +7,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -18,16 +18,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from prunebench.report import text
-from prunebench.report.plot import Axis, Plot, Rule, Series, legend
+from prunebench.report.plot import Axis, Plot, Point, Rule, Series, legend
 
 SIZE = (4.6, 3.2)  # inches; about what a phone is wide
 
 INK, LINE, PAPER = "#1c2024", "#d3d8de", "#fefefe"
-# Chosen by search so that any two differ by 26 (CIE 1976) or more, also as people with protanopia, deuteranopia or
+# Chosen by search so that any two differ by 25 (CIE 1976) or more, also as people with protanopia, deuteranopia or
 # tritanopia see them (Machado et al., 2009), each with a contrast of 3 or more to white.
 COLOURS = ("#222288", "#de7718", "#0e8eff", "#ac003c", "#84928b", "#9a62a8", "#944b00", "#511c51")
 # The same for a dark page.
-DARK_COLOURS = ("#325dd5", "#ddd846", "#6feef2", "#ae404b", "#919e99", "#bb7ed3", "#8b5c00", "#64be5b")
+DARK_COLOURS = ("#7377f5", "#fdc43c", "#0af0ff", "#e15459", "#c2c4ae", "#a2779c", "#bc7300", "#b3fa92")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)), (0, (8, 2)))
 
@@ -42,12 +42,12 @@ _STYLE = {
     "pdf.fonttype": 42,
     "text.parse_math": False,
     "font.family": "sans-serif",
-    "font.size": 9.0,
+    "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": INK,
-    "axes.labelsize": 9.0,
+    "axes.labelsize": 10.5,
     "text.color": INK,
     "xtick.color": LINE,
     "ytick.color": LINE,
@@ -64,7 +64,7 @@ _STYLE = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
     "legend.frameon": False,
-    "legend.fontsize": 8.0,
+    "legend.fontsize": 9.5,
     "path.simplify": False,
 }
 
@@ -98,7 +98,7 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
     """A file with title and legend, on a transparent ground, for light paper."""
     with _style():
         figure = _figure(plot)
-        figure.axes[0].set_title(plot.title, loc="left", fontsize=8.5, wrap=True)
+        figure.axes[0].set_title(plot.title, loc="left", fontsize=10, wrap=True)
         entries = legend([plot])
         if len(entries) > 1:
             handles = [Line2D([], [], label=entry.label, **_look(entry)) for entry in entries]
@@ -152,9 +152,7 @@ def _figure(plot: Plot) -> Figure:
     zero = _scale(axes, "x", plot.x, [x for series in plot.series for x, _ in series.points])
     for depth, series in enumerate(plot.series, start=3):
         _draw(axes, series, zero, depth)
-    for rule in plot.rules:
-        if math.isfinite(rule.y):
-            _draw_rule(axes, rule)
+    _draw_rules(axes, [rule for rule in plot.rules if math.isfinite(rule.y)])
     axes.set(xlabel=plot.x.label, ylabel=plot.y.label)
     return figure
 
@@ -192,14 +190,14 @@ def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers within a range, dense enough to read and sparse enough to be told apart."""
     if high / low < 6:
-        return [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if tick > 0]
+        return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if tick > 0]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
         within = [tick for tick in ticks if low / 1.06 <= tick <= high * 1.06]
-        if len(within) <= 7:
+        if len(within) <= 6:
             return within
-    return within[:: math.ceil(len(within) / 7)]
+    return within[:: math.ceil(len(within) / 6)]
 
 
 def tick_words(value: float) -> str:
@@ -217,12 +215,12 @@ def _look(series: Series, *, marks: bool | None = None, line: bool | None = None
     return {
         "color": INK if number is None else COLOURS[number % len(COLOURS)],
         "marker": ("*" if number is None else MARKS[number % len(MARKS)]) if marked else "",
-        "markersize": 8.0 if number is None else 5.0,
+        "markersize": 9.0 if number is None else 5.5 if joined else 7.0,
         "markeredgecolor": PAPER,
         "markeredgewidth": 0.6,
         "linestyle": DASHES[dash % len(DASHES)] if joined else "",
         "linewidth": 1.5,
-        "alpha": 0.3 if series.faint else None,
+        "alpha": 0.4 if series.faint else None,
     }
 
 
@@ -240,31 +238,39 @@ def _draw(axes: Axes, series: Series, zero: float, depth: int) -> None:
         if not math.isfinite(y):
             off = {**look, "linestyle": "", "marker": "^", "clip_on": False}
             axes.plot([x], [0.97], transform=axes.get_xaxis_transform(), zorder=depth, **off)
-            axes.annotate(text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_beside(-5))
-    for point, name in zip(points, series.names, strict=False):
-        if math.isfinite(point[1]):
-            axes.annotate(name, point, zorder=depth, **_beside(5))
+            axes.annotate(
+                text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_beside(left=True, up=False)
+            )
+    for number, (point, name) in enumerate(zip(points, series.names, strict=False)):
+        if name and math.isfinite(point[1]):
+            left = _fraction(axes, point)[0] > 0.6
+            axes.annotate(name, point, zorder=depth, **_beside(left=left, up=number % 2 == 0))
 
 
-def _beside(offset: float) -> dict[str, Any]:
+def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
+    """Where a point stands, as fractions of the axes."""
+    across, up = axes.transLimits.transform(axes.transScale.transform(point))
+    return float(across), float(up)
+
+
+def _beside(*, left: bool, up: bool) -> dict[str, Any]:
+    """Words next to a point."""
     return {
-        "xytext": (offset, 4 if offset > 0 else -4),
+        "xytext": (-5 if left else 5, 4 if up else -4),
         "textcoords": "offset points",
-        "fontsize": 7.5,
-        "ha": "left" if offset > 0 else "right",
-        "va": "baseline" if offset > 0 else "top",
+        "fontsize": 9.0,
+        "ha": "right" if left else "left",
+        "va": "baseline" if up else "top",
     }
 
 
-def _draw_rule(axes: Axes, rule: Rule) -> None:
-    axes.axhline(rule.y, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
-    axes.annotate(
-        rule.label,
-        (1, rule.y),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        fontsize=7.5,
-        zorder=2,
-    )
+def _draw_rules(axes: Axes, rules: Sequence[Rule]) -> None:
+    """Lines across, each with its words to the right of the axes, pushed apart where they would overlap."""
+    height = -math.inf
+    for rule in sorted(rules, key=lambda rule: rule.y):
+        axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
+        height = max(_fraction(axes, (axes.get_xlim()[0], rule.y))[1], height + 0.075)
+        axes.annotate(
+            rule.label, (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points", va="center",
+            fontsize=9.0,
+        )  # fmt: skip

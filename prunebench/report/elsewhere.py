@@ -34,10 +34,9 @@ def _rows(records: Sequence[Record], figure: PublishedFigure) -> list[tuple[str,
     alike = [protocol for protocol in measured if protocol.partition("/")[0] == figure.corpus]
     theirs = f"{figure.corpus}, {figure.seqlen} tokens" if figure.seqlen else figure.corpus
     rows: list[tuple[str, ...]] = []
-    for protocol in same or alike or [None]:
-        if protocol is None:
-            ours, verdict = None, "not measured here"
-        else:
+    for protocol in same or alike or [""]:
+        ours, verdict = None, "not measured here"
+        if protocol:
             ours = statistics.fmean(r.perplexity[protocol].value for r in records if protocol in r.perplexity)
             verdict = "yes" if same else f"no: theirs is {figure.protocol or theirs}"
         rows.append(

@@ -1,7 +1,7 @@
 """A plot before it is drawn."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Point = tuple[float, float]
@@ -85,5 +85,5 @@ def legend(plots: Iterable[Plot]) -> list[Series]:
     for plot in plots:
         for series in plot.series:
             if series.label:
-                entries.setdefault((series.label, series.look, series.dash), series)
+                entries.setdefault((series.label, series.look, series.dash), replace(series, faint=False))
     return list(entries.values())

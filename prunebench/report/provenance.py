@@ -12,12 +12,12 @@ DIGITS = 16  # of a digest; the records have all of them
 
 
 def provenance_tables(records: Sequence[Record]) -> list[Table]:
-    """Environments, models and texts.
+    """Environments, models, methods with their options, and texts.
 
     Args:
         records: all that are reported on.
     """
-    return [table for table in (_environments(records), _models(records), _texts(records)) if table.rows]
+    return [_environments(records), _models(records), _methods(records), _texts(records)]
 
 
 def _environments(records: Sequence[Record]) -> Table:
@@ -54,6 +54,16 @@ def _models(records: Iterable[Record]) -> Table:
     return Table("Models", ("model", "source", "revision", "dtype", "digest"), _distinct(records, model))
 
 
+def _methods(records: Iterable[Record]) -> Table:
+    def method(record: Record) -> tuple[str, ...]:
+        cell, extra = record.cell, record.cell.model_extra or {}
+        told = " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name))
+        options = ", ".join(f"{name}={value}" for name, value in cell.options.items())
+        return (cell.method, _shown(extra.get("plugin")), _shown(told), _shown(options))
+
+    return Table("Methods", ("method", "plugin", "distribution", "options"), _distinct(records, method))
+
+
 def _texts(records: Iterable[Record]) -> Table:
     def parts(record: Record) -> list[tuple[str, dict[str, Any]]]:
         measured = [part for part in record.cell.evaluations if "protocol" in part]
@@ -71,10 +81,10 @@ def _texts(records: Iterable[Record]) -> Table:
 
 
 def cell_table(records: Iterable[Record]) -> Table:
-    """Every cell, with its options and the digest of the pruned weights."""
+    """Every cell, with the zeros counted and the digest of the pruned weights."""
     return Table(
         "Cells",
-        ("model", "method", "sparsity", "seed", "status", "options", "distribution", "weights", "started"),
+        ("model", "method", "sparsity", "seed", "status", "zeros", "weights", "started", "record"),
         tuple(
             (
                 cell.model,
@@ -82,14 +92,13 @@ def cell_table(records: Iterable[Record]) -> Table:
                 cell.sparsity,
                 str(cell.seed),
                 record.status,
-                ", ".join(f"{name}={value}" for name, value in cell.options.items()) or text.MISSING,
-                " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name)) or text.MISSING,
+                f"{record.sparsity.reached:.6f}" if record.sparsity else text.MISSING,
                 _short(record.environment.get("weights_digest")),
                 _shown(record.environment.get("started")),
+                cell.id,
             )
             for record in records
             for cell in (record.cell,)
-            for extra in (cell.model_extra or {},)
         ),
     )
 

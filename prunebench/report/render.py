@@ -97,7 +97,7 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: li
         tablefmt=style,
         disable_numparse=True,
         maxcolwidths=widths,
-        colalign=["right" if numeric else "left" for numeric in _numeric(table)] if table.rows else None,
+        colalign=["right" if numeric else "left" for numeric in numeric_columns(table)] if table.rows else None,
     )
 
 
@@ -106,14 +106,14 @@ def _widths(table: Table, width: int) -> list[int | None] | None:
     columns = list(zip(table.headers, *table.rows, strict=True))
     natural = [max(len(plain(entry)) for entry in column) for column in columns]
     excess = sum(natural) + 2 * (len(natural) - 1) - width
-    words = [place for place, numeric in enumerate(_numeric(table)) if not numeric]
+    words = [place for place, numeric in enumerate(numeric_columns(table)) if not numeric]
     if excess <= 0 or not words:
         return None
     widest = max(words, key=lambda place: natural[place])
     return [max(natural[place] - excess, NARROWEST) if place == widest else None for place in range(len(natural))]
 
 
-def _numeric(table: Table) -> list[bool]:
+def numeric_columns(table: Table) -> list[bool]:
     """Columns that hold amounts: every entry starts with a number, or says that there is none."""
     amount = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf|nan|failed")
     return [
