@@ -33,6 +33,9 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     LATEX = "latex"
     CSV = "csv"
+    HTML = "html"
+    SVG = "svg"
+    PDF = "pdf"
 
 
 class _Commands(TyperGroup):
@@ -128,13 +131,15 @@ def run(
         _print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
     else:
         from prunebench.report.evidence import Evidence
+        from prunebench.report.files import write_html
         from prunebench.report.tables import all_tables
 
         order = list(dict.fromkeys(cell.method for cell in cells))
         _print_tables(all_tables(records, order, Evidence(folder)))
+        page = write_html(records, folder, order, Evidence(folder))
         again = f"prunebench report {shlex.quote(str(folder))}"
         _tell("")
-        _tell(f"records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
+        _tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
     if failed:
         _tell(f"{failed} of {len(records)} cells failed; the same command tries them again")
         raise typer.Exit(1)
@@ -172,23 +177,49 @@ def plan(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of records, as run makes it.")],
     style: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file; for svg and pdf a folder.  [default: DIR/report.html, DIR/plots, else the terminal]",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
-    """Print the tables of a results folder, from its records alone."""
+    """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
     from prunebench.record import read_records
     from prunebench.report import render, tables, tidy
     from prunebench.report.evidence import Evidence
 
     records, evidence = read_records(folder), Evidence(folder)
-    if as_json:
-        _print_json(tidy.to_plain_json(records))
-    elif style is Format.CSV:
-        typer.echo(tidy.to_csv(records))
-    elif style is Format.TABLE:
+    if style in (Format.HTML, Format.SVG, Format.PDF):
+        from prunebench.report.files import write_html, write_plots
+
+        if style is Format.HTML:
+            _tell(f"report: {write_html(records, folder, evidence=evidence, path=output)}")
+        else:
+            target = output or folder / "plots"
+            plots = write_plots(records, target, "svg" if style is Format.SVG else "pdf")
+            _tell(f"{len(plots)} plots: {target}")
+    elif style is Format.TABLE and output is None and not as_json:
         _print_tables(tables.all_tables(records, evidence=evidence))
     else:
-        write = render.to_markdown if style is Format.MARKDOWN else render.to_latex
-        typer.echo(write(tables.all_tables(records, evidence=evidence)))
+        if as_json:
+            content = json.dumps(tidy.to_plain_json(records), indent=1)
+        elif style is Format.CSV:
+            content = tidy.to_csv(records)
+        else:
+            as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
+            content = as_text(tables.all_tables(records, evidence=evidence))
+        if output is None:
+            typer.echo(content)
+        else:
+            from prunebench.report.files import write
+
+            write(output, content + "\n")
+            _tell(f"report: {output}")
 
 
 @app.command()

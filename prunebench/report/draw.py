@@ -181,10 +181,22 @@ def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log" if log else "linear", f"{which}lim": (low, high)})
     shown = [tick for tick in ticks if low <= tick[0] <= high]
+    if which == "x" and not wanted.ticks:
+        shown = _apart(shown, low, high, log=log)
     axis.set_major_locator(FixedLocator([position for position, _ in shown]))
     axis.set_major_formatter(FixedFormatter([words for _, words in shown]))
     axis.set_minor_locator(NullLocator())
     return zero
+
+
+def _apart(ticks: Sequence[tuple[float, str]], low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
+    """Ticks whose words have room beside one another."""
+    measure = math.log if log else float
+    kept: list[tuple[float, str]] = []
+    for tick in ticks:
+        if not kept or measure(tick[0]) - measure(kept[-1][0]) > 0.15 * (measure(high) - measure(low)):
+            kept.append(tick)
+    return kept
 
 
 def log_ticks(low: float, high: float) -> list[float]:

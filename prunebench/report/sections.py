@@ -70,7 +70,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "perplexity",
             "Perplexity against sparsity",
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
-            "intervals over seeds, where there are several. A triangle at the upper edge is a value without end.",
+            "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
             tuple(charts.perplexity_plots(kept, looks)),
             of_models([perplexity_tables(of_model, order, evidence) for of_model in models]),
         ),
