@@ -211,7 +211,9 @@ def report(
         elif style is Format.CSV:
             content = tidy.to_csv(records)
         else:
-            as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
+            as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(
+                style, render.to_terminal
+            )
             content = as_text(tables.all_tables(records, evidence=evidence))
         if output is None:
             typer.echo(content)

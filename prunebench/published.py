@@ -1,6 +1,7 @@
 """Figures that others published, read from a CSV file, to stand beside our own."""
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,8 @@ def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
     try:
         seqlen = int(entry["seqlen"]) if entry["seqlen"] else None
         value = float(entry["perplexity"])
+        if not 0 < value < math.inf:
+            raise ValueError(f"perplexity {value} is no finite number above 0")
         sparsity = "0" if entry["sparsity"] in ("0", "0.0") else str(parse_pattern(entry["sparsity"]))
     except (ValueError, PatternError) as error:
         raise SuiteError(f"{path}, line {number}: {error}") from None
