@@ -49,6 +49,18 @@ class Failure(_Part):
     message: str
 
 
+class MethodFacts(_Part):
+    """What a method's class says of it, whatever its name.
+
+    Args:
+        changes: "prunable", "all" or "nothing": what it may change. One that changes all trains the model.
+        takes_data: whether it sees calibration text.
+    """
+
+    changes: str
+    takes_data: bool
+
+
 class MatrixCount(_Part):
     """Weights of one matrix, and how many of them are zero."""
 
@@ -99,6 +111,7 @@ class Record(_Part):
     cell: CellFacts
     status: Literal["ok", "failed"]
     error: Failure | None = None
+    method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
     zero_shot: dict[str, Any] = {}
@@ -115,7 +128,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         folder: the results folder.
         record: the outcome.
         arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
-            ``zero_shot/<task>/<metric>`` (a question each).
+            ``zero_shot/<task>/<metric>`` (a question each); ``mask``, see ``prunebench.masks.mask_sample``.
 
     Raises:
         OutputError: the folder cannot be written.

@@ -17,13 +17,24 @@ from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
+from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
 from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.record import SCHEMA, CellFacts, Cost, Failure, PerplexityFacts, Record, read_record, write_record
+from prunebench.record import (
+    SCHEMA,
+    CellFacts,
+    Cost,
+    Failure,
+    MethodFacts,
+    PerplexityFacts,
+    Record,
+    read_record,
+    write_record,
+)
 from prunebench.workshop import Workshop
 
 
@@ -191,6 +202,7 @@ def _prune_and_measure(
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
     method = load_method(cell.plugin)
+    facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
@@ -215,6 +227,8 @@ def _prune_and_measure(
     display.phase("check")
     facts["sparsity"] = before.verify(model)
     facts["environment"]["weights_digest"] = weights_digest(model)
+    if method.changes != "nothing":
+        arrays["mask"] = mask_sample(model, sparsity)
 
     began = time.perf_counter()
     facts["perplexity"], facts["zero_shot"] = {}, {}

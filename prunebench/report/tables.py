@@ -9,6 +9,7 @@ from prunebench.record import Cost, Record
 from prunebench.report import text
 from prunebench.report.evidence import Evidence
 from prunebench.report.marks import MARKED, mark_perplexities
+from prunebench.report.overlap import overlap_tables
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -24,7 +25,7 @@ from prunebench.report.zero_shot import zero_shot_tables
 
 
 def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
-    """Everything a report says: for each model perplexities, zero-shot tasks and costs; then failures and notes.
+    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then failures and notes.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
@@ -39,6 +40,7 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: E
     for of_model in grouped(shown, lambda record: record.cell.model).values():
         tables += perplexity_tables(of_model, order, evidence)
         tables += zero_shot_tables(of_model, order, evidence)
+        tables += overlap_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
     tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
