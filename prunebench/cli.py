@@ -35,6 +35,15 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+class ComparisonFormat(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    JSON = "json"
+
+
 class _Commands(TyperGroup):
     """Reports every foreseen error as one line, with its own exit code."""
 
@@ -191,6 +200,74 @@ def report(
         typer.echo(write(tables.all_tables(records, evidence=evidence)))
 
 
+@app.command(short_help="Compare two results folders; a regression gate.")
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to hold against.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The results folder that is judged.")],
+    max_perplexity: Annotated[str, typer.Option(metavar="PERCENT", help="Perplexity may rise by so much.")] = "1%",
+    max_accuracy: Annotated[
+        float, typer.Option(min=0, metavar="POINTS", help="Accuracy may fall by so many points (percent of questions).")
+    ] = 0.5,
+    trained: Annotated[
+        float, typer.Option(min=1, metavar="FACTOR", help="Both times so much for methods that train the model.")
+    ] = 3.0,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Pruning may take so much longer on one machine.")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Peak memory may rise by so much on one machine.")
+    ] = None,
+    style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results folders, cell by cell.
+
+    A regression is a change that is both significant (paired tests) and beyond its tolerance.
+    Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
+    """
+    from prunebench.record import read_records
+    from prunebench.report import compare_formats
+    from prunebench.report.compare import compare as compare_records
+    from prunebench.report.comparison import Tolerances
+    from prunebench.report.evidence import Evidence
+
+    tolerances = Tolerances(
+        perplexity=_percentage("--max-perplexity", max_perplexity),
+        accuracy=max_accuracy / 100,
+        trained=trained,
+        time=None if max_time is None else _percentage("--max-time", max_time),
+        memory=None if max_memory is None else _percentage("--max-memory", max_memory),
+    )
+    found = compare_records(read_records(base), read_records(head), Evidence(base), Evidence(head), tolerances)
+    if as_json or style is ComparisonFormat.JSON:
+        _print_json(compare_formats.comparison_to_json(found))
+    elif style is ComparisonFormat.MARKDOWN:
+        typer.echo(compare_formats.comparison_to_markdown(found))
+    elif style is ComparisonFormat.JUNIT:
+        typer.echo(compare_formats.comparison_to_junit(found))
+    else:
+        typer.echo(compare_formats.comparison_to_terminal(found, _width()))
+    if not found.cells:
+        _tell(f"error: {base} and {head} have no cell in common: nothing was compared")
+    elif found.refused and found.exit_code == 2:
+        _tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _percentage(option: str, given: str) -> float:
+    """``1%`` as 0.01; a bare number is refused, for nobody would know which of the two it is."""
+    from prunebench.errors import UsageError
+
+    try:
+        value = float(given.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not given.strip().endswith("%") or not 0 <= value < float("inf"):
+        raise UsageError(f"{option} {given!r} is no percentage: give one such as 1% or 0.5%")
+    return value / 100
+
+
 @app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.")] = None,
@@ -276,10 +353,15 @@ def _print_table(caption: str, headers: tuple[str, ...], rows: Iterable[tuple[st
 
 
 def _print_tables(tables: "Iterable[Table]") -> None:
-    from prunebench.report.render import WIDTH, to_terminal
+    from prunebench.report.render import to_terminal
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-    typer.echo(to_terminal(tables, width))
+    typer.echo(to_terminal(tables, _width()))
+
+
+def _width() -> int:
+    from prunebench.report.render import WIDTH
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
 
 
 def _print_json(content: Any) -> None:

@@ -64,10 +64,11 @@ def to_csv(records: Iterable[Record]) -> str:
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
     """``measurements`` as strict JSON has them: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
-    return [{name: _finite(value) for name, value in row.items()} for row in measurements(records)]
+    return [{name: to_finite(value) for name, value in row.items()} for row in measurements(records)]
 
 
-def _finite(value: Any) -> Any:
+def to_finite(value: Any) -> Any:
+    """A value as strict JSON has it."""
     if not isinstance(value, float) or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
