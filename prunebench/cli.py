@@ -33,6 +33,7 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     LATEX = "latex"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 class ComparisonFormat(StrEnum):
@@ -113,6 +114,9 @@ def run(
     only: Only = None,
     device: Device = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again whose record is there.")] = False,
+    save_models: Annotated[
+        bool, typer.Option("--save-models", help="Keep the pruned models: DIR/models, and DIR/sparse, compact.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables."""
@@ -127,7 +131,7 @@ def run(
 
         try:
             with display_for(sys.stderr) as display:
-                records = run_suite(cells, folder, display, fresh=fresh, library=library)
+                records = run_suite(cells, folder, display, fresh=fresh, library=library, save_models=save_models)
         except KeyboardInterrupt:
             _tell(f"interrupted: the records so far are in {folder}; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
@@ -193,6 +197,9 @@ def report(
         _print_json(tidy.to_plain_json(records))
     elif style is Format.CSV:
         typer.echo(tidy.to_csv(records))
+    elif style is Format.PARQUET:
+        tidy.write_parquet(records, path := folder / "measurements.parquet")
+        typer.echo(str(path))
     elif style is Format.TABLE:
         _print_tables(tables.all_tables(records, evidence=evidence))
     else:

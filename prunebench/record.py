@@ -104,6 +104,20 @@ class Cost(_Part):
     state_bytes: int | None = None
 
 
+class SavedFacts(_Part):
+    """Bytes of a saved model's weights.
+
+    Args:
+        dense_bytes: of the ordinary checkpoint, zeros included.
+        sparse_bytes: of the compact form (``prunebench.sparse``).
+        bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
+    """
+
+    dense_bytes: int
+    sparse_bytes: int
+    bound_bytes: int
+
+
 class Record(_Part):
     """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``)."""
 
@@ -116,6 +130,7 @@ class Record(_Part):
     perplexity: dict[str, PerplexityFacts] = {}
     zero_shot: dict[str, Any] = {}
     cost: Cost = Cost()
+    saved: SavedFacts | None = None
     notes: dict[str, int] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}

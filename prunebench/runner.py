@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
+from prunebench.checkpoint import is_saved, save_checkpoints, write_card
 from prunebench.contract import Snapshot
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
@@ -95,7 +96,13 @@ class _Ear:
 
 
 def run_suite(
-    cells: Iterable[Cell], output: Path, display: Display, *, fresh: bool = False, library: TaskLibrary | None = None
+    cells: Iterable[Cell],
+    output: Path,
+    display: Display,
+    *,
+    fresh: bool = False,
+    library: TaskLibrary | None = None,
+    save_models: bool = False,
 ) -> list[Record]:
     """Run every cell whose record is not there, and write its record.
 
@@ -105,6 +112,7 @@ def run_suite(
         display: shows the progress.
         fresh: run cells again whose record is there.
         library: tasks that are loaded already.
+        save_models: keep the pruned models too, with a model card each; cells whose model is not there are run again.
 
     Returns:
         The record of every cell, those that were there included.
@@ -115,7 +123,8 @@ def run_suite(
     """
     cells = list(cells)
     _ensure_writable(output)
-    kept = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
     workshop = Workshop(library)
     workshop.prepare(cell for cell in cells if cell.id not in kept)
     display.start(len(cells), len(kept))
@@ -124,8 +133,10 @@ def run_suite(
         if cell.id not in kept:
             display.begin(number, cell)
             began = time.perf_counter()
-            record, arrays = run_cell(cell, workshop, display)
+            record, arrays = run_cell(cell, workshop, display, save_to=output if save_models else None)
             write_record(output, record, arrays)
+            if record.saved is not None:
+                write_card(output, record)
             display.end(record, time.perf_counter() - began)
             kept[cell.id] = record
         records.append(kept[cell.id])
@@ -156,8 +167,22 @@ def _good_record(output: Path, cell: Cell) -> Record | None:
     return record if record.status == "ok" and record.cell.id == cell.id else None
 
 
-def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, dict[str, np.ndarray]]:
+def _needs_no_model(output: Path, record: Record) -> bool:
+    """Whether a cell's model is saved, or is the dense one, which is there anyway."""
+    pruned = record.method is None or record.method.changes != "nothing"
+    return not pruned or (record.saved is not None and is_saved(output, record.cell.id))
+
+
+def run_cell(
+    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None
+) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
+
+    Args:
+        cell: what to run.
+        workshop: what cells share.
+        display: shows the progress.
+        save_to: the results folder that takes the pruned model; None to let it go.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
@@ -168,7 +193,7 @@ def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, 
     error = None
     try:
         with listening(ear):
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays)
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -197,7 +222,13 @@ def _message(failure: Exception) -> str:
 
 
 def _prune_and_measure(
-    cell: Cell, workshop: Workshop, ear: _Ear, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+    cell: Cell,
+    workshop: Workshop,
+    ear: _Ear,
+    display: Display,
+    facts: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    save_to: Path | None,
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
@@ -240,6 +271,10 @@ def _prune_and_measure(
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
     facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
+
+    if save_to is not None and method.changes != "nothing":
+        display.phase("save")
+        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, sparsity)
 
 
 def _same_text(cell: Cell, evaluation: CellPerplexity | CellZeroShot) -> bool:

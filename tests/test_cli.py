@@ -79,6 +79,11 @@ class TestReport:
         assert sign in result.stdout
         assert "wanda" in result.stdout
 
+    def test_parquet_lies_in_the_folder(self, folder: Path) -> None:
+        result = prunebench("report", folder, "--format", "parquet")
+        assert result.exit_code == 0
+        assert Path(result.stdout.strip()).read_bytes()[:4] == b"PAR1"
+
     def test_json(self, folder: Path) -> None:
         rows = json.loads(prunebench("report", folder, "--json").stdout)
         assert {row["method"] for row in rows} == {"wanda"}
