@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 from prunebench import hub
 from prunebench.errors import OutputError
 from prunebench.pruning import NM, Pattern
-from prunebench.record import Record, SavedFacts
-from prunebench.report.card import model_card
+from prunebench.record import MODELS, SPARSE, SavedFacts
 from prunebench.sparse import information_bound, write_sparse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-MODELS, SPARSE = "models", "sparse"
 
 
 def save_checkpoints(
@@ -63,20 +60,6 @@ def save_checkpoints(
         sparse_bytes=_whole(output / SPARSE / name, both(sparse)),
         bound_bytes=information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None),
     )
-
-
-def write_card(output: Path, record: Record) -> None:
-    """Put a model card beside both forms of a saved model.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    for form in (MODELS, SPARSE):
-        path = output / form / record.cell.id / "README.md"
-        try:
-            path.write_text(model_card(record, compact=form == SPARSE), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write the model card {path}: {error.strerror}") from None
 
 
 def is_saved(output: Path, name: str) -> bool:

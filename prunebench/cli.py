@@ -21,6 +21,7 @@ from prunebench.report.text import plain
 if TYPE_CHECKING:
     from prunebench.cell import Cell
     from prunebench.evaluation.zero_shot import TaskLibrary
+    from prunebench.record import Record
     from prunebench.report.table import Table
 
 INTERRUPTED = 130
@@ -135,6 +136,10 @@ def run(
         except KeyboardInterrupt:
             _tell(f"interrupted: the records so far are in {folder}; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
+    if save_models:
+        from prunebench.report.card import write_cards
+
+        write_cards(folder, records)
     failed = sum(record.status == "failed" for record in records)
     if as_json:
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
@@ -160,25 +165,48 @@ def plan(
     override: Overrides = None,
     only: Only = None,
     device: Device = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast/--no-forecast", help="Foretell time, memory and disk by short runs.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After which a short run is stopped.")] = 5.0,
+    save_models: Annotated[bool, typer.Option("--save-models", help="Count the disk that saved models take.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the cells of a suite, and which have their record already."""
+    """Show the cells of a suite, which have their record already, and what the others will cost.
+
+    Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
+    that a report can show them against what was measured.
+    """
+    from prunebench.record import read_forecasts, write_forecasts
+
     with _quiet_libraries():
         cells, folder = _planned(suite, output, override, only, device)
-    states = [_state(folder, cell) for cell in cells]
+        records = [_record_of(folder, cell) for cell in cells]
+        to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
+        if forecast and to_run:
+            from prunebench.forecast import foretell
+            from prunebench.workshop import Workshop
+
+            workshop = Workshop()
+            workshop.prepare(to_run)
+            found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=_tell)
+            write_forecasts(folder, found)
+        forecasts = read_forecasts(folder)
     if as_json:
         _print_json(
-            [cell.model_dump(mode="json") | {"record": state} for cell, state in zip(cells, states, strict=True)]
+            [
+                cell.model_dump(mode="json")
+                | {"record": record and record.status}
+                | {"forecast": forecasts[cell.id].model_dump() if cell.id in forecasts else None}
+                for cell, record in zip(cells, records, strict=True)
+            ]
         )
         return
-    rows = [
-        (cell.model, cell.method, cell.sparsity, str(cell.seed), state or "to run")
-        for cell, state in zip(cells, states, strict=True)
-    ]
-    done = states.count("ok")
-    _print_table(
-        f"{len(cells)} cells, {done} already in {folder}", ("model", "method", "sparsity", "seed", "record"), rows
-    )
+    from prunebench.report.forecasts import forecast_tables, plan_table
+
+    rows = [((cell.model, cell.method, cell.sparsity, str(cell.seed)), cell.id) for cell in cells]
+    known = {record.cell.id: record for record in records if record is not None}
+    _print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])
 
 
 @app.command()
@@ -320,13 +348,13 @@ def _planned(
     return plan_cells(asked, only=only or (), device=device, library=library), output or Path("results") / asked.name
 
 
-def _state(folder: Path, cell: "Cell") -> str | None:
-    """Status of the cell's record; None where there is none that can be read."""
+def _record_of(folder: Path, cell: "Cell") -> "Record | None":
+    """The cell's record; None where there is none that can be read."""
     from prunebench.record import RecordError, read_record
 
     path = folder / f"{cell.id}.json"
     try:
-        return read_record(path).status if path.exists() else None
+        return read_record(path) if path.exists() else None
     except RecordError:
         return None
 

@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunebench.errors import OutputError
 
 SCHEMA = 1
+
+# In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
+MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
 
 
 class _Part(BaseModel):
@@ -136,6 +139,22 @@ class Record(_Part):
     environment: dict[str, Any] = {}
 
 
+class Forecast(_Part):
+    """What a cell was foretold to cost before it ran; None where nothing could be said.
+
+    Args:
+        cell: its id.
+        prune_seconds, evaluate_seconds, peak_bytes: as in ``Cost``.
+        disk_bytes: of its record, arrays and, where it is saved, model.
+    """
+
+    cell: str
+    prune_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write ``<cell id>.json``, and before it ``<cell id>.npz`` where there are arrays; each all or nothing.
 
@@ -248,3 +267,35 @@ def read_records(folder: Path) -> list[Record]:
         if first != record and repr(first) != repr(record):  # NaN differs from itself
             raise RecordError(f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one")
     return [record for _, record in found.values()]
+
+
+def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
+    """Put forecasts beside the records; a later one of a cell replaces an earlier.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    known = read_forecasts(folder) | {forecast.cell: forecast for forecast in forecasts}
+    path = folder / FORECASTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(f"{forecast.model_dump_json()}\n" for forecast in known.values())
+            _flush(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_forecasts(folder: Path) -> dict[str, Forecast]:
+    """The forecasts of a results folder, by cell id; empty where none were made.
+
+    Raises:
+        RecordError: the file is not one of forecasts.
+    """
+    path = folder / FORECASTS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{path} is no file of forecasts: {reason}; delete it and plan again") from None

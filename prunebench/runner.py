@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from prunebench.cell import Cell, CellPerplexity, CellZeroShot
-from prunebench.checkpoint import is_saved, save_checkpoints, write_card
+from prunebench.checkpoint import is_saved, save_checkpoints
 from prunebench.contract import Snapshot
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
@@ -112,7 +112,7 @@ def run_suite(
         display: shows the progress.
         fresh: run cells again whose record is there.
         library: tasks that are loaded already.
-        save_models: keep the pruned models too, with a model card each; cells whose model is not there are run again.
+        save_models: keep the pruned models too; cells whose model is not there are run again.
 
     Returns:
         The record of every cell, those that were there included.
@@ -135,8 +135,6 @@ def run_suite(
             began = time.perf_counter()
             record, arrays = run_cell(cell, workshop, display, save_to=output if save_models else None)
             write_record(output, record, arrays)
-            if record.saved is not None:
-                write_card(output, record)
             display.end(record, time.perf_counter() - began)
             kept[cell.id] = record
         records.append(kept[cell.id])

@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from prunebench import load_sparse
 from prunebench.cell import plan
-from prunebench.checkpoint import save_checkpoints, write_card
+from prunebench.checkpoint import save_checkpoints
 from prunebench.errors import ModelError, OutputError
 from prunebench.models import find_model, load_model, weights_digest
 from prunebench.pruning import NM, Unstructured, prunable
 from prunebench.record import SavedFacts, read_record
-from prunebench.report.card import model_card
+from prunebench.report.card import model_card, write_cards
 from prunebench.report.tables import size_table
 from prunebench.runner import run_suite
 from prunebench.sparse import FILE, decode, encode, information_bound, unique_tensors
@@ -191,6 +191,7 @@ class TestRun:
         result = prunebench("run", suite, "--output", tmp_path / "out", "--save-models")
         assert result.exit_code == 0
         assert "Sizes of saved weights" in result.stdout
+        assert len(list((tmp_path / "out").glob("*/*/README.md"))) == 2
 
 
 class TestCard:
@@ -219,10 +220,11 @@ class TestCard:
         assert "<script>" not in shown.split("\n---\n")[1]
 
     def test_it_stands_beside_both_forms(self, tmp_path: Path) -> None:
-        made = record()
+        saved = SavedFacts(dense_bytes=1000, sparse_bytes=330, bound_bytes=300)
+        made = record().model_copy(update={"saved": saved})
         for form in ("models", "sparse"):
             (tmp_path / form / made.cell.id).mkdir(parents=True)
-        write_card(tmp_path, made)
+        write_cards(tmp_path, [made, record("other")])
         assert "from_pretrained" in (tmp_path / "models" / made.cell.id / "README.md").read_text()
         assert "load_sparse" in (tmp_path / "sparse" / made.cell.id / "README.md").read_text()
 

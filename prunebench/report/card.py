@@ -2,9 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from prunebench.record import Record
+from prunebench.errors import OutputError
+from prunebench.record import MODELS, SPARSE, Record
 from prunebench.report import text
 from prunebench.report.render import escape_markdown, to_markdown
 from prunebench.report.table import Table
@@ -57,6 +60,26 @@ def model_card(record: Record, *, compact: bool = False) -> str:
         FORMS[compact],
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def write_cards(folder: Path, records: Iterable[Record]) -> None:
+    """Put a model card beside both forms of every saved model.
+
+    Args:
+        folder: the results folder.
+        records: of its cells.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    for record in records:
+        for form in (MODELS, SPARSE):
+            place = folder / form / record.cell.id
+            if record.saved is not None and place.is_dir():
+                try:
+                    (place / "README.md").write_text(model_card(record, compact=form == SPARSE), encoding="utf-8")
+                except OSError as error:
+                    raise OutputError(f"cannot write a model card in {place}: {error.strerror}") from None
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prunebench.record import Cost, Record
 from prunebench.report import text
 from prunebench.report.evidence import Evidence
+from prunebench.report.forecasts import forecast_tables
 from prunebench.report.marks import MARKED, mark_perplexities
 from prunebench.report.overlap import overlap_tables
 from prunebench.report.records import (
@@ -42,6 +43,7 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: E
         tables += zero_shot_tables(of_model, order, evidence)
         tables += overlap_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
+    tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
     tables += [size_table(shown), failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
 
