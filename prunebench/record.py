@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunebench.errors import OutputError
 
 SCHEMA = 1
+
+# In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
+MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
 
 
 class _Part(BaseModel):
@@ -68,6 +71,18 @@ class Failure(_Part):
     message: str
 
 
+class MethodFacts(_Part):
+    """What a method's class says of it, whatever its name.
+
+    Args:
+        changes: "prunable", "all" or "nothing": what it may change. One that changes all trains the model.
+        takes_data: whether it sees calibration text.
+    """
+
+    changes: str
+    takes_data: bool
+
+
 class MatrixCount(_Part):
     """Weights of one matrix, and how many of them are zero."""
 
@@ -119,6 +134,20 @@ class Cost(_Part):
     state_bytes: int | None = None
 
 
+class SavedFacts(_Part):
+    """Bytes of a saved model's weights.
+
+    Args:
+        dense_bytes: of the ordinary checkpoint, zeros included.
+        sparse_bytes: of the compact form (``prunebench.sparse``).
+        bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
+    """
+
+    dense_bytes: int
+    sparse_bytes: int
+    bound_bytes: int
+
+
 class Record(_Part):
     """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``)."""
 
@@ -126,13 +155,31 @@ class Record(_Part):
     cell: CellFacts
     status: Literal["ok", "failed"]
     error: Failure | None = None
+    method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
     zero_shot: dict[str, Any] = {}
     cost: Cost = Cost()
+    saved: SavedFacts | None = None
     notes: dict[str, int] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
+
+
+class Forecast(_Part):
+    """What a cell was foretold to cost before it ran; None where nothing could be said.
+
+    Args:
+        cell: its id.
+        prune_seconds, evaluate_seconds, peak_bytes: as in ``Cost``.
+        disk_bytes: of its record, arrays and, where it is saved, model.
+    """
+
+    cell: str
+    prune_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_bytes: int | None = None
+    disk_bytes: int | None = None
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -142,7 +189,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         folder: the results folder.
         record: the outcome.
         arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
-            ``zero_shot/<task>/<metric>`` (a question each).
+            ``zero_shot/<task>/<metric>`` (a question each); ``mask``, see ``prunebench.masks.mask_sample``.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -247,3 +294,35 @@ def read_records(folder: Path) -> list[Record]:
         if first != record and repr(first) != repr(record):  # NaN differs from itself
             raise RecordError(f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one")
     return [record for _, record in found.values()]
+
+
+def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
+    """Put forecasts beside the records; a later one of a cell replaces an earlier.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    known = read_forecasts(folder) | {forecast.cell: forecast for forecast in forecasts}
+    path = folder / FORECASTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(f"{forecast.model_dump_json()}\n" for forecast in known.values())
+            _flush(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_forecasts(folder: Path) -> dict[str, Forecast]:
+    """The forecasts of a results folder, by cell id; empty where none were made.
+
+    Raises:
+        RecordError: the file is not one of forecasts.
+    """
+    path = folder / FORECASTS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{path} is no file of forecasts: {reason}; delete it and plan again") from None

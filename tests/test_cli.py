@@ -54,7 +54,7 @@ class TestHelp:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        for command in ("run", "plan", "report", "methods"):
+        for command in ("run", "plan", "report", "compare", "methods"):
             assert f"\n  {command} " in done.stdout
 
     def test_version(self) -> None:
@@ -78,6 +78,11 @@ class TestReport:
         assert (result.exit_code, result.stderr) == (0, "")
         assert sign in result.stdout
         assert "wanda" in result.stdout
+
+    def test_parquet_lies_in_the_folder(self, folder: Path) -> None:
+        result = prunebench("report", folder, "--format", "parquet")
+        assert result.exit_code == 0
+        assert Path(result.stdout.strip()).read_bytes()[:4] == b"PAR1"
 
     def test_json(self, folder: Path) -> None:
         rows = json.loads(prunebench("report", folder, "--json").stdout)
@@ -229,11 +234,11 @@ class TestRun:
 def test_plan(write_suite: Write, tmp_path: Path) -> None:
     suite, out = write_suite(), tmp_path / "out"
     prunebench("run", suite, "-o", out, "--only", "dense")
-    result = prunebench("plan", suite, "-o", out)
+    result = prunebench("plan", suite, "-o", out, "--no-forecast")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"5 cells, 1 already in {out}".replace("\n", " ")[:20])
     assert result.stdout.count("to run") == 4
-    cells = json.loads(prunebench("plan", suite, "-o", out, "--json").stdout)
+    cells = json.loads(prunebench("plan", suite, "-o", out, "--no-forecast", "--json").stdout)
     assert [cell["record"] for cell in cells] == ["ok", None, None, None, None]
     assert cells[0]["key"][:3] == ["model", "dense", "0"]
 

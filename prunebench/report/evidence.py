@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.record import Record, read_arrays
+from prunebench.record import Forecast, Record, read_arrays, read_forecasts
 from prunebench.report.statistics import Change, PairedBootstrap, accuracy_change, mean_accuracy_change
 
 Arrays = Mapping[str, np.ndarray]
 
 
 class Evidence:
-    """The arrays beside the records of a folder, each file read once and only when asked for.
+    """The arrays and forecasts beside the records of a folder, each file read once and only when asked for.
 
     Args:
         folder: the results folder.
@@ -32,6 +32,14 @@ class Evidence:
         if name not in self._read:
             self._read[name] = read_arrays(self._folder / f"{name}.json")
         return self._read[name]
+
+    def forecasts(self) -> dict[str, Forecast]:
+        """What was foretold of the cells, by their ids.
+
+        Raises:
+            RecordError: the file is not one of forecasts.
+        """
+        return read_forecasts(self._folder)
 
 
 def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[list[Record], list[Record]]:

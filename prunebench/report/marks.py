@@ -8,10 +8,7 @@ from prunebench.record import Record
 from prunebench.report.evidence import Evidence, PairedTests, answers, paired_by_seed
 from prunebench.report.statistics import Change, best_and_ties
 
-MARKED = (
-    "marked: the best of its sparsity and every tie with it, by paired tests over sequences or questions, and over "
-    "seeds where there are several; false discoveries in a table below 5 %"
-)
+MARKED = "marked: the best of its sparsity and all ties with it (paired tests, false discoveries below 5 %)"
 Entry = Sequence[Record]
 Test = Callable[[list[Record], list[Record]], Change | None]
 

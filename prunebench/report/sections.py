@@ -7,6 +7,8 @@ from prunebench.record import Record
 from prunebench.report import charts
 from prunebench.report.elsewhere import published_table
 from prunebench.report.evidence import Evidence
+from prunebench.report.forecasts import forecast_tables
+from prunebench.report.overlap import overlap_tables
 from prunebench.report.pareto import front_tables, pareto_plots
 from prunebench.report.plot import Plot
 from prunebench.report.provenance import cell_table, provenance_tables
@@ -21,6 +23,7 @@ from prunebench.report.tables import (
     left_out_table,
     note_table,
     perplexity_tables,
+    size_table,
 )
 from prunebench.report.zero_shot import zero_shot_tables
 
@@ -63,6 +66,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
     def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
         return tuple(table for of_model in tables for table in of_model if table.rows)
 
+    foretold = forecast_tables(kept, evidence.forecasts() if evidence else {}, order)
     everything = [
         Section("summary", "Summary", paragraphs=tuple(summary(kept, looks, evidence))),
         Section("failed", "Failed cells", tables=(failure_table(kept),)),
@@ -81,7 +85,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "another beats in both are faint. Bytes count the kept values and one bit for every weight of a pruned "
             "matrix, or the matrix as it was where that is smaller.",
             tuple(pareto_plots(kept, looks)),
-            tuple(front_tables(kept)),
+            (*front_tables(kept), size_table(kept)),
         ),
         Section(
             "cost",
@@ -89,7 +93,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
             "logarithmic. Times on different machines do not compare.",
             tuple(charts.cost_plots(kept, looks)),
-            of_models([cost_tables(of_model, order) for of_model in models]),
+            (*of_models([cost_tables(of_model, order) for of_model in models]), *foretold),
         ),
         Section(
             "robustness",
@@ -109,6 +113,12 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "Convergence",
             "What iterative methods told of themselves while they ran.",
             tuple(charts.trace_plots(kept, looks)),
+        ),
+        Section(
+            "masks",
+            "Which weights are kept",
+            "How far two masks agree: weights that both keep, as a share of those that either keeps.",
+            tables=of_models([overlap_tables(of_model, order, evidence) for of_model in models]),
         ),
         Section(
             "layers",

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from prunebench.record import Cost, Record
 from prunebench.report import text
 from prunebench.report.evidence import Evidence
+from prunebench.report.forecasts import forecast_tables
 from prunebench.report.marks import MARKED, mark_perplexities
+from prunebench.report.overlap import overlap_tables
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -24,7 +26,7 @@ from prunebench.report.zero_shot import zero_shot_tables
 
 
 def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
-    """Everything a report says: for each model perplexities, zero-shot tasks and costs; then failures and notes.
+    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then failures and notes.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
@@ -39,8 +41,10 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: E
     for of_model in grouped(shown, lambda record: record.cell.model).values():
         tables += perplexity_tables(of_model, order, evidence)
         tables += zero_shot_tables(of_model, order, evidence)
+        tables += overlap_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
-    tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
+    tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
+    tables += [size_table(shown), failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
 
 
@@ -161,6 +165,23 @@ def _cost_row(method: str, records: Sequence[Record], *, state: bool) -> tuple[s
 def _device(record: Record) -> str:
     device, threads = record.environment.get("device"), record.environment.get("threads")
     return ", ".join([*([str(device)] if device else []), *([f"threads: {threads}"] if threads else [])])
+
+
+def size_table(records: Iterable[Record]) -> Table:
+    """Saved models: their weights as they are, in the compact form, and the fewest bytes that could tell them."""
+    rows = []
+    for record in records:
+        if record.saved is not None:
+            cell, saved = record.cell, record.saved
+            share = f"{saved.sparse_bytes / saved.dense_bytes:.3f}"
+            sizes = (saved.dense_bytes, saved.sparse_bytes, saved.bound_bytes)
+            over = f"{100 * (saved.sparse_bytes / saved.bound_bytes - 1):.1f} %"
+            rows.append((cell.model, cell.method, cell.sparsity, str(cell.seed), *map(text.size, sizes), share, over))
+    return Table(
+        "Sizes of saved weights; least: entropy of the masks plus the kept values",
+        ("model", "method", "sparsity", "seed", "dense", "compact", "least", "compact / dense", "above least"),
+        tuple(rows),
+    )
 
 
 def failure_table(records: Iterable[Record]) -> Table:

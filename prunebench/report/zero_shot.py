@@ -73,9 +73,19 @@ def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
 
 
 def scores(record: Record) -> dict[Column, Score]:
-    """A record's results: accuracy where a task has it, else the first of its metrics."""
+    """What was asked for: accuracy where a task has it, else the first of its metrics."""
+    return _scores(record, asked_entries(record))
+
+
+def task_scores(record: Record) -> dict[Column, Score]:
+    """The same of every single task, members of groups included and groups not."""
+    groups = record.zero_shot.get("groups") or {}
+    return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
+
+
+def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, Score]:
     columns = {}
-    for task, entry in asked_entries(record).items():
+    for task, entry in entries.items():
         metrics = {
             key.partition(",")[0]: (key, value)
             for key, value in reversed(entry.items())
