@@ -154,7 +154,7 @@ def run(
 
         order = list(dict.fromkeys(cell.method for cell in cells))
         _print_tables(all_tables(records, order, Evidence(folder)))
-        page = write_html(records, folder, order, Evidence(folder))
+        page = write_html(_everything(folder, records), folder, order, Evidence(folder))
         again = f"prunebench report {shlex.quote(str(folder))}"
         _tell("")
         _tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
@@ -420,6 +420,16 @@ def _width() -> int:
     from prunebench.report.render import WIDTH
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+
+
+def _everything(folder: Path, records: "list[Record]") -> "list[Record]":
+    """All records of a folder, those of other runs too; only ``records`` where a foreign file is among them."""
+    from prunebench.record import RecordError, read_records
+
+    try:
+        return read_records(folder)
+    except RecordError:
+        return records
 
 
 def _print_or_write(content: str, output: Path | None) -> None:
