@@ -17,7 +17,8 @@ from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
 from prunebench.plugins import MethodClass, load_evaluation, load_method, resolve_options
 from prunebench.pruning.sparsity import NM, parse_pattern
-from prunebench.record import SCHEMA
+from prunebench.published import read_published
+from prunebench.record import SCHEMA, PublishedFigure
 from prunebench.suite import (
     UNIFORM,
     Calibration,
@@ -88,6 +89,7 @@ class Cell(Strict):
     record is still good: it depends on everything that can change the outcome and on no path.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
+    ``published`` is what others found for the cell.
     """
 
     model: str
@@ -108,6 +110,7 @@ class Cell(Strict):
     seed: int
     calibration: CellCalibration
     evaluations: tuple[CellEvaluation, ...]
+    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def asked(self) -> str:
@@ -124,7 +127,9 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device", "plugin_file"})
+        content = self.model_dump(
+            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "published"}
+        )
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
@@ -170,6 +175,7 @@ def plan(
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
     rules = found_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
+    published = read_published(Path(suite.published)) if suite.published else []
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
@@ -199,6 +205,11 @@ def plan(
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
+                        published=tuple(
+                            row.figure
+                            for row in published
+                            if row.is_for((model.id.partition("@")[0], model.name), (entry.name, entry.shown), sparsity)
+                        ),
                     )
                 )
     for model, found in zip(suite.models, sources, strict=True):

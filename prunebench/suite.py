@@ -273,6 +273,7 @@ class Suite(Strict):
         seeds: one cell each, for methods that take data.
         methods: what to compare.
         evaluations: what to measure of each pruned model.
+        published: a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.published``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -284,6 +285,7 @@ class Suite(Strict):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+    published: str | None = None
 
     @field_validator("sparsities", mode="before")
     @classmethod
@@ -445,5 +447,6 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
             "allocation": allocations(suite.allocation),
             "methods": tuple(method(item) for item in suite.methods),
             "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+            "published": located(suite.published, True) if suite.published else None,
         }
     )
