@@ -9,9 +9,14 @@ from prunebench.pruning.layers import Layer
 from prunebench.pruning.progress import note
 
 MAX_PERCDAMP = 1.0
+SMALLEST_STRIP = 64
 
 
-class FactorisationError(ArithmeticError):
+class StatisticError(ArithmeticError):
+    """A statistic that no method can use; the message names its layer."""
+
+
+class FactorisationError(StatisticError):
     """A Hessian that no stated amount of damping makes positive definite."""
 
 
@@ -28,6 +33,7 @@ class FeatureNorm:
     """ℓ2 norms of a layer's input features, ‖X_j‖₂ over all calibration tokens (Sun et al., arXiv 2306.11695)."""
 
     def __init__(self, layer: Layer) -> None:
+        self.name = layer.name
         self._squares = torch.zeros(layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
         self.tokens = 0
 
@@ -38,8 +44,12 @@ class FeatureNorm:
 
     @property
     def value(self) -> Tensor:
-        """‖X_j‖₂, fp32 (in,)."""
-        return self._squares.sqrt()
+        """‖X_j‖₂, fp32 (in,).
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        return _finite(self._squares, f"{self.name}: the norm").sqrt()
 
 
 class Hessian:
@@ -47,26 +57,48 @@ class Hessian:
 
     def __init__(self, layer: Layer) -> None:
         self.name = layer.name
-        self._sum = torch.zeros(layer.shape[1], layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
+        self._mean = torch.zeros(layer.shape[1], layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
         self.tokens = 0
+        self._whole = True
         self._factors: dict[float, Tensor] = {}
 
     def add(self, X: Tensor) -> None:
-        """Take in inputs X (tokens, in), any float dtype."""
+        """Take in inputs X (tokens, in), any float dtype.
+
+        Row strips of the upper triangle, since H is symmetric: about half of the products. The mean is kept by the
+        scale factors of the product, which cost nothing.
+        """
+        if not len(X):
+            return
         X = X.float()
-        self._sum.addmm_(X.t(), X)
-        self.tokens += X.shape[0]
+        columns = X.shape[1]
+        before, self.tokens = self.tokens, self.tokens + len(X)
+        strip = max(SMALLEST_STRIP, columns // 8)
+        for start in range(0, columns, strip):
+            rows = slice(start, min(start + strip, columns))
+            self._mean[rows, start:].addmm_(
+                X[:, rows].t(), X[:, start:], beta=before / self.tokens, alpha=1 / self.tokens
+            )
+        self._whole = False
         self._factors.clear()
 
     @property
     def matrix(self) -> Tensor:
-        """H, fp32 (in, in)."""
-        return self._sum / max(self.tokens, 1)
+        """H, fp32 (in, in); not to be written to.
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        if not self._whole:
+            _finite(self._mean.triu_(), f"{self.name}: the Hessian")
+            self._mean += self._mean.triu(1).t()
+            self._whole = True
+        return self._mean
 
     @property
     def dead(self) -> Tensor:
         """Inputs that were never active, H_jj = 0; boolean (in,)."""
-        return self._sum.diagonal() == 0
+        return self._mean.diagonal() == 0
 
     def factor(self, percdamp: float) -> Tensor:
         """Upper Cholesky factor of the damped inverse, computed once for all layers that share this statistic.
@@ -83,16 +115,15 @@ class Hessian:
             U, fp32 (in, in), upper triangular.
 
         Raises:
-            FactorisationError: H is not finite, or still not positive definite with damping 1.
+            StatisticError: H holds NaN or infinity.
+            FactorisationError: H is still not positive definite with damping 1.
         """
         if percdamp not in self._factors:
             self._factors[percdamp] = self._factorise(percdamp)
         return self._factors[percdamp]
 
     def _factorise(self, percdamp: float) -> Tensor:
-        H = self.matrix
-        if not torch.isfinite(H).all():
-            raise FactorisationError(f"{self.name}: the Hessian of its inputs holds NaN or infinity")
+        H = self.matrix.clone()
         diagonal = H.diagonal()
         diagonal[self.dead] = 1
         mean = diagonal.mean().item()
@@ -109,3 +140,10 @@ class Hessian:
                 raise FactorisationError(f"{self.name}: the Hessian is not positive definite with percdamp {percdamp}")
             percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)
             note("damping raised: the Hessian was not positive definite", layer=self.name, percdamp=percdamp)
+
+
+def _finite(tensor: Tensor, what: str) -> Tensor:
+    """The tensor, checked: NaN and infinity leave no finite sum of magnitudes."""
+    if not torch.isfinite(torch.linalg.vector_norm(tensor, 1, dtype=torch.float64)):
+        raise StatisticError(f"{what} of its inputs holds NaN or infinity: check the model and its dtype")
+    return tensor
