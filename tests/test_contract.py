@@ -21,6 +21,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("wanda", {}),
     ("sparsegpt", {"blocksize": 8}),
     ("admm", {"iterations": 4, "ramp": 3}),
+    ("alps", {"iterations": 6, "steps": 2}),
     ("elsa", {"steps": 4, "interval": 2, "batch_size": 2, "lr": 1e-3}),
     ("elsa-l", {"steps": 4, "interval": 2, "batch_size": 2, "lr": 1e-3}),
 ]

@@ -10,6 +10,7 @@ from prunebench.pruning.progress import note
 
 MAX_PERCDAMP = 1.0
 SMALLEST_STRIP = 64
+SMALLEST_HALF = 256
 
 
 class StatisticError(ArithmeticError):
@@ -71,13 +72,10 @@ class Hessian:
         if not len(X):
             return
         X = X.float()
-        columns = X.shape[1]
         before, self.tokens = self.tokens, self.tokens + len(X)
-        strip = max(SMALLEST_STRIP, columns // 8)
-        for start in range(0, columns, strip):
-            rows = slice(start, min(start + strip, columns))
-            self._mean[rows, start:].addmm_(
-                X[:, rows].t(), X[:, start:], beta=before / self.tokens, alpha=1 / self.tokens
+        for rows in self._strips():
+            self._mean[rows, rows.start :].addmm_(
+                X[:, rows].t(), X[:, rows.start :], beta=before / self.tokens, alpha=1 / self.tokens
             )
         self._whole = False
         self._factors.clear()
@@ -90,10 +88,16 @@ class Hessian:
             StatisticError: it holds NaN or infinity.
         """
         if not self._whole:
-            _finite(self._mean.triu_(), f"{self.name}: the Hessian")
-            self._mean += self._mean.triu(1).t()
+            for rows in self._strips():
+                self._mean[rows.stop :, rows] = self._mean[rows, rows.stop :].t()
             self._whole = True
-        return self._mean
+        return _finite(self._mean, f"{self.name}: the Hessian")
+
+    def _strips(self) -> list[slice]:
+        """Rows that are summed together."""
+        columns = len(self._mean)
+        height = max(SMALLEST_STRIP, columns // 8)
+        return [slice(start, min(start + height, columns)) for start in range(0, columns, height)]
 
     @property
     def dead(self) -> Tensor:
@@ -124,26 +128,58 @@ class Hessian:
 
     def _factorise(self, percdamp: float) -> Tensor:
         H = self.matrix.clone()
-        diagonal = H.diagonal()
-        diagonal[self.dead] = 1
-        mean = diagonal.mean().item()
-        applied = 0.0
-        while True:
-            diagonal += (percdamp - applied) * mean
-            applied = percdamp
-            L, failed = torch.linalg.cholesky_ex(H.flip(0, 1))
-            if not failed.item():
-                identity = torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
-                U: Tensor = torch.linalg.solve_triangular(L.flip(0, 1), identity, upper=True)
-                return U
-            if percdamp >= MAX_PERCDAMP:
-                raise FactorisationError(f"{self.name}: the Hessian is not positive definite with percdamp {percdamp}")
-            percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)
-            note("damping raised: the Hessian was not positive definite", layer=self.name, percdamp=percdamp)
+        H.diagonal()[self.dead] = 1
+        L = damped_cholesky(H.flip(0, 1), percdamp, self.name)
+        return _inverse_of_upper(L.flip(0, 1))
+
+
+def damped_cholesky(A: Tensor, percdamp: float, name: str) -> Tensor:
+    """Lower Cholesky factor of A + percdamp · mean(diag A) · I. Damping is raised tenfold, and noted, while it fails.
+
+    Args:
+        A: symmetric, fp32 (in, in); overwritten.
+        percdamp: damping as a share of the mean diagonal, to begin with.
+        name: the layer spoken of.
+
+    Returns:
+        L, fp32 (in, in), lower triangular.
+
+    Raises:
+        FactorisationError: A is still not positive definite with damping 1.
+    """
+    diagonal = A.diagonal()
+    mean = diagonal.mean().item()
+    applied = 0.0
+    while True:
+        diagonal += (percdamp - applied) * mean
+        applied = percdamp
+        L, failed = torch.linalg.cholesky_ex(A)
+        if not failed.item():
+            factor: Tensor = L
+            return factor
+        if percdamp >= MAX_PERCDAMP:
+            raise FactorisationError(f"{name}: the Hessian is not positive definite with percdamp {percdamp}")
+        percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)
+        note("damping raised: the Hessian was not positive definite", layer=name, percdamp=percdamp)
+
+
+def _inverse_of_upper(R: Tensor) -> Tensor:
+    """Inverse of an upper triangular matrix by halves, most of it products: n³/3, where a solve for I takes n³."""
+    if len(R) <= SMALLEST_HALF:
+        inverse: Tensor = torch.linalg.solve_triangular(
+            R, torch.eye(len(R), dtype=R.dtype, device=R.device), upper=True
+        )
+        return inverse
+    half = len(R) // 2
+    inverse = torch.zeros_like(R)
+    inverse[:half, :half] = _inverse_of_upper(R[:half, :half])
+    inverse[half:, half:] = _inverse_of_upper(R[half:, half:])
+    inverse[:half, half:] = -(inverse[:half, :half] @ R[:half, half:]) @ inverse[half:, half:]
+    return inverse
 
 
 def _finite(tensor: Tensor, what: str) -> Tensor:
-    """The tensor, checked: NaN and infinity leave no finite sum of magnitudes."""
-    if not torch.isfinite(torch.linalg.vector_norm(tensor, 1, dtype=torch.float64)):
+    """The tensor, checked: with NaN or infinity in it its sum is not finite."""
+    if not torch.isfinite(tensor.sum()):
         raise StatisticError(f"{what} of its inputs holds NaN or infinity: check the model and its dtype")
     return tensor
