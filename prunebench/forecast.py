@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from prunebench.cell import Cell, CellPerplexity, CellZeroShot
+from prunebench.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.evaluation.measure import measure
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import zero_shot
 from prunebench.masks import SAMPLED_WEIGHTS
@@ -61,7 +62,7 @@ class _Stopwatch:
 
     def note(self, what: str, where: dict[str, object]) -> None: ...
     def trace(self, step: int, values: dict[str, float]) -> None: ...
-    def account(self, amounts: dict[str, int]) -> None: ...
+    def account(self, amounts: dict[str, Any]) -> None: ...
 
     def seconds(self, work: Callable[[], object]) -> float:
         """How long ``work`` takes, or would have taken had it not been stopped."""
@@ -185,7 +186,7 @@ class _Evaluation:
 
 
 def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
-    method = load_method(cell.plugin)
+    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     wanted = cell.calibration
     pool = workshop.pool(cell, tokenizer)
@@ -200,7 +201,7 @@ def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
 
     with PeakMemory(cell.device) as peak:
         took = _Stopwatch(seconds).seconds(prune)
-    return _Pruning(took, peak.bytes, sum(layer.parameter.numel() for layer in layers))
+    return _Pruning(took, peak.bytes, sum(layer.weight.numel() for layer in layers))
 
 
 def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
@@ -212,6 +213,8 @@ def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
             sequences = workshop.sequences(cell, wanted, tokenizer)
             total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
             kept += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
+        elif isinstance(wanted, CellMeasure):
+            total += _Stopwatch(seconds).seconds(partial(measure, wanted, model, tokenizer))
         else:
             took, questions = _questions(wanted, model, tokenizer, workshop)
             total, kept = total + took, kept + questions // 5

@@ -18,12 +18,13 @@ from prunebench.contract import Snapshot, watched
 from prunebench.data import least_perplexity
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
+from prunebench.evaluation.measure import measure
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
-from prunebench.plugins import load_evaluation, load_method, make_method, plugin_manager, wrappers_of
+from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
@@ -284,7 +285,7 @@ def _prune_and_measure(
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
         elif isinstance(evaluation, CellMeasure):
             display.phase(evaluation.label)
-            facts.setdefault("measures", {})[evaluation.label] = _measure(evaluation, model, tokenizer)
+            facts.setdefault("measures", {})[evaluation.label] = measure(evaluation, model, tokenizer)
         else:
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
@@ -292,7 +293,7 @@ def _prune_and_measure(
 
     if save_to is not None and method.changes != "nothing":
         display.phase("save")
-        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, sparsity)
+        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, parse_pattern(cell.sparsity))
 
 
 def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) -> tuple[Sparsity, _Ear]:
@@ -310,13 +311,6 @@ def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) 
 
 def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:
     return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
-
-
-def _measure(wanted: CellMeasure, model: Any, tokenizer: Any) -> dict[str, float]:
-    """A plugin's evaluation: named numbers."""
-    with torch.no_grad():
-        found = make_method(load_evaluation(wanted.name), wanted.options).measure(model, tokenizer)
-    return {str(name): float(value) for name, value in dict(found).items()}
 
 
 def _measure_perplexity(
