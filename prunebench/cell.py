@@ -169,8 +169,8 @@ def plan(
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
     files = [file.resolve() for file in plugin_files]
-    methods = {entry.shown: load_method(entry.name, files) for entry in entries}
-    options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
+    methods = [load_method(entry.name, files) for entry in entries]
+    options = [resolve_options(method, entry.options) for method, entry in zip(methods, entries, strict=True)]
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
@@ -179,8 +179,9 @@ def plan(
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
-        for entry in entries:
-            method = methods[entry.shown]
+        for entry, method, resolved in zip(entries, methods, options, strict=True):
+            if model.name not in (entry.models or [model.name]):
+                continue
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration)
@@ -198,7 +199,7 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
-                        options=options[entry.shown],
+                        options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
                         allocation_rule=rules[allocation][0],

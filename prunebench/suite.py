@@ -155,14 +155,17 @@ class MethodEntry(Strict):
 
     Args:
         name: an installed method.
-        label: what tables call it; tells two entries of one method apart.
+        label: what tables call it; tells two entries of one method apart. Entries for different models or sparsities
+            may share it: one method, tuned for each.
         options: the method's hyperparameters; what is not named has the method's default.
+        models: labels of those of the suite's models that it is for; by default all.
         sparsities, allocation, seeds, calibration: in place of the suite's.
     """
 
     name: str = Field(min_length=1)
     label: str = ""
     options: dict[str, Any] = {}
+    models: tuple[str, ...] | None = Field(default=None, min_length=1)
     sparsities: tuple[str, ...] | None = None
     allocation: tuple[AllocationEntry, ...] | None = None
     seeds: tuple[int, ...] | None = None
@@ -314,11 +317,31 @@ class Suite(Strict):
             allocations += [entry for entry in row if entry not in allocations]
         for kind, labels in (
             ("models", [entry.name for entry in self.models]),
-            ("methods", [entry.shown for entry in self.methods]),
+            ("methods", [entry.shown for entry in self.methods if any(self._meet(entry, x) for x in self.methods)]),
             ("allocations", [entry.shown for entry in allocations]),
         ):
             if twice := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
+        return self
+
+    def _meet(self, one: MethodEntry, other: MethodEntry) -> bool:
+        """Whether two entries of one label would make the same cell, or are of different methods."""
+        if one is other or one.shown != other.shown:
+            return False
+        every = tuple(entry.name for entry in self.models)
+        models, sparsities = (
+            {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
+            for axis, all_ in (("models", every), ("sparsities", self.sparsities))
+        )
+        return one.name != other.name or bool(models and sparsities)
+
+    @model_validator(mode="after")
+    def _narrowed_models_are_there(self) -> "Suite":
+        names = [entry.name for entry in self.models]
+        for entry in self.methods:
+            for name in entry.models or ():
+                if name not in names:
+                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {nearest(name, names)}")
         return self
 
 

@@ -94,6 +94,8 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"sparsities": "sparsities: [true]"}, "sparsity True is neither"),
         ({"sparsities": "sparsities: []"}, "sparsities: "),
         ({"methods": "methods: [wanda, wanda]"}, "two methods are called 'wanda': give each a label"),
+        ({"methods": "methods: [{name: wanda, label: x}, {name: admm, label: x, sparsities: [0.9]}]"}, "two methods"),
+        ({"methods": "methods: [{name: wanda, models: [m, 3m]}]"}, "'wanda' is for the model '3m'"),
         ({"models": "models: [a/x, b/x]"}, "two models are called 'x'"),
         ({"name": "name: a/b"}, "name: "),
         ({"name": "names: a"}, "unknown key 'names': did you mean 'name'"),
@@ -152,3 +154,16 @@ def test_overrides(tmp_path: Path) -> None:
 def test_wrong_overrides(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(SuiteError, match=message):
         suite_of(tmp_path, override)
+
+
+def test_one_label_for_entries_of_other_models_and_sparsities(tmp_path: Path) -> None:
+    suite = suite_of(
+        tmp_path,
+        models="models: [a/x, b/y]",
+        sparsities="sparsities: [0.5, 0.9]",
+        methods="methods: [{name: wanda, models: [x]}, {name: wanda, models: [y], sparsities: [0.5]},"
+        " {name: wanda, models: [y], sparsities: [0.9]}]",
+    )
+    assert [entry.shown for entry in suite.methods] == ["wanda"] * 3
+    with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
+        suite_of(tmp_path, methods="methods: [wanda, {name: wanda, sparsities: [0.5]}]")
