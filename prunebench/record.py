@@ -33,10 +33,12 @@ class PublishedFigure(_Part):
     """What somebody else published for a cell: a perplexity.
 
     Args:
-        corpus, seqlen: what it was measured on, in windows of how many tokens.
+        corpus: what it was measured on.
+        seqlen: in windows of how many tokens.
         protocol: the protocol of ours that measures the same; None where there is none, or nobody said.
         perplexity: the figure.
-        source, note: where it stands, and what else is known of it.
+        source: where it stands.
+        note: what else is known of it.
     """
 
     corpus: str
@@ -62,6 +64,7 @@ class CellFacts(_Part):
         seed: the only source of randomness.
         calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
         evaluations: what was measured, each with its protocol, tasks or options.
+        published: what others found for it.
     """
 
     id: str
@@ -76,6 +79,11 @@ class CellFacts(_Part):
     calibration: dict[str, Any]
     evaluations: tuple[dict[str, Any], ...]
     published: tuple[PublishedFigure, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
+        return self.sparsity if self.allocation == "uniform" else f"{self.sparsity} {self.allocation}"
 
 
 class Failure(_Part):
@@ -195,6 +203,7 @@ class Record(_Part):
     Args:
         schema: version of this format, an integer.
         cell: what ran.
+        method: what the method's class says of it.
         status: ok or failed.
         error: what ended a failed cell; null for one that ran well.
         sparsity: zeros, counted by the runner.
@@ -202,6 +211,7 @@ class Record(_Part):
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
         measures: what evaluations of plugins found: label → name → number.
         cost: what pruning and measuring took.
+        saved: bytes of the saved model, where it was saved.
         notes: adjustments that the method or the runner made, and how often.
         trace: a thinned curve of an iterative method: step, loss, residuals …
         environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
