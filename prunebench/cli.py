@@ -148,6 +148,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a suite, and which have their record already."""
+    from prunebench.display import asked
+
     with _quiet_libraries():
         cells, folder = _planned(suite, output, override, only, device)
     states = [_state(folder, cell) for cell in cells]
@@ -157,7 +159,7 @@ def plan(
         )
         return
     rows = [
-        (cell.model, cell.method, cell.asked, str(cell.seed), state or "to run")
+        (cell.model, cell.method, asked(cell), str(cell.seed), state or "to run")
         for cell, state in zip(cells, states, strict=True)
     ]
     done = states.count("ok")
