@@ -112,11 +112,6 @@ class Cell(Strict):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
 
-    @property
-    def asked(self) -> str:
-        """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
-        return self.sparsity if self.allocation_rule is None else f"{self.sparsity} {self.allocation}"
-
     @computed_field  # type: ignore[prop-decorator]
     @property
     def key(self) -> tuple[str, str, str, str, int, str]:

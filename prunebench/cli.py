@@ -188,6 +188,7 @@ def plan(
     Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
     that a report can show them against what was measured.
     """
+    from prunebench.display import asked
     from prunebench.record import read_forecasts, write_forecasts
 
     with _quiet_libraries():
@@ -215,7 +216,7 @@ def plan(
         return
     from prunebench.report.forecasts import forecast_tables, plan_table
 
-    rows = [((cell.model, cell.method, cell.asked, str(cell.seed)), cell.id) for cell in cells]
+    rows = [((cell.model, cell.method, asked(cell), str(cell.seed)), cell.id) for cell in cells]
     known = {record.cell.id: record for record in records if record is not None}
     _print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])
 

@@ -80,11 +80,6 @@ class CellFacts(_Part):
     evaluations: tuple[dict[str, Any], ...]
     published: tuple[PublishedFigure, ...] = ()
 
-    @property
-    def asked(self) -> str:
-        """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
-        return self.sparsity if self.allocation == "uniform" else f"{self.sparsity} {self.allocation}"
-
 
 class Failure(_Part):
     """What ended a failed cell.
