@@ -61,7 +61,7 @@ def states(
     model: LlamaForCausalLM, parameters: list[torch.nn.Parameter], method: Elsa
 ) -> tuple[list[Matrix], list[Variable]]:
     matrices = [
-        Matrix(layer.parameter, method.moments(layer.weight), method.split(layer.weight), target, layer.view)
+        Matrix(layer.parameter, method.moments(layer.weight), method.split(layer.weight), target)
         for layer, target in prunable(model, Unstructured(0.9))
     ]
     chosen = {id(matrix.x) for matrix in matrices}

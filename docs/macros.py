@@ -160,6 +160,7 @@ def _heading(name: str) -> str:
         "Calibration": "calibration",
         "MethodEntry": "An entry of methods",
         "CalibrationChange": "calibration of one method",
+        "AllocationEntry": "An entry of allocation",
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
         "PluginEntry": "An evaluation: a plugin's",

@@ -9,14 +9,17 @@ from typing import Any, Literal
 
 from pydantic import computed_field
 
+from prunebench.allocations.planned import CellAllocation, Rules, found_allocations, try_allocations
 from prunebench.data import find_corpus
-from prunebench.errors import SuiteError, nearest
+from prunebench.errors import AllocationError, SuiteError, nearest
 from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
 from prunebench.plugins import MethodClass, load_evaluation, load_method, resolve_options
+from prunebench.pruning.sparsity import NM, parse_pattern
 from prunebench.record import SCHEMA
 from prunebench.suite import (
+    UNIFORM,
     Calibration,
     MethodEntry,
     PerplexityEntry,
@@ -83,6 +86,8 @@ class Cell(Strict):
 
     ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
     record is still good: it depends on everything that can change the outcome and on no path.
+
+    ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     """
 
     model: str
@@ -99,9 +104,15 @@ class Cell(Strict):
     options: dict[str, Any]
     sparsity: str
     allocation: str
+    allocation_rule: CellAllocation | None = None
     seed: int
     calibration: CellCalibration
     evaluations: tuple[CellEvaluation, ...]
+
+    @property
+    def asked(self) -> str:
+        """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
+        return self.sparsity if self.allocation_rule is None else f"{self.sparsity} {self.allocation}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -117,8 +128,11 @@ class Cell(Strict):
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
+        if self.allocation_rule is None:
+            del content["allocation_rule"]
         text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
-        words = (self.model, self.method, self.sparsity.replace(":", "of"), f"s{self.seed}")
+        shared = () if self.allocation_rule is None else (self.allocation,)
+        words = (self.model, self.method, self.sparsity.replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -155,6 +169,7 @@ def plan(
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
+    rules = found_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
@@ -163,7 +178,7 @@ def plan(
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration)
-            for sparsity, seed in _runs(method, entry, suite):
+            for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 cells.append(
                     Cell(
                         model=model.name,
@@ -179,12 +194,15 @@ def plan(
                         plugin_file=str(method.file) if method.file else None,
                         options=options[entry.shown],
                         sparsity=sparsity,
-                        allocation=suite.allocation,
+                        allocation=allocation,
+                        allocation_rule=rules[allocation][0],
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
                     )
                 )
+    for model, found in zip(suite.models, sources, strict=True):
+        try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
     return tuple(cells)
 
 
@@ -196,12 +214,23 @@ def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEnt
     return [entry for entry in entries if not only or entry.shown in only or entry.name in only]
 
 
-def _runs(method: MethodClass, entry: MethodEntry, suite: Suite) -> list[tuple[str, int]]:
-    """The (sparsity, seed) pairs of one method entry, each once."""
-    sparsities = ("0",) if method.changes == "nothing" else entry.sparsities or suite.sparsities
+def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[str, str, int]]:
+    """The (sparsity, allocation, seed) triples of one method entry, each once."""
     seeds = entry.seeds or suite.seeds
-    seeds = seeds if method.takes_data else seeds[:1]
-    return list(dict.fromkeys((sparsity, seed) for sparsity in sparsities for seed in seeds))
+    if method.changes == "nothing":
+        return [("0", UNIFORM.shown, seed) for seed in (seeds if method.takes_data else seeds[:1])]
+    runs = []
+    for sparsity in entry.sparsities or suite.sparsities:
+        for allocation in entry.allocation or suite.allocation:
+            cell, rule = rules[allocation.shown]
+            if cell is not None and isinstance(parse_pattern(sparsity), NM):
+                raise AllocationError(
+                    f"allocation {allocation.shown!r} of {entry.shown!r} cannot share out {sparsity}, which fixes the "
+                    "zeros of every group: give n:m an entry of its own, with allocation: uniform"
+                )
+            random = method.takes_data or rule.needs == "data"
+            runs += [(sparsity, allocation.shown, seed) for seed in (seeds if random else seeds[:1])]
+    return list(dict.fromkeys(runs))
 
 
 def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:

@@ -163,7 +163,7 @@ def plan(
         )
         return
     rows = [
-        (cell.model, cell.method, cell.sparsity, str(cell.seed), state or "to run")
+        (cell.model, cell.method, cell.asked, str(cell.seed), state or "to run")
         for cell, state in zip(cells, states, strict=True)
     ]
     done = states.count("ok")

@@ -96,7 +96,7 @@ class PlainDisplay:
 
     def begin(self, number: int, cell: "Cell") -> None:
         """Say which cell begins."""
-        name = plain(f"{cell.model} {cell.method} {cell.sparsity} s{cell.seed}")
+        name = plain(f"{cell.model} {cell.method} {cell.asked} s{cell.seed}")
         self._cell = f"[{number}/{self._cells}] {name}"
         self._say(f"{self._cell} …")
 
@@ -156,7 +156,7 @@ class LiveDisplay:
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
-        self._cell = plain(f"{cell.model} · {cell.method} · {cell.sparsity} · seed {cell.seed}")
+        self._cell = plain(f"{cell.model} · {cell.method} · {cell.asked} · seed {cell.seed}")
         self._phase, self._steps, self._values = "", {}, ""
 
     def phase(self, name: str) -> None:

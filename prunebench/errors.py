@@ -40,6 +40,10 @@ class CorpusError(UsageError):
     """A corpus that is missing, empty or too short."""
 
 
+class AllocationError(UsageError):
+    """An allocation that does not exist, or does not fit its model or its sparsity."""
+
+
 class TaskError(UsageError):
     """A zero-shot task that lm-eval does not know."""
 

@@ -222,6 +222,24 @@ def context_length(source: ModelSource) -> int | None:
     return int(length) if isinstance(length, int) else None
 
 
+def load_skeleton(source: ModelSource) -> "PreTrainedModel":
+    """A model's modules and shapes without its weights, on the meta device.
+
+    Raises:
+        ModelError: transformers cannot read its configuration.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with hub.quiet(), torch.device("meta"):
+        try:
+            config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        except Exception as error:
+            raise ModelError(f"model {source.source} cannot be built: {_first_line(error)}") from error
+    return model
+
+
 def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model and its tokenizer, in eval mode.
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from prunebench.allocations import allocate, make_allocation
 from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.contract import Snapshot, watched
 from prunebench.environment import environment
@@ -20,7 +21,7 @@ from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
 from prunebench.plugins import load_evaluation, load_method, make_method, plugin_manager, wrappers_of
-from prunebench.pruning import CalibrationData
+from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import SCHEMA, CellFacts, Cost, Failure, PerplexityFacts, Record, read_record, write_record
@@ -61,7 +62,7 @@ class _Ear:
         self._display = display
         self.notes: Counter[str] = Counter()
         self.rows: list[dict[str, float]] = []
-        self.amounts: dict[str, int] = {}
+        self.amounts: dict[str, Any] = {}
         self._every, self._calls = 1, 0
 
     def step(self, label: str, done: int, total: int | None) -> None:
@@ -79,7 +80,7 @@ class _Ear:
             self.rows, self._every = self.rows[::2], self._every * 2
         self._display.trace(step, values)
 
-    def account(self, amounts: dict[str, int]) -> None:
+    def account(self, amounts: dict[str, Any]) -> None:
         self.amounts.update(amounts)
 
 
@@ -198,7 +199,7 @@ def _prune_and_measure(
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
     if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
         note("calibration and perplexity use the same text")
-    sparsity = parse_pattern(cell.sparsity)
+    sparsity, alongside = _allocated(cell, model, data, display)
     manager = plugin_manager(method, cell.options)
     facts["environment"]["wrappers"] = wrappers_of(manager, method)
     instance = manager.get_plugin(method.name)
@@ -212,7 +213,9 @@ def _prune_and_measure(
         if cell.device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **ear.amounts)
+    ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
+    amounts = {**alongside.amounts, **ear.amounts}
+    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
     facts["cost"] = cost
 
     display.phase("check")
@@ -232,6 +235,19 @@ def _prune_and_measure(
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
     facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
+
+
+def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) -> tuple[Sparsity, _Ear]:
+    """What is asked of the method, and what was heard while it was worked out."""
+    pattern, rule, ear = parse_pattern(cell.sparsity), cell.allocation_rule, _Ear(display)
+    if rule is None:
+        return pattern, ear
+    display.phase("allocate")
+    began = time.perf_counter()
+    with listening(ear):
+        sparsity = allocate(make_allocation(rule.name, rule.options), model, data, pattern)
+        account(allocate_seconds=time.perf_counter() - began)
+    return sparsity, ear
 
 
 def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:

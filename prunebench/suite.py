@@ -110,6 +110,46 @@ class CalibrationChange(Strict):
     split: str | None = None
 
 
+class AllocationEntry(Strict):
+    """How zeros are shared out among the layers.
+
+    Args:
+        name: uniform, owl, file or magnitude-global.
+        label: what tables call it; by default its name, of a file the file's. Tells two entries of one name apart.
+        options: its hyperparameters; what is not named has its default.
+        path: of ``file``, a YAML or JSON mapping of layer names to fractions of zeros.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+    path: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_file_has_a_path(self) -> "AllocationEntry":
+        if (self.name == "file") != (self.path is not None):
+            raise ValueError("the allocation 'file', and no other, needs a path: {name: file, path: ratios.yaml}")
+        return self
+
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.label or (Path(self.path).stem if self.path else self.name)
+
+
+UNIFORM = AllocationEntry(name="uniform")
+
+
+def _entries(value: Any) -> Any:
+    """One entry or several, as several."""
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
 class MethodEntry(Strict):
     """A method, its options, and what it narrows of the suite's axes.
 
@@ -117,13 +157,14 @@ class MethodEntry(Strict):
         name: an installed method.
         label: what tables call it; tells two entries of one method apart.
         options: the method's hyperparameters; what is not named has the method's default.
-        sparsities, seeds, calibration: in place of the suite's.
+        sparsities, allocation, seeds, calibration: in place of the suite's.
     """
 
     name: str = Field(min_length=1)
     label: str = ""
     options: dict[str, Any] = {}
     sparsities: tuple[str, ...] | None = None
+    allocation: tuple[AllocationEntry, ...] | None = None
     seeds: tuple[int, ...] | None = None
     calibration: CalibrationChange | None = None
 
@@ -136,6 +177,11 @@ class MethodEntry(Strict):
     @classmethod
     def _patterns(cls, value: Any) -> Any:
         return _patterns(value)
+
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _allocations(cls, value: Any) -> Any:
+        return _entries(value)
 
     @property
     def shown(self) -> str:
@@ -234,7 +280,7 @@ class Suite(Strict):
     models: tuple[ModelEntry, ...] = Field(min_length=1)
     calibration: Calibration
     sparsities: tuple[str, ...] = Field(min_length=1)
-    allocation: Literal["uniform"] = "uniform"
+    allocation: tuple[AllocationEntry, ...] = Field(default=(UNIFORM,), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
@@ -254,11 +300,20 @@ class Suite(Strict):
                 raise ValueError(f"unknown evaluation {name!r}: {nearest(str(name), names)}")
         return value
 
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _allocations(cls, value: Any) -> Any:
+        return _entries(value)
+
     @model_validator(mode="after")
     def _labels_are_told_apart(self) -> "Suite":
+        allocations: list[AllocationEntry] = []
+        for row in (self.allocation, *(entry.allocation or () for entry in self.methods)):
+            allocations += [entry for entry in row if entry not in allocations]
         for kind, labels in (
             ("models", [entry.name for entry in self.models]),
             ("methods", [entry.shown for entry in self.methods]),
+            ("allocations", [entry.shown for entry in allocations]),
         ):
             if twice := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
@@ -367,6 +422,15 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         )
         return item.model_copy(update={"id": located(item.id, local), "label": item.name})
 
+    def allocations(items: tuple[AllocationEntry, ...] | None) -> tuple[AllocationEntry, ...] | None:
+        if items is None:
+            return None
+        return tuple(i.model_copy(update={"path": located(i.path, True)}) if i.path else i for i in items)
+
+    def method(item: MethodEntry) -> MethodEntry:
+        calibration = entry(item.calibration) if item.calibration else None
+        return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
+
     def evaluation(item: PerplexityEntry | ZeroShotEntry | PluginEntry) -> Any:
         if isinstance(item, PerplexityEntry):
             return item.model_copy(update={"corpus": corpus(item.corpus)})
@@ -378,10 +442,8 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         update={
             "models": tuple(model(item) for item in suite.models),
             "calibration": entry(suite.calibration),
-            "methods": tuple(
-                item.model_copy(update={"calibration": entry(item.calibration)}) if item.calibration else item
-                for item in suite.methods
-            ),
+            "allocation": allocations(suite.allocation),
+            "methods": tuple(method(item) for item in suite.methods),
             "evaluations": tuple(evaluation(item) for item in suite.evaluations),
         }
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from prunebench.methods import argument_docs
 from prunebench.suite import (
+    AllocationEntry,
     Calibration,
     CalibrationChange,
     MethodEntry,
@@ -25,6 +26,7 @@ PARTS: tuple[type[Strict], ...] = (
     Calibration,
     MethodEntry,
     CalibrationChange,
+    AllocationEntry,
     PerplexityEntry,
     ZeroShotEntry,
     PluginEntry,
@@ -44,7 +46,7 @@ def suite_schema() -> dict[str, Any]:
         part["description"] = (inspect.getdoc(model) or "").partition("\n\nArgs:")[0]
         for name, text in argument_docs(model).items():
             part["properties"][name]["description"] = text
-    for name in ("ModelEntry", "MethodEntry"):
+    for name in ("ModelEntry", "MethodEntry", "AllocationEntry"):
         definitions[name] = {"anyOf": [{"type": "string", "minLength": 1}, definitions[name]]}
     sparsity = {
         "anyOf": [
@@ -56,6 +58,11 @@ def suite_schema() -> dict[str, Any]:
     for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
         if branch.get("type") == "array":
             branch["items"] = sparsity
+    for owner in (schema, definitions["MethodEntry"]["anyOf"][1]):  # one entry may stand for a list of one
+        place = owner["properties"]["allocation"]
+        listed = {key: place.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in place}
+        listed.pop("default", None)
+        place["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *listed.get("anyOf", [listed])]
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

@@ -2,10 +2,13 @@
 
 import copy
 import re
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from prunebench.pruning import (
     CalibrationData,
@@ -50,22 +53,33 @@ class Ear:
 
 
 @pytest.mark.parametrize("name", tiny.MODELS)
-def test_every_linear_matrix_in_the_blocks_is_found(name: str) -> None:
+def test_every_matrix_in_the_blocks_is_found(name: str) -> None:
     model = tiny.MODELS[name]()
     layers = all_layers(model)
     assert len(layers) == 3 * tiny.MATRICES[name]
     for layer in layers:
-        assert model.get_parameter(f"{layer.name}.weight") is layer.parameter
         layer.weight[0, -1] = 7.0
-        storage = layer.parameter.t() if layer.transposed else layer.parameter
-        assert storage[0, -1] == 7.0
+        seen = layer.view(torch.arange(layer.parameter.numel()).view(layer.parameter.shape))
+        assert layer.parameter.detach().flatten()[seen[0, -1]] == 7.0
+        if layer.expert is None:
+            assert model.get_parameter(f"{layer.name}.weight") is layer.parameter
+        else:
+            experts, number, kind = layer.name.rsplit(".", 2)
+            assert model.get_parameter(f"{experts}.{kind}") is layer.parameter
+            assert int(number) == layer.expert
+    # Each is handed out once, and what is left over are routers and the biases of experts.
+    assert len({(id(layer.parameter), layer.expert) for layer in layers}) == len(layers)
     prunable_ids = {id(layer.parameter) for layer in layers}
-    inside = {
-        id(parameter)
+    others = {
+        key.split(".", 3)[-1]
         for key, parameter in model.named_parameters()
-        if parameter.dim() == 2 and (".layers." in key or ".h." in key)
+        if parameter.dim() >= 2 and (".layers." in key or ".h." in key) and id(parameter) not in prunable_ids
     }
-    assert prunable_ids == inside
+    assert others == {
+        "gpt_oss": {"mlp.router.weight", "mlp.experts.gate_up_proj_bias", "mlp.experts.down_proj_bias"},
+        "qwen2_moe": {"mlp.gate.weight", "mlp.shared_expert_gate.weight"},
+        **{key: {"mlp.gate.weight"} for key in ("mixtral", "qwen3_moe", "olmoe")},
+    }.get(name, set())
 
 
 def test_conv1d_is_seen_as_out_in() -> None:
@@ -73,9 +87,25 @@ def test_conv1d_is_seen_as_out_in() -> None:
     assert layers["transformer.h.0.attn.c_attn"].shape == (96, 32)
 
 
-def test_fused_experts_are_refused_by_name() -> None:
-    with pytest.raises(UnknownMatrixError, match=r"MixtralForCausalLM: model\.layers\.0\.mlp\.\S+ of shape"):
-        list(prunable(tiny.mixtral(), Unstructured(0.5)))
+def test_experts_are_seen_as_out_in() -> None:
+    for name in ("mixtral", "gpt_oss"):
+        shapes = {layer.name: layer.shape for layer in all_layers(tiny.MODELS[name]())}
+        assert shapes["model.layers.0.mlp.experts.3.gate_up_proj"] == (96, 32)
+        assert shapes["model.layers.0.mlp.experts.3.down_proj"] == (32, 48)
+
+
+def test_an_unknown_matrix_is_refused_by_name() -> None:
+    model = tiny.mixtral()
+    model.model.layers[1].mlp.mixer = nn.Parameter(torch.zeros(3, 4))
+    with pytest.raises(UnknownMatrixError, match=r"MixtralForCausalLM: model\.layers\.1\.mlp\.mixer of shape \(3, 4\)"):
+        list(prunable(model, Unstructured(0.5)))
+
+
+def test_experts_of_another_layout_are_refused_by_name() -> None:
+    model = tiny.mixtral()
+    del model.model.layers[0].mlp.experts.is_transposed
+    with pytest.raises(UnknownMatrixError, match=r"layers\.0\.mlp\.experts\.gate_up_proj of shape \(4, 96, 32\)"):
+        list(prunable(model, Unstructured(0.5)))
 
 
 def test_a_model_without_blocks_is_refused() -> None:
@@ -83,14 +113,36 @@ def test_a_model_without_blocks_is_refused() -> None:
         list(prunable(nn.Linear(2, 2), Unstructured(0.5)))
 
 
-def naive_inputs(model: nn.Module, layer_name: str, windows: Tensor) -> Tensor:
-    """What a layer sees when the whole model runs, window by window."""
+class Products(TorchFunctionMode):
+    """While this is entered, what is multiplied with one matrix; for products that cross no module boundary."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self._stored = layer.weight.t() if layer.transposed else layer.weight
+        self.seen: list[Tensor] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunction():
+            if function in (nn.functional.linear, Tensor.matmul, Tensor.__matmul__) and torch.equal(
+                args[1], self._stored
+            ):
+                self.seen.append(args[0])
+        return function(*args, **(kwargs or {}))
+
+
+def naive_inputs(model: Any, layer_name: str, windows: Tensor) -> Tensor:
+    """What a layer sees when the whole model runs, window by window, with transformers' plain experts."""
+    layer = next(layer for layer in all_layers(model) if layer.name == layer_name)
     seen: list[Tensor] = []
-    handle = model.get_submodule(layer_name).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    with torch.no_grad():
+    with torch.no_grad(), ExitStack() as stack:
+        if layer.expert is None:
+            handle = layer.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+            stack.callback(handle.remove)
+        else:
+            model.set_experts_implementation("eager")
+            seen = stack.enter_context(Products(layer)).seen
         for window in windows:
             model(input_ids=window[None], use_cache=False)
-    handle.remove()
     return torch.cat([x.reshape(-1, x.shape[-1]) for x in seen])
 
 
@@ -100,6 +152,7 @@ def test_the_block_walk_equals_a_naive_capture_of_the_whole_model(name: str, mon
     monkeypatch.setattr("prunebench.pruning.calibration.TOKENS_PER_CALL", 5 * 24)  # batches of 5, 5 and 2
     model = tiny.MODELS[name]()
     shadow = copy.deepcopy(model)  # pruned one block behind
+    shadows = {layer.name: layer for layer in all_layers(shadow)}
     data = tiny.calibration()
     pending: list[tuple[str, Tensor]] = []
     block = None
@@ -107,13 +160,14 @@ def test_the_block_walk_equals_a_naive_capture_of_the_whole_model(name: str, mon
         here = re.match(r".*?\.\d+\.", layer.name)[0]  # type: ignore[index]
         if here != block:
             for done, weight in pending:
-                shadow.get_parameter(done).data.copy_(weight)
+                shadows[done].weight.copy_(weight)
             block, pending = here, []
-        torch.testing.assert_close(
-            torch.cat(inputs.seen), naive_inputs(shadow, layer.name, data.windows), rtol=1e-4, atol=1e-5
-        )
+        seen, expected = torch.cat(inputs.seen), naive_inputs(shadow, layer.name, data.windows)
+        if layer.expert is not None:  # transformers sorts an expert's tokens by how high they rank it
+            seen, expected = (X[X[:, 0].argsort()] for X in (seen, expected))
+        torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
         layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
-        pending.append((f"{layer.name}.weight", layer.parameter.detach().clone()))
+        pending.append((layer.name, layer.weight.clone()))
     assert not any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules())
 
 

@@ -1,14 +1,15 @@
 """Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from prunebench.pruning.experts import Routing, inputs_of
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.progress import passed, track
 from prunebench.pruning.sparsity import Sparsity, Target
@@ -106,7 +107,8 @@ def calibrated(
 
     Goes block by block. A block's inputs are what the earlier blocks, already pruned, make of ``data.windows``; the
     statistics of its layers are taken while the block itself is still dense. Prune the layer before asking for the
-    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object.
+    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An expert's layers are
+    shown the tokens that are routed to it; see ``prunebench.pruning.experts`` for one that sees few or none.
 
     Args:
         model: a causal language model in eval mode.
@@ -147,6 +149,7 @@ class _Walk:
         self._blocks = list(blocks)
         self._hidden: list[Tensor] = []
         self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
+        self._routing = Routing()
         self._capture(model, windows)
 
     @torch.no_grad()
@@ -196,64 +199,80 @@ class _Walk:
     @torch.no_grad()
     def statistics(self, index: int, layers: list[Layer], statistic: Callable[[Layer], S]) -> list[S]:
         """Show each layer's inputs in one block to its statistic; in the order of ``layers``."""
+        readers: dict[nn.Module, list[Layer]] = {}
+        for layer in layers:
+            readers.setdefault(layer.module, []).append(layer)
         owners: dict[str, S] = {}
-        leaders = self._find_leaders(index, layers, statistic, owners)
-        last = leaders[-1]
+        leaders = self._find_leaders(index, readers, statistic, owners)
+        last = leaders[-1].module
 
-        def hook(layer: Layer) -> Callable[..., None]:
-            def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                owners[layer.name].add(args[0].reshape(-1, args[0].shape[-1]))
-                if layer is last:
+        def hook(chosen: list[Layer]) -> Callable[..., None]:
+            def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                for layer, X in inputs_of(chosen, args, kwargs):
+                    self._show(layer, owners[layer.name], X)
+                if module is last:
                     raise _Stop
 
             return see
 
-        handles = [layer.module.register_forward_pre_hook(hook(layer)) for layer in leaders]
-        try:
+        first = set(leaders)
+        with _hooked({m: hook(chosen) for m, row in readers.items() if (chosen := [x for x in row if x in first])}):
             for batch in range(1, len(self._hidden)):
                 with suppress(_Stop):
                     self._call(index, batch)
-        finally:
-            for handle in handles:
-                handle.remove()
+        self._routing.tell([(layer, owners[layer.name]) for layer in layers if layer.expert is not None])
         return [owners[layer.name] for layer in layers]
 
     def _find_leaders(
-        self, index: int, layers: list[Layer], statistic: Callable[[Layer], S], owners: dict[str, S]
+        self, index: int, readers: dict[nn.Module, list[Layer]], statistic: Callable[[Layer], S], owners: dict[str, S]
     ) -> list[Layer]:
         """Run the first batch: fill ``owners`` and return the first reader of each input tensor, in calling order."""
         leaders: list[Layer] = []
         inputs: list[tuple[Tensor, S]] = []  # keeps the tensors alive, so that equal addresses mean equal tensors
 
-        def hook(layer: Layer) -> Callable[..., None]:
-            def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-                for tensor, owner in inputs:
-                    if _same_storage(tensor, args[0]):
-                        owners[layer.name] = owner
-                        return
-                owner = statistic(layer)
-                owner.add(args[0].reshape(-1, args[0].shape[-1]))
-                inputs.append((args[0], owner))
-                owners[layer.name] = owner
-                leaders.append(layer)
+        def hook(row: list[Layer]) -> Callable[..., None]:
+            def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                for layer, X in inputs_of(row, args, kwargs):
+                    shared = [owner for tensor, owner in inputs if layer.expert is None and _same_storage(tensor, X)]
+                    owner = shared[0] if shared else statistic(layer)
+                    owners[layer.name] = owner
+                    if not shared:
+                        self._show(layer, owner, X)
+                        leaders.append(layer)
+                        if layer.expert is None:
+                            inputs.append((X, owner))
 
             return see
 
-        handles = [layer.module.register_forward_pre_hook(hook(layer)) for layer in layers]
-        try:
+        with _hooked({module: hook(row) for module, row in readers.items()}):
             self._call(index, 0)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if missing := [layer.name for layer in layers if layer.name not in owners]:
+        if missing := [layer.name for row in readers.values() for layer in row if layer.name not in owners]:
             raise RuntimeError(f"{missing[0]} is never called when its block runs: it cannot be calibrated")
         return leaders
+
+    def _show(self, layer: Layer, statistic: Statistic, X: Tensor) -> None:
+        """Show a layer's inputs to its statistic; an expert that no token of the batch reached has none."""
+        if layer.expert is not None:
+            self._routing.count(layer, len(X))
+        if len(X):
+            statistic.add(X.reshape(-1, X.shape[-1]))
 
     @torch.no_grad()
     def advance(self, index: int) -> None:
         """Replace the hidden states by what the (now pruned) block makes of them, in the same buffer."""
         for batch in range(len(self._hidden)):
             self._hidden[batch] = self._call(index, batch)
+
+
+@contextmanager
+def _hooked(hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    """These forward pre-hooks, for a while."""
+    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _same_storage(one: Tensor, other: Tensor) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from prunebench.pruning.experts import are_experts, expert_biases, expert_weights, is_router
 from prunebench.pruning.sparsity import PatternError, Sparsity, Target
 
 
@@ -21,20 +22,24 @@ class Layer:
     """One linear matrix, seen as (out, in) whatever its storage order.
 
     Args:
-        name: the parameter's name in the model, without ``.weight``.
+        name: the parameter's name in the model, without ``.weight``; an expert's number stands before its matrix's
+            name, as in ``model.layers.0.mlp.experts.3.down_proj``.
         module: the module that multiplies by it.
         parameter: the ``nn.Parameter`` behind it, in storage order.
         transposed: True where storage is (in, out), as in transformers' ``Conv1D``.
+        expert: which expert's it is, where ``parameter`` holds one of every expert, (experts, …, …); else None.
     """
 
     name: str
     module: nn.Module
     parameter: nn.Parameter
     transposed: bool
+    expert: int | None = None
 
     def view(self, tensor: Tensor) -> Tensor:
         """Any tensor of the parameter's shape (a gradient, an optimiser's moment) as an (out, in) view."""
-        return tensor.t() if self.transposed else tensor
+        matrix = tensor if self.expert is None else tensor[self.expert]
+        return matrix.t() if self.transposed else matrix
 
     @property
     def weight(self) -> Tensor:
@@ -70,30 +75,44 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 
 
 def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
-    """The linear matrices of one decoder block, in the order of definition.
+    """The linear matrices of one decoder block, in the order of definition; routers are passed over.
 
     Raises:
         UnknownMatrixError: the block holds a parameter of two or more dimensions that is no known linear matrix.
     """
     prefix = next(name for name, module in model.named_modules() if module is block)
-    layers = []
+    layers: list[Layer] = []
+    known: set[int] = set()
     for name, module in block.named_modules():
-        transposed = _is_transposed(module)
-        if transposed is not None:
+        if is_router(name, block):
+            known.update(id(parameter) for parameter in module.parameters())
+        elif are_experts(module):
+            layers += _expert_layers(f"{prefix}.{name}", module)
+            known.update(id(bias) for bias in expert_biases(module))
+        elif (transposed := _is_transposed(module)) is not None:
             parameter = module.weight
             assert isinstance(parameter, nn.Parameter)
             layers.append(Layer(f"{prefix}.{name}", module, parameter, transposed))
-    known = {id(layer.parameter) for layer in layers}
+    known.update(id(layer.parameter) for layer in layers)
     for name, parameter in block.named_parameters():
         if parameter.dim() >= 2 and id(parameter) not in known:
             raise UnknownMatrixError(
-                f"{type(model).__name__}: {prefix}.{name} of shape {tuple(parameter.shape)} is no linear matrix that "
-                "is known here (fused experts and their routers are not supported yet): the model is refused rather "
-                "than pruned in part"
+                f"{type(model).__name__}: {prefix}.{name} of shape {tuple(parameter.shape)} is no linear matrix, "
+                "expert or router that is known here: the model is refused rather than pruned in part"
             )
     if not layers:
         raise UnknownMatrixError(f"{type(model).__name__}: {prefix} holds no linear matrix")
     return layers
+
+
+def _expert_layers(name: str, experts: nn.Module) -> list[Layer]:
+    """The matrices of all experts that one module fuses, expert by expert."""
+    weights = expert_weights(experts)
+    return [
+        Layer(f"{name}.{number}.{kind}", experts, parameter, bool(experts.is_transposed), expert=number)
+        for number in range(len(next(iter(weights.values()))))
+        for kind, parameter in weights.items()
+    ]
 
 
 def _is_transposed(module: nn.Module) -> bool | None:

@@ -24,7 +24,7 @@ class Listener(Protocol):
     def trace(self, step: int, values: dict[str, float]) -> None:
         """Named values at one step of an iterative method."""
 
-    def account(self, amounts: dict[str, int]) -> None:
+    def account(self, amounts: dict[str, Any]) -> None:
         """Amounts that only the method knows."""
 
 
@@ -105,12 +105,13 @@ def trace(step: int, **values: float) -> None:
         listener.trace(step, values)
 
 
-def account(**amounts: int) -> None:
-    """Put amounts that only the method knows into the record's cost.
+def account(**amounts: Any) -> None:
+    """Put amounts that only the method, or the toolkit, knows into the record's cost; the last call for a name counts.
 
     Args:
-        amounts: ``state_bytes``, the bytes of weights and optimiser state of the pruned matrices, measured from the
-            tensors that exist.
+        amounts: plain JSON. ``state_bytes``, the bytes of weights and optimiser state of the pruned matrices, measured
+            from the tensors that exist; ``expert_tokens``, for each module of experts the calibration tokens that
+            were routed to each.
     """
     listener = _listener.get()
     if listener is not None:

@@ -20,6 +20,8 @@ COMMON = {
     "head_dim": 8,
     "pad_token_id": 0,
 }
+HEADS_FROM_WIDTH = {key: value for key, value in COMMON.items() if key != "head_dim"}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 
 
 def _build(config: transformers.PretrainedConfig) -> PreTrainedModel:
@@ -89,27 +91,125 @@ def qwen3() -> PreTrainedModel:
 
 def neox() -> PreTrainedModel:
     """GPT-NeoX, with one matrix for q, k and v."""
-    keys = {key: value for key, value in COMMON.items() if key not in ("num_key_value_heads", "head_dim")}
+    keys = {key: value for key, value in HEADS_FROM_WIDTH.items() if key != "num_key_value_heads"}
     return _build(transformers.GPTNeoXConfig(**keys))
 
 
+def llama3() -> PreTrainedModel:
+    """LLaMA 3: one key and value head for all queries, scaled rotary embeddings, a head of its own."""
+    rope = {
+        "rope_type": "llama3",
+        "rope_theta": 10000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }
+    keys = {**COMMON, "num_key_value_heads": 1}
+    return _build(transformers.LlamaConfig(**keys, rope_parameters=rope, tie_word_embeddings=False))
+
+
+def qwen2() -> PreTrainedModel:
+    """Qwen 2, whose q, k and v have biases."""
+    return _build(transformers.Qwen2Config(**HEADS_FROM_WIDTH))
+
+
+def mistral() -> PreTrainedModel:
+    """Mistral, with sliding attention."""
+    return _build(transformers.MistralConfig(**COMMON, sliding_window=8))
+
+
+def phi3() -> PreTrainedModel:
+    """Phi-3, with one matrix for q, k and v, and one for gate and up."""
+    return _build(transformers.Phi3Config(**HEADS_FROM_WIDTH, eos_token_id=2))
+
+
+def olmo() -> PreTrainedModel:
+    """OLMo, whose norms have no weights."""
+    return _build(transformers.OlmoConfig(**HEADS_FROM_WIDTH, eos_token_id=2))
+
+
+def olmo2() -> PreTrainedModel:
+    """OLMo 2, which norms what leaves its parts."""
+    return _build(transformers.Olmo2Config(**HEADS_FROM_WIDTH, eos_token_id=2))
+
+
 def mixtral() -> PreTrainedModel:
-    """Mixtral, with fused experts."""
+    """Mixtral: four experts, two a token."""
     return _build(transformers.MixtralConfig(**COMMON, num_local_experts=4))
+
+
+def qwen2_moe() -> PreTrainedModel:
+    """Qwen 2 with experts, and a shared one that a gate weighs."""
+    return _build(
+        transformers.Qwen2MoeConfig(
+            **HEADS_FROM_WIDTH, **EXPERTS, moe_intermediate_size=16, shared_expert_intermediate_size=24
+        )
+    )
+
+
+def qwen3_moe() -> PreTrainedModel:
+    """Qwen 3 with experts."""
+    return _build(transformers.Qwen3MoeConfig(**COMMON, **EXPERTS, moe_intermediate_size=16))
+
+
+def olmoe() -> PreTrainedModel:
+    """OLMoE."""
+    return _build(transformers.OlmoeConfig(**HEADS_FROM_WIDTH, **EXPERTS, eos_token_id=2))
+
+
+def gpt_oss() -> PreTrainedModel:
+    """gpt-oss: experts stored transposed, gate and up interleaved, with biases."""
+    model = _build(
+        transformers.GptOssConfig(
+            **COMMON,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=8,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+            eos_token_id=2,
+        )
+    )
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # zero at first, which would hide a bias that is forgotten
+            parameter.detach().normal_(std=0.1, generator=generator)
+    return model
 
 
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": llama,
+    "llama3": llama3,
     "opt": opt,
     "gpt2": gpt2,
     "gemma2": gemma2,
     "gemma3": gemma3,
+    "qwen2": qwen2,
     "qwen3": qwen3,
+    "mistral": mistral,
+    "phi3": phi3,
     "neox": neox,
+    "olmo": olmo,
+    "olmo2": olmo2,
+    "mixtral": mixtral,
+    "qwen2_moe": qwen2_moe,
+    "qwen3_moe": qwen3_moe,
+    "olmoe": olmoe,
+    "gpt_oss": gpt_oss,
 }
 
-# Linear matrices in one block of each.
-MATRICES = {"llama": 7, "opt": 6, "gpt2": 4, "gemma2": 7, "gemma3": 7, "qwen3": 7, "neox": 4}
+# Matrices in one block of each, where it is not 7; an expert has two.
+MATRICES = dict.fromkeys(MODELS, 7) | {
+    "opt": 6,
+    "gpt2": 4,
+    "phi3": 4,
+    "neox": 4,
+    "mixtral": 12,
+    "qwen2_moe": 15,
+    "qwen3_moe": 12,
+    "olmoe": 12,
+    "gpt_oss": 12,
+}
 
 
 def tokens(seed: int = 0, length: int = 4000) -> torch.Tensor:

@@ -44,14 +44,31 @@ class Variable:
         adam(self.W, self.take_gradient(), self.moments, lr, t)
 
 
+class Stack:
+    """The matrices that one tensor holds, each with its own zeros asked for: one, or those of a mixture's experts.
+
+    Args:
+        parts: of each matrix its target, and a function from a tensor of x's shape to this matrix, a view (out, in).
+    """
+
+    def __init__(self, parts: Sequence[tuple[Target, Callable[[Tensor], Tensor]]]) -> None:
+        self._parts = parts
+
+    def mask(self, scores: Tensor) -> Tensor:
+        """True = kept; each matrix is selected from by itself."""
+        kept = torch.ones_like(scores, dtype=torch.bool)
+        for target, view in self._parts:
+            view(kept).copy_(target.mask(view(scores)))
+        return kept
+
+
 class Matrix(Variable):
-    """A matrix to be pruned: x with its split z and scaled dual u.
+    """A matrix to be pruned, or a stack of them: x with its split z and scaled dual u.
 
     Args:
         x, moments: see ``Variable``.
         split: z and u.
-        target: the zeros asked for.
-        view: x, or a tensor of its shape, as (out, in); its own inverse.
+        target: the zeros asked for; a ``Stack`` where x is not simply one matrix (out, in).
         dtype: what x will be rounded to after the run.
     """
 
@@ -60,12 +77,11 @@ class Matrix(Variable):
         x: Tensor,
         moments: Moments,
         split: Split,
-        target: Target,
-        view: Callable[[Tensor], Tensor] = lambda x: x,
+        target: Target | Stack,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(x, moments)
-        self.split, self.target, self.view, self.dtype = split, target, view, dtype
+        self.split, self.target, self.dtype = split, target, dtype
 
     def start(self) -> None:
         """u = 0, and z = the magnitude projection of W at the final sparsity, whichever projection follows."""
@@ -89,7 +105,7 @@ class Matrix(Variable):
         whole matrix and changes no order. ``magnitude``: the largest |y|.
         """
         score = y.abs() if projection == "magnitude" else y.square().mul_(self.moments.v)
-        return self.view(self.target.mask(self.view(score)))
+        return self.target.mask(score)
 
     def update(self, rescale: float, projection: Projection) -> Tensor:
         """z ← Π(W + u), u ← u + W − z, after u ← u·rescale.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from prunebench import hookimpl
-from prunebench.pruning import CalibrationData, Hessian, Sparsity, account, calibrated, note, prunable
-from prunebench_plugins.elsa.algorithm import Matrix, Projection, Variable, elsa
+from prunebench.pruning import CalibrationData, Hessian, Layer, Sparsity, Target, account, calibrated, note, prunable
+from prunebench_plugins.elsa.algorithm import Matrix, Projection, Stack, Variable, elsa
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
 from prunebench_plugins.elsa.states import (
@@ -96,18 +96,20 @@ class Elsa:
         """Train and prune all parameters; see ``algorithm.elsa``."""
         if self.loss == "layerwise":
             return self.prune_layerwise(model, data, sparsity)
-        pruned = [(layer, target, layer.parameter.dtype) for layer, target in prunable(model, sparsity)]
+        pruned: dict[nn.Parameter, list[tuple[Layer, Target]]] = {}  # a mixture's experts share a parameter
+        for layer, target in prunable(model, sparsity):
+            pruned.setdefault(layer.parameter, []).append((layer, target))
+        dtypes = {parameter: parameter.dtype for parameter in pruned}
         with trainable(model, grad_checkpointing=self.grad_checkpointing) as parameters:
             matrices = [
                 Matrix(
-                    layer.parameter,
-                    self.moments(layer.parameter.detach()),
-                    self.split(layer.parameter.detach()),
-                    target,
-                    layer.view,
-                    dtype,
+                    parameter,
+                    self.moments(parameter.detach()),
+                    self.split(parameter.detach()),
+                    Stack([(target, layer.view) for layer, target in row]),
+                    dtype=dtypes[parameter],
                 )
-                for layer, target, dtype in pruned
+                for parameter, row in pruned.items()
             ]
             chosen = {id(matrix.x) for matrix in matrices}
             others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in chosen]
@@ -170,9 +172,9 @@ class Elsa:
 class ElsaL(Elsa):
     """ELSA with its states in 8 bits: 7.2 bytes a pruned weight instead of 16.1, gradient not counted.
 
-    The same run. z − u is stored in fp8 (e4m3) with two scales a matrix, Adam's moments by 8-bit dynamic maps with a
-    scale for each 256 entries; both are read as fp32, and z − u is rounded at updates only. Storage is all that fp8
-    is used for, so any CUDA device and any CPU will do.
+    The same run. z − u is stored in fp8 (e4m3) with two scales a parameter (which may stack the matrices of all
+    experts), Adam's moments by 8-bit dynamic maps with a scale for each 256 entries; both are read as fp32, and z − u
+    is rounded at updates only. Storage is all that fp8 is used for, so any CUDA device and any CPU will do.
 
     Args:
         steps: T, Adam steps.

@@ -1,0 +1,57 @@
+"""One threshold on |W| for the whole model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from prunebench.allocations.budget import budget_of, sizes_of, spread
+from prunebench.pruning import CalibrationData, Pattern, Unstructured
+from prunebench.pruning.layers import all_layers
+
+
+@dataclass(frozen=True)
+class GlobalMagnitude:
+    """Each matrix gets as many zeros as it holds of the model's smallest |W|.
+
+    Weights equal to the threshold are shared out in proportion. A matrix that would lose all keeps one weight.
+    """
+
+    needs: ClassVar[Literal["weights"]] = "weights"
+
+    def __call__(self, model: nn.Module, data: CalibrationData, pattern: Unstructured) -> Mapping[str, Pattern]:
+        """Find the threshold, and count each layer's weights below it."""
+        sizes = sizes_of(model)
+        budget = budget_of(sizes, pattern)
+        if budget == 0:
+            return dict.fromkeys(sizes, pattern)
+        weights = {layer.name: layer.weight for layer in all_layers(model)}
+        threshold = kth_smallest(list(weights.values()), budget)
+        below = {name: int((W.float().abs() < threshold).sum()) for name, W in weights.items()}
+        equal = {name: int((W.float().abs() == threshold).sum()) for name, W in weights.items()}
+        share = (budget - sum(below.values())) / sum(equal.values())
+        return spread(
+            {name: (below[name] + share * equal[name]) / size for name, size in sizes.items()}, sizes, pattern
+        )
+
+
+def kth_smallest(matrices: Sequence[Tensor], k: int) -> float:
+    """The k-th smallest |W| of several matrices together, k from 1, in memory for one.
+
+    The bits of a float without its sign, read as an integer, have the order of its magnitude: so the upper half of the
+    threshold's bits is found by one histogram, the lower by another.
+    """
+    found = 0
+    for shift in (16, 0):
+        histogram = torch.zeros(1 << 16, dtype=torch.int64)
+        for W in matrices:
+            bits = W.float().abs().flatten().view(torch.int32)
+            chosen = bits if shift else bits[bits >> 16 == found]
+            histogram += torch.bincount(chosen >> shift & 0xFFFF, minlength=1 << 16).cpu()
+        upto = histogram.cumsum(0)
+        place = int(torch.searchsorted(upto, k))
+        k -= int(upto[place] - histogram[place])
+        found = found << 16 | place
+    return torch.tensor(found, dtype=torch.int32).view(torch.float32).item()
