@@ -72,9 +72,7 @@ def _plugged(name: str) -> type[Any]:
         raise AllocationError(f"unknown allocation {name!r}: {nearest(name, {*ALLOCATIONS, *found})}")
     cls = load_plugin("allocation", name)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or not hasattr(cls, "needs"):
-        raise AllocationError(
-            f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs"
-        )
+        raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")
     return cls
 
 
