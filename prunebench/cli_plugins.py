@@ -55,14 +55,13 @@ def check(
     from prunebench.cli import _print_json, _print_table, _quiet_libraries
 
     with _quiet_libraries():
-        from prunebench.testing import PATTERNS
         from prunebench.testing import check as check_method
 
         found = check_method(
             name,
             _options(override or []),
             architectures=architecture or (),
-            patterns=pattern or PATTERNS,
+            patterns=pattern or (),
             files=plugin or (),
         )
     verdicts = list(found.verdicts.values())

@@ -37,7 +37,8 @@ GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
 CORPORA = "prunebench.corpora"
 EVALUATIONS = "prunebench.evaluations"
-KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS}
+ALLOCATIONS = "prunebench.allocations"
+KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
 
 

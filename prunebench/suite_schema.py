@@ -25,8 +25,8 @@ PARTS: tuple[type[Strict], ...] = (
     ModelEntry,
     Calibration,
     MethodEntry,
-    AllocationEntry,
     CalibrationChange,
+    AllocationEntry,
     PerplexityEntry,
     ZeroShotEntry,
     PluginEntry,
@@ -58,10 +58,11 @@ def suite_schema() -> dict[str, Any]:
     for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
         if branch.get("type") == "array":
             branch["items"] = sparsity
-    one = {"$ref": "#/$defs/AllocationEntry"}
-    several = schema["properties"]["allocation"]
-    schema["properties"]["allocation"] = {"description": several.pop("description"), "anyOf": [one, several]}
-    definitions["MethodEntry"]["anyOf"][1]["properties"]["allocation"]["anyOf"].append(one)
+    for owner in (schema, definitions["MethodEntry"]["anyOf"][1]):  # one entry may stand for a list of one
+        place = owner["properties"]["allocation"]
+        listed = {key: place.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in place}
+        listed.pop("default", None)
+        place["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *listed.get("anyOf", [listed])]
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

@@ -251,6 +251,17 @@ class TestOtherPlugins:
         titles = [table.caption for table in all_tables(records)]
         assert any(title.startswith("l1: mean, of model; dense ") for title in titles)
 
+    def test_an_allocation(self, write_suite: Callable[..., Path], tmp_path: Path) -> None:
+        wanted = "allocation: [uniform, {name: rising, options: {slope: 0.3}}]"
+        _, flat, rising = self.run(write_suite, tmp_path, seeds=wanted)
+        assert [record.cell.allocation for record in (flat, rising)] == ["uniform", "rising"]
+        assert flat.sparsity is not None
+        assert rising.sparsity is not None
+        assert flat.sparsity.reached == rising.sparsity.reached
+        ratios = [count.zeros / count.numel for count in rising.sparsity.matrices.values()]
+        assert ratios == sorted(ratios)
+        assert ratios[-1] - ratios[0] == pytest.approx(0.3, abs=0.01)
+
     @pytest.mark.parametrize(
         ("entry", "message"),
         [

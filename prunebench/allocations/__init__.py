@@ -18,6 +18,7 @@ from prunebench.allocations.magnitude import GlobalMagnitude
 from prunebench.allocations.owl import OWL
 from prunebench.allocations.uniform import Uniform
 from prunebench.errors import AllocationError, nearest
+from prunebench.plugins import KINDS, load_plugin, sources
 from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
 
 ALLOCATIONS: dict[str, type[Any]] = {
@@ -47,9 +48,7 @@ def make_allocation(name: str, options: Mapping[str, Any]) -> Allocation:
     Raises:
         AllocationError: there is none of that name, or it refuses an option.
     """
-    if name not in ALLOCATIONS:
-        raise AllocationError(f"unknown allocation {name!r}: {nearest(name, ALLOCATIONS)}")
-    cls = ALLOCATIONS[name]
+    cls = ALLOCATIONS.get(name) or _plugged(name)
     known, hints = {field.name for field in dataclasses.fields(cls)}, typing.get_type_hints(cls)
     for option, value in options.items():
         if option not in known:
@@ -64,6 +63,17 @@ def make_allocation(name: str, options: Mapping[str, Any]) -> Allocation:
     except (TypeError, ValueError) as error:
         raise AllocationError(f"the allocation {name!r} refuses its options: {error}") from None
     return allocation
+
+
+def _plugged(name: str) -> type[Any]:
+    """An allocation that a plugin brings."""
+    found = sources(KINDS["allocation"])
+    if name not in found:
+        raise AllocationError(f"unknown allocation {name!r}: {nearest(name, {*ALLOCATIONS, *found})}")
+    cls = load_plugin("allocation", name)
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or not hasattr(cls, "needs"):
+        raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")
+    return cls
 
 
 def allocate(allocation: Allocation, model: nn.Module, data: CalibrationData | None, pattern: Pattern) -> Sparsity:

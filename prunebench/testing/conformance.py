@@ -89,7 +89,7 @@ def check(
     options: Mapping[str, Any] | None = None,
     *,
     architectures: Sequence[str] = (),
-    patterns: Sequence[str] = PATTERNS,
+    patterns: Sequence[str] = (),
     files: Sequence[Path] = (),
 ) -> Conformance:
     """Check a method against every rule of the contract. Nothing is downloaded.
@@ -98,7 +98,8 @@ def check(
         method: name of an installed method, or a loaded one.
         options: in place of the method's defaults; choose those that make it quick.
         architectures: which of the tiny models; by default all.
-        patterns: which sparsities, as in a suite.
+        patterns: which sparsities, as in a suite; by default one architecture has all of ``PATTERNS``, and the others
+            a ratio and an n:m pattern each, in turn.
         files: plugin files, whose methods stand beside the installed ones.
 
     Returns:
@@ -131,7 +132,7 @@ def check(
         resolve_options(loaded, options)
         for count, breaches in (
             _matrix(loaded, options, wanted, patterns),
-            _repeats(loaded, options, wanted[0], patterns[0]),
+            _repeats(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
             _memory(loaded, options, wanted[0]),
         ):
             for rule, times in count.items():
@@ -187,12 +188,11 @@ def _matrix(
     method: MethodClass, options: dict[str, Any], architectures: Iterable[str], patterns: Sequence[str]
 ) -> Findings:
     """Every architecture with every pattern, one of them in bfloat16, and one at sparsity 0."""
-    trials = [
-        Trial(architecture, pattern, reload=pattern == patterns[0])
-        for architecture in architectures
-        for pattern in patterns
-    ]
-    trials.append(Trial(trials[0].architecture, patterns[0], torch.bfloat16))
+    trials = []
+    for place, architecture in enumerate(architectures):
+        own = patterns or (PATTERNS[place % 2 :: 2] if place else PATTERNS)
+        trials += [Trial(architecture, pattern, reload=pattern == own[0]) for pattern in own]
+    trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
     outcomes = [run_trial(method, options, trial) for trial in trials]
     found = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
     returned = [outcome for outcome in outcomes if outcome.after]
