@@ -212,7 +212,7 @@ def models(options: argparse.Namespace) -> None:
             ours[name].append(timed(prune, name, one, data, pattern)[1])
             theirs[name].append(timed(prune_by_oracle, name, other, data.windows, pattern)[1])
     say(
-        f"\n(b) pruning a LLaMA of 4 blocks, {sum(p.numel() for p in dense.parameters()) / 1e6:.1f} M, hidden {hidden}, "
+        f"\n(b) pruning a LLaMA of {sum(p.numel() for p in dense.parameters()) / 1e6:.1f} M, hidden {hidden}, "
         f"{options.nsamples} × {options.seqlen} tokens, at {options.sparsity:.0%}: median (range) of {options.rounds}"
     )
     say(f"floor, two bare forwards: {spread([s.cpu for s in floors])} s CPU, {spread([s.wall for s in floors])} s wall")

@@ -1,4 +1,4 @@
-"""Wanda and SparseGPT against independent statements of what they compute."""
+"""Wanda, SparseGPT and ADMM against independent statements of what they compute."""
 
 import pytest
 import torch
@@ -190,3 +190,32 @@ def test_admm_with_a_dead_input_keeps_the_count() -> None:
     pruned = admm(W, system_of(X), target, iterations=20, ramp=15)
     assert int((pruned == 0).sum()) == target.zeros
     assert torch.isfinite(pruned).all()
+
+
+def run_admm(W: Tensor, X: Tensor, pattern: Pattern) -> Tensor:
+    return admm(W, system_of(X), Target.of(pattern, (W.shape[0], W.shape[1])), iterations=20, ramp=15)
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(0.7), NM(2, 4)], ids=str)
+def test_admm_permutes_with_its_rows_and_counts_tokens_once(pattern: Pattern) -> None:
+    W, X = problem()
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(5))
+    once = run_admm(W, X, pattern)
+    torch.testing.assert_close(run_admm(W[order], X, pattern), once[order], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(run_admm(W, torch.cat([X, X]), pattern), once, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_one_calibration_token_is_enough_for_a_result(pattern: Pattern) -> None:
+    W, X = problem()
+    wanted = Target.of(pattern, (24, 40)).zeros
+    for pruned in (run_sparsegpt(W, hessian_of(X[:1]), pattern), run_admm(W, X[:1], pattern)):
+        assert int((pruned == 0).sum()) == wanted
+        assert torch.isfinite(pruned).all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8)])
+def test_no_group_is_violated(n: int, m: int) -> None:
+    W, X = problem()
+    for pruned in (run_sparsegpt(W, hessian_of(X), NM(n, m), blocksize=16), run_admm(W, X, NM(n, m))):
+        assert ((pruned != 0).view(-1, m).sum(dim=1) == n).all()
