@@ -52,7 +52,7 @@ def test_alps_lies_between_admm_and_exact_least_squares_on_its_mask(pattern: Pat
     assert error < layer_error(W, admm(W, system, target, iterations=20, ramp=15), system.matrix)
     assert int((pruned == 0).sum()) == target.zeros
     if isinstance(pattern, NM):
-        assert ((pruned != 0).view(-1, pattern.m).sum(dim=1) == pattern.n).all()
+        assert ((pruned != 0).reshape(-1, pattern.m).sum(dim=1) == pattern.n).all()
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.9])

@@ -218,4 +218,4 @@ def test_one_calibration_token_is_enough_for_a_result(pattern: Pattern) -> None:
 def test_no_group_is_violated(n: int, m: int) -> None:
     W, X = problem()
     for pruned in (run_sparsegpt(W, hessian_of(X), NM(n, m), blocksize=16), run_admm(W, X, NM(n, m))):
-        assert ((pruned != 0).view(-1, m).sum(dim=1) == n).all()
+        assert ((pruned != 0).reshape(-1, m).sum(dim=1) == n).all()

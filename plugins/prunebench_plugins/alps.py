@@ -117,7 +117,7 @@ def alps(W: Tensor, problem: Problem, target: Target, *, rho: float, iterations:
 
 
 def growth(share: float) -> float:
-    """How much ρ grows after a check that found ``share`` of the kept weights changed (section 3.2 of the paper)."""
+    """How much ρ grows after a check that found ``share`` of the kept weights changed: the authors' steps."""
     return 1.3 if share > 0.1 else 1.2 if share > 0.005 else 1.1
 
 
