@@ -212,7 +212,7 @@ def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
             sequences = workshop.sequences(cell, wanted, tokenizer)
             total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
             kept += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
-        else:
+        elif isinstance(wanted, CellZeroShot):
             took, questions = _questions(wanted, model, tokenizer, workshop)
             total, kept = total + took, kept + questions // 5
     return _Evaluation(total, kept)

@@ -89,7 +89,16 @@ class TestPerplexity:
         a, b = losses(1, counts=counts), losses(2, nll=1.05, counts=counts)
         found = PairedBootstrap(counts, resamples=999).ratio(a, b)
         assert found.value == pytest.approx(math.exp((b - a).sum() / counts.sum()))
-        assert found.p == pytest.approx(2 / 1000)
+        assert found.p < 1e-6
+
+    def test_one_difference_among_a_thousand_tests_is_found(self) -> None:
+        """The count of resamples alone would stop at 2 / 10,000, which adjusted for 1000 tests is 0.2."""
+        p = PairedBootstrap(COUNTS).ratio(losses(1, noise=0.02), losses(2, nll=1.02, noise=0.02)).p
+        assert benjamini_hochberg([p, *np.linspace(0.01, 1, 999)])[0] < 0.001
+        assert p == pytest.approx(0, abs=1e-6)
+
+    def test_every_sequence_worse_by_the_same_is_a_difference(self) -> None:
+        assert PairedBootstrap(COUNTS).ratio(losses(1), losses(1) + 0.01 * COUNTS).p < 0.001
 
     def test_a_difference_must_stand_out_among_the_seeds_too(self) -> None:
         base = np.stack([losses(noise=0)] * 3)
