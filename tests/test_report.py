@@ -369,3 +369,31 @@ class TestFormats:
 )
 def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -> None:
     assert show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("show", "value"),
+    [
+        (text.number, 5.24),
+        (text.number, 1.23e6),
+        (text.number, math.inf),
+        (text.seconds, 0.42),
+        (text.seconds, 200.0),
+        (text.seconds, 7500.0),
+        (text.count, 512.0),
+        (text.count, 2.1e6),
+        (text.size, 640.0 * (1 << 20)),
+        (text.size, 3.25 * (1 << 30)),
+    ],
+)
+def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str], value: float) -> None:
+    assert text.amount(show(value)) == value
+    assert text.amount(f"{show(value)} ± 1.5") == value
+    assert text.amount(f"{show(value)} to 7 s") == value
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None)]
+)
+def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
+    assert text.amount(entry) == value

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -72,7 +73,7 @@ def _rows(table: Table) -> dict[str, Any]:
             [
                 {
                     "text": text.plain(entry),
-                    "sort": text.amount(entry) if numeric[column] else None,
+                    "sort": _script_number(text.amount(entry)) if numeric[column] else None,
                     "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
                     "marked": (row, column) in table.marked,
                 }
@@ -81,6 +82,11 @@ def _rows(table: Table) -> dict[str, Any]:
             for row, entries in enumerate(table.rows)
         ],
     }
+
+
+def _script_number(value: float | None) -> str | None:
+    """A number as JavaScript reads it."""
+    return "Infinity" if value == math.inf else None if value is None else str(value)
 
 
 def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:

@@ -105,8 +105,8 @@ def _fronts(records: Sequence[Record]) -> list[Paragraph]:
         members = [f"{name} ({count})" for name, count in counts.most_common()]
         paragraphs.append(
             Paragraph(
-                f"Of {_count(len(candidates), 'model')}, pruned and dense, {len(best)} are on the front of perplexity "
-                f"on {protocol} against non-zero parameters: {listed(members)}."
+                f"The front of perplexity on {protocol} against non-zero parameters holds {len(best)} of "
+                f"{_count(len(candidates), 'model')}, pruned and dense: {listed(members)}."
             )
         )
     return paragraphs

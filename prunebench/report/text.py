@@ -87,7 +87,7 @@ def amount(entry: str) -> float | None:
     Returns:
         None for words and for what is missing.
     """
-    if entry in ("inf", "nan"):
+    if entry.partition(" ")[0] in ("inf", "nan"):
         return math.inf
     if pattern := re.fullmatch(r"(\d+):(\d+)", entry):
         kept, of = int(pattern[1]), int(pattern[2])
