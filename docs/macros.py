@@ -159,8 +159,8 @@ def _heading(name: str) -> str:
         "ModelEntry": "An entry of models",
         "Calibration": "calibration",
         "MethodEntry": "An entry of methods",
-        "CalibrationChange": "calibration of one method",
         "AllocationEntry": "An entry of allocation",
+        "CalibrationChange": "calibration of one method",
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
         "PluginEntry": "An evaluation: a plugin's",
@@ -181,19 +181,25 @@ def record_keys() -> str:
         Cost,
         Failure,
         MatrixCount,
+        MethodFacts,
         PerplexityFacts,
+        PublishedFigure,
         Record,
+        SavedFacts,
         SparsityFacts,
     )
 
     places = {
         Record: "The record",
         CellFacts: "cell",
+        PublishedFigure: "cell.published: each figure",
+        MethodFacts: "method",
         Failure: "error",
         SparsityFacts: "sparsity",
         MatrixCount: "sparsity.matrices: each matrix",
         PerplexityFacts: "perplexity: each protocol",
         Cost: "cost",
+        SavedFacts: "saved",
     }
     parts = []
     for model, place in places.items():

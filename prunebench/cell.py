@@ -17,7 +17,8 @@ from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
 from prunebench.plugins import MethodClass, load_evaluation, load_method, resolve_options
 from prunebench.pruning.sparsity import NM, parse_pattern
-from prunebench.record import SCHEMA
+from prunebench.published import read_published
+from prunebench.record import SCHEMA, PublishedFigure
 from prunebench.suite import (
     UNIFORM,
     Calibration,
@@ -88,6 +89,7 @@ class Cell(Strict):
     record is still good: it depends on everything that can change the outcome and on no path.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
+    ``published`` is what others found for the cell.
     """
 
     model: str
@@ -108,11 +110,7 @@ class Cell(Strict):
     seed: int
     calibration: CellCalibration
     evaluations: tuple[CellEvaluation, ...]
-
-    @property
-    def asked(self) -> str:
-        """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
-        return self.sparsity if self.allocation_rule is None else f"{self.sparsity} {self.allocation}"
+    published: tuple[PublishedFigure, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -124,7 +122,9 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude={"id", "source", "revision", "device", "plugin_file"})
+        content = self.model_dump(
+            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "published"}
+        )
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size"):
                 part.pop(name, None)
@@ -164,17 +164,19 @@ def plan(
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
     files = [file.resolve() for file in plugin_files]
-    methods = {entry.shown: load_method(entry.name, files) for entry in entries}
-    options = {entry.shown: resolve_options(methods[entry.shown], entry.options) for entry in entries}
+    methods = [load_method(entry.name, files) for entry in entries]
+    options = [resolve_options(method, entry.options) for method, entry in zip(methods, entries, strict=True)]
     library = library or TaskLibrary()
     evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
     _no_protocol_twice(evaluations)
     rules = found_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
+    published = read_published(Path(suite.published)) if suite.published else []
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
-        for entry in entries:
-            method = methods[entry.shown]
+        for entry, method, resolved in zip(entries, methods, options, strict=True):
+            if model.name not in (entry.models or [model.name]):
+                continue
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration)
@@ -192,13 +194,18 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
-                        options=options[entry.shown],
+                        options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
                         allocation_rule=rules[allocation][0],
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
+                        published=tuple(
+                            row.figure
+                            for row in published
+                            if row.is_for((model.id.partition("@")[0], model.name), (entry.name, entry.shown), sparsity)
+                        ),
                     )
                 )
     for model, found in zip(suite.models, sources, strict=True):

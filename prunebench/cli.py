@@ -23,6 +23,7 @@ from prunebench.report.text import plain
 if TYPE_CHECKING:
     from prunebench.cell import Cell
     from prunebench.evaluation.zero_shot import TaskLibrary
+    from prunebench.record import Record
     from prunebench.report.table import Table
 
 INTERRUPTED = 130
@@ -35,6 +36,19 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     LATEX = "latex"
     CSV = "csv"
+    PARQUET = "parquet"
+    HTML = "html"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+class ComparisonFormat(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    JSON = "json"
 
 
 class _Commands(TyperGroup):
@@ -109,6 +123,9 @@ def run(
     device: Device = None,
     plugin: PluginFiles = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again whose record is there.")] = False,
+    save_models: Annotated[
+        bool, typer.Option("--save-models", help="Keep the pruned models: DIR/models, and DIR/sparse, compact.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables."""
@@ -123,21 +140,29 @@ def run(
 
         try:
             with display_for(sys.stderr) as display:
-                records = run_suite(cells, folder, display, fresh=fresh, library=library)
+                records = run_suite(cells, folder, display, fresh=fresh, library=library, save_models=save_models)
         except KeyboardInterrupt:
             _tell(f"interrupted: the records so far are in {folder}; the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
+    if save_models:
+        from prunebench.report.card import write_cards
+
+        write_cards(folder, records)
     failed = sum(record.status == "failed" for record in records)
     if as_json:
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
         _print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
     else:
+        from prunebench.report.evidence import Evidence
+        from prunebench.report.files import write_html
         from prunebench.report.tables import all_tables
 
-        _print_tables(all_tables(records, order=list(dict.fromkeys(cell.method for cell in cells))))
+        order = list(dict.fromkeys(cell.method for cell in cells))
+        _print_tables(all_tables(records, order, Evidence(folder)))
+        page = write_html(_everything(folder, records), folder, order, Evidence(folder))
         again = f"prunebench report {shlex.quote(str(folder))}"
         _tell("")
-        _tell(f"records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
+        _tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
     if failed:
         _tell(f"{failed} of {len(records)} cells failed; the same command tries them again")
         raise typer.Exit(1)
@@ -151,47 +176,161 @@ def plan(
     only: Only = None,
     device: Device = None,
     plugin: PluginFiles = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast/--no-forecast", help="Foretell time, memory and disk by short runs.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After which a short run is stopped.")] = 5.0,
+    save_models: Annotated[bool, typer.Option("--save-models", help="Count the disk that saved models take.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the cells of a suite, and which have their record already."""
+    """Show the cells of a suite, which have their record already, and what the others will cost.
+
+    Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
+    that a report can show them against what was measured.
+    """
+    from prunebench.display import asked
+    from prunebench.record import read_forecasts, write_forecasts
+
     with _quiet_libraries():
         cells, folder = _planned(suite, output, override, only, device, plugin)
-    states = [_state(folder, cell) for cell in cells]
+        records = [_record_of(folder, cell) for cell in cells]
+        to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
+        if forecast and to_run:
+            from prunebench.forecast import foretell
+            from prunebench.workshop import Workshop
+
+            workshop = Workshop()
+            workshop.prepare(to_run)
+            found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=_tell)
+            write_forecasts(folder, found)
+        forecasts = read_forecasts(folder)
     if as_json:
         _print_json(
-            [cell.model_dump(mode="json") | {"record": state} for cell, state in zip(cells, states, strict=True)]
+            [
+                cell.model_dump(mode="json")
+                | {"record": record and record.status}
+                | {"forecast": forecasts[cell.id].model_dump() if cell.id in forecasts else None}
+                for cell, record in zip(cells, records, strict=True)
+            ]
         )
         return
-    rows = [
-        (cell.model, cell.method, cell.asked, str(cell.seed), state or "to run")
-        for cell, state in zip(cells, states, strict=True)
-    ]
-    done = states.count("ok")
-    _print_table(
-        f"{len(cells)} cells, {done} already in {folder}", ("model", "method", "sparsity", "seed", "record"), rows
-    )
+    from prunebench.report.forecasts import forecast_tables, plan_table
+
+    rows = [((cell.model, cell.method, asked(cell), str(cell.seed)), cell.id) for cell in cells]
+    known = {record.cell.id: record for record in records if record is not None}
+    _print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of records, as run makes it.")],
     style: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file; for svg and pdf a folder.  [default: DIR/report.html, DIR/plots …; text is printed]",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
-    """Print the tables of a results folder, from its records alone."""
+    """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
     from prunebench.record import read_records
     from prunebench.report import render, tables, tidy
+    from prunebench.report.evidence import Evidence
 
-    records = read_records(folder)
+    records, evidence = read_records(folder), Evidence(folder)
     if as_json:
-        _print_json(tidy.to_plain_json(records))
+        _print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
     elif style is Format.CSV:
-        typer.echo(tidy.to_csv(records))
-    elif style is Format.TABLE:
-        _print_tables(tables.all_tables(records))
+        _print_or_write(tidy.to_csv(records), output)
+    elif style is Format.PARQUET:
+        tidy.write_parquet(records, path := output or folder / "measurements.parquet")
+        typer.echo(str(path))
+    elif style is Format.HTML:
+        from prunebench.report.files import write_html
+
+        typer.echo(str(write_html(records, folder, evidence=evidence, path=output)))
+    elif style in (Format.SVG, Format.PDF):
+        from prunebench.report.files import write_plots
+
+        for path in write_plots(records, output or folder / "plots", "svg" if style is Format.SVG else "pdf"):
+            typer.echo(str(path))
+    elif style is Format.TABLE and output is None:
+        _print_tables(tables.all_tables(records, evidence=evidence))
     else:
-        write = render.to_markdown if style is Format.MARKDOWN else render.to_latex
-        typer.echo(write(tables.all_tables(records)))
+        as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
+        _print_or_write(as_text(tables.all_tables(records, evidence=evidence)), output)
+
+
+@app.command(short_help="Compare two results folders; a regression gate.")
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to hold against.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The results folder that is judged.")],
+    max_perplexity: Annotated[str, typer.Option(metavar="PERCENT", help="Perplexity may rise by so much.")] = "1%",
+    max_accuracy: Annotated[
+        float, typer.Option(min=0, metavar="POINTS", help="Accuracy may fall by so many points (percent of questions).")
+    ] = 0.5,
+    trained: Annotated[
+        float, typer.Option(min=1, metavar="FACTOR", help="Both times so much for methods that train the model.")
+    ] = 3.0,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Pruning may take so much longer on one machine.")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Peak memory may rise by so much on one machine.")
+    ] = None,
+    style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results folders, cell by cell.
+
+    A regression is a change that is both significant (paired tests) and beyond its tolerance.
+    Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
+    """
+    from prunebench.record import read_records
+    from prunebench.report import compare_formats
+    from prunebench.report.compare import compare as compare_records
+    from prunebench.report.comparison import Tolerances
+    from prunebench.report.evidence import Evidence
+
+    tolerances = Tolerances(
+        perplexity=_percentage("--max-perplexity", max_perplexity),
+        accuracy=max_accuracy / 100,
+        trained=trained,
+        time=None if max_time is None else _percentage("--max-time", max_time),
+        memory=None if max_memory is None else _percentage("--max-memory", max_memory),
+    )
+    found = compare_records(read_records(base), read_records(head), Evidence(base), Evidence(head), tolerances)
+    if as_json or style is ComparisonFormat.JSON:
+        _print_json(compare_formats.comparison_to_json(found))
+    elif style is ComparisonFormat.MARKDOWN:
+        typer.echo(compare_formats.comparison_to_markdown(found))
+    elif style is ComparisonFormat.JUNIT:
+        typer.echo(compare_formats.comparison_to_junit(found))
+    else:
+        typer.echo(compare_formats.comparison_to_terminal(found, _width()))
+    if not found.cells:
+        _tell(f"error: {base} and {head} have no cell in common: nothing was compared")
+    elif found.refused and found.exit_code == 2:
+        _tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _percentage(option: str, given: str) -> float:
+    """``1%`` as 0.01; a bare number is refused, for nobody would know which of the two it is."""
+    from prunebench.errors import UsageError
+
+    try:
+        value = float(given.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not given.strip().endswith("%") or not 0 <= value < float("inf"):
+        raise UsageError(f"{option} {given!r} is no percentage: give one such as 1% or 0.5%")
+    return value / 100
 
 
 @app.command()
@@ -242,13 +381,13 @@ def _planned(
     return cells, output or Path("results") / asked.name
 
 
-def _state(folder: Path, cell: "Cell") -> str | None:
-    """Status of the cell's record; None where there is none that can be read."""
+def _record_of(folder: Path, cell: "Cell") -> "Record | None":
+    """The cell's record; None where there is none that can be read."""
     from prunebench.record import RecordError, read_record
 
     path = folder / f"{cell.id}.json"
     try:
-        return read_record(path).status if path.exists() else None
+        return read_record(path) if path.exists() else None
     except RecordError:
         return None
 
@@ -282,10 +421,34 @@ def _print_table(caption: str, headers: tuple[str, ...], rows: Iterable[tuple[st
 
 
 def _print_tables(tables: "Iterable[Table]") -> None:
-    from prunebench.report.render import WIDTH, to_terminal
+    from prunebench.report.render import to_terminal
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-    typer.echo(to_terminal(tables, width))
+    typer.echo(to_terminal(tables, _width()))
+
+
+def _width() -> int:
+    from prunebench.report.render import WIDTH
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+
+
+def _everything(folder: Path, records: "list[Record]") -> "list[Record]":
+    """All records of a folder, those of other runs too; only ``records`` where a foreign file is among them."""
+    from prunebench.record import RecordError, read_records
+
+    try:
+        return read_records(folder)
+    except RecordError:
+        return records
+
+
+def _print_or_write(content: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(content)
+        return
+    from prunebench.report.files import write
+
+    typer.echo(str(write(output, content + "\n")))
 
 
 def _print_json(content: Any) -> None:

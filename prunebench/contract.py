@@ -141,6 +141,8 @@ class Snapshot:
             requested=0.0 if self.changes == "nothing" else self.sparsity.ratio,
             reached=zeros / numel,
             whole_model=sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            parameters=sum(p.numel() for p in parameters),
+            parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
             matrices=matrices,
         )
 

@@ -142,6 +142,23 @@ def _read_through(name: str, source: str, documents: Callable[[], Iterable[str]]
     return Corpus(name, digest.hexdigest(), lambda: iter(documents()))
 
 
+def least_perplexity(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
+    """What a model that knew a corpus's source would reach on it; None where nobody knows.
+
+    It is known of the builtins' test split, as a stream or as whole documents; see ``prunebench.tinyworld.floor``.
+
+    Args:
+        source, split: as in ``find_corpus``.
+        windows, seqlen: of the protocol; see ``prunebench.evaluation.sequences``.
+    """
+    whole = windows == "document" and seqlen is None
+    if not source.startswith("builtin/") or split not in (None, "test") or not (whole or windows == "stream"):
+        return None
+    from prunebench.tinyworld import floor
+
+    return floor(source.removeprefix("builtin/"), seqlen)
+
+
 def _alias(name: str, split: str) -> Corpus:
     repo, revision, files = ALIASES[name]
     if split not in files:

@@ -36,6 +36,11 @@ class SweepDisplay(Protocol):
     def end(self, record: Record, seconds: float) -> None: ...
 
 
+def asked(cell: "Cell") -> str:
+    """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
+    return cell.sparsity if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
+
+
 def display_for(stream: TextIO) -> SweepDisplay:
     """The display that fits a stream: live on a terminal, else lines."""
     if stream.isatty():
@@ -96,7 +101,7 @@ class PlainDisplay:
 
     def begin(self, number: int, cell: "Cell") -> None:
         """Say which cell begins."""
-        name = plain(f"{cell.model} {cell.method} {cell.asked} s{cell.seed}")
+        name = plain(f"{cell.model} {cell.method} {asked(cell)} s{cell.seed}")
         self._cell = f"[{number}/{self._cells}] {name}"
         self._say(f"{self._cell} …")
 
@@ -156,7 +161,7 @@ class LiveDisplay:
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
-        self._cell = plain(f"{cell.model} · {cell.method} · {cell.asked} · seed {cell.seed}")
+        self._cell = plain(f"{cell.model} · {cell.method} · {asked(cell)} · seed {cell.seed}")
         self._phase, self._steps, self._values = "", {}, ""
 
     def phase(self, name: str) -> None:

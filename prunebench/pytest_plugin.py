@@ -30,8 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each method and rule."""
-    if "verdict" in metafunc.fixturenames:
-        marks = list(metafunc.definition.iter_markers("method"))[::-1]
+    marks = list(metafunc.definition.iter_markers("method"))[::-1]
+    if marks and "verdict" in metafunc.fixturenames:
         cases = [(mark.args[0], mark.kwargs, rule) for mark in marks for rule in RULES]
         metafunc.parametrize("verdict", cases, indirect=True, ids=[f"{name}-{rule}" for name, _, rule in cases])
 

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,9 @@ from prunebench.errors import OutputError
 
 SCHEMA = 1
 
+# In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
+MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
+
 
 class _Part(BaseModel):
     """Unknown keys are kept, so that an older reader loses nothing of a newer record."""
@@ -22,6 +27,26 @@ class _Part(BaseModel):
 
 class RecordError(OutputError):
     """A file that is no record of ours."""
+
+
+class PublishedFigure(_Part):
+    """What somebody else published for a cell: a perplexity.
+
+    Args:
+        corpus: what it was measured on.
+        seqlen: in windows of how many tokens.
+        protocol: the protocol of ours that measures the same; None where there is none, or nobody said.
+        perplexity: the figure.
+        source: where it stands.
+        note: what else is known of it.
+    """
+
+    corpus: str
+    seqlen: int | None
+    protocol: str | None
+    perplexity: float
+    source: str
+    note: str = ""
 
 
 class CellFacts(_Part):
@@ -39,6 +64,7 @@ class CellFacts(_Part):
         seed: the only source of randomness.
         calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
         evaluations: what was measured, each with its protocol, tasks or options.
+        published: what others found for it.
     """
 
     id: str
@@ -52,6 +78,7 @@ class CellFacts(_Part):
     seed: int
     calibration: dict[str, Any]
     evaluations: tuple[dict[str, Any], ...]
+    published: tuple[PublishedFigure, ...] = ()
 
 
 class Failure(_Part):
@@ -64,6 +91,18 @@ class Failure(_Part):
 
     type: str
     message: str
+
+
+class MethodFacts(_Part):
+    """What a method's class says of it, whatever its name.
+
+    Args:
+        changes: "prunable", "all" or "nothing": what it may change. One that changes all trains the model.
+        takes_data: whether it sees calibration text.
+    """
+
+    changes: str
+    takes_data: bool
 
 
 class MatrixCount(_Part):
@@ -85,12 +124,16 @@ class SparsityFacts(_Part):
         requested: fraction of zeros asked for (2:4 is 0.5).
         reached: fraction of zeros in the prunable matrices.
         whole_model: fraction of zeros in all parameters.
+        parameters: how many there are in all, shared ones once.
+        parameter_bytes: what they take as they are, zeros included.
         matrices: each prunable matrix.
     """
 
     requested: float
     reached: float
     whole_model: float
+    parameters: int | None = None
+    parameter_bytes: int | None = None
     matrices: dict[str, MatrixCount]
 
 
@@ -103,6 +146,7 @@ class PerplexityFacts(_Part):
         tokens: predicted tokens.
         dropped_tokens: tokens of the corpus that were not scored.
         stderr: standard error of value, from the spread between sequences.
+        floor: what a model that knew the text's source would reach, where that is known.
     """
 
     value: float
@@ -110,10 +154,11 @@ class PerplexityFacts(_Part):
     tokens: int
     dropped_tokens: int
     stderr: float
+    floor: float | None = None
 
 
 class Cost(_Part):
-    """Seconds of wall clock, bytes, and calibration tokens taken by the method.
+    """Seconds of wall clock, bytes, and calibration tokens taken by the method and, where it takes any, the allocation.
 
     Args:
         prune_seconds: of the call of the method.
@@ -121,6 +166,9 @@ class Cost(_Part):
         peak_bytes: the most memory in use while pruning: allocated on CUDA, resident on the CPU.
         tokens_seen: calibration tokens that the method took.
         state_bytes: weights and optimiser state of the pruned matrices, where the method tells.
+
+    Further keys where there is something to say: ``allocate_seconds``; ``expert_tokens``, for each module of experts
+    the calibration tokens that each expert saw.
     """
 
     prune_seconds: float | None = None
@@ -130,12 +178,27 @@ class Cost(_Part):
     state_bytes: int | None = None
 
 
+class SavedFacts(_Part):
+    """Bytes of a saved model's weights.
+
+    Args:
+        dense_bytes: of the ordinary checkpoint, zeros included.
+        sparse_bytes: of the compact form (``prunebench.sparse``).
+        bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
+    """
+
+    dense_bytes: int
+    sparse_bytes: int
+    bound_bytes: int
+
+
 class Record(_Part):
     """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``).
 
     Args:
         schema: version of this format, an integer.
         cell: what ran.
+        method: what the method's class says of it.
         status: ok or failed.
         error: what ended a failed cell; null for one that ran well.
         sparsity: zeros, counted by the runner.
@@ -143,6 +206,7 @@ class Record(_Part):
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
         measures: what evaluations of plugins found: label → name → number.
         cost: what pruning and measuring took.
+        saved: bytes of the saved model, where it was saved.
         notes: adjustments that the method or the runner made, and how often.
         trace: a thinned curve of an iterative method: step, loss, residuals …
         environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
@@ -152,14 +216,32 @@ class Record(_Part):
     cell: CellFacts
     status: Literal["ok", "failed"]
     error: Failure | None = None
+    method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
     zero_shot: dict[str, Any] = {}
     measures: dict[str, dict[str, float]] = {}
     cost: Cost = Cost()
+    saved: SavedFacts | None = None
     notes: dict[str, int] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
+
+
+class Forecast(_Part):
+    """What a cell was foretold to cost before it ran; None where nothing could be said.
+
+    Args:
+        cell: its id.
+        prune_seconds, evaluate_seconds, peak_bytes: as in ``Cost``.
+        disk_bytes: of its record, arrays and, where it is saved, model.
+    """
+
+    cell: str
+    prune_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_bytes: int | None = None
+    disk_bytes: int | None = None
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -169,7 +251,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         folder: the results folder.
         record: the outcome.
         arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
-            ``zero_shot/<task>/<metric>`` (a question each).
+            ``zero_shot/<task>/<metric>`` (a question each); ``mask``, see ``prunebench.masks.mask_sample``.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -249,19 +331,60 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(beside, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise RecordError(f"{beside} is no array file of prunebench: {error}") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(
+            f"{beside} is no array file of prunebench: {error}; delete it and run the suite again with --fresh"
+        ) from None
 
 
 def read_records(folder: Path) -> list[Record]:
-    """All records of a results folder, in the order of their file names.
+    """All records of a results folder, in the order of their file names; a copy of a record counts once.
 
     Raises:
-        RecordError: the folder is not there or holds no record, or a file in it is no record.
+        RecordError: the folder is not there or holds no record, a file in it is no record, or two records of one cell's
+            id disagree.
     """
     if not folder.is_dir():
         raise RecordError(f"there is no results folder {folder}: run a suite first")
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise RecordError(f"{folder} holds no records: run a suite first")
-    return [read_record(path) for path in paths]
+    found: dict[str, tuple[Path, Record]] = {}
+    for path in paths:
+        record = read_record(path)
+        other, first = found.setdefault(record.cell.id, (path, record))
+        if first != record and repr(first) != repr(record):  # NaN differs from itself
+            raise RecordError(f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one")
+    return [record for _, record in found.values()]
+
+
+def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
+    """Put forecasts beside the records; a later one of a cell replaces an earlier.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    known = read_forecasts(folder) | {forecast.cell: forecast for forecast in forecasts}
+    path = folder / FORECASTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(f"{forecast.model_dump_json()}\n" for forecast in known.values())
+            _flush(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_forecasts(folder: Path) -> dict[str, Forecast]:
+    """The forecasts of a results folder, by cell id; empty where none were made.
+
+    Raises:
+        RecordError: the file is not one of forecasts.
+    """
+    path = folder / FORECASTS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{path} is no file of forecasts: {reason}; delete it and plan again") from None

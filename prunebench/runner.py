@@ -13,18 +13,32 @@ import torch
 
 from prunebench.allocations import allocate, make_allocation
 from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.checkpoint import is_saved, save_checkpoints
 from prunebench.contract import Snapshot, watched
+from prunebench.data import least_perplexity
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
+from prunebench.evaluation.measure import measure
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
+from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
-from prunebench.plugins import load_evaluation, load_method, make_method, plugin_manager, wrappers_of
+from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.record import SCHEMA, CellFacts, Cost, Failure, PerplexityFacts, Record, read_record, write_record
+from prunebench.record import (
+    SCHEMA,
+    CellFacts,
+    Cost,
+    Failure,
+    MethodFacts,
+    PerplexityFacts,
+    Record,
+    read_record,
+    write_record,
+)
 from prunebench.workshop import Workshop
 
 
@@ -85,7 +99,13 @@ class _Ear:
 
 
 def run_suite(
-    cells: Iterable[Cell], output: Path, display: Display, *, fresh: bool = False, library: TaskLibrary | None = None
+    cells: Iterable[Cell],
+    output: Path,
+    display: Display,
+    *,
+    fresh: bool = False,
+    library: TaskLibrary | None = None,
+    save_models: bool = False,
 ) -> list[Record]:
     """Run every cell whose record is not there, and write its record.
 
@@ -95,6 +115,7 @@ def run_suite(
         display: shows the progress.
         fresh: run cells again whose record is there.
         library: tasks that are loaded already.
+        save_models: keep the pruned models too; cells whose model is not there are run again.
 
     Returns:
         The record of every cell, those that were there included.
@@ -105,7 +126,8 @@ def run_suite(
     """
     cells = list(cells)
     _ensure_writable(output)
-    kept = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
     workshop = Workshop(library)
     workshop.prepare(cell for cell in cells if cell.id not in kept)
     display.start(len(cells), len(kept))
@@ -114,12 +136,22 @@ def run_suite(
         if cell.id not in kept:
             display.begin(number, cell)
             began = time.perf_counter()
-            record, arrays = run_cell(cell, workshop, display)
+            record, arrays = run_cell(cell, workshop, display, save_to=output if save_models else None)
             write_record(output, record, arrays)
             display.end(record, time.perf_counter() - began)
             kept[cell.id] = record
-        records.append(kept[cell.id])
+        records.append(_with_published(output, cell, kept[cell.id]))
     return records
+
+
+def _with_published(output: Path, cell: Cell, record: Record) -> Record:
+    """A kept record, with the published figures that the suite names now: they change no outcome."""
+    if record.cell.published == cell.published:
+        return record
+    facts = record.cell.model_copy(update={"published": cell.published})
+    record = record.model_copy(update={"cell": facts})
+    write_record(output, record, {})
+    return record
 
 
 def _ensure_writable(folder: Path) -> None:
@@ -146,8 +178,22 @@ def _good_record(output: Path, cell: Cell) -> Record | None:
     return record if record.status == "ok" and record.cell.id == cell.id else None
 
 
-def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, dict[str, np.ndarray]]:
+def _needs_no_model(output: Path, record: Record) -> bool:
+    """Whether a cell's model is saved, or is the dense one, which is there anyway."""
+    pruned = record.method is None or record.method.changes != "nothing"
+    return not pruned or (record.saved is not None and is_saved(output, record.cell.id))
+
+
+def run_cell(
+    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None
+) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
+
+    Args:
+        cell: what to run.
+        workshop: what cells share.
+        display: shows the progress.
+        save_to: the results folder that takes the pruned model; None to let it go.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
@@ -158,7 +204,7 @@ def run_cell(cell: Cell, workshop: Workshop, display: Display) -> tuple[Record, 
     error = None
     try:
         with listening(ear):
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays)
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -187,11 +233,18 @@ def _message(failure: Exception) -> str:
 
 
 def _prune_and_measure(
-    cell: Cell, workshop: Workshop, ear: _Ear, display: Display, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+    cell: Cell,
+    workshop: Workshop,
+    ear: _Ear,
+    display: Display,
+    facts: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    save_to: Path | None,
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
+    facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
@@ -221,6 +274,8 @@ def _prune_and_measure(
     display.phase("check")
     facts["sparsity"] = before.verify(model, data=data, method=instance, watch=watch)
     facts["environment"]["weights_digest"] = weights_digest(model)
+    if method.changes != "nothing":
+        arrays["mask"] = mask_sample(model, sparsity)
 
     began = time.perf_counter()
     facts["perplexity"], facts["zero_shot"] = {}, {}
@@ -230,11 +285,15 @@ def _prune_and_measure(
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
         elif isinstance(evaluation, CellMeasure):
             display.phase(evaluation.label)
-            facts.setdefault("measures", {})[evaluation.label] = _measure(evaluation, model, tokenizer)
+            facts.setdefault("measures", {})[evaluation.label] = measure(evaluation, model, tokenizer)
         else:
             display.phase("zero-shot")
             _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
     facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
+
+    if save_to is not None and method.changes != "nothing":
+        display.phase("save")
+        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, parse_pattern(cell.sparsity))
 
 
 def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) -> tuple[Sparsity, _Ear]:
@@ -254,13 +313,6 @@ def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:
     return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
 
 
-def _measure(wanted: CellMeasure, model: Any, tokenizer: Any) -> dict[str, float]:
-    """A plugin's evaluation: named numbers."""
-    with torch.no_grad():
-        found = make_method(load_evaluation(wanted.name), wanted.options).measure(model, tokenizer)
-    return {str(name): float(value) for name, value in dict(found).items()}
-
-
 def _measure_perplexity(
     cell: Cell,
     wanted: CellPerplexity,
@@ -277,6 +329,7 @@ def _measure_perplexity(
         tokens=measured.tokens,
         dropped_tokens=measured.dropped_tokens,
         stderr=measured.stderr,
+        floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
     )
     arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
     arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts

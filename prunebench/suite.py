@@ -155,14 +155,17 @@ class MethodEntry(Strict):
 
     Args:
         name: an installed method.
-        label: what tables call it; tells two entries of one method apart.
+        label: what tables call it; tells two entries of one method apart. Entries for different models or sparsities
+            may share it: one method, tuned for each.
         options: the method's hyperparameters; what is not named has the method's default.
+        models: labels of those of the suite's models that it is for; by default all.
         sparsities, allocation, seeds, calibration: in place of the suite's.
     """
 
     name: str = Field(min_length=1)
     label: str = ""
     options: dict[str, Any] = {}
+    models: tuple[str, ...] | None = Field(default=None, min_length=1)
     sparsities: tuple[str, ...] | None = None
     allocation: tuple[AllocationEntry, ...] | None = None
     seeds: tuple[int, ...] | None = None
@@ -273,6 +276,7 @@ class Suite(Strict):
         seeds: one cell each, for methods that take data.
         methods: what to compare.
         evaluations: what to measure of each pruned model.
+        published: a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.published``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -284,11 +288,17 @@ class Suite(Strict):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+    published: str | None = None
 
     @field_validator("sparsities", mode="before")
     @classmethod
     def _patterns(cls, value: Any) -> Any:
         return _patterns(value)
+
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _allocations(cls, value: Any) -> Any:
+        return _entries(value)
 
     @field_validator("evaluations", mode="before")
     @classmethod
@@ -300,11 +310,6 @@ class Suite(Strict):
                 raise ValueError(f"unknown evaluation {name!r}: {nearest(str(name), names)}")
         return value
 
-    @field_validator("allocation", mode="before")
-    @classmethod
-    def _allocations(cls, value: Any) -> Any:
-        return _entries(value)
-
     @model_validator(mode="after")
     def _labels_are_told_apart(self) -> "Suite":
         allocations: list[AllocationEntry] = []
@@ -312,11 +317,31 @@ class Suite(Strict):
             allocations += [entry for entry in row if entry not in allocations]
         for kind, labels in (
             ("models", [entry.name for entry in self.models]),
-            ("methods", [entry.shown for entry in self.methods]),
+            ("methods", [entry.shown for entry in self.methods if any(self._meet(entry, x) for x in self.methods)]),
             ("allocations", [entry.shown for entry in allocations]),
         ):
             if twice := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
+        return self
+
+    def _meet(self, one: MethodEntry, other: MethodEntry) -> bool:
+        """Whether two entries of one label would make the same cell, or are of different methods."""
+        if one is other or one.shown != other.shown:
+            return False
+        every = tuple(entry.name for entry in self.models)
+        models, sparsities = (
+            {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
+            for axis, all_ in (("models", every), ("sparsities", self.sparsities))
+        )
+        return one.name != other.name or bool(models and sparsities)
+
+    @model_validator(mode="after")
+    def _narrowed_models_are_there(self) -> "Suite":
+        names = [entry.name for entry in self.models]
+        for entry in self.methods:
+            for name in entry.models or ():
+                if name not in names:
+                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {nearest(name, names)}")
         return self
 
 
@@ -445,5 +470,6 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
             "allocation": allocations(suite.allocation),
             "methods": tuple(method(item) for item in suite.methods),
             "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+            "published": located(suite.published, True) if suite.published else None,
         }
     )

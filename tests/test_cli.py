@@ -54,7 +54,7 @@ class TestHelp:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        for command in ("run", "plan", "report", "methods"):
+        for command in ("run", "plan", "report", "compare", "methods"):
             assert f"\n  {command} " in done.stdout
 
     def test_version(self) -> None:
@@ -78,6 +78,31 @@ class TestReport:
         assert (result.exit_code, result.stderr) == (0, "")
         assert sign in result.stdout
         assert "wanda" in result.stdout
+
+    def test_parquet_lies_in_the_folder(self, folder: Path) -> None:
+        result = prunebench("report", folder, "--format", "parquet")
+        assert result.exit_code == 0
+        assert Path(result.stdout.strip()).read_bytes()[:4] == b"PAR1"
+
+    def test_a_page_and_plots_lie_in_the_folder_or_where_asked(self, folder: Path, tmp_path: Path) -> None:
+        result = prunebench("report", folder, "--format", "html")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.strip() == str(folder / "report.html")
+        assert "<title>results · prunebench</title>" in (folder / "report.html").read_text()
+        for style, sign in (("pdf", b"%PDF"), ("svg", b"<?xml")):
+            result = prunebench("report", folder, "--format", style, "--output", tmp_path / "plots")
+            assert result.exit_code == 0
+            written = [Path(line) for line in result.stdout.splitlines()]
+            assert all(path.read_bytes().startswith(sign) for path in written)
+            assert {path.name.partition("--")[0] for path in written} >= {"perplexity", "pareto", "cost", "layers"}
+
+    def test_text_goes_to_a_file_where_asked(self, folder: Path, tmp_path: Path) -> None:
+        result = prunebench("report", folder, "--format", "latex", "-o", tmp_path / "deep" / "tables.tex")
+        assert result.stdout.strip() == str(tmp_path / "deep" / "tables.tex")
+        assert r"\toprule" in (tmp_path / "deep" / "tables.tex").read_text()
+        result = prunebench("report", folder, "--format", "html", "-o", folder / "one.json" / "page.html")
+        assert result.exit_code == 2
+        assert one_line(result).endswith("choose another with --output")
 
     def test_json(self, folder: Path) -> None:
         rows = json.loads(prunebench("report", folder, "--json").stdout)
@@ -149,6 +174,8 @@ class TestRun:
         assert first.stderr.splitlines()[0] == "5 cells: 5 to run"
         assert "[2/5] model magnitude 0.5 s0: ok, test/stream-16 " in first.stderr
         assert f"prunebench report {out}" in first.stderr
+        assert f"report: {out / 'report.html'}" in first.stderr
+        assert (out / "report.html").is_file()
         second = prunebench("run", suite, "--output", out)
         assert second.exit_code == 0
         assert second.stderr.splitlines()[0] == "5 cells: 0 to run, 5 already there"
@@ -229,11 +256,11 @@ class TestRun:
 def test_plan(write_suite: Write, tmp_path: Path) -> None:
     suite, out = write_suite(), tmp_path / "out"
     prunebench("run", suite, "-o", out, "--only", "dense")
-    result = prunebench("plan", suite, "-o", out)
+    result = prunebench("plan", suite, "-o", out, "--no-forecast")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"5 cells, 1 already in {out}".replace("\n", " ")[:20])
     assert result.stdout.count("to run") == 4
-    cells = json.loads(prunebench("plan", suite, "-o", out, "--json").stdout)
+    cells = json.loads(prunebench("plan", suite, "-o", out, "--no-forecast", "--json").stdout)
     assert [cell["record"] for cell in cells] == ["ok", None, None, None, None]
     assert cells[0]["key"][:3] == ["model", "dense", "0"]
 

@@ -18,6 +18,7 @@ from tests import tiny
 @pytest.mark.method("wanda")
 @pytest.mark.method("sparsegpt", blocksize=8)
 @pytest.mark.method("admm", iterations=4, ramp=3)
+@pytest.mark.method("alps", iterations=6, steps=2)
 @pytest.mark.method("elsa", steps=4, interval=2, batch_size=2, lr=1e-3)
 @pytest.mark.method("elsa-l", steps=4, interval=2, batch_size=2, lr=1e-3)
 def test_the_built_in_methods_keep_the_contract(verdict: Verdict) -> None:

@@ -1,17 +1,19 @@
-"""Wanda and SparseGPT against independent statements of what they compute."""
+"""Wanda, SparseGPT and ADMM against independent statements of what they compute."""
 
 import pytest
 import torch
 from prunebench_plugins.admm import System, admm
 from prunebench_plugins.sparsegpt import sparsegpt
-from prunebench_plugins.wanda import wanda_scores
+from prunebench_plugins.wanda import Wanda, wanda_scores
 from torch import Tensor
 
 from prunebench.pruning import NM, Hessian, Pattern, Target, Unstructured
+from tests import tiny
 from tests.oracles.admm import admm_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
-from tests.oracles.sparsegpt import sparsegpt_on_mask
-from tests.oracles.wanda import wanda_row_mask
+from tests.oracles.sparsegpt import sparsegpt_on_mask, sparsegpt_textbook
+from tests.oracles.walk import walk_textbook
+from tests.oracles.wanda import wanda_row_mask, wanda_textbook
 from tests.test_toolkit import layer_of
 
 PATTERNS = [Unstructured(0.5), Unstructured(0.7), Unstructured(0.9), NM(2, 4), NM(1, 4)]
@@ -59,6 +61,18 @@ def test_sparsegpt_updates_as_optimal_brain_surgeon_does(pattern: Pattern, block
     damped = H.matrix + 0.01 * H.matrix.diagonal().mean() * torch.eye(40)
     expected = sparsegpt_on_mask(W, damped, pruned != 0)
     torch.testing.assert_close(pruned.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, NM(4, 8)], ids=str)
+@pytest.mark.parametrize("blocksize", [8, 40, 64])
+def test_sparsegpt_equals_the_textbook(pattern: Pattern, blocksize: int) -> None:
+    W, X = problem(columns=160)
+    zeros = Target.of(pattern, (24, 160)).zeros
+    nm = (pattern.n, pattern.m) if isinstance(pattern, NM) else None
+    pruned = run_sparsegpt(W, hessian_of(X), pattern, blocksize=blocksize)
+    expected = sparsegpt_textbook(W.double(), (X.T @ X / len(X)).double(), zeros, nm, blocksize=blocksize)
+    assert torch.equal(pruned != 0, expected != 0)
+    torch.testing.assert_close(pruned.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -116,6 +130,29 @@ def test_wandas_mask_by_brute_force(ratio: float) -> None:
         assert wanda_row_mask(w, X, int(kept.sum())) == kept.tolist()
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.75, 0.9])
+def test_wanda_equals_the_textbook(ratio: float) -> None:
+    W, X = problem(rows=33)
+    target = Target.of(Unstructured(ratio), (33, 40))
+    mask = target.mask(wanda_scores(W, X.norm(dim=0)), per="row")
+    assert torch.equal(W * mask, wanda_textbook(W, X.norm(dim=0), target.zeros))
+
+
+def test_the_block_walk_equals_the_textbook() -> None:
+    """A whole model under Wanda: shared statistics, batches and one buffer are a faster way to the same weights."""
+    ours, theirs = tiny.llama(), tiny.llama()
+    pattern, data = Unstructured(0.7), tiny.calibration()
+    Wanda().prune(ours, data, pattern)
+    walk_textbook(
+        theirs,
+        data.windows,
+        lambda X: X.square().sum(dim=0),
+        lambda W, squares: wanda_textbook(W, squares.sqrt(), pattern.zeros((W.shape[0], W.shape[1]))),
+    )
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def system_of(X: Tensor) -> System:
     system = System(layer_of(torch.zeros(1, X.shape[1])))
     system.add(X)
@@ -128,7 +165,7 @@ def test_admm_equals_the_textbook(ratio: float, ramp: int) -> None:
     W, X = problem()
     target = Target.of(Unstructured(ratio), (24, 40))
     pruned = admm(W, system_of(X), target, iterations=20, ramp=ramp)
-    expected = admm_textbook(W, X.T @ X / len(X), target.zeros, iterations=20, ramp=ramp)
+    expected = admm_textbook(W.double(), (X.T @ X / len(X)).double(), target.zeros, iterations=20, ramp=ramp)
     assert torch.equal(pruned != 0, expected != 0)
     torch.testing.assert_close(pruned.double(), expected, rtol=1e-3, atol=1e-4)
 
@@ -153,3 +190,32 @@ def test_admm_with_a_dead_input_keeps_the_count() -> None:
     pruned = admm(W, system_of(X), target, iterations=20, ramp=15)
     assert int((pruned == 0).sum()) == target.zeros
     assert torch.isfinite(pruned).all()
+
+
+def run_admm(W: Tensor, X: Tensor, pattern: Pattern) -> Tensor:
+    return admm(W, system_of(X), Target.of(pattern, (W.shape[0], W.shape[1])), iterations=20, ramp=15)
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(0.7), NM(2, 4)], ids=str)
+def test_admm_permutes_with_its_rows_and_counts_tokens_once(pattern: Pattern) -> None:
+    W, X = problem()
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(5))
+    once = run_admm(W, X, pattern)
+    torch.testing.assert_close(run_admm(W[order], X, pattern), once[order], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(run_admm(W, torch.cat([X, X]), pattern), once, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_one_calibration_token_is_enough_for_a_result(pattern: Pattern) -> None:
+    W, X = problem()
+    wanted = Target.of(pattern, (24, 40)).zeros
+    for pruned in (run_sparsegpt(W, hessian_of(X[:1]), pattern), run_admm(W, X[:1], pattern)):
+        assert int((pruned == 0).sum()) == wanted
+        assert torch.isfinite(pruned).all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8)])
+def test_no_group_is_violated(n: int, m: int) -> None:
+    W, X = problem()
+    for pruned in (run_sparsegpt(W, hessian_of(X), NM(n, m), blocksize=16), run_admm(W, X, NM(n, m))):
+        assert ((pruned != 0).view(-1, m).sum(dim=1) == n).all()

@@ -16,7 +16,7 @@ from prunebench.report import text
 from prunebench.report.render import escape_latex, escape_markdown, to_latex, to_markdown, to_terminal
 from prunebench.report.table import Table
 from prunebench.report.tables import all_tables, cost_tables, perplexity_tables
-from prunebench.report.tidy import COLUMNS, measurements, to_csv, to_plain_json
+from prunebench.report.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
 from prunebench.report.zero_shot import zero_shot_tables
 
 GOLDEN = Path(__file__).parent / "fixtures" / "record.json"
@@ -95,6 +95,20 @@ class TestRecord:
             read_records(tmp_path)
         with pytest.raises(OutputError, match="there is no results folder"):
             read_records(tmp_path / "nowhere")
+
+    def test_two_records_of_one_id(self, tmp_path: Path) -> None:
+        content = json.loads(GOLDEN.read_text())
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert len(read_records(tmp_path)) == 1
+        content["perplexity"][PROTOCOL]["value"] = "NaN"
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert len(read_records(tmp_path)) == 1
+        content["perplexity"][PROTOCOL]["value"] = 7.0
+        (tmp_path / "b.json").write_text(json.dumps(content))
+        with pytest.raises(RecordError, match=r"a\.json and .*b\.json are both the record of .*, and disagree"):
+            read_records(tmp_path)
 
 
 class TestPerplexity:
@@ -301,6 +315,17 @@ class TestFormats:
             assert part in shown
         assert r"\hline" not in shown
         assert escape_latex(r"\{~^#") == r"\textbackslash{}\{\textasciitilde{}\^{}\#"
+
+    def test_parquet_holds_the_same_rows(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        records = [record(value=math.inf), record("broken", error="a,\nb")]
+        write_parquet(records, tmp_path / "x.parquet")
+        table = parquet.read_table(tmp_path / "x.parquet")
+        assert table.to_pylist() == list(measurements(records))
+        assert str(table.schema.field("value").type) == "double"
+        with pytest.raises(OutputError, match="cannot write"):
+            write_parquet(records, tmp_path / "nowhere" / "x.parquet")
 
     def test_csv_has_a_row_for_each_measure(self) -> None:
         records = [record(value=math.inf), record("broken", error="a,\nb")]

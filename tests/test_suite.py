@@ -34,6 +34,10 @@ def test_the_golden_suite() -> None:
     assert suite.methods[1].options == {"percdamp": 0.001, "blocksize": 64}
     assert suite.methods[1].shown == "sparsegpt-damped"
     assert suite.methods[1].sparsities == ("0.9",)
+    assert [entry.shown for entry in suite.allocation] == ["uniform"]
+    assert suite.methods[1].allocation is not None
+    assert [entry.shown for entry in suite.methods[1].allocation] == ["owl-layer", "mine"]
+    assert suite.methods[1].allocation[1].path == str((GOLDEN.parent / "ratios/mine.yaml").resolve())
     assert suite.methods[1].calibration is not None
     assert suite.methods[1].calibration.nsamples == 32
     assert suite.evaluations[1].corpus == str((GOLDEN.parent / "text/stories.jsonl").resolve())  # type: ignore[union-attr]
@@ -90,11 +94,13 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"sparsities": "sparsities: [true]"}, "sparsity True is neither"),
         ({"sparsities": "sparsities: []"}, "sparsities: "),
         ({"methods": "methods: [wanda, wanda]"}, "two methods are called 'wanda': give each a label"),
+        ({"methods": "methods: [{name: wanda, label: x}, {name: admm, label: x, sparsities: [0.9]}]"}, "two methods"),
+        ({"methods": "methods: [{name: wanda, models: [m, 3m]}]"}, "'wanda' is for the model 'm'"),
         ({"models": "models: [a/x, b/x]"}, "two models are called 'x'"),
         ({"name": "name: a/b"}, "name: "),
         ({"name": "names: a"}, "unknown key 'names': did you mean 'name'"),
         ({"seeds": "seeds: [-1]"}, r"seeds.0: .*greater than or equal to 0, got -1"),
-        ({"evaluations": "evaluations: [{name: perplexty, corpus: a.txt}]"}, "perplexty.*'perplexity', 'zero_shot'"),
+        ({"evaluations": "evaluations: [{name: perplexty, corpus: a.txt}]"}, "perplexty.*perplexity, zero_shot"),
         ({"evaluations": "evaluations: [{name: perplexity, corpus: a.txt}]"}, "windows: stream needs a seqlen"),
         ({"evaluations": "evaluations: [{name: zero_shot, tasks: []}]"}, "tasks"),
         ({"allocation": "allocation: [3]"}, "allocation.0: "),
@@ -148,3 +154,16 @@ def test_overrides(tmp_path: Path) -> None:
 def test_wrong_overrides(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(SuiteError, match=message):
         suite_of(tmp_path, override)
+
+
+def test_one_label_for_entries_of_other_models_and_sparsities(tmp_path: Path) -> None:
+    suite = suite_of(
+        tmp_path,
+        models="models: [a/x, b/y]",
+        sparsities="sparsities: [0.5, 0.9]",
+        methods="methods: [{name: wanda, models: [x]}, {name: wanda, models: [y], sparsities: [0.5]},"
+        " {name: wanda, models: [y], sparsities: [0.9]}]",
+    )
+    assert [entry.shown for entry in suite.methods] == ["wanda"] * 3
+    with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
+        suite_of(tmp_path, methods="methods: [wanda, {name: wanda, sparsities: [0.5]}]")

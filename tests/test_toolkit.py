@@ -16,6 +16,7 @@ from prunebench.pruning import (
     FeatureNorm,
     Hessian,
     Layer,
+    StatisticError,
     UnknownMatrixError,
     Unstructured,
     calibrated,
@@ -223,11 +224,38 @@ def test_damping_is_raised_and_noted() -> None:
     assert [what for what, _ in ear.notes] == ["damping raised: the Hessian was not positive definite"]
 
 
-def test_a_hessian_with_nan_names_its_layer() -> None:
-    H = Hessian(layer_of(torch.zeros(1, 4)))
-    H.add(torch.full((3, 4), float("nan")))
-    with pytest.raises(FactorisationError, match=r"linear: .*NaN"):
+def test_an_indefinite_matrix_is_given_up_on_after_the_stated_damping() -> None:
+    ear = Ear()
+    H = Hessian(layer_of(torch.zeros(1, 3)))
+    H.add(torch.ones(3, 3))
+    H.matrix[0, 1] = H.matrix[1, 0] = 9.0
+    with listening(ear), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
         H.factor(0.01)
+    assert [where["percdamp"] for _, where in ear.notes] == [0.1, 1.0]
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
+def test_a_statistic_with_nan_names_its_layer(spoiled: float) -> None:
+    X = torch.ones(3, 4)
+    X[1, 2] = spoiled
+    H, norm = Hessian(layer_of(torch.zeros(1, 4))), FeatureNorm(layer_of(torch.zeros(1, 4)))
+    H.add(X)
+    norm.add(X)
+    for ask in (lambda: H.matrix, lambda: H.factor(0.01), lambda: norm.value):
+        with pytest.raises(StatisticError, match=r"linear: .*NaN"):
+            ask()
+
+
+@pytest.mark.parametrize("columns", [3, 64, 200])
+def test_a_hessian_of_strips_is_the_whole_matrix(columns: int) -> None:
+    X = torch.randn(50, columns, generator=torch.Generator().manual_seed(0))
+    H = Hessian(layer_of(torch.zeros(1, columns)))
+    H.add(X[:20])
+    assert torch.equal(H.matrix, H.matrix.t())  # asked for between two parts
+    H.add(X[:0])
+    H.add(X[20:])
+    torch.testing.assert_close(H.matrix, X.T @ X / 50, rtol=1e-5, atol=1e-6)
+    assert H.tokens == 50
 
 
 def layer_of(W: Tensor) -> Layer:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench import hookimpl
-from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, calibrated
+from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, calibrated, damped_cholesky
 
 DAMPING = 0.1
 RHO = 1.0
@@ -57,19 +57,19 @@ class System(Hessian):
         return A
 
     @cached_property
-    def factor_of_update(self) -> Tensor:
-        """Cholesky factor of A + ρI, fp32 (in, in); positive definite for any inputs."""
+    def inverse_of_update(self) -> Tensor:
+        """(A + ρI)⁻¹, fp32 (in, in), for all iterations and all layers; its condition is at most that of A / ρ."""
         shifted = self.scaled.clone()
         shifted.diagonal().add_(RHO)
-        L: Tensor = torch.linalg.cholesky(shifted)
-        return L
+        inverse: Tensor = torch.cholesky_inverse(damped_cholesky(shifted, 0.0, self.name))
+        return inverse
 
 
 def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: int) -> Tensor:
     """Algorithm 1 of the paper, with its gradual pruning (section 4).
 
     The scaled dual U makes V + U the point that is projected; ρ = 1 serves all layers because the scaled problem has
-    a unit diagonal.
+    a unit diagonal. Matrices are (out, in), so the paper's products stand transposed.
 
     Args:
         W: weights, fp32 (out, in).
@@ -81,15 +81,16 @@ def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: in
     Returns:
         The pruned and updated weights, fp32 (out, in).
     """
-    V0 = (W * system.scale).t()
-    AV0 = system.scaled @ V0
-    V, U = V0, torch.zeros_like(V0)
-    mask = target.mask(V0.t().abs()).t()
+    V0 = W * system.scale
+    AV0 = V0 @ system.scaled
+    point = V0  # V + U
+    mask = target.mask(V0.abs())
     for t in range(1, iterations + 1):
         if t <= ramp:
             share = 1 - (1 - t / ramp) ** 3
-            mask = target.ramped(share).mask((V + U).t().abs()).t()
-        Z = (V + U).masked_fill_(~mask, 0)
-        U = U + V - Z
-        V = torch.cholesky_solve(AV0 + RHO * (Z - U), system.factor_of_update)
-    return (V + U).masked_fill_(~mask, 0).t() / system.scale
+            mask = target.ramped(share).mask(point.abs())
+        Z = point * mask
+        U = point - Z
+        # U + V in one pass, V = (A + ρI)⁻¹(AV₀ + ρ(Z − U))
+        point = torch.addmm(U, torch.add(AV0, Z - U, alpha=RHO), system.inverse_of_update)
+    return point * mask / system.scale

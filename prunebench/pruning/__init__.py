@@ -4,7 +4,14 @@ from prunebench.pruning.calibration import CalibrationData, calibrated
 from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
 from prunebench.pruning.progress import account, note, trace, track
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
-from prunebench.pruning.statistics import FactorisationError, FeatureNorm, Hessian, Statistic
+from prunebench.pruning.statistics import (
+    FactorisationError,
+    FeatureNorm,
+    Hessian,
+    Statistic,
+    StatisticError,
+    damped_cholesky,
+)
 
 __all__ = [
     "NM",
@@ -18,11 +25,13 @@ __all__ = [
     "PatternError",
     "Sparsity",
     "Statistic",
+    "StatisticError",
     "Target",
     "UnknownMatrixError",
     "Unstructured",
     "account",
     "calibrated",
+    "damped_cholesky",
     "note",
     "prunable",
     "trace",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import Tensor
+
+from prunebench.pruning.selection import keep_of_groups, keep_of_matrix, keep_of_rows
 
 
 class PatternError(ValueError):
@@ -210,64 +210,5 @@ class Target:
             wanted = (self.shape[0], self.end - self.start)
             raise PatternError(f"scores of shape {tuple(scores.shape)} for a target of shape {wanted}")
         if isinstance(self.pattern, NM):
-            return _keep_per_group(scores, self.pattern)
-        if per == "row":
-            return _keep_per_row(scores, self.zeros)
-        return _keep(scores, scores.numel() - self.zeros)
-
-
-def _sortable(scores: Tensor) -> Tensor:
-    """Scores in a dtype that can be selected from, checked for NaN."""
-    values = scores.detach() if scores.dtype == torch.float64 else scores.detach().float()
-    if torch.isnan(values).any():
-        raise ValueError("scores hold NaN: check the statistic they were computed from")
-    return values.contiguous()
-
-
-def _kth_smallest(values: Tensor, place: int) -> Tensor:
-    """The entry of each row (rows, width) that would stand at ``place``, from 0, if the row were sorted."""
-    if values.device.type != "cpu":
-        return values.kthvalue(place + 1, dim=1).values
-    # A selection, not a sort: numpy's introselect takes a fiftieth of the time of torch.sort on a CPU.
-    return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place].copy())
-
-
-def _keep(scores: Tensor, count: int) -> Tensor:
-    """Keep exactly ``count`` entries: all above the count-th largest value, then the first of those equal to it."""
-    if count == scores.numel():
-        return torch.ones_like(scores, dtype=torch.bool)
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    values = _sortable(scores).view(1, -1)
-    threshold = _kth_smallest(values, values.numel() - count)
-    kept = (values > threshold).view(-1)
-    tied = (values == threshold).view(-1).nonzero().flatten()
-    kept[tied[: count - int(kept.sum())]] = True
-    return kept.view(scores.shape)
-
-
-def _keep_per_row(scores: Tensor, zeros: int) -> Tensor:
-    """Keep the highest of each row; row r prunes ⌊zeros·(r+1)/out⌋ − ⌊zeros·r/out⌋."""
-    values = _sortable(scores)
-    rows, width = values.shape
-    ends = torch.tensor([zeros * end // rows for end in range(rows + 1)], device=values.device)
-    pruned = ends.diff()
-    threshold = torch.empty(rows, 1, dtype=values.dtype, device=values.device)
-    for count in sorted({int(count) for count in pruned}):  # one count, or two that differ by one
-        chosen = pruned == count
-        threshold[chosen, 0] = _kth_smallest(values[chosen], min(count, width - 1))
-    kept = values > threshold
-    missing = (width - pruned - kept.sum(dim=1))[:, None]
-    tied = values == threshold
-    return kept | (tied & (tied.cumsum(dim=1) <= missing))
-
-
-def _keep_per_group(scores: Tensor, pattern: NM) -> Tensor:
-    """Keep the n highest of every m consecutive inputs."""
-    if torch.isnan(scores).any():
-        raise ValueError("scores hold NaN: check the statistic they were computed from")
-    groups = scores.reshape(-1, pattern.m)
-    order = groups.argsort(dim=1, descending=True, stable=True)
-    kept = torch.zeros_like(groups, dtype=torch.bool)
-    kept.scatter_(1, order[:, : pattern.n], True)
-    return kept.view(scores.shape)
+            return keep_of_groups(scores, self.pattern.n, self.pattern.m)
+        return (keep_of_rows if per == "row" else keep_of_matrix)(scores, self.zeros)

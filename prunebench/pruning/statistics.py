@@ -9,9 +9,15 @@ from prunebench.pruning.layers import Layer
 from prunebench.pruning.progress import note
 
 MAX_PERCDAMP = 1.0
+SMALLEST_STRIP = 64
+SMALLEST_HALF = 256
 
 
-class FactorisationError(ArithmeticError):
+class StatisticError(ArithmeticError):
+    """A statistic that no method can use; the message names its layer."""
+
+
+class FactorisationError(StatisticError):
     """A Hessian that no stated amount of damping makes positive definite."""
 
 
@@ -28,6 +34,7 @@ class FeatureNorm:
     """ℓ2 norms of a layer's input features, ‖X_j‖₂ over all calibration tokens (Sun et al., arXiv 2306.11695)."""
 
     def __init__(self, layer: Layer) -> None:
+        self.name = layer.name
         self._squares = torch.zeros(layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
         self.tokens = 0
 
@@ -38,8 +45,12 @@ class FeatureNorm:
 
     @property
     def value(self) -> Tensor:
-        """‖X_j‖₂, fp32 (in,)."""
-        return self._squares.sqrt()
+        """‖X_j‖₂, fp32 (in,).
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        return _finite(self._squares, f"{self.name}: the norm").sqrt()
 
 
 class Hessian:
@@ -47,26 +58,51 @@ class Hessian:
 
     def __init__(self, layer: Layer) -> None:
         self.name = layer.name
-        self._sum = torch.zeros(layer.shape[1], layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
+        self._mean = torch.zeros(layer.shape[1], layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
         self.tokens = 0
+        self._whole = True
         self._factors: dict[float, Tensor] = {}
 
     def add(self, X: Tensor) -> None:
-        """Take in inputs X (tokens, in), any float dtype."""
+        """Take in inputs X (tokens, in), any float dtype.
+
+        Row strips of the upper triangle, since H is symmetric: about half of the products. The mean is kept by the
+        scale factors of the product, which cost nothing.
+        """
+        if not len(X):
+            return
         X = X.float()
-        self._sum.addmm_(X.t(), X)
-        self.tokens += X.shape[0]
+        before, self.tokens = self.tokens, self.tokens + len(X)
+        for rows in self._strips():
+            self._mean[rows, rows.start :].addmm_(
+                X[:, rows].t(), X[:, rows.start :], beta=before / self.tokens, alpha=1 / self.tokens
+            )
+        self._whole = False
         self._factors.clear()
 
     @property
     def matrix(self) -> Tensor:
-        """H, fp32 (in, in)."""
-        return self._sum / max(self.tokens, 1)
+        """H, fp32 (in, in); not to be written to.
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        if not self._whole:
+            for rows in self._strips():
+                self._mean[rows.stop :, rows] = self._mean[rows, rows.stop :].t()
+            self._whole = True
+        return _finite(self._mean, f"{self.name}: the Hessian")
+
+    def _strips(self) -> list[slice]:
+        """Rows that are summed together."""
+        columns = len(self._mean)
+        height = max(SMALLEST_STRIP, columns // 8)
+        return [slice(start, min(start + height, columns)) for start in range(0, columns, height)]
 
     @property
     def dead(self) -> Tensor:
         """Inputs that were never active, H_jj = 0; boolean (in,)."""
-        return self._sum.diagonal() == 0
+        return self._mean.diagonal() == 0
 
     def factor(self, percdamp: float) -> Tensor:
         """Upper Cholesky factor of the damped inverse, computed once for all layers that share this statistic.
@@ -83,29 +119,67 @@ class Hessian:
             U, fp32 (in, in), upper triangular.
 
         Raises:
-            FactorisationError: H is not finite, or still not positive definite with damping 1.
+            StatisticError: H holds NaN or infinity.
+            FactorisationError: H is still not positive definite with damping 1.
         """
         if percdamp not in self._factors:
             self._factors[percdamp] = self._factorise(percdamp)
         return self._factors[percdamp]
 
     def _factorise(self, percdamp: float) -> Tensor:
-        H = self.matrix
-        if not torch.isfinite(H).all():
-            raise FactorisationError(f"{self.name}: the Hessian of its inputs holds NaN or infinity")
-        diagonal = H.diagonal()
-        diagonal[self.dead] = 1
-        mean = diagonal.mean().item()
-        applied = 0.0
-        while True:
-            diagonal += (percdamp - applied) * mean
-            applied = percdamp
-            L, failed = torch.linalg.cholesky_ex(H.flip(0, 1))
-            if not failed.item():
-                identity = torch.eye(H.shape[0], dtype=H.dtype, device=H.device)
-                U: Tensor = torch.linalg.solve_triangular(L.flip(0, 1), identity, upper=True)
-                return U
-            if percdamp >= MAX_PERCDAMP:
-                raise FactorisationError(f"{self.name}: the Hessian is not positive definite with percdamp {percdamp}")
-            percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)
-            note("damping raised: the Hessian was not positive definite", layer=self.name, percdamp=percdamp)
+        H = self.matrix.clone()
+        H.diagonal()[self.dead] = 1
+        L = damped_cholesky(H.flip(0, 1), percdamp, self.name)
+        return _inverse_of_upper(L.flip(0, 1))
+
+
+def damped_cholesky(A: Tensor, percdamp: float, name: str) -> Tensor:
+    """Lower Cholesky factor of A + percdamp · mean(diag A) · I. Damping is raised tenfold, and noted, while it fails.
+
+    Args:
+        A: symmetric, fp32 (in, in); overwritten.
+        percdamp: damping as a share of the mean diagonal, to begin with.
+        name: the layer spoken of.
+
+    Returns:
+        L, fp32 (in, in), lower triangular.
+
+    Raises:
+        FactorisationError: A is still not positive definite with damping 1.
+    """
+    diagonal = A.diagonal()
+    mean = diagonal.mean().item()
+    applied = 0.0
+    while True:
+        diagonal += (percdamp - applied) * mean
+        applied = percdamp
+        L, failed = torch.linalg.cholesky_ex(A)
+        if not failed.item():
+            factor: Tensor = L
+            return factor
+        if percdamp >= MAX_PERCDAMP:
+            raise FactorisationError(f"{name}: the Hessian is not positive definite with percdamp {percdamp}")
+        percdamp = min(max(percdamp * 10, 1e-4), MAX_PERCDAMP)
+        note("damping raised: the Hessian was not positive definite", layer=name, percdamp=percdamp)
+
+
+def _inverse_of_upper(R: Tensor) -> Tensor:
+    """Inverse of an upper triangular matrix by halves, most of it products: n³/3, where a solve for I takes n³."""
+    if len(R) <= SMALLEST_HALF:
+        inverse: Tensor = torch.linalg.solve_triangular(
+            R, torch.eye(len(R), dtype=R.dtype, device=R.device), upper=True
+        )
+        return inverse
+    half = len(R) // 2
+    inverse = torch.zeros_like(R)
+    inverse[:half, :half] = _inverse_of_upper(R[:half, :half])
+    inverse[half:, half:] = _inverse_of_upper(R[half:, half:])
+    inverse[:half, half:] = -(inverse[:half, :half] @ R[:half, half:]) @ inverse[half:, half:]
+    return inverse
+
+
+def _finite(tensor: Tensor, what: str) -> Tensor:
+    """The tensor, checked: with NaN or infinity in it its sum is not finite."""
+    if not torch.isfinite(tensor.sum()):
+        raise StatisticError(f"{what} of its inputs holds NaN or infinity: check the model and its dtype")
+    return tensor

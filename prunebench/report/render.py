@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from tabulate import tabulate
 
@@ -82,17 +82,22 @@ def _booktabs(table: Table) -> str:
     return "\n".join(next(rules) if line == r"\hline" else line for line in lines)
 
 
+# How a marked entry looks.
+_MARKS = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+
+
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
-    def escaped(row: Sequence[str]) -> list[str]:
-        return [escape(entry) for entry in row]
+    def shown(row: int, column: int) -> str:
+        entry = escape(table.rows[row][column])
+        return _MARKS[style].format(entry) if (row, column) in table.marked else entry
 
     return tabulate(
-        [escaped(row) for row in table.rows],
-        headers=escaped(table.headers),
+        [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],
+        headers=[escape(header) for header in table.headers],
         tablefmt=style,
         disable_numparse=True,
         maxcolwidths=widths,
-        colalign=["right" if numeric else "left" for numeric in _numeric(table)] if table.rows else None,
+        colalign=["right" if numeric else "left" for numeric in numeric_columns(table)] if table.rows else None,
     )
 
 
@@ -101,17 +106,17 @@ def _widths(table: Table, width: int) -> list[int | None] | None:
     columns = list(zip(table.headers, *table.rows, strict=True))
     natural = [max(len(plain(entry)) for entry in column) for column in columns]
     excess = sum(natural) + 2 * (len(natural) - 1) - width
-    words = [place for place, numeric in enumerate(_numeric(table)) if not numeric]
+    words = [place for place, numeric in enumerate(numeric_columns(table)) if not numeric]
     if excess <= 0 or not words:
         return None
     widest = max(words, key=lambda place: natural[place])
     return [max(natural[place] - excess, NARROWEST) if place == widest else None for place in range(len(natural))]
 
 
-def _numeric(table: Table) -> list[bool]:
+def numeric_columns(table: Table) -> list[bool]:
     """Columns that hold amounts: every entry starts with a number, or says that there is none."""
-    amount = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf|nan|failed")
+    amount = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf|nan|failed")
     return [
-        all(amount.fullmatch(entry) for entry in column) and any(entry[:1].isdigit() for entry in column)
+        all(amount.fullmatch(entry) for entry in column) and any(entry.lstrip("+-")[:1].isdigit() for entry in column)
         for column in zip(*table.rows, strict=True)
     ]

@@ -15,11 +15,13 @@ class Table:
         caption: what the rows are, complete enough to stand alone.
         headers: one for each column.
         rows: as long as ``headers``.
+        marked: (row, column) of entries that stand out: the best of their kind and every tie with it.
     """
 
     caption: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    marked: frozenset[tuple[int, int]] = frozenset()
 
 
 def caption(*parts: str) -> str:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prunebench.record import Cost, Record
 from prunebench.report import text
+from prunebench.report.evidence import Evidence
+from prunebench.report.forecasts import forecast_tables
+from prunebench.report.marks import MARKED, mark_perplexities
 from prunebench.report.measures import measure_tables
+from prunebench.report.overlap import overlap_tables
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -22,12 +26,13 @@ from prunebench.report.table import Table, caption, seed_words
 from prunebench.report.zero_shot import zero_shot_tables
 
 
-def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """Everything a report says: for each model perplexities, zero-shot tasks and costs; then failures and notes.
+def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
+    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then failures and notes.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
         order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
 
     Returns:
         Tables that have rows.
@@ -35,11 +40,13 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Tab
     shown, left_out = latest(records)
     tables: list[Table] = []
     for of_model in grouped(shown, lambda record: record.cell.model).values():
-        tables += perplexity_tables(of_model, order)
-        tables += zero_shot_tables(of_model, order)
+        tables += perplexity_tables(of_model, order, evidence)
+        tables += zero_shot_tables(of_model, order, evidence)
         tables += measure_tables(of_model, order)
+        tables += overlap_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
-    tables += [failure_table(shown), note_table(shown, order), left_out_table(left_out)]
+    tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
+    tables += [size_table(shown), failure_table(shown), note_table(shown, order), left_out_table(left_out)]
     return [table for table in tables if table.rows]
 
 
@@ -53,12 +60,14 @@ def protocols(record: Record) -> dict[str, str]:
     return asked | {name: "" for name in record.perplexity if name not in asked}
 
 
-def perplexity_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def perplexity_tables(
+    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+) -> list[Table]:
     """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
 
     Args:
         records: of one model.
-        order: see ``all_tables``.
+        order, evidence: see ``all_tables``.
     """
     tables = []
     found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
@@ -66,7 +75,7 @@ def perplexity_tables(records: Sequence[Record], order: Sequence[str] = ()) -> l
         measured = [record for record in records if protocols(record).get(name) == digest]
         title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
         groups = tabled_settings(measured)
-        tables += [_perplexity_table(name, title, setting, groups, measured, order) for setting in groups]
+        tables += [_perplexity_table(name, title, setting, groups, measured, order, evidence) for setting in groups]
     return tables
 
 
@@ -77,24 +86,27 @@ def _perplexity_table(
     groups: dict[Setting, list[Record]],
     measured: Sequence[Record],
     order: Sequence[str],
+    evidence: Evidence | None,
 ) -> Table:
     base = baselines_of(measured, setting)
     rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
     cells = grouped(rows, lambda record: (record.cell.method, record.cell.sparsity))
     columns = sparsity_order(sparsity for _, sparsity in cells)
     dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
+    methods = method_order(rows, order)
+    entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
+    marked = mark_perplexities(entries, protocol, evidence)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",
             ", ".join(dense) or "the dense model was not measured",
             setting.words(groups),
             seed_words(cells.values(), "standard deviation"),
+            MARKED if marked else "",
         ),
         ("method", *columns),
-        tuple(
-            (method, *(averaged(cells.get((method, sparsity), []), protocol) for sparsity in columns))
-            for method in method_order(rows, order)
-        ),
+        tuple((method, *(averaged(column[row], protocol) for column in entries)) for row, method in enumerate(methods)),
+        frozenset((row, 1 + column) for column, row in marked),
     )
 
 
@@ -155,6 +167,23 @@ def _cost_row(method: str, records: Sequence[Record], *, state: bool) -> tuple[s
 def _device(record: Record) -> str:
     device, threads = record.environment.get("device"), record.environment.get("threads")
     return ", ".join([*([str(device)] if device else []), *([f"threads: {threads}"] if threads else [])])
+
+
+def size_table(records: Iterable[Record]) -> Table:
+    """Saved models: their weights as they are, in the compact form, and the fewest bytes that could tell them."""
+    rows = []
+    for record in records:
+        if record.saved is not None:
+            cell, saved = record.cell, record.saved
+            share = f"{saved.sparse_bytes / saved.dense_bytes:.3f}"
+            sizes = (saved.dense_bytes, saved.sparse_bytes, saved.bound_bytes)
+            over = f"{100 * (saved.sparse_bytes / saved.bound_bytes - 1):.1f} %"
+            rows.append((cell.model, cell.method, cell.sparsity, str(cell.seed), *map(text.size, sizes), share, over))
+    return Table(
+        "Sizes of saved weights; least: entropy of the masks plus the kept values",
+        ("model", "method", "sparsity", "seed", "dense", "compact", "least", "compact / dense", "above least"),
+        tuple(rows),
+    )
 
 
 def failure_table(records: Iterable[Record]) -> Table:

@@ -1,6 +1,7 @@
 """How names and numbers are shown; by tables, the progress display and messages alike."""
 
 import math
+import re
 import unicodedata
 
 MISSING = "–"
@@ -69,3 +70,31 @@ def size(value: float) -> str:
             return f"{value:.3g} {unit}"
         value /= 1024
     return f"{value:.3g} GiB"
+
+
+_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+_UNITS["GiB"] = 1 << 30
+_AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (s|min|h|k|M|G|B|KiB|MiB|GiB)\b)?")
+
+
+def amount(entry: str) -> float | None:
+    """The number that an entry begins with, its unit reckoned in, so that a column of them can be sorted.
+
+    Args:
+        entry: what ``number``, ``seconds``, ``count`` or ``size`` gave, maybe with a spread or a range behind it; an
+            n:m pattern counts as its fraction of zeros.
+
+    Returns:
+        None for words and for what is missing.
+    """
+    if entry in ("inf", "nan"):
+        return math.inf
+    if pattern := re.fullmatch(r"(\d+):(\d+)", entry):
+        kept, of = int(pattern[1]), int(pattern[2])
+        return 1 - kept / of if of else None
+    first = _AMOUNT.match(entry.lstrip("<"))
+    if first is None:
+        return None
+    value = float(first[1]) * _UNITS[first[2] or ""]
+    rest = _AMOUNT.match(entry.lstrip("<")[first.end() :].strip()) if first[2] in ("min", "h") else None
+    return value + (float(rest[1]) * _UNITS[rest[2] or ""] if rest else 0)

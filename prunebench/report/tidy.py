@@ -4,8 +4,10 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from prunebench.errors import OutputError
 from prunebench.record import Record
 from prunebench.report.text import plain
 
@@ -65,12 +67,30 @@ def to_csv(records: Iterable[Record]) -> str:
     return file.getvalue().rstrip("\n")
 
 
+def write_parquet(records: Iterable[Record], path: Path) -> None:
+    """One Parquet file with the columns ``COLUMNS``; ``seed`` is an integer, ``value`` and ``stderr`` are float64.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"seed": pyarrow.int64(), "value": pyarrow.float64(), "stderr": pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
+    try:
+        parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
     """``measurements`` as strict JSON has them: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
-    return [{name: _finite(value) for name, value in row.items()} for row in measurements(records)]
+    return [{name: to_finite(value) for name, value in row.items()} for row in measurements(records)]
 
 
-def _finite(value: Any) -> Any:
+def to_finite(value: Any) -> Any:
+    """A value as strict JSON has it."""
     if not isinstance(value, float) or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -9,6 +9,8 @@ from typing import Any
 
 from prunebench.record import Record
 from prunebench.report import text
+from prunebench.report.evidence import Evidence
+from prunebench.report.marks import MARKED, mark_accuracies
 from prunebench.report.records import (
     DENSE,
     Setting,
@@ -71,9 +73,19 @@ def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
 
 
 def scores(record: Record) -> dict[Column, Score]:
-    """A record's results: accuracy where a task has it, else the first of its metrics."""
+    """What was asked for: accuracy where a task has it, else the first of its metrics."""
+    return _scores(record, asked_entries(record))
+
+
+def task_scores(record: Record) -> dict[Column, Score]:
+    """The same of every single task, members of groups included and groups not."""
+    groups = record.zero_shot.get("groups") or {}
+    return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
+
+
+def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, Score]:
     columns = {}
-    for task, entry in asked_entries(record).items():
+    for task, entry in entries.items():
         metrics = {
             key.partition(",")[0]: (key, value)
             for key, value in reversed(entry.items())
@@ -95,21 +107,28 @@ def scores(record: Record) -> dict[Column, Score]:
     return columns
 
 
-def zero_shot_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def zero_shot_tables(
+    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+) -> list[Table]:
     """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first.
 
     Args:
         records: of one model.
         order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
     """
     asked = [record for record in records if _asked(record)]
     groups = tabled_settings(asked)
-    tables = [_table(setting, groups, asked, order) for setting in groups]
+    tables = [_table(setting, groups, asked, order, evidence) for setting in groups]
     return [table for table in tables if table.headers[2:]]
 
 
 def _table(
-    setting: Setting, groups: dict[Setting, list[Record]], asked: Sequence[Record], order: Sequence[str]
+    setting: Setting,
+    groups: dict[Setting, list[Record]],
+    asked: Sequence[Record],
+    order: Sequence[str],
+    evidence: Evidence | None,
 ) -> Table:
     base = baselines_of(asked, setting)
     pruned = [record for record in groups[setting] if record.cell.method not in base]
@@ -120,14 +139,23 @@ def _table(
             rows[method, sparsity] = cells[method, sparsity]
     columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
     shares = [column for column in columns if column.share]
+    marked = mark_accuracies(
+        [group if sparsity != DENSE else [] for (_, sparsity), group in rows.items()],
+        [sparsity for _, sparsity in rows],
+        [((column.task, column.metric),) if column.share else () for column in columns]
+        + ([tuple((column.task, column.metric) for column in shares)] if len(shares) > 1 else []),
+        evidence,
+    )
     return Table(
         caption(
             f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
             setting.words(groups),
             seed_words(rows.values()),
+            MARKED if marked else "",
         ),
         ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
         tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
+        frozenset((row, 2 + column) for column, row in marked),
     )
 
 

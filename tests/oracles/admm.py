@@ -1,17 +1,20 @@
-"""Layer-wise ADMM as a textbook would write it: in float64, with an inverse, a full sort and no scaling tricks."""
+"""Layer-wise ADMM as a textbook would write it: with an inverse, a full sort and no scaling tricks."""
 
 import torch
 from torch import Tensor
 
 
 def admm_textbook(W: Tensor, H: Tensor, zeros: int, iterations: int, ramp: int) -> Tensor:
-    """Prune ``zeros`` weights of W (out, in) given H = XᵀX / tokens (in, in); Boža, arXiv 2401.02938, algorithm 1."""
-    W, H = W.double(), H.double()
-    D = torch.diag(H.diagonal().sqrt() + 1e-8)
-    A = torch.linalg.inv(D) @ H @ torch.linalg.inv(D)
-    A = A + 0.1 * A.diagonal().mean() * torch.eye(len(H), dtype=A.dtype)
-    inverse = torch.linalg.inv(A + torch.eye(len(H), dtype=A.dtype))
-    target = D @ W.T
+    """Prune ``zeros`` weights of W (out, in) given H = XᵀX / tokens (in, in); Boža, arXiv 2401.02938, algorithm 1.
+
+    In the dtype it is given.
+    """
+    identity = torch.eye(len(H), dtype=H.dtype)
+    d = H.diagonal().sqrt() + 1e-8
+    A = H / d[:, None] / d
+    A = A + 0.1 * A.diagonal().mean() * identity
+    inverse = torch.linalg.inv(A + identity)
+    target = d[:, None] * W.T
     V, U = target.clone(), torch.zeros_like(target)
 
     def smallest_pruned(scores: Tensor, count: int) -> Tensor:
@@ -27,4 +30,4 @@ def admm_textbook(W: Tensor, H: Tensor, zeros: int, iterations: int, ramp: int) 
         Z = mask * (V + U)
         U = U + V - Z
         V = inverse @ (A @ target + (Z - U))
-    return (torch.linalg.inv(D) @ (mask * (V + U))).T
+    return (mask * (V + U) / d[:, None]).T

@@ -1,0 +1,156 @@
+"""ALPS: improved optimisation for highly sparse one-shot pruning (Meng et al., arXiv 2406.07831)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from prunebench import hookimpl
+from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, calibrated, damped_cholesky
+
+DAMPING = 0.01
+CHECK_EVERY = 3
+EARLIEST_STOP, FEW = 30, 0.0003
+RHO_MIN, RHO_MAX = 1e-4, 1e6
+
+
+@dataclass(frozen=True)
+class ALPS:
+    """Find the pattern by ADMM with a growing penalty, then solve for the weights on it.
+
+    Args:
+        rho: the penalty ρ that ADMM starts with.
+        iterations: of ADMM, at most; it ends when the pattern has settled.
+        steps: of conjugate gradients on the pattern found.
+    """
+
+    rho: float = 0.1
+    iterations: int = 300
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        if not RHO_MIN <= self.rho <= RHO_MAX:
+            raise ValueError(f"rho {self.rho} is outside {RHO_MIN} to {RHO_MAX}: give a penalty, as 0.1")
+        if self.iterations < 1:
+            raise ValueError(f"iterations {self.iterations} is below 1: give a count, as 300")
+        if self.steps < 0:
+            raise ValueError(f"steps {self.steps} is negative: give a count, as 10; 0 leaves ADMM's weights")
+
+    @hookimpl
+    def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
+        """Prune block by block on the inputs that the pruned blocks before it produce."""
+        for layer, problem, target in calibrated(model, data, sparsity, Problem):
+            W = layer.weight.float() * problem.scale
+            D, support = alps(W, problem, target, rho=self.rho, iterations=self.iterations)
+            D = conjugate_gradients(W, D, support, problem.A, steps=self.steps)
+            layer.weight.copy_(D / problem.scale)
+
+
+class Problem(Hessian):
+    """A layer's least-squares problem, scaled to a unit diagonal; set up once for all that see the same input."""
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """diag(H)^½ + 1e-8, fp32 (in,)."""
+        return self.matrix.diagonal().sqrt() + 1e-8
+
+    @cached_property
+    def A(self) -> Tensor:  # noqa: N802
+        """The scaled Hessian with damping, fp32 (in, in)."""
+        A: Tensor = self.matrix / self.scale / self.scale[:, None]
+        A.diagonal().add_(DAMPING * A.diagonal().mean())
+        return A
+
+    def factor_with(self, rho: float) -> Tensor:
+        """Lower Cholesky factor of A + ρI, fp32 (in, in)."""
+        shifted = self.A.clone()
+        shifted.diagonal().add_(rho)
+        return damped_cholesky(shifted, 0.0, self.name)
+
+
+def alps(W: Tensor, problem: Problem, target: Target, *, rho: float, iterations: int) -> tuple[Tensor, Tensor]:
+    """Algorithm 1 of the paper: ADMM for min ‖X(W − D)ᵀ‖² over D in the pattern, with weights B apart from D.
+
+    B = (A + ρI)⁻¹(AW − V + ρD); D = B + V/ρ on its highest entries; V += ρ(B − D). Here with U = V/ρ.
+
+    ρ changes at every third iterate at most. The paper decomposes A once and multiplies by its eigenvectors; a
+    Cholesky factor for each ρ costs n³/3 and solves in 2mn², where the eigenbasis takes 4mn² for each iterate: less
+    for any layer of more rows than a twentieth of its inputs, and on a device, where eigenvectors are dear, for all.
+
+    Args:
+        W: scaled weights, fp32 (out, in).
+        problem: of the layer.
+        target: the zeros asked for; chosen by |B + V/ρ| over the whole matrix.
+        rho: ρ to start with.
+        iterations: at most.
+
+    Returns:
+        D, fp32 (out, in), and its support, boolean (out, in).
+    """
+    AW = W @ problem.A
+    L = problem.factor_with(rho)
+    D, U = W, torch.zeros_like(W)
+    checked = support = dense = target.mask(W.abs())
+    kept = max(int(dense.count_nonzero()), 1)
+    moved = False
+    for step in range(1, iterations + 1):
+        B = torch.cholesky_solve(torch.add(AW, D - U, alpha=rho).t(), L).t()
+        point = B + U
+        support = target.mask(point.abs())
+        D = point * support
+        U = point - D
+        if step % CHECK_EVERY:
+            continue
+        changed = int((support ^ checked).count_nonzero())
+        checked, share = support, changed / kept
+        if not changed and not moved and rho > RHO_MIN:  # too large to move anything: start again with a smaller one
+            rho, D, U, checked = rho / 5, W, torch.zeros_like(W), dense
+        elif not changed or (step >= EARLIEST_STOP and share < FEW):
+            break
+        else:
+            moved = True
+            larger = min(rho * growth(share), RHO_MAX)
+            rho, U = larger, U * (rho / larger)
+        L = problem.factor_with(rho)
+    return D, support
+
+
+def growth(share: float) -> float:
+    """How much ρ grows after a check that found ``share`` of the kept weights changed (section 3.2 of the paper)."""
+    return 1.3 if share > 0.1 else 1.2 if share > 0.005 else 1.1
+
+
+def conjugate_gradients(W: Tensor, D: Tensor, support: Tensor, A: Tensor, *, steps: int) -> Tensor:
+    """Algorithm 2 of the paper: min tr((W − D)A(W − D)ᵀ) over D on ``support``, all rows at once, a step size for each.
+
+    Args:
+        W: scaled weights, fp32 (out, in).
+        D: where to start from, fp32 (out, in), zero off the support.
+        support: boolean (out, in).
+        A: fp32 (in, in).
+        steps: of conjugate gradients.
+
+    Returns:
+        D after the steps, fp32 (out, in).
+    """
+    R = ((W - D) @ A) * support
+    P, squared = R, inner(R, R)
+    for _ in range(steps):
+        AP = (P @ A).mul_(support)
+        size = quotient(squared, inner(P, AP))
+        D = torch.addcmul(D, P, size)
+        R = torch.addcmul(R, AP, size, value=-1)
+        before, squared = squared, inner(R, R)
+        P = torch.addcmul(R, P, quotient(squared, before))
+    return D
+
+
+def inner(one: Tensor, other: Tensor) -> Tensor:
+    """Inner product of each row with its like, (rows, 1)."""
+    return (one * other).sum(dim=1, keepdim=True)
+
+
+def quotient(over: Tensor, under: Tensor) -> Tensor:
+    """over / under, and 0 where a row is solved and nothing is left to divide by."""
+    return torch.where(under > 0, over / under, 0)

@@ -1,0 +1,90 @@
+"""Pruned models on disk: ordinary folders that transformers reads, and the compact form beside them."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prunebench import hub
+from prunebench.errors import OutputError
+from prunebench.pruning import NM, Pattern
+from prunebench.record import MODELS, SPARSE, SavedFacts
+from prunebench.sparse import information_bound, write_sparse
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def save_checkpoints(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", output: Path, name: str, pattern: Pattern
+) -> SavedFacts:
+    """Write ``models/<name>/`` and ``sparse/<name>/`` into a results folder; each all or nothing.
+
+    Args:
+        model: after pruning, in the dtype it is kept in.
+        tokenizer: saved beside it.
+        output: the results folder.
+        name: the cell's id.
+        pattern: that its masks have.
+
+    Returns:
+        Bytes of the weights in either form, and the fewest possible.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def dense(folder: Path) -> int:
+        with hub.quiet():
+            model.save_pretrained(folder)
+        _plain_config(folder)
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+    def sparse(folder: Path) -> int:
+        size = write_sparse(model, folder)
+        _plain_config(folder)
+        return size
+
+    def both(write: Callable[[Path], int]) -> Callable[[Path], int]:
+        def with_tokenizer(folder: Path) -> int:
+            size = write(folder)
+            tokenizer.save_pretrained(folder)
+            return size
+
+        return with_tokenizer
+
+    return SavedFacts(
+        dense_bytes=_whole(output / MODELS / name, both(dense)),
+        sparse_bytes=_whole(output / SPARSE / name, both(sparse)),
+        bound_bytes=information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None),
+    )
+
+
+def is_saved(output: Path, name: str) -> bool:
+    """Whether both forms of a cell's model are there."""
+    return all((output / form / name / "config.json").is_file() for form in (MODELS, SPARSE))
+
+
+def _plain_config(folder: Path) -> None:
+    """vLLM refuses a checkpoint whose configuration speaks of sparsity; the weights are those of a dense model."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.pop("sparsity_config", None) is not None:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _whole(folder: Path, write: Callable[[Path], int]) -> int:
+    """Fill a folder beside the final one and rename it."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        size = write(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    except OSError as error:
+        raise OutputError(f"cannot save the model in {folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return size

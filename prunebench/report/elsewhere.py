@@ -1,0 +1,56 @@
+"""Figures that others published, beside ours."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from prunebench.record import PublishedFigure, Record
+from prunebench.report import text
+from prunebench.report.records import grouped
+from prunebench.report.table import Table
+
+HEADERS = ("model", "method", "sparsity", "measured on", "ours", "theirs", "ratio", "same protocol", "source", "note")
+
+
+def published_table(records: Iterable[Record]) -> Table:
+    """Ours, theirs, the ratio, and whether the two were measured the same way.
+
+    Figures of one corpus under two protocols stand beside each other too, and are said not to compare.
+
+    Args:
+        records: those to show; see ``prunebench.report.records.latest``. Seeds are averaged.
+    """
+    told = [record for record in records if record.cell.published]
+    rows: list[tuple[str, ...]] = []
+    for cells in grouped(told, lambda record: (record.cell.model, record.cell.method, record.cell.sparsity)).values():
+        for figure in dict.fromkeys(figure for record in cells for figure in record.cell.published):
+            rows += _rows(cells, figure)
+    return Table("Published figures beside ours", HEADERS, tuple(rows))
+
+
+def _rows(records: Sequence[Record], figure: PublishedFigure) -> list[tuple[str, ...]]:
+    cell = records[0].cell
+    measured = dict.fromkeys(protocol for record in records for protocol in record.perplexity)
+    same = [protocol for protocol in measured if protocol == figure.protocol]
+    alike = [protocol for protocol in measured if protocol.partition("/")[0] == figure.corpus]
+    theirs = f"{figure.corpus}, {figure.seqlen} tokens" if figure.seqlen else figure.corpus
+    rows: list[tuple[str, ...]] = []
+    for protocol in same or alike or [""]:
+        ours, verdict = None, "not measured here"
+        if protocol:
+            ours = statistics.fmean(r.perplexity[protocol].value for r in records if protocol in r.perplexity)
+            verdict = "yes" if same else f"no: theirs is {figure.protocol or theirs}"
+        rows.append(
+            (
+                cell.model,
+                cell.method,
+                cell.sparsity,
+                protocol or theirs,
+                text.MISSING if ours is None else text.number(ours),
+                text.number(figure.perplexity),
+                text.MISSING if ours is None else f"{ours / figure.perplexity:.3f}",
+                verdict,
+                figure.source,
+                figure.note,
+            )
+        )
+    return rows

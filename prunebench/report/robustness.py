@@ -1,0 +1,60 @@
+"""How pruning that was calibrated on one text shows on others."""
+
+from collections.abc import Sequence
+
+from prunebench.record import Record
+from prunebench.report import text
+from prunebench.report.charts import mean_perplexity
+from prunebench.report.scene import scenes, text_title, texts
+from prunebench.report.table import Table, caption
+
+
+def robustness_tables(records: Sequence[Record], looks: dict[str, int]) -> list[Table]:
+    """Methods and sparsities × texts: the perplexity, and how many times the dense model's it is.
+
+    Args:
+        records: those to show; see ``prunebench.report.records.latest``.
+        looks: see ``prunebench.report.scene.looks_of``.
+
+    Returns:
+        A table for each model and setting that was measured on two texts or more.
+    """
+    tables = []
+    for scene in scenes([record for record in records if len(record.perplexity) > 1]):
+        dense = next(iter(scene.base.values()), None)
+        groups = [[record] for record in scene.base.values()]
+        groups += [
+            scene.entries[method, sparsity]
+            for method in scene.methods(looks)
+            for sparsity in scene.sparsities
+            if (method, sparsity) in scene.entries
+        ]
+        found = texts(record for group in groups for record in group)
+        found = [(protocol, digest) for protocol, digest in found if any(protocol in g[0].perplexity for g in groups)]
+        tables.append(
+            Table(
+                caption(
+                    f"{scene.setting.model} on several texts: perplexity (times the dense model's)",
+                    f"calibrated on {scene.setting.corpus}",
+                    scene.words,
+                ),
+                ("method", "sparsity", *(text_title(protocol, digest, found) for protocol, digest in found)),
+                tuple(
+                    (
+                        group[0].cell.method,
+                        group[0].cell.sparsity,
+                        *(_entry(group, dense, protocol) for protocol, _ in found),
+                    )
+                    for group in groups
+                ),
+            )
+        )
+    return tables
+
+
+def _entry(group: Sequence[Record], dense: Record | None, protocol: str) -> str:
+    found = mean_perplexity(group, protocol)
+    if found is None:
+        return text.MISSING
+    base = dense.perplexity.get(protocol) if dense is not None else None
+    return text.number(found[0]) + (f" (×{text.number(found[0] / base.value)})" if base is not None else "")

@@ -1,0 +1,145 @@
+"""What a report has, section by section."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prunebench.record import Record
+from prunebench.report import charts
+from prunebench.report.elsewhere import published_table
+from prunebench.report.evidence import Evidence
+from prunebench.report.forecasts import forecast_tables
+from prunebench.report.overlap import overlap_tables
+from prunebench.report.pareto import front_tables, pareto_plots
+from prunebench.report.plot import Plot
+from prunebench.report.provenance import cell_table, provenance_tables
+from prunebench.report.records import grouped, latest
+from prunebench.report.robustness import robustness_tables
+from prunebench.report.scene import looks_of
+from prunebench.report.summary import Paragraph, summary
+from prunebench.report.table import Table
+from prunebench.report.tables import (
+    cost_tables,
+    failure_table,
+    left_out_table,
+    note_table,
+    perplexity_tables,
+    size_table,
+)
+from prunebench.report.zero_shot import zero_shot_tables
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section.
+
+    Args:
+        name: its anchor in a page.
+        title: its heading.
+        words: what a reader must know to read it.
+        plots, tables: in this order.
+        paragraphs: in front of them.
+    """
+
+    name: str
+    title: str
+    words: str = ""
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    paragraphs: tuple[Paragraph, ...] = ()
+
+
+def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Section]:
+    """Everything a report says, from records alone.
+
+    Args:
+        records: what to report on, of any models, methods and settings.
+        order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
+
+    Returns:
+        The sections that have something to show.
+    """
+    kept, left_out = latest(records)
+    looks = looks_of(kept, order)
+    models = list(grouped(kept, lambda record: record.cell.model).values())
+
+    def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
+        return tuple(table for of_model in tables for table in of_model if table.rows)
+
+    foretold = forecast_tables(kept, evidence.forecasts() if evidence else {}, order)
+    everything = [
+        Section("summary", "Summary", paragraphs=tuple(summary(kept, looks, evidence))),
+        Section("failed", "Failed cells", tables=(failure_table(kept),)),
+        Section(
+            "perplexity",
+            "Perplexity against sparsity",
+            "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
+            "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
+            tuple(charts.perplexity_plots(kept, looks)),
+            of_models([perplexity_tables(of_model, order, evidence) for of_model in models]),
+        ),
+        Section(
+            "pareto",
+            "What is worth its size",
+            "Perplexity against what is left of a model, for models that cut the text into the same tokens. Those that "
+            "another beats in both are faint. Bytes count the kept values and one bit for every weight of a pruned "
+            "matrix, or the matrix as it was where that is smaller.",
+            tuple(pareto_plots(kept, looks)),
+            (*front_tables(kept), size_table(kept)),
+        ),
+        Section(
+            "cost",
+            "Quality against cost",
+            "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
+            "logarithmic. Times on different machines do not compare.",
+            tuple(charts.cost_plots(kept, looks)),
+            (*of_models([cost_tables(of_model, order) for of_model in models]), *foretold),
+        ),
+        Section(
+            "robustness",
+            "On other texts",
+            "Whether what was kept for the calibration text serves elsewhere.",
+            tables=tuple(robustness_tables(kept, looks)),
+        ),
+        Section(
+            "zero-shot",
+            "Zero-shot tasks",
+            "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
+            tuple(charts.zero_shot_plots(kept, looks)),
+            of_models([zero_shot_tables(of_model, order, evidence) for of_model in models]),
+        ),
+        Section(
+            "convergence",
+            "Convergence",
+            "What iterative methods told of themselves while they ran.",
+            tuple(charts.trace_plots(kept, looks)),
+        ),
+        Section(
+            "masks",
+            "Which weights are kept",
+            "How far two masks agree: weights that both keep, as a share of those that either keeps.",
+            tables=of_models([overlap_tables(of_model, order, evidence) for of_model in models]),
+        ),
+        Section(
+            "layers",
+            "Sparsity of each layer",
+            "Zeros counted in each matrix after pruning; a line for each way in which they are shared out.",
+            tuple(charts.layer_plots(kept, looks)),
+        ),
+        Section(
+            "published",
+            "Published figures beside ours",
+            "Only figures of the same protocol compare. The text, the calibration and the checkpoint may still differ: "
+            "see the note and the source.",
+            tables=(published_table(kept),),
+        ),
+        Section("notes", "Notes", "Adjustments and degradations, counted.", tables=(note_table(kept, order),)),
+        Section("provenance", "Environment and digests", tables=(*provenance_tables(kept), left_out_table(left_out))),
+        Section("cells", "All cells", tables=(cell_table(kept),)),
+    ]
+    return [section for section in map(_filled, everything) if section.plots or section.tables or section.paragraphs]
+
+
+def _filled(section: Section) -> Section:
+    tables = tuple(table for table in section.tables if table.rows)
+    return Section(section.name, section.title, section.words, section.plots, tables, section.paragraphs)

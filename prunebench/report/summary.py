@@ -1,0 +1,122 @@
+"""A report in sentences."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prunebench.record import Record
+from prunebench.report import text
+from prunebench.report.charts import mean_perplexity
+from prunebench.report.evidence import Evidence
+from prunebench.report.marks import mark_perplexities
+from prunebench.report.pareto import families, front
+from prunebench.report.records import DENSE
+from prunebench.report.scene import Scene, on_text, scenes, texts
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence, and what it introduces."""
+
+    lead: str
+    points: tuple[str, ...] = ()
+
+
+def summary(records: Sequence[Record], looks: dict[str, int], evidence: Evidence | None) -> list[Paragraph]:
+    """What was run, which method is best where, and what is amiss.
+
+    Args:
+        records: those to show; see ``prunebench.report.records.latest``.
+        looks: see ``prunebench.report.scene.looks_of``.
+        evidence: the arrays beside the records; without them nothing is said of ties.
+    """
+    paragraphs = [Paragraph(_extent(records))]
+    for protocol, digest in texts(records)[:1]:
+        for scene in scenes(on_text(records, protocol, digest)):
+            paragraphs += _best(scene, protocol, looks, evidence)
+    paragraphs += _fronts(records)
+    if noted := sum(bool(record.notes) for record in records):
+        paragraphs.append(Paragraph(f"{_count(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
+    return paragraphs
+
+
+def _extent(records: Sequence[Record]) -> str:
+    cells = [record.cell for record in records]
+    pruning = [cell for cell in cells if cell.sparsity != DENSE]
+    parts = [
+        _count(len({cell.model for cell in cells}), "model"),
+        _count(len({cell.method for cell in pruning}), "pruning method"),
+        _count(len({cell.sparsity for cell in pruning}), "sparsity", "sparsities"),
+        _count(len({cell.seed for cell in cells}), "seed"),
+    ]
+    failed = sum(record.status == "failed" for record in records)
+    outcome = "all ran" if not failed else f"{failed} failed, with the errors below"
+    return f"{_count(len(records), 'cell')} of {listed(parts)}: {outcome}."
+
+
+def _best(scene: Scene, protocol: str, looks: dict[str, int], evidence: Evidence | None) -> list[Paragraph]:
+    measured = {key: found for key, group in scene.entries.items() if (found := mean_perplexity(group, protocol))}
+    dense = {name: r.perplexity[protocol] for name, r in scene.base.items() if protocol in r.perplexity}
+    if not measured and not dense:
+        return []
+    methods = scene.methods(looks)
+    columns = [[scene.entries.get((method, s), []) for method in methods] for s in scene.sparsities]
+    marked = mark_perplexities(columns, protocol, evidence)
+    base = next(iter(dense.values()), None)
+    points = []
+    for column, sparsity in enumerate(scene.sparsities):
+        values = {m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured}
+        if values:
+            ties = [method for row, method in enumerate(methods) if (column, row) in marked]
+            points.append(_verdict(sparsity, values, ties, base.value if base else None))
+    told = [f"{name} {text.number(facts.value)}" for name, facts in dense.items()]
+    if base is not None and base.floor is not None:
+        told.append(f"the least possible {text.number(base.floor)}")
+    subject = ", ".join(part for part in (scene.setting.model, scene.words) if part)
+    beside = f" ({', '.join(told)})" if told else ""
+    return [Paragraph(f"Perplexity of {subject} on {protocol}{beside}:", tuple(points))]
+
+
+def _verdict(sparsity: str, values: dict[str, float], ties: Sequence[str], dense: float | None) -> str:
+    """One sentence on one sparsity. Without paired tests it only says which value is the lowest."""
+
+    def shown(method: str) -> str:
+        return f"{method} with {text.number(values[method])}"
+
+    ranked = sorted(values, key=lambda method: (values[method] != values[method], values[method]))
+    best = ranked[0]
+    times = f", {values[best] / dense:.2f} times the dense model's" if dense else ""
+    if len(ranked) == 1:
+        return f"At {sparsity} only {shown(best)}{times}."
+    if best not in ties:
+        return f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise was not tested."
+    others = [method for method in ranked if method in ties and method != best]
+    behind = [method for method in ranked if method not in ties]
+    tied = f"; {listed([shown(method) for method in others])} cannot be told from it" if others else ""
+    following = f"; then {listed([shown(method) for method in behind[:2]])}" if behind else ""
+    return f"At {sparsity} the best is {shown(best)}{times}{tied}{following}."
+
+
+def _fronts(records: Sequence[Record]) -> list[Paragraph]:
+    paragraphs = []
+    for protocol, candidates in families(records)[:1]:
+        best = front(candidates, "nonzero")
+        counts = Counter("dense models" if candidate.dense else candidate.method for candidate in best)
+        members = [f"{name} ({count})" for name, count in counts.most_common()]
+        paragraphs.append(
+            Paragraph(
+                f"Of {_count(len(candidates), 'model')}, pruned and dense, {len(best)} are on the front of perplexity "
+                f"on {protocol} against non-zero parameters: {listed(members)}."
+            )
+        )
+    return paragraphs
+
+
+def listed(words: Iterable[str]) -> str:
+    """a, b and c."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
