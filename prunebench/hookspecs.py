@@ -40,7 +40,10 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
         * nothing else has changed, bit for bit, unless the class says ``changes: ClassVar[str] = "all"``
           (the default is ``"prunable"``; a method that says ``"nothing"`` is a baseline, run once for each model);
         * no hooks or wrappers stay behind; train or eval mode and ``config.use_cache`` are as they were found;
-        * the global random generators are untouched and ``data`` is unchanged.
+        * the global random generators are untouched and ``data`` is unchanged;
+        * nothing was printed to stdout, and nothing is kept in the instance, its class or their module for a next call.
+
+        ``prunebench.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
 
         A method finishes with one layer of ``calibrated(...)`` before it asks for the next.
 
