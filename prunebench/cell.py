@@ -210,7 +210,8 @@ def plan(
                 )
     for model, found in zip(suite.models, sources, strict=True):
         try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
-    return tuple(cells)
+    # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
+    return tuple({cell.id: cell for cell in cells}.values())
 
 
 def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:

@@ -155,8 +155,8 @@ class MethodEntry(Strict):
 
     Args:
         name: an installed method.
-        label: what tables call it; tells two entries of one method apart. Entries for different models or sparsities
-            may share it: one method, tuned for each.
+        label: what tables call it; tells two entries of one method apart. Entries for different models, sparsities
+            or allocations may share it: one method, tuned for each.
         options: the method's hyperparameters; what is not named has the method's default.
         models: labels of those of the suite's models that it is for; by default all.
         sparsities, allocation, seeds, calibration: in place of the suite's.
@@ -312,7 +312,7 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _labels_are_told_apart(self) -> "Suite":
-        allocations: list[AllocationEntry] = []
+        allocations = [UNIFORM]  # baselines have it, whatever the suite asks for
         for row in (self.allocation, *(entry.allocation or () for entry in self.methods)):
             allocations += [entry for entry in row if entry not in allocations]
         for kind, labels in (
@@ -333,7 +333,8 @@ class Suite(Strict):
             {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
             for axis, all_ in (("models", every), ("sparsities", self.sparsities))
         )
-        return one.name != other.name or bool(models and sparsities)
+        mine, theirs = ({rule.shown for rule in entry.allocation or self.allocation} for entry in (one, other))
+        return one.name != other.name or bool(models and sparsities and mine & theirs)
 
     @model_validator(mode="after")
     def _narrowed_models_are_there(self) -> "Suite":

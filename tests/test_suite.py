@@ -167,3 +167,17 @@ def test_one_label_for_entries_of_other_models_and_sparsities(tmp_path: Path) ->
     assert [entry.shown for entry in suite.methods] == ["wanda"] * 3
     with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
         suite_of(tmp_path, methods="methods: [wanda, {name: wanda, sparsities: [0.5]}]")
+
+
+def test_one_label_for_entries_of_other_allocations(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, methods="methods: [wanda, {name: wanda, allocation: owl}]")
+    assert [entry.shown for entry in suite.methods] == ["wanda"] * 2
+    with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
+        suite_of(tmp_path, methods="methods: [wanda, {name: wanda, allocation: [owl, uniform]}]")
+
+
+@pytest.mark.parametrize("entry", ["{name: owl, label: uniform}", "{name: file, path: uniform.yaml}"])
+def test_no_other_allocation_is_called_uniform(tmp_path: Path, entry: str) -> None:
+    """Baselines have the uniform one, so that its name is taken in every suite."""
+    with pytest.raises(SuiteError, match="two allocations are called 'uniform': give each a label of its own"):
+        suite_of(tmp_path, allocation=f"allocation: {entry}")
