@@ -101,6 +101,17 @@ def test_damping_is_raised_and_noted_when_the_factorisation_fails() -> None:
     assert {what for what, _ in ear.notes} == {"damping raised: the Hessian was not positive definite"}
 
 
+def test_the_last_iterate_is_never_a_fresh_start() -> None:
+    """Where the pattern does not move, ADMM starts again with a smaller ρ, but not when it has no steps left."""
+    W, _ = problem()
+    W = W[:16, :24]
+    X = torch.randn(400, 24, generator=torch.Generator().manual_seed(0))
+    statistic, target = problem_of(X), Target.of(Unstructured(0.02), (16, 24))
+    D, support = alps(W * statistic.scale, statistic, target, rho=0.1, iterations=3)
+    assert torch.equal(D != 0, support)
+    assert int((D == 0).sum()) == target.zeros
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"rho": 0.0}, "rho 0.0 is outside"),
     ({"iterations": 0}, "iterations 0 is below 1"),

@@ -100,7 +100,7 @@ def alps(W: Tensor, problem: Problem, target: Target, *, rho: float, iterations:
         support = target.mask(point.abs())
         D = point * support
         U = point - D
-        if step % CHECK_EVERY:
+        if step % CHECK_EVERY or step == iterations:  # nothing follows the last that a new ρ could be for
             continue
         changed = int((support ^ checked).count_nonzero())
         checked, share = support, changed / kept
