@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from prunebench.errors import ContractError
 from prunebench.keepsakes import keepsakes
-from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, prunable
+from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, UnknownMatrixError, prunable
 from prunebench.pruning.progress import watching_layers
+from prunebench.pruning.sparsity import PatternError
 from prunebench.record import MatrixCount, SparsityFacts
 from prunebench.rules import Violation
 
@@ -157,9 +158,14 @@ class Snapshot:
         """Every rule of ``prunebench.rules`` that does not hold after pruning, and where; the plainest first."""
         yield from self._in_surroundings(model, data, method)
         if watch is not None:
-            yield from _in_conduct(watch)
-        yield from self._in_zeros(model)
-        yield from self._in_tensors(model)
+            yield from _in_conduct(watch, prunes=self.changes != "nothing")
+        tensors = list(self._in_tensors(model))
+        yield from tensors
+        try:
+            yield from self._in_zeros(model)
+        except (UnknownMatrixError, PatternError, RuntimeError) as error:  # matrices of another shape, or out of sight
+            if all(violation.rule != "tensors" for violation in tensors):
+                yield Violation("tensors", f"the prunable matrices are not as they were found: {error}")
 
     def _in_surroundings(self, model: nn.Module, data: CalibrationData | None, method: object) -> Iterator[Violation]:
         if changed := [name for name, module in model.named_modules() if module.training != self.modes.get(name)]:
@@ -226,11 +232,11 @@ class Snapshot:
                 yield Violation("finite", f"{name} holds NaN or infinity after pruning")
 
 
-def _in_conduct(watch: Watch) -> Iterator[Violation]:
+def _in_conduct(watch: Watch, *, prunes: bool) -> Iterator[Violation]:
     if printed := watch.stdout.getvalue():
         first = printed.strip().partition("\n")[0][:60]
         yield Violation("stdout", f"{len(printed)} characters were printed to stdout, beginning with {first!r}")
-    for name, zeros, asked in watch.unfinished[:1]:
+    for name, zeros, asked in watch.unfinished[:1] if prunes else ():
         yield Violation(
             "order", f"{name} held {zeros} zeros where {asked} were asked for when the next layer was asked for"
         )
