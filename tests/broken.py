@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prunebench import hookimpl
-from prunebench.pruning import Layer, Target, Unstructured, calibrated, prunable
+from prunebench.pruning import NM, Layer, Target, Unstructured, calibrated, prunable
 
 
 def magnitude(model: Any, sparsity: Any) -> None:
@@ -125,8 +125,18 @@ class Groupless:
 
     @hookimpl
     def prune(self, model: Any, sparsity: Any) -> None:
-        for layer, _ in prunable(model, sparsity):
-            keep(layer, Target.of(Unstructured(sparsity.ratio), layer.shape))
+        for layer, target in prunable(model, sparsity):
+            keep(layer, Target.of(Unstructured(target.pattern.ratio), layer.shape))
+
+
+@dataclass(frozen=True)
+class ByRatio:
+    """Asks every layer for what is asked for on the whole."""
+
+    @hookimpl
+    def prune(self, model: Any, sparsity: Any) -> None:
+        whole = sparsity if isinstance(sparsity, NM) else Unstructured(sparsity.ratio)
+        magnitude(model, whole)
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,39 @@ class ChangesDtype:
         magnitude(model, sparsity)
         for layer, _ in prunable(model, sparsity):
             layer.parameter.data = layer.parameter.data.half()
+
+
+@dataclass(frozen=True)
+class Shrinks:
+    """Cuts rows off."""
+
+    @hookimpl
+    def prune(self, model: Any, sparsity: Any) -> None:
+        magnitude(model, sparsity)
+        layer = model.model.layers[0].self_attn.q_proj
+        layer.weight = nn.Parameter(layer.weight.detach()[:16].clone())
+
+
+class Wrapped(nn.Module):
+    """No linear layer that anybody knows."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return X @ self.weight.t()
+
+
+@dataclass(frozen=True)
+class Wraps:
+    """Puts a module in place of another."""
+
+    @hookimpl
+    def prune(self, model: Any, sparsity: Any) -> None:
+        magnitude(model, sparsity)
+        attention = model.model.layers[0].self_attn
+        attention.q_proj = Wrapped(attention.q_proj.weight)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from prunebench import hub
+from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract import Snapshot, watched
 from prunebench.plugins import MethodClass, plugin_manager
+from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.rules import Violation
 from prunebench.testing.memory import LiveBytes
 from prunebench.testing.models import MODELS, calibration
+
+SPREAD = 0.1  # between the sparsities of neighbouring layers, where they differ
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Trial:
         pattern: as in a suite, "0.5" or "2:4".
         dtype: of the model's parameters.
         reload: whether the pruned model is also saved and loaded again.
+        uneven: whether every other layer is asked for more zeros, the others for as many fewer.
         noise: what the global generators are seeded with; of no consequence to a method that leaves them alone.
     """
 
@@ -37,11 +42,21 @@ class Trial:
     pattern: str
     dtype: torch.dtype = torch.float32
     reload: bool = False
+    uneven: bool = False
     noise: int = 0
 
     def __str__(self) -> str:
         kind = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
-        return f"{self.architecture} at {self.pattern}{kind}"
+        return f"{self.architecture} at {self.pattern}{kind}{', its layers unlike' * self.uneven}"
+
+    def sparsity_of(self, model: nn.Module) -> Sparsity:
+        """What the method is asked for."""
+        pattern = parse_pattern(self.pattern)
+        if not self.uneven or not isinstance(pattern, Unstructured):
+            return pattern
+        sizes = sizes_of(model)
+        wanted = {name: SPREAD * (place % 2) for place, name in enumerate(sizes)}
+        return Allocated(pattern, spread(wanted, sizes, pattern))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +80,7 @@ class Outcome:
 def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial) -> Outcome:
     """Prune a tiny model as the runner would, and look for what does not hold."""
     model = MODELS[trial.architecture]().to(trial.dtype)
-    data, sparsity = calibration(), parse_pattern(trial.pattern)
+    data, sparsity = calibration(), trial.sparsity_of(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tied = _heads_are_tied(model)
     with _generators_kept(trial.noise):
