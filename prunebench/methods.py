@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from prunebench import hookspecs
 from prunebench.errors import MethodError, nearest
@@ -68,8 +68,7 @@ class MethodClass:
     @property
     def option_types(self) -> dict[str, str]:
         """Each option's type as it is written."""
-        hints = typing.get_type_hints(self.cls)
-        return {name: _type_name(hints[name]) for name in self.options}
+        return {name: _type_name(hint) for name, hint in _hints(self).items()}
 
 
 def argument_docs(cls: type) -> dict[str, str]:
@@ -81,6 +80,22 @@ def argument_docs(cls: type) -> dict[str, str]:
 
 def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _hints(method: MethodClass) -> dict[str, Any]:
+    """The type of each option.
+
+    Raises:
+        MethodError: a type is named that is not there when the program runs.
+    """
+    try:
+        hints = typing.get_type_hints(method.cls) if method.options else {}
+    except (NameError, AttributeError, TypeError) as error:
+        raise MethodError(
+            f"the {method.kind} {method.name!r} has a type that cannot be read: {error}; import it outside of "
+            "TYPE_CHECKING, or use float, int, bool, str, Literal or a tuple of these"
+        ) from None
+    return {name: hints[name] for name in method.options}
 
 
 def _prune_of(cls: type) -> Any:
@@ -144,11 +159,10 @@ def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
             raise MethodError(
                 f"the {method.kind} {method.name!r} has no option {name!r}: {nearest(name, method.options)}"
             )
-    hints = typing.get_type_hints(method.cls)
-    checked = {}
+    hints, checked = _hints(method) if options else {}, {}
     for name, value in options.items():
         try:
-            checked[name] = _as(hints[name], value)
+            checked[name] = as_type(hints[name], value)
         except ValidationError as error:
             raise MethodError(
                 f"the option {name!r} of {method.name!r} is {value!r}: it must be of type {_type_name(hints[name])}"
@@ -165,12 +179,25 @@ def check_value(method: MethodClass, name: str, value: Any) -> Any:
 
     Raises:
         ValidationError: it is of another type.
+        MethodError: the type is none that an option can have.
     """
-    return _as(typing.get_type_hints(method.cls)[name], value)
+    return as_type(_hints(method)[name], value)
 
 
-def _as(hint: Any, value: Any) -> Any:
-    """``value`` as a ``hint``, without the conversions that hide a mistake ("3" for 3, 1 for True)."""
+def as_type(hint: Any, value: Any) -> Any:
+    """``value`` as a ``hint``, without the conversions that hide a mistake ("3" for 3, 1 for True).
+
+    Raises:
+        ValidationError: it is of another type.
+        MethodError: no value of a suite can be of that type.
+    """
     if isinstance(value, list) and typing.get_origin(hint) is tuple:
         value = tuple(value)
-    return TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(value)
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(strict=True))
+    except PydanticUserError:
+        raise MethodError(
+            f"an option of type {_type_name(hint)} cannot be read from a suite: use float, int, bool, str, Literal or "
+            "a tuple of these"
+        ) from None
+    return adapter.validate_python(value)

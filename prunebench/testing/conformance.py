@@ -128,7 +128,7 @@ def check(
             return _verdicts(method, "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
     tried = dict.fromkeys(("loads", "options"), 1)
     found = [(violation, "the class") for violation in _of_the_class(loaded)]
-    if dataclasses.MISSING not in loaded.options.values():
+    if not any(violation.rule == "options" for violation, _ in found):
         resolve_options(loaded, options)
         for count, breaches in (
             _matrix(loaded, options, wanted, patterns),
@@ -172,8 +172,8 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
         except ValidationError:
             kind = method.option_types[option]
             yield Violation("options", f"the default of {option!r} is {default!r}, which is no {kind}")
-        except NameError as error:
-            yield Violation("options", f"the type of {option!r} cannot be told: {error}")
+        except MethodError as error:
+            yield Violation("options", str(error))
             return
     try:
         if make_method(method, json.loads(json.dumps(method.options))) != make_method(method, {}):
@@ -187,12 +187,13 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
 def _matrix(
     method: MethodClass, options: dict[str, Any], architectures: Iterable[str], patterns: Sequence[str]
 ) -> Findings:
-    """Every architecture with every pattern, one of them in bfloat16, and one at sparsity 0."""
+    """Every architecture with every pattern, one of them in bfloat16, one with layers unlike, and one at sparsity 0."""
     trials = []
     for place, architecture in enumerate(architectures):
         own = patterns or (PATTERNS[place % 2 :: 2] if place else PATTERNS)
         trials += [Trial(architecture, pattern, reload=pattern == own[0]) for pattern in own]
     trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
+    trials += [Trial(t.architecture, t.pattern, uneven=True) for t in trials if ":" not in t.pattern][:1]
     outcomes = [run_trial(method, options, trial) for trial in trials]
     found = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
     returned = [outcome for outcome in outcomes if outcome.after]
