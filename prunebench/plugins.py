@@ -241,11 +241,16 @@ def load_wrapper(name: str) -> Any:
     """An instance of an installed wrapper.
 
     Raises:
-        MethodError: two packages have it, it failed to import, or it is no ``hookimpl(wrapper=True)``.
+        MethodError: two packages have it, it failed to import or to be made, or is no ``hookimpl(wrapper=True)``.
     """
     cls = load_plugin("wrapper", name)
     check_class(name, cls, kind="wrapper")
-    return cls()
+    try:
+        return cls()
+    except Exception as error:  # whatever a foreign class does
+        raise MethodError(
+            f"the wrapper {name!r} cannot be made: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def wrappers_of(manager: pluggy.PluginManager, method: MethodClass) -> list[str]:

@@ -98,6 +98,17 @@ class Wrapper:
         return (yield)
 
 
+class Unmade:
+    """A wrapper whose constructor fails."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+    @hookimpl(wrapper=True)
+    def prune(self) -> Any:
+        return (yield)
+
+
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     real = plugins.entry_points
@@ -251,7 +262,10 @@ def test_wrappers_surround_the_one_method(monkeypatch: pytest.MonkeyPatch) -> No
     assert plugin_manager(GOOD, {}) is not manager
 
 
-@pytest.mark.parametrize(("name", "reason"), [("Good", "must mark its function"), ("Gone", "failed to import")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("Good", "must mark its function"), ("Gone", "failed to import"), ("Unmade", "cannot be made: RuntimeError")],
+)
 def test_a_broken_wrapper_is_noted_and_left_out(name: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = EntryPoint("profiler", f"{__name__}:{name}", plugins.WRAPPERS)
     monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([wrapper]))
