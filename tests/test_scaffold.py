@@ -62,6 +62,27 @@ def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(("name", "message"), [
+    ("wanda-2", "its class Wanda2 would be read back as 'wanda2'"),
+    ("a-b", "its class AB would be read back as 'ab'"),
+    ("feature-norm", "its class FeatureNorm would hide another"),
+    ("tensor", "its class Tensor would hide another"),
+    ("none", "its class None would hide another"),
+    ("json", "Python has a module json already"),
+    ("torch", "Python has a module torch already"),
+])  # fmt: skip
+def test_names_that_would_not_work(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        new_plugin(name, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_name_that_yaml_reads_otherwise(tmp_path: Path) -> None:
+    new_plugin("null", tmp_path / "x")
+    (cell, _) = plan(load_suite(tmp_path / "x" / "suite.yaml"), plugin_files=[tmp_path / "x" / "null.py"])
+    assert cell.method == "null"
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is there already: choose another folder with --output"):
         new_plugin("mine", tmp_path)
@@ -82,7 +103,7 @@ class TestCommands:
         ]
         assert "pip install -e . && pytest && prunebench run suite.yaml" in result.stderr
         # It is shown beside every method that needs no tuning.
-        assert "  - dense\n" in (tmp_path / "mine" / "suite.yaml").read_text()
+        assert '  - "dense"\n' in (tmp_path / "mine" / "suite.yaml").read_text()
         assert "is taken" in one_line(prunebench("plugins", "new", "dense"))
 
     def test_check_says_what_holds(self) -> None:

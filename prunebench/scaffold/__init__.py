@@ -1,13 +1,17 @@
 """A new plugin package: a method that works, its test, a suite that shows it beside others."""
 
+import builtins
 import keyword
 import re
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
 from prunebench.errors import UsageError
+from prunebench.plugins import kebab
 
 # What is written (with the package's names filled in), and the template it is made from.
 FILES = {
@@ -17,6 +21,9 @@ FILES = {
     "${module}.py": "module.py.txt",
     "tests/test_${module}.py": "test.py.txt",
 }
+
+
+IMPORTED = ("CalibrationData", "FeatureNorm", "Sparsity", "Tensor")  # by the module that is written
 
 
 def new_plugin(name: str, folder: Path, *, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> list[Path]:
@@ -37,13 +44,23 @@ def new_plugin(name: str, folder: Path, *, taken: Iterable[str] = (), beside: It
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise UsageError(f"{name!r} is no name for a method: use lower-case words joined by hyphens, as my-method")
+    cls = "".join(word.capitalize() for word in name.split("-"))
+    if kebab(cls) != name:
+        raise UsageError(
+            f"{name!r} is no name for a method: its class {cls} would be read back as {kebab(cls)!r}; choose a name "
+            "whose words begin with letters and have several, as my-method"
+        )
+    if cls in IMPORTED or keyword.iskeyword(cls) or hasattr(builtins, cls):
+        raise UsageError(f"{name!r} is no name for a method: its class {cls} would hide another; choose another name")
+    if module in sys.stdlib_module_names or ((spec := find_spec(module)) is not None and spec.origin is not None):
+        raise UsageError(f"{name!r} is no name for a method: Python has a module {module} already; choose another name")
     if name in taken:
         raise UsageError(f"the name {name!r} is taken: `prunebench methods` lists those that are")
     names = {
         "name": name,
         "module": module,
-        "cls": "".join(word.capitalize() for word in name.split("-")),
-        "beside": "".join(f"  - {other}\n" for other in beside),
+        "cls": cls,
+        "beside": "".join(f'  - "{other}"\n' for other in beside),
         "version": version("prunebench"),
     }
     try:
