@@ -106,6 +106,14 @@ class TestBudget:
         sizes = dict.fromkeys("abc", 10)
         assert zeros_of(apportion({"a": 2.4, "b": 3.9, "c": 1.7}, sizes, 8), sizes) == {"a": 2, "b": 4, "c": 2}
 
+    def test_what_a_full_layer_cannot_take_the_others_share(self) -> None:
+        sizes = {"a": 100, "b": 100, "c": 4}
+        counts = zeros_of(apportion({"a": 130.0, "b": 20.0, "c": 1.0}, sizes, 151), sizes)
+        assert counts["a"] == 99
+        assert sum(counts.values()) == 151
+        assert 20 <= counts["b"] < 100
+        assert 1 <= counts["c"] < 4
+
     def test_a_ratio_that_is_cut_off_is_noted_and_made_up_for(self) -> None:
         ear, sizes = Ear(), {"a": 100, "b": 100}
         with listening(ear):
@@ -279,6 +287,21 @@ class TestFile:
 
 
 class TestSuite:
+    def test_a_whole_number_is_the_same_option_as_its_fraction(self, write_suite: Write) -> None:
+        """So that one allocation has one id however its number is written."""
+        ids = [
+            {cell.id for cell in plan(load_suite(write_suite(allocation=f"allocation: {entry}")))}
+            for entry in ("owl", "{name: owl, options: {M: 5}}", "{name: owl, options: {M: 5.0}}")
+        ]
+        assert ids[0] == ids[1] == ids[2]
+
+    def test_a_baseline_of_two_entries_is_planned_once(self, write_suite: Write) -> None:
+        path = write_suite(
+            sparsities="sparsities: [0.5, 0.7]",
+            methods="methods: [{name: dense, sparsities: [0.5]}, {name: dense, sparsities: [0.7]}]",
+        )
+        assert [cell.method for cell in plan(load_suite(path))] == ["dense"]
+
     @pytest.mark.parametrize(
         ("lines", "message"),
         [

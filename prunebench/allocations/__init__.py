@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from torch import nn
 
 from prunebench.allocations.budget import budget_of, check_names, sizes_of
@@ -18,6 +18,7 @@ from prunebench.allocations.magnitude import GlobalMagnitude
 from prunebench.allocations.owl import OWL
 from prunebench.allocations.uniform import Uniform
 from prunebench.errors import AllocationError, nearest
+from prunebench.methods import as_type
 from prunebench.plugins import KINDS, load_plugin, sources
 from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
 
@@ -50,16 +51,17 @@ def make_allocation(name: str, options: Mapping[str, Any]) -> Allocation:
     """
     cls = ALLOCATIONS.get(name) or _plugged(name)
     known, hints = {field.name for field in dataclasses.fields(cls)}, typing.get_type_hints(cls)
+    checked = {}
     for option, value in options.items():
         if option not in known:
             raise AllocationError(f"the allocation {name!r} has no option {option!r}: {nearest(option, known)}")
         try:
-            TypeAdapter(hints[option], config=ConfigDict(strict=True)).validate_python(value)
+            checked[option] = as_type(hints[option], value)
         except ValidationError as error:
             wrong = error.errors()[0]["msg"].lower()
             raise AllocationError(f"the option {option!r} of the allocation {name!r} is {value!r}: {wrong}") from None
     try:
-        allocation: Allocation = cls(**options)
+        allocation: Allocation = cls(**checked)
     except (TypeError, ValueError) as error:
         raise AllocationError(f"the allocation {name!r} refuses its options: {error}") from None
     return allocation

@@ -63,6 +63,8 @@ def spread(wanted: Mapping[str, float], sizes: Mapping[str, int], pattern: Unstr
 def apportion(shares: Mapping[str, float], sizes: Mapping[str, int], budget: int) -> dict[str, Pattern]:
     """Whole numbers of zeros by largest remainder: shares are floored, and those that lost most get one more.
 
+    What a full layer cannot take, the others share.
+
     Args:
         shares: layer name → zeros, with a fraction; they add up to the budget but for rounding.
         sizes: layer name → weights. A layer keeps at least one.
@@ -76,10 +78,13 @@ def apportion(shares: Mapping[str, float], sizes: Mapping[str, int], budget: int
     """
     counts = {name: min(int(share), sizes[name] - 1) for name, share in shares.items()}
     missing = budget - sum(counts.values())
-    for name in sorted(shares, key=lambda name: counts[name] - shares[name]):
-        if missing > 0 and counts[name] < sizes[name] - 1:
-            counts[name] += 1
-            missing -= 1
+    order = sorted(shares, key=lambda name: counts[name] - shares[name])
+    while missing > 0 and (roomy := [name for name in order if counts[name] < sizes[name] - 1]):
+        each = max(missing // len(roomy), 1)
+        for name in roomy[:missing]:
+            more = min(each, sizes[name] - 1 - counts[name])
+            counts[name] += more
+            missing -= more
     if missing:
         raise AllocationError(f"{budget} zeros leave one of {len(sizes)} layers without any weight: ask for fewer")
     return {name: Unstructured(count / sizes[name]) for name, count in counts.items()}

@@ -19,7 +19,9 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class FromFile:
-    """The ratios that a file names, scaled by at most a thousandth so that the budget is met to the weight.
+    """The ratios that a file names, scaled by one factor so that the budget is met to the weight.
+
+    They may miss it by a thousandth of all prunable weights, not more.
 
     Args:
         layers: layer name → fraction of zeros; a layer that is not named gets the ratio asked for on the whole.
