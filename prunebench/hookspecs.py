@@ -38,7 +38,8 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
         * each prunable matrix holds exactly the zeros asked for (``target.mask`` counts exactly), its dtype, device
           and shape unchanged, and no NaN or infinity;
         * nothing else has changed, bit for bit, unless the class says ``changes: ClassVar[str] = "all"``
-          (the default is ``"prunable"``; a method that says ``"nothing"`` is a baseline, run once for each model);
+          (the default is ``"prunable"``; a method that says ``"nothing"`` is a baseline, run once for each model, or
+          once for each seed if it takes data);
         * no hooks or wrappers stay behind; train or eval mode and ``config.use_cache`` are as they were found;
         * the global random generators are untouched and ``data`` is unchanged;
         * nothing was printed to stdout, and nothing is kept in the instance, its class or their module for a next call.
