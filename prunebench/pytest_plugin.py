@@ -41,6 +41,8 @@ def verdict(request: pytest.FixtureRequest) -> "Verdict":
     """Whether the marked method keeps one rule of the contract; skips where the rule does not apply."""
     from prunebench.testing import check
 
+    if not hasattr(request, "param"):
+        raise pytest.UsageError("the fixture 'verdict' needs a mark above its test: @pytest.mark.method('my-method')")
     name, options, rule = request.param
     kept = request.config.stash.setdefault(_found, {})
     key = f"{name} {sorted(options.items())}"
