@@ -159,7 +159,8 @@ def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
             raise MethodError(
                 f"the {method.kind} {method.name!r} has no option {name!r}: {nearest(name, method.options)}"
             )
-    hints, checked = _hints(method) if options else {}, {}
+    hints = _hints(method) if options else {}
+    checked = {}
     for name, value in options.items():
         try:
             checked[name] = as_type(hints[name], value)
