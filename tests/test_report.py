@@ -419,7 +419,7 @@ def test_two_texts_of_one_name_have_a_column_each() -> None:
 
 
 def test_every_form_of_the_report_tells_of_plugins_measures_texts_and_published_figures() -> None:
-    figure = PublishedFigure(corpus="c4", seqlen=8, perplexity=7.0, source="a paper")
+    figure = PublishedFigure(corpus="c4", seqlen=8, protocol=None, perplexity=7.0, source="a paper")
     made = on_two_texts("a", "0.5", "d1", 12.0).model_copy(update={"measures": {"speed": {"tokens_per_second": 123.0}}})
     made = made.model_copy(update={"cell": made.cell.model_copy(update={"published": (figure,)})})
     paged = [table.caption for section in sections([made]) for table in section.tables]
