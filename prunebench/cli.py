@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs in its body, so that help comes at once."""
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -298,8 +299,8 @@ def compare(
 
     tolerances = Tolerances(
         perplexity=_percentage("--max-perplexity", max_perplexity),
-        accuracy=max_accuracy / 100,
-        trained=trained,
+        accuracy=_finite("--max-accuracy", max_accuracy) / 100,
+        trained=_finite("--trained", trained),
         time=None if max_time is None else _percentage("--max-time", max_time),
         memory=None if max_memory is None else _percentage("--max-memory", max_memory),
     )
@@ -312,12 +313,24 @@ def compare(
         typer.echo(compare_formats.comparison_to_junit(found))
     else:
         typer.echo(compare_formats.comparison_to_terminal(found, _width()))
-    if not found.cells:
-        _tell(f"error: {base} and {head} have no cell in common: nothing was compared")
-    elif found.refused and found.exit_code == 2:
-        _tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
+    if found.exit_code == 2:
+        if found.refused:
+            _tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
+        elif found.cells:
+            _tell(f"error: every cell that {base} and {head} share failed on one side or both: nothing was compared")
+        else:
+            _tell(f"error: {base} and {head} have no cell in common: nothing was compared")
     if found.exit_code:
         raise typer.Exit(found.exit_code)
+
+
+def _finite(option: str, given: float) -> float:
+    """A tolerance that is not finite would let everything pass."""
+    from prunebench.errors import UsageError
+
+    if not math.isfinite(given):
+        raise UsageError(f"{option} {given} is not finite: give a number such as 0.5 or 3")
+    return given
 
 
 def _percentage(option: str, given: str) -> float:

@@ -8,6 +8,7 @@ allocated when it begins, or anew in each block. A method that never says where 
 
 import gc
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -242,7 +243,8 @@ def _questions(wanted: CellZeroShot, model: Any, tokenizer: Any, workshop: Works
     wholes = [int(entry["original"]) for entry in counts.values()]
     limit = wanted.limit
     asked = [
-        whole if limit is None else min(whole, int(limit) if limit >= 1 else int(whole * limit)) for whole in wholes
+        whole if limit is None else min(whole, int(limit) if limit >= 1 else math.ceil(whole * limit))
+        for whole in wholes
     ]
     seen = [sum(min(whole, count) for whole in wholes) for count in (FEW, MORE)]
     each = max(0.0, more - few) / max(1, seen[1] - seen[0])

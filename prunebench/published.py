@@ -46,8 +46,8 @@ def read_published(path: Path) -> list[PublishedRow]:
     Raises:
         SuiteError: the file cannot be read, lacks a column or holds a value that is no number.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
+    try:  # spreadsheets put a byte order mark in front, hence -sig
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]
             if missing:

@@ -128,7 +128,7 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
     try:
         tensors = _read(folder / FILE)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ModelError(f"{folder} holds no whole sparse model ({FILE} and config.json): {reason}") from error
     with torch.random.fork_rng(devices=[]):

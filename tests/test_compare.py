@@ -12,7 +12,7 @@ import pytest
 
 from prunebench.record import Record, read_records, write_record
 from prunebench.report.compare import compare
-from prunebench.report.compare_formats import comparison_tables, comparison_to_terminal
+from prunebench.report.compare_formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
 from prunebench.report.comparison import Comparison, Tolerances, Verdict
 from prunebench.report.evidence import Evidence
 from tests.test_cli import one_line, prunebench
@@ -108,8 +108,25 @@ class TestVerdict:
         found = compared(*sides)
         assert found.exit_code == 1
         assert "ContractError: holds 0 zeros" in comparison_tables(found)[0].rows[0]
-        assert compared(sides[1], sides[0]).exit_code == 0
-        assert compared(sides[1], sides[1]).exit_code == 0
+        assert headline(found) == "1 regression"
+
+    @pytest.mark.parametrize("repaired", [True, False])
+    def test_a_cell_that_failed_before_is_not_compared(self, sides: Sides, repaired: bool) -> None:
+        write_record(sides[0], record(error="holds 0 zeros"), {})
+        if repaired:
+            kept(sides[1])
+        else:
+            write_record(sides[1], record(error="holds 0 zeros"), {})
+        found = compared(*sides)
+        assert (found.exit_code, headline(found)) == (2, "no regressions")
+        suite = ElementTree.fromstring(comparison_to_junit(found))
+        assert (suite.get("tests"), suite.get("skipped"), len(suite.findall("testcase/skipped"))) == ("1", "1", 1)
+        result = prunebench("compare", *sides)
+        assert result.exit_code == 2
+        assert "nothing was compared" in result.stderr
+        for side in sides:
+            kept(side, "magnitude")
+        assert (compared(*sides).exit_code, headline(compared(*sides))) == (0, "no regressions, 1 compared cell")
 
     @pytest.mark.parametrize(("machine", "code"), [("x86_64", 1), ("another", 0)])
     def test_time_and_memory_fail_on_one_machine_alone_and_when_asked(
@@ -203,6 +220,37 @@ class TestMatching:
         assert cell.refused == ("piqa is another task: version 1.0 in BASE, 2.0 in HEAD",)
         assert {measure.of for measure in cell.measures} >= {PROTOCOL, "arc_easy"}
 
+    def test_a_measure_that_head_drops_is_refused_and_one_that_it_adds_is_told(self, sides: Sides) -> None:
+        whole = kept(sides[0])
+        less = whole.model_copy(deep=True, update={"perplexity": {}})
+        del less.zero_shot["results"]["piqa"]
+        write_record(sides[1], less, Evidence(sides[0]).of(whole))
+        found = compared(*sides)
+        assert found.exit_code == 2
+        assert found.cells[0].refused == (f"{PROTOCOL} was measured in BASE alone", "piqa was measured in BASE alone")
+        found = compared(sides[1], sides[0])
+        assert found.exit_code == 0
+        assert found.cells[0].remarks == (f"{PROTOCOL} only in HEAD", "piqa only in HEAD")
+
+    def test_changed_files_of_a_group_are_noticed(self, sides: Sides) -> None:
+        for side, digest in zip(sides, ("dd44", "ee55"), strict=True):
+            made = kept(side)
+            asked = [e | {"tasks": ["group"], "digest": digest} if "tasks" in e else e for e in made.cell.evaluations]
+            cell = made.cell.model_copy(update={"evaluations": tuple(asked)})
+            write_record(side, made.model_copy(update={"cell": cell}), Evidence(side).of(made))
+        assert compared(sides[0], sides[0]).exit_code == 0
+        assert "arc_easy is another task: its files changed" in compared(*sides).cells[0].refused
+
+    def test_a_metric_whose_answers_are_never_kept_is_told(self, sides: Sides) -> None:
+        for side in sides:
+            made = kept(side)
+            made.zero_shot["results"]["piqa"] = {"f1,none": 0.5}
+            made.zero_shot["higher_is_better"] = {"piqa": {"f1": True}}
+            write_record(side, made, Evidence(side).of(made))
+        found = compared(*sides)
+        assert found.exit_code == 0
+        assert found.cells[0].remarks == ("piqa: answers by f1 are not kept, so that nothing tests it",)
+
     @pytest.mark.parametrize("drop", ["losses", "file"])
     def test_without_evidence_nothing_is_compared(self, sides: Sides, drop: str) -> None:
         for side in sides:
@@ -288,6 +336,13 @@ class TestCommand:
         result = prunebench("compare", *worse, *words)
         assert result.exit_code == 2
         assert "is no percentage: give one such as 1%" in one_line(result)
+
+    @pytest.mark.parametrize("option", ["--max-accuracy", "--trained"])
+    @pytest.mark.parametrize("value", ["nan", "inf"])
+    def test_a_tolerance_is_finite(self, worse: Sides, option: str, value: str) -> None:
+        result = prunebench("compare", *worse, option, value)
+        assert result.exit_code == 2
+        assert f"{option} {value} is not finite" in one_line(result)
 
     @pytest.mark.parametrize(
         ("spoil", "words"),

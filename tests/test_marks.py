@@ -9,6 +9,8 @@ from prunebench.record import Record, RecordError, write_record
 from prunebench.report.evidence import Evidence, PairedTests, paired_by_seed
 from prunebench.report.marks import MARKED
 from prunebench.report.render import to_latex, to_markdown, to_terminal
+from prunebench.report.scene import looks_of
+from prunebench.report.summary import summary
 from prunebench.report.table import Table
 from prunebench.report.tables import perplexity_tables
 from prunebench.report.zero_shot import zero_shot_tables
@@ -114,3 +116,19 @@ def test_every_format_shows_the_mark() -> None:
     assert "**1.5**" in to_markdown([table])
     assert r"\textbf{1.5}" in to_latex([table])
     assert "10.5**" not in to_markdown([table])
+
+
+def test_accuracies_by_other_shots_do_not_compete(tmp_path: Path) -> None:
+    zero, five = kept(tmp_path, "zero", 1.0, right=0.8), kept(tmp_path, "five", 1.0, right=0.5)
+    five.zero_shot["n-shot"] = {"arc_easy": 5, "piqa": 5}
+    (table,) = zero_shot_tables([zero, five], evidence=Evidence(tmp_path))
+    assert table.marked == frozenset()
+
+
+def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
+    records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
+    lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
+    every = [*records, *lucky]
+    (told,) = [p for p in summary(every, looks_of(every), Evidence(tmp_path)) if p.lead.startswith("Perplexity")]
+    assert told.points[0].startswith("At 0.5 the best is good")
+    assert told.points[0].endswith("lucky failed for a seed and does not compete.")

@@ -70,3 +70,17 @@ class TestOverlap:
             ("b", "a", "0.67"),  # (1 + 1/3) / 2
             ("by chance", "", "0.05"),  # the golden record asks for 0.9
         )
+
+    def test_methods_that_share_no_sparsity(self, tmp_path: Path) -> None:
+        records = [record("a", "0.5"), record("b", "0.9"), record("c", "0.5")]
+        for made, bits in zip(records, ((1, 1, 0), (0, 1, 1), (1, 1, 0)), strict=True):
+            write_record(tmp_path, made, {"mask": pack(*bits)})
+        (table,) = overlap_tables(records, [], Evidence(tmp_path))
+        assert table.rows == (("a", "c", "1.00", "–"), ("by chance", "", "0.05", "0.05"))
+
+    def test_masks_without_facts_on_sparsity(self, tmp_path: Path) -> None:
+        records = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
+        for made in records:
+            write_record(tmp_path, made, {"mask": pack(1, 1)})
+        (table,) = overlap_tables(records, [], Evidence(tmp_path))
+        assert table.rows[-1] == ("by chance", "", "–")

@@ -118,4 +118,17 @@ def test_a_suite_names_them_and_kept_records_learn_them(
     run_suite(cells, out, PlainDisplay(io.StringIO()))
     kept = read_records(out)
     assert sorted(figure.perplexity for found in kept for figure in found.cell.published) == [90, 100]
-    assert all(row[7] == "no: theirs is test, 16 tokens" for row in published_table(kept).rows)
+    assert [row[7] for row in published_table(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
+
+
+def test_other_allocations_are_no_seeds() -> None:
+    told = [with_figure(record(allocation=name, value=value)) for name, value in (("uniform", 10.0), ("owl", 20.0))]
+    rows = published_table(told).rows
+    assert [row[4] for row in rows] == ["10.00", "20.00"]
+    assert ["allocation owl" in row[8] for row in rows] == [False, True]
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "figures.csv"
+    path.write_text(f"{HEADER}m,c4,8,wanda,0.5,7,a paper,\n", encoding="utf-8-sig")
+    assert [row.model for row in read_published(path)] == ["m"]

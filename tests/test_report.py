@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from prunebench.errors import OutputError
-from prunebench.record import Record, RecordError, read_record, read_records, write_record
+from prunebench.record import PublishedFigure, Record, RecordError, read_record, read_records, write_record
 from prunebench.report import text
-from prunebench.report.render import escape_latex, escape_markdown, to_latex, to_markdown, to_terminal
+from prunebench.report.render import escape_latex, escape_markdown, numeric_columns, to_latex, to_markdown, to_terminal
+from prunebench.report.robustness import robustness_tables
+from prunebench.report.scene import looks_of
+from prunebench.report.sections import sections
 from prunebench.report.table import Table
 from prunebench.report.tables import all_tables, cost_tables, perplexity_tables
 from prunebench.report.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
@@ -397,3 +400,39 @@ def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str]
 )
 def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
     assert text.amount(entry) == value
+
+
+def on_two_texts(method: str, sparsity: str, digest: str, value: float) -> Record:
+    made = record(method, sparsity)
+    asked = {"name": "perplexity", "protocol": "shifted", "digest": digest}
+    cell = made.cell.model_copy(update={"evaluations": (*made.cell.evaluations, asked)})
+    found = made.perplexity | {"shifted": made.perplexity[PROTOCOL].model_copy(update={"value": value})}
+    return made.model_copy(update={"cell": cell, "perplexity": found})
+
+
+def test_two_texts_of_one_name_have_a_column_each() -> None:
+    records = [on_two_texts("dense", "0", "d1", 10.0), on_two_texts("a", "0.5", "d1", 12.0)]
+    records.append(on_two_texts("b", "0.5", "d2", 99.0))
+    (table,) = robustness_tables(records, looks_of(records))
+    assert table.headers[-2:] == ("shifted (text d1)", "shifted (text d2)")
+    assert [row[-2:] for row in table.rows] == [("10.00 (×1.000)", "–"), ("12.00 (×1.200)", "–"), ("–", "99.00")]
+
+
+def test_every_form_of_the_report_tells_of_plugins_measures_texts_and_published_figures() -> None:
+    figure = PublishedFigure(corpus="c4", seqlen=8, protocol=None, perplexity=7.0, source="a paper")
+    made = on_two_texts("a", "0.5", "d1", 12.0).model_copy(update={"measures": {"speed": {"tokens_per_second": 123.0}}})
+    made = made.model_copy(update={"cell": made.cell.model_copy(update={"published": (figure,)})})
+    paged = [table.caption for section in sections([made]) for table in section.tables]
+    for captions in (paged, [table.caption for table in all_tables([made])]):
+        for words in ("tokens_per_second", "on several texts", "Published figures"):
+            assert any(words in caption for caption in captions), (words, captions)
+
+
+@pytest.mark.parametrize("entry", ["<0.001 s", "inf (×inf)", "inf (1 failed)", "nan (1 failed)", "failed"])
+def test_an_odd_amount_leaves_a_column_of_numbers(entry: str) -> None:
+    assert numeric_columns(Table("t", ("a", "b"), ((entry, "x"), ("0.42", "y")))) == [True, False]
+
+
+def test_parquet_makes_its_folder(tmp_path: Path) -> None:
+    write_parquet([record()], path := tmp_path / "new" / "x.parquet")
+    assert path.exists()

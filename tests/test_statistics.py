@@ -13,6 +13,7 @@ from prunebench.report.statistics import (
     accuracy_change,
     benjamini_hochberg,
     best_and_ties,
+    mean_accuracy_change,
     over_seeds,
 )
 
@@ -189,3 +190,20 @@ class TestTable:
         columns = [[10.0] * 8 for _ in range(20)]
         tables = [best_and_ties(columns, lambda *_: float(rng.uniform())) for _ in range(100)]
         assert sum(any(len(column) < 8 for column in table) for table in tables) <= 12
+
+
+@pytest.mark.parametrize("sequences", [1, 2, 3, 5, 8])
+def test_few_sequences_prove_little(sequences: int) -> None:
+    """Two models that differ by noise alone; no p-value may lie below 2^(1 - n)."""
+    rng = np.random.default_rng(0)
+    bootstrap = PairedBootstrap(np.full(sequences, 100), resamples=499)
+    found = [bootstrap.ratio(*rng.normal(100, 3, (2, sequences))).p for _ in range(200)]
+    assert min(found) >= 2.0 ** (1 - sequences)
+    assert np.mean(np.array(found) <= 0.05) <= 0.1
+
+
+def test_a_mean_over_tasks_that_changes_by_the_same_for_every_question() -> None:
+    lost = mean_accuracy_change([(np.ones(100), np.zeros(100))] * 2)
+    assert (lost.value, lost.p) == (-1, 0)
+    assert mean_accuracy_change([(np.ones(100), np.ones(100))] * 2).p == 1
+    assert mean_accuracy_change([(np.ones(1), np.zeros(1))] * 2).p == 1

@@ -6,7 +6,7 @@ reason, never compared anyway.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -133,16 +133,14 @@ def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests
         values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
         relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
         found.append(_measure("perplexity", protocol, values, relative, tolerance))
-    return found, _one_sided(base.perplexity, head.perplexity)
+    return found + _dropped(base.perplexity, head.perplexity), _added(base.perplexity, head.perplexity)
 
 
 def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Found:
     old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
-    digests = [
-        {task: asked.get("digest") for asked in record.cell.evaluations for task in asked.get("tasks", ())}
-        for record in (base, head)
-    ]
+    digests = _file_digests(base), _file_digests(head)
     found: list[Measure | str] = []
+    remarks = _added(old, new)
     for task in old:
         if task not in new:
             continue
@@ -151,19 +149,30 @@ def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, 
             found.append(f"{task} is another task: {_differences(before, after)}")
         elif digests[0].get(task) != digests[1].get(task):
             found.append(f"{task} is another task: its files changed")
-        elif not before.share and answers(arrays[0][0], task, before.metric) is None:
-            continue  # no share of questions: nothing is kept to test it by
+        elif not before.kept and all(answers(side[0], task, before.metric) is None for side in arrays):
+            remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
         elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
             found.append(f"{task}: the answers were not kept on both sides, or are to other questions")
         else:
             found.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
-    return found, _one_sided(old, new)
+    return found + _dropped(old, new), remarks
 
 
-def _one_sided(base: Any, head: Any) -> list[str]:
-    return [f"{name} only in BASE" for name in base if name not in head] + [
-        f"{name} only in HEAD" for name in head if name not in base
-    ]
+def _dropped(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
+    """A gate that let a measure disappear would pass whatever it hid."""
+    return [f"{name} was measured in BASE alone" for name in base if name not in head]
+
+
+def _added(base: Container[str], head: Iterable[str]) -> list[str]:
+    return [f"{name} only in HEAD" for name in head if name not in base]
+
+
+def _file_digests(record: Record) -> dict[str, list[str]]:
+    """Of each task the digest of its files; a member of a group has those of all that was asked for."""
+    asked = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
+    named = {str(task): [str(evaluation.get("digest"))] for evaluation in asked for task in evaluation["tasks"]}
+    every = sorted(str(evaluation.get("digest")) for evaluation in asked)
+    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), every) | named
 
 
 def _differences(base: Column, head: Column) -> str:

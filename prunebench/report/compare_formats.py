@@ -20,7 +20,7 @@ def headline(found: Comparison) -> str:
     counts = [
         (found.count(Verdict.REGRESSION), "regression"),
         (found.count(Verdict.IMPROVEMENT), "improvement"),
-        (len(found.cells) - found.refused, "compared cell"),
+        (found.compared, "compared cell"),
         (found.refused, "refused cell"),
         (len(found.only_base), "cell only in BASE"),
         (len(found.only_head), "cell only in HEAD"),
@@ -170,17 +170,18 @@ def comparison_to_markdown(found: Comparison) -> str:
 
 
 def comparison_to_junit(found: Comparison) -> str:
-    """A test case for each cell: a regression is a failure, a refusal an error, a cell of one side is skipped."""
+    """A test case for each cell: a regression is a failure, a refusal an error, what has no other side is skipped."""
     single = (*found.only_base, *found.only_head)
     failures = [cell for cell in found.cells if cell.newly_failed or cell.judged(Verdict.REGRESSION)]
     errors = [cell for cell in found.cells if cell.refused and cell not in failures]
+    skipped = [cell for cell in found.cells if not cell.measures and cell not in failures and cell not in errors]
     suite = ElementTree.Element(
         "testsuite",
         name="prunebench compare",
         tests=str(len(found.cells) + len(single)),
         failures=str(len(failures)),
         errors=str(len(errors)),
-        skipped=str(len(single)),
+        skipped=str(len(single) + len(skipped)),
     )
     for cell in found.cells:
         case = _case(suite, cell.head)
@@ -188,6 +189,8 @@ def comparison_to_junit(found: Comparison) -> str:
             _say(case, "failure", _regression_lines(cell))
         elif cell.refused:
             _say(case, "error", cell.refused)
+        elif cell in skipped:
+            _say(case, "skipped", cell.remarks)
     for side, records in (("BASE", found.only_base), ("HEAD", found.only_head)):
         for record in records:
             _say(_case(suite, record), "skipped", [f"only in {side}"])

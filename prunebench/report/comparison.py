@@ -114,8 +114,13 @@ class Comparison:
         return sum(bool(cell.refused) for cell in self.cells)
 
     @property
+    def compared(self) -> int:
+        """Cells that were compared in full; one that failed on either side has nothing to compare."""
+        return sum(bool(cell.measures) and not cell.refused for cell in self.cells)
+
+    @property
     def exit_code(self) -> int:
         """1 for a regression; else 2 where something was refused or nothing was compared; else 0."""
         if self.count(Verdict.REGRESSION):
             return 1
-        return 2 if self.refused or not self.cells else 0
+        return 2 if self.refused or not self.compared else 0

@@ -2,13 +2,26 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from prunebench.record import PublishedFigure, Record
 from prunebench.report import text
-from prunebench.report.records import grouped
+from prunebench.report.records import DENSE, Setting, grouped
 from prunebench.report.table import Table
 
-HEADERS = ("model", "method", "sparsity", "measured on", "ours", "theirs", "ratio", "same protocol", "source", "note")
+HEADERS = (
+    "model",
+    "method",
+    "sparsity",
+    "measured on",
+    "ours",
+    "theirs",
+    "ratio",
+    "same protocol",
+    "our setting",
+    "source",
+    "note",
+)
 
 
 def published_table(records: Iterable[Record]) -> Table:
@@ -17,17 +30,21 @@ def published_table(records: Iterable[Record]) -> Table:
     Figures of one corpus under two protocols stand beside each other too, and are said not to compare.
 
     Args:
-        records: those to show; see ``prunebench.report.records.latest``. Seeds are averaged.
+        records: those to show; see ``prunebench.report.records.latest``. Seeds are averaged, settings are not.
     """
     told = [record for record in records if record.cell.published]
     rows: list[tuple[str, ...]] = []
-    for cells in grouped(told, lambda record: (record.cell.model, record.cell.method, record.cell.sparsity)).values():
+    groups = grouped(told, lambda record: (Setting.of(record), record.cell.method, record.cell.sparsity))
+    settings = list(dict.fromkeys(setting for setting, _, _ in groups))
+    for (setting, _, sparsity), cells in groups.items():
+        # Nothing is calibrated where nothing is pruned.
+        words = (replace(setting, corpus="") if sparsity == DENSE else setting).words(settings)
         for figure in dict.fromkeys(figure for record in cells for figure in record.cell.published):
-            rows += _rows(cells, figure)
+            rows += _rows(cells, figure, words)
     return Table("Published figures beside ours", HEADERS, tuple(rows))
 
 
-def _rows(records: Sequence[Record], figure: PublishedFigure) -> list[tuple[str, ...]]:
+def _rows(records: Sequence[Record], figure: PublishedFigure, setting: str) -> list[tuple[str, ...]]:
     cell = records[0].cell
     measured = dict.fromkeys(protocol for record in records for protocol in record.perplexity)
     same = [protocol for protocol in measured if protocol == figure.protocol]
@@ -49,6 +66,7 @@ def _rows(records: Sequence[Record], figure: PublishedFigure) -> list[tuple[str,
                 text.number(figure.perplexity),
                 text.MISSING if ours is None else f"{ours / figure.perplexity:.3f}",
                 verdict,
+                setting,
                 figure.source,
                 figure.note,
             )

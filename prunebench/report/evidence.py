@@ -48,6 +48,8 @@ def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[l
     Returns:
         The two sides, as long as each other or one of them of length one; empty where there is nothing to pair.
     """
+    if not first or not second:
+        return [], []
     if 1 in (len(first), len(second)):
         return list(first), list(second)
     sides = [{record.cell.seed: record for record in side} for side in (first, second)]

@@ -39,7 +39,7 @@ def mark_perplexities(
 
 
 def mark_accuracies(
-    rows: Sequence[Entry],
+    columns: Sequence[Sequence[Entry]],
     sparsities: Sequence[str],
     tasks: Sequence[Sequence[tuple[str, str]]],
     evidence: Evidence | None,
@@ -47,7 +47,7 @@ def mark_accuracies(
     """The highest accuracy of each task among the rows of one sparsity, and its ties.
 
     Args:
-        rows: the records (seeds) behind each row; an empty row does not compete.
+        columns: the records (seeds) behind each entry, column by column; an empty entry does not compete.
         sparsities: of each row.
         tasks: the (task, metric) pairs of each column: one, or all that a mean is taken over.
         evidence: the arrays beside the records.
@@ -68,12 +68,12 @@ def mark_accuracies(
 
     places = [(sparsity, column) for sparsity in dict.fromkeys(sparsities) for column in range(len(tasks))]
     members = {sparsity: [row for row, s in enumerate(sparsities) if s == sparsity] for sparsity in sparsities}
-    columns = [[rows[row] for row in members[sparsity]] for sparsity, _ in places]
+    entered = [[columns[column][row] for row in members[sparsity]] for sparsity, column in places]
     contests = [
         [_mean_answer(entry, tasks[column], evidence) for entry in entries]
-        for (_, column), entries in zip(places, columns, strict=True)
+        for (_, column), entries in zip(places, entered, strict=True)
     ]
-    marked = _mark(columns, contests, [test_of(tasks[column]) for _, column in places], higher=True)
+    marked = _mark(entered, contests, [test_of(tasks[column]) for _, column in places], higher=True)
     return {(places[contest][1], members[places[contest][0]][entry]) for contest, entry in marked}
 
 

@@ -62,7 +62,8 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], evidence: Ev
                 rows.append((pair[0], "itself, other seeds" if pair[0] == pair[1] else pair[1], *entries))
         if rows:
             ratios = {r.cell.sparsity: r.sparsity.requested for r in masked if r.sparsity is not None}
-            rows.append(("by chance", "", *(f"{by_chance(ratios[s]):.2f}" for s in columns)))
+            chances = (f"{by_chance(ratios[s]):.2f}" if s in ratios else text.MISSING for s in columns)
+            rows.append(("by chance", "", *chances))
         tables.append(
             Table(
                 caption(
@@ -78,7 +79,10 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], evidence: Ev
 
 
 def _mean_overlap(first: Sequence[Record], second: Sequence[Record], evidence: Evidence) -> str:
-    """Over pairs of seeds of one method (the sides are the same), else over the seeds that both have."""
+    """Over pairs of seeds of one method (the sides are the same), else over the seeds that both have.
+
+    A method with one seed alone is paired with every seed of the other.
+    """
     sides = list(combinations(first, 2)) if first is second else list(zip(*_broadcast(first, second), strict=True))
     masks = [(evidence.of(a)[MASK], evidence.of(b)[MASK]) for a, b in sides]
     values = [jaccard(a, b) for a, b in masks if a.shape == b.shape]

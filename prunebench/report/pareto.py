@@ -109,7 +109,8 @@ def front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
         by: the field of their size.
     """
     best: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda candidate: (getattr(candidate, by), candidate.perplexity)):
+    sized = [candidate for candidate in candidates if math.isfinite(getattr(candidate, by))]
+    for candidate in sorted(sized, key=lambda candidate: (getattr(candidate, by), candidate.perplexity)):
         if not best or candidate.perplexity < best[-1].perplexity:
             best.append(candidate)
     return best

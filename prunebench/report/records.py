@@ -70,6 +70,16 @@ class Setting:
         return ", ".join(part for part in parts if part)
 
 
+def protocols(record: Record) -> dict[str, str]:
+    """Perplexity protocols of a cell, measured or not, each with the digest of its text."""
+    asked = {
+        str(evaluation["protocol"]): str(evaluation.get("digest") or "")
+        for evaluation in record.cell.evaluations
+        if "protocol" in evaluation
+    }
+    return asked | {name: "" for name in record.perplexity if name not in asked}
+
+
 def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
     """Records by a key, in the order of first appearance."""
     groups: dict[K, list[Record]] = {}

@@ -115,8 +115,8 @@ def _widths(table: Table, width: int) -> list[int | None] | None:
 
 def numeric_columns(table: Table) -> list[bool]:
     """Columns that hold amounts: every entry starts with a number, or says that there is none."""
-    amount = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf|nan|failed")
+    amount = re.compile(r"[<+-]?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf( .*)?|nan( .*)?|failed")
     return [
-        all(amount.fullmatch(entry) for entry in column) and any(entry.lstrip("+-")[:1].isdigit() for entry in column)
+        all(amount.fullmatch(entry) for entry in column) and any(entry.lstrip("<+-")[:1].isdigit() for entry in column)
         for column in zip(*table.rows, strict=True)
     ]

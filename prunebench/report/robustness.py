@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prunebench.record import Record
 from prunebench.report import text
 from prunebench.report.charts import mean_perplexity
-from prunebench.report.scene import scenes, text_title, texts
+from prunebench.report.scene import on_text, scenes, text_title, texts
 from prunebench.report.table import Table, caption
 
 
@@ -30,7 +30,11 @@ def robustness_tables(records: Sequence[Record], looks: dict[str, int]) -> list[
             if (method, sparsity) in scene.entries
         ]
         found = texts(record for group in groups for record in group)
-        found = [(protocol, digest) for protocol, digest in found if any(protocol in g[0].perplexity for g in groups)]
+        found = [
+            (protocol, digest)
+            for protocol, digest in found
+            if any(protocol in record.perplexity for group in groups for record in on_text(group, protocol, digest))
+        ]
         tables.append(
             Table(
                 caption(
@@ -43,7 +47,7 @@ def robustness_tables(records: Sequence[Record], looks: dict[str, int]) -> list[
                     (
                         group[0].cell.method,
                         group[0].cell.sparsity,
-                        *(_entry(group, dense, protocol) for protocol, _ in found),
+                        *(_entry(group, dense, protocol, digest) for protocol, digest in found),
                     )
                     for group in groups
                 ),
@@ -52,9 +56,10 @@ def robustness_tables(records: Sequence[Record], looks: dict[str, int]) -> list[
     return tables
 
 
-def _entry(group: Sequence[Record], dense: Record | None, protocol: str) -> str:
-    found = mean_perplexity(group, protocol)
+def _entry(group: Sequence[Record], dense: Record | None, protocol: str, digest: str) -> str:
+    found = mean_perplexity(on_text(group, protocol, digest), protocol)
     if found is None:
         return text.MISSING
-    base = dense.perplexity.get(protocol) if dense is not None else None
+    same = on_text([dense] if dense is not None else [], protocol, digest)
+    base = same[0].perplexity.get(protocol) if same else None
     return text.number(found[0]) + (f" (×{text.number(found[0] / base.value)})" if base is not None else "")

@@ -14,10 +14,10 @@ from prunebench.report.records import (
     baselines_of,
     grouped,
     method_order,
+    protocols,
     sparsity_order,
     tabled_settings,
 )
-from prunebench.report.tables import protocols
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,15 @@ class Scene:
         setting: what its records share.
         words: what tells it apart from other settings of the model, for titles.
         base: records of the dense model, by method.
-        entries: records (seeds) of each (method, sparsity).
+        entries: records (seeds) of each (method, sparsity) that ran.
+        failed: those of which some seed failed.
     """
 
     setting: Setting
     words: str
     base: dict[str, Record]
     entries: dict[tuple[str, str], list[Record]] = field(repr=False)
+    failed: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def sparsities(self) -> list[str]:
@@ -50,7 +52,7 @@ def scenes(records: Sequence[Record]) -> list[Scene]:
     """Everything that plots are made of, for each model and setting.
 
     Args:
-        records: of any models; failed ones are left out.
+        records: of any models; of failed ones it is only said that they are.
     """
     found = []
     for of_model in grouped(records, lambda record: record.cell.model).values():
@@ -64,6 +66,7 @@ def scenes(records: Sequence[Record]) -> list[Scene]:
                     words=setting.words(groups) if len(groups) > 1 else "",
                     base={method: record for method, record in base.items() if record.status == "ok"},
                     entries=grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
+                    failed=frozenset((r.cell.method, r.cell.sparsity) for r in group if r.status == "failed"),
                 )
             )
     return found

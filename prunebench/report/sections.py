@@ -8,6 +8,7 @@ from prunebench.report import charts
 from prunebench.report.elsewhere import published_table
 from prunebench.report.evidence import Evidence
 from prunebench.report.forecasts import forecast_tables
+from prunebench.report.measures import measure_tables
 from prunebench.report.overlap import overlap_tables
 from prunebench.report.pareto import front_tables, pareto_plots
 from prunebench.report.plot import Plot
@@ -107,6 +108,11 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
             tuple(charts.zero_shot_plots(kept, looks)),
             of_models([zero_shot_tables(of_model, order, evidence) for of_model in models]),
+        ),
+        Section(
+            "measures",
+            "What plugins measured",
+            tables=of_models([measure_tables(of_model, order) for of_model in models]),
         ),
         Section(
             "convergence",

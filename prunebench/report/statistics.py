@@ -79,6 +79,7 @@ class PairedBootstrap:
         counts: int, (sequences,): predicted tokens of each.
         resamples: how many are drawn. Where none of them is beyond no difference, p is the tail of a normal
             distribution of their spread: in a comparison of a thousand cells 2 / (resamples + 1) would say nothing.
+            Either way p is no smaller than a t-test over the sequences and a test of their signs allow.
         seed: of the draws; the same seed gives the same answer.
     """
 
@@ -118,7 +119,7 @@ class PairedBootstrap:
         logs = (self._draws @ units) / self._tokens
         value = units.sum() / self._counts.sum()
         low, high = np.quantile(logs, [(1 - confidence) / 2, (1 + confidence) / 2])
-        p = _resampled_p(logs)
+        p = max(_resampled_p(logs), _few_p(logs, len(units)))
         by_seed = differences.sum(axis=1) / self._counts.sum()
         return Change(_exp(value), _exp(low), _exp(high), max(p, _seeds_p(by_seed)))
 
@@ -129,6 +130,15 @@ def _resampled_p(logs: np.ndarray) -> float:
     p = min(1.0, 2 * (beyond + 1) / (len(logs) + 1))
     spread = float(logs.std())
     return p if beyond or spread == 0 else min(p, 2 * float(stats.norm.sf(abs(logs.mean()) / spread)))
+
+
+def _few_p(logs: np.ndarray, units: int) -> float:
+    """A handful of sequences proves little: no test of n signs is below 2^(1 - n), and their spread is a guess."""
+    if units < 2:
+        return 1.0
+    spread = float(logs.std()) * math.sqrt(units / (units - 1))
+    tail = 2 * float(stats.t.sf(abs(float(logs.mean())) / spread, units - 1)) if spread > 0 else 0.0
+    return max(2.0 ** (1 - units), tail)
 
 
 def _exp(log: float) -> float:
@@ -179,10 +189,12 @@ def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confide
     """
     by_task = [other - base for base, other in (_paired(*sides) for sides in tasks)]
     value = float(np.mean([difference.mean() for difference in by_task]))
-    variance = sum(float(difference.mean(axis=0).var(ddof=1)) / difference.shape[1] for difference in by_task)
+    many = all(difference.shape[1] > 1 for difference in by_task)  # a single question says nothing of its variance
+    variances = [float(difference.mean(axis=0).var(ddof=1)) / difference.shape[1] for difference in by_task if many]
+    variance = sum(variances) if many else math.nan
     error = math.sqrt(variance) / len(by_task)
     half = float(stats.norm.ppf((1 + confidence) / 2)) * error
-    p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else 1.0
+    p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else float(value == 0 or math.isnan(error))
     by_seed = np.mean([difference.mean(axis=1) for difference in by_task], axis=0)
     return Change(value, value - half, value + half, max(p, _seeds_p(by_seed)))
 

@@ -60,15 +60,23 @@ def _best(scene: Scene, protocol: str, looks: dict[str, int], evidence: Evidence
     if not measured and not dense:
         return []
     methods = scene.methods(looks)
-    columns = [[scene.entries.get((method, s), []) for method in methods] for s in scene.sparsities]
+    whole = {key: group for key, group in scene.entries.items() if key not in scene.failed}
+    columns = [[whole.get((method, s), []) for method in methods] for s in scene.sparsities]
     marked = mark_perplexities(columns, protocol, evidence)
     base = next(iter(dense.values()), None)
     points = []
     for column, sparsity in enumerate(scene.sparsities):
-        values = {m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured}
+        values = {m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured and (m, sparsity) in whole}
+        partly = [m for m in methods if (m, sparsity) in measured and (m, sparsity) not in whole]
+        said = []
         if values:
             ties = [method for row, method in enumerate(methods) if (column, row) in marked]
-            points.append(_verdict(sparsity, values, ties, base.value if base else None))
+            said.append(_verdict(sparsity, values, ties, base.value if base else None))
+        if partly:
+            beginning = "" if values else f"At {sparsity} "
+            said.append(f"{beginning}{listed(partly)} failed for a seed and {_do(partly)} not compete.")
+        if said:
+            points.append(" ".join(said))
     told = [f"{name} {text.number(facts.value)}" for name, facts in dense.items()]
     if base is not None and base.floor is not None:
         told.append(f"the least possible {text.number(base.floor)}")
@@ -116,6 +124,10 @@ def listed(words: Iterable[str]) -> str:
     """a, b and c."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _do(subjects: Sequence[str]) -> str:
+    return "does" if len(subjects) == 1 else "do"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

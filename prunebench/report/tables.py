@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prunebench.record import Cost, Record
 from prunebench.report import text
+from prunebench.report.elsewhere import published_table
 from prunebench.report.evidence import Evidence
 from prunebench.report.forecasts import forecast_tables
 from prunebench.report.marks import MARKED, mark_perplexities
@@ -19,15 +20,18 @@ from prunebench.report.records import (
     grouped,
     latest,
     method_order,
+    protocols,
     sparsity_order,
     tabled_settings,
 )
+from prunebench.report.robustness import robustness_tables
+from prunebench.report.scene import looks_of
 from prunebench.report.table import Table, caption, seed_words
 from prunebench.report.zero_shot import zero_shot_tables
 
 
 def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
-    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then failures and notes.
+    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then the rest.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
@@ -45,19 +49,16 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: E
         tables += measure_tables(of_model, order)
         tables += overlap_tables(of_model, order, evidence)
         tables += cost_tables(of_model, order)
+    tables += robustness_tables(shown, looks_of(shown, order))
     tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
-    tables += [size_table(shown), failure_table(shown), note_table(shown, order), left_out_table(left_out)]
+    tables += [
+        size_table(shown),
+        published_table(shown),
+        failure_table(shown),
+        note_table(shown, order),
+        left_out_table(left_out),
+    ]
     return [table for table in tables if table.rows]
-
-
-def protocols(record: Record) -> dict[str, str]:
-    """Perplexity protocols of a cell, measured or not, each with the digest of its text."""
-    asked = {
-        str(evaluation["protocol"]): str(evaluation.get("digest") or "")
-        for evaluation in record.cell.evaluations
-        if "protocol" in evaluation
-    }
-    return asked | {name: "" for name in record.perplexity if name not in asked}
 
 
 def perplexity_tables(

@@ -79,6 +79,7 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
     kinds = {"seed": pyarrow.int64(), "value": pyarrow.float64(), "stderr": pyarrow.float64()}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None

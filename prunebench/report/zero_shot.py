@@ -24,6 +24,8 @@ from prunebench.report.table import Table, caption, seed_words
 
 # Metrics that are shares of questions: shown in percent and averaged over tasks.
 SHARES = ("acc", "exact_match", "em", "f1")
+# Metrics of which the answer to every question lies beside the record.
+KEPT = ("acc", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Column:
     def share(self) -> bool:
         """Whether it is a share of questions, shown in percent."""
         return self.metric.startswith(SHARES)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the answers to its questions are kept, for paired tests."""
+        return self.metric.startswith(KEPT)
 
     def header(self, among: Iterable["Column"]) -> str:
         """The task, and what else tells the column apart from the others."""
@@ -139,11 +146,11 @@ def _table(
             rows[method, sparsity] = cells[method, sparsity]
     columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
     shares = [column for column in columns if column.share]
+    contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
     marked = mark_accuracies(
-        [group if sparsity != DENSE else [] for (_, sparsity), group in rows.items()],
+        [[_competing(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
         [sparsity for _, sparsity in rows],
-        [((column.task, column.metric),) if column.share else () for column in columns]
-        + ([tuple((column.task, column.metric) for column in shares)] if len(shares) > 1 else []),
+        [[(column.task, column.metric) for column in over] for over in contests],
         evidence,
     )
     return Table(
@@ -157,6 +164,11 @@ def _table(
         tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
         frozenset((row, 2 + column) for column, row in marked),
     )
+
+
+def _competing(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
+    """The seeds, where each has all those columns: answers by other shots or to other questions do not compete."""
+    return group if sparsity != DENSE and all(set(columns) <= set(scores(record)) for record in group) else []
 
 
 def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]) -> list[str]:
