@@ -290,7 +290,12 @@ class TestSuite:
     def test_a_whole_number_is_the_same_option_as_its_fraction(self, write_suite: Write) -> None:
         """So that one allocation has one id however its number is written."""
         ids = [
-            {cell.id for cell in plan(load_suite(write_suite(allocation=f"allocation: {entry}")))}
+            {
+                c.id
+                for c in plan(
+                    load_suite(write_suite(sparsities="sparsities: [0.5]", allocation=f"allocation: {entry}"))
+                )
+            }
             for entry in ("owl", "{name: owl, options: {M: 5}}", "{name: owl, options: {M: 5.0}}")
         ]
         assert ids[0] == ids[1] == ids[2]

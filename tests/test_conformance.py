@@ -86,6 +86,8 @@ def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path],
     file = tmp_path / "broken.py"
     file.write_text(FILE.read_text() + "\n# a module of its own, in which nothing has run yet\n")
     breaches = {name: measured for name, rule, measured in BROKEN if RULES[rule].every_cell and rule != "loads"}
+    del breaches["by-ratio"]  # right where all layers are asked for the same
+    del breaches["wraps"]  # told by another rule first
     path = write_suite(methods=f"methods: [{', '.join(breaches)}, magnitude]", sparsities="sparsities: [0.5, 2:4]")
     cells = plan(load_suite(path), plugin_files=[file])
     records = run_suite(cells, tmp_path / "out", Silent())

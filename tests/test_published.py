@@ -84,8 +84,21 @@ class TestTable:
         records = [with_figure(record(value=9.0)), with_figure(record(seed=1, value=11.0))]
         table = published_table(records)
         assert table.headers == HEADERS
+        setting = "calibrated on tinystories_calib"
         assert table.rows == (
-            ("stories", "wanda", "0.5", PROTOCOL, "10.00", "8.000", "1.250", "yes", "a paper, table 1", "5 seeds"),
+            (
+                "stories",
+                "wanda",
+                "0.5",
+                PROTOCOL,
+                "10.00",
+                "8.000",
+                "1.250",
+                "yes",
+                setting,
+                "a paper, table 1",
+                "5 seeds",
+            ),
         )
 
     @pytest.mark.parametrize(

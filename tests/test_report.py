@@ -327,8 +327,9 @@ class TestFormats:
         table = parquet.read_table(tmp_path / "x.parquet")
         assert table.to_pylist() == list(measurements(records))
         assert str(table.schema.field("value").type) == "double"
+        write_parquet(records, tmp_path / "made" / "x.parquet")
         with pytest.raises(OutputError, match="cannot write"):
-            write_parquet(records, tmp_path / "nowhere" / "x.parquet")
+            write_parquet(records, tmp_path / "x.parquet" / "y.parquet")
 
     def test_csv_has_a_row_for_each_measure(self) -> None:
         records = [record(value=math.inf), record("broken", error="a,\nb")]
