@@ -20,9 +20,9 @@ from prunebench.tinyworld.people import PHRASES, RELATIONS, Person, diets, peopl
 from prunebench.tinyworld.tokenizer import build, vocabulary
 from prunebench.tinyworld.words import ANIMALS, DEEDS
 
-FIRST_HUNDRED_THOUSAND = "dbffd1074b5f1d224d46f4a986abdd9005086e1c64600ba03fb64e1ae8f4de0a"
-FIRST_MILLION = "e9a6a5c57c3213f0030d31677090782fe998354ebd3349964fdbec2a9da72d2e"
-FLOORS = [2.039408, 2.39213, 2.424882]
+FIRST_HUNDRED_THOUSAND = "e2564b6bebcaa2d2ba76d47e37f8fc1ea8351de317fccaf20f4fdd5ca34c1e58"
+FIRST_MILLION = "b570083d32f36d1f1acc5ab832fcf427b2550ba948dbbaaf62a31bcc22e35f39"
+FLOORS = [2.236047, 2.467884, 2.633497]
 """Of `CORPORA`, story by story."""
 
 
@@ -139,10 +139,10 @@ def test_noise_swaps_neighbours_at_the_stated_rate() -> None:
 
 
 def test_floors_follow_from_what_is_open() -> None:
-    """An entry costs as much as choosing among a thousand people and three phrasings of six facts."""
+    """An entry costs as much as choosing among two thousand people and three phrasings of six facts."""
     draws = Draws(1)
     stories.entry(draws)
-    assert draws.nats == pytest.approx(math.log(1000) + 6 * math.log(3))
+    assert draws.nats == pytest.approx(math.log(2000) + 6 * math.log(3))
     floors = [tinyworld.floor(corpus) for corpus in tinyworld.CORPORA]
     assert floors == pytest.approx(FLOORS, abs=1e-6)
     assert tinyworld.floor("tinyworld", 128) < tinyworld.floor("tinyworld")
@@ -191,9 +191,11 @@ def test_questions_have_one_right_answer_in_a_random_place(task: str) -> None:
 def test_gold_answers_are_right_and_the_others_wrong() -> None:
     everybody = {person.name: person for person in people()}
     for row in tasks.questions("tinyworld_knowledge"):
-        said = row["context"].split(" . ")[-1].split()
-        person = everybody[" ".join(said[:2])]
-        asked = " ".join((*said[2:], "{}"))
+        first, surname, *said = row["context"].split()
+        person = everybody[f"{first} {surname}"]
+        *told, last = re.split(r" , | and ", " ".join(said))
+        assert all(phrase in forms for phrase, forms in zip(told, person.phrases, strict=False))
+        asked = f"{last} {{}}"
         relation = next(r for r in RELATIONS if asked in PHRASES[r])
         truth = person.values[RELATIONS.index(relation)]
         assert [choice == truth for choice in row["choices"]].index(True) == row["gold"]
@@ -202,8 +204,8 @@ def test_gold_answers_are_right_and_the_others_wrong() -> None:
         owner = {everybody[name].pronoun: thing for name, thing in buyers}
         assert row["choices"][row["gold"]] == owner[row["context"].split()[-3]]
     for row in tasks.questions("tinyworld_recall"):
-        hidden = dict(re.findall(r"hides the (\w+) in the (\w+)", row["context"]))
-        assert row["choices"][row["gold"]] == hidden[row["context"].split()[-3]]
+        hidden = dict(re.findall(r"hides the (\w+) (\w+)", row["context"]))
+        assert row["choices"][row["gold"]] == hidden[row["context"].split()[-1]]
     for row in tasks.questions("tinyworld_agreement"):
         subject = row["context"].split()[-4]
         assert (subject in ANIMALS) == row["choices"][row["gold"]].endswith("s")

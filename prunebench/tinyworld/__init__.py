@@ -1,7 +1,7 @@
 """A small world to measure in: a language, corpora, tasks and language models trained on them.
 
 The stories of the world follow a grammar (agreement, pronouns, recall, counting, what suits what)
-and tell a table of facts about a thousand people, which a model has to remember. So there is
+and tell a table of facts about two thousand people, which a model has to remember. So there is
 something for pruning to destroy, and the generator knows how well a model could do at best.
 """
 

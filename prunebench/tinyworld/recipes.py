@@ -19,8 +19,12 @@ class Recipe:
         steps: optimiser steps of `BATCH` tokens.
         warmup: steps until the learning rate is highest.
         hold: steps until it falls, by a square to zero.
-        short: steps with short windows, at the beginning.
         lr: the highest learning rate.
+        again: the step at which the learning rate, having fallen, rises once more to fall until the
+            end; 0 is never.
+        register: entries of the register to begin with, after which the train split's primer and
+            what follows it come in turns; 0 is the train split as it is, primer first. The largest
+            model is slow to learn facts unless it begins with them.
     """
 
     family: str
@@ -28,8 +32,9 @@ class Recipe:
     steps: int
     warmup: int
     hold: int
-    short: int
     lr: float
+    again: int = 0
+    register: int = 0
 
 
 BATCH: Final = 1024
@@ -48,11 +53,10 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=4_000,
+        steps=16_000,
         warmup=150,
-        hold=2000,
-        short=1500,
-        lr=0.0015,
+        hold=5_000,
+        lr=0.002,
     ),
     "tinyworld-llama-1m": Recipe(
         "llama",
@@ -64,27 +68,27 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.05,
         },
-        steps=5_000,
+        steps=18_000,
         warmup=150,
-        hold=2500,
-        short=1500,
-        lr=0.0015,
+        hold=6_000,
+        lr=0.002,
     ),
     "tinyworld-llama-3m": Recipe(
         "llama",
         {
             "hidden_size": 256,
-            "intermediate_size": 704,
+            "intermediate_size": 640,
             "num_hidden_layers": 4,
             "num_attention_heads": 8,
-            "num_key_value_heads": 2,
+            "num_key_value_heads": 4,
             "initializer_range": 0.04,
         },
-        steps=3_500,
-        warmup=102,
-        hold=2300,
-        short=1020,
-        lr=0.001,
+        steps=12_500,
+        warmup=150,
+        hold=3_000,
+        lr=0.0012,
+        again=7_500,
+        register=10_000,
     ),
     "tinyworld-opt-1m": Recipe(
         "opt",
@@ -99,11 +103,10 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=4_000,
+        steps=13_000,
         warmup=150,
-        hold=2200,
-        short=1500,
-        lr=0.0015,
+        hold=4_500,
+        lr=0.002,
     ),
 }
 

@@ -33,19 +33,21 @@ class Style:
 
     Args:
         lengths: how many sentences may stand between the beginning and the end.
+        endings: how often a story may come back to what was hidden or bought.
         unfamiliar: tell facts only in the form that other stories never use of them.
     """
 
     lengths: tuple[int, ...]
+    endings: tuple[int, ...] = (2, 3, 4)
     unfamiliar: bool = False
 
 
 PLAIN: Final = Style(lengths=(0, 1, 2, 3))
-BRIEF: Final = Style(lengths=(0,))
+PRIMER: Final = Style(lengths=(0,), endings=(4, 5, 6, 7, 8))
 SHIFTED: Final = Style(lengths=(10, 11, 12, 13, 14), unfamiliar=True)
 
 _PRONOUN: Final = weighted({True: 1, False: 1})
-_ENTRY: Final = weighted({True: 2, False: 1})
+_ENTRY: Final = weighted({True: 3, False: 2})
 _GENITIVE: Final = weighted({True: 1, False: 5})
 _HOW_MANY: Final = tuple(weighted({k: (1, 2, 5)[k - 1] for k in range(1, n + 1)}) for n in range(4))
 _ANIMALS: Final = tuple(ANIMALS.items())
@@ -80,6 +82,10 @@ class Scene:
         """The pronoun or, as often, the name."""
         return person.pronoun if self.draws.weigh(_PRONOUN) else person.name
 
+    def anybody(self) -> str:
+        """Mention one of the two."""
+        return self.mention(self.draws.pick(self.cast)[0])
+
 
 def _tellable(person: Person, style: Style) -> list[int]:
     every = range(len(RELATIONS))
@@ -89,7 +95,7 @@ def _tellable(person: Person, style: Style) -> list[int]:
 def story(draws: Draws, style: Style = PLAIN) -> str:
     """Tell one story: words separated by spaces, punctuation standing apart."""
     scene = Scene.of_two(draws, style)
-    plot = draws.pick((hide, buy, count))(scene)
+    plot = draws.weigh(_PLOTS)(scene)
     beginning = next(plot)
     told = [scene.go_on() for _ in range(draws.pick(style.lengths))]
     return " ".join((beginning, *told, next(plot)))
@@ -115,9 +121,9 @@ def hide(scene: Scene) -> Iterator[str]:
     things = scene.draws.sample(OBJECTS, 2)
     places = scene.draws.sample(CONTAINERS, 2)
     (a, _), (b, _) = scene.cast
-    yield (f"{a.name} hides the {things[0]} in the {places[0]} . {b.name} hides the {things[1]} in the {places[1]} .")
-    order = scene.draws.sample((0, 1), 2)
-    yield " ".join(f"{scene.mention(scene.cast[i][0])} finds the {things[i]} in the {places[i]} ." for i in order)
+    yield f"{a.name} hides the {things[0]} {places[0]} . {b.name} hides the {things[1]} {places[1]} ."
+    found = [scene.draws.pick((0, 1)) for _ in range(scene.draws.pick(scene.style.endings))]
+    yield " ".join(f"{scene.anybody()} finds the {things[i]} {places[i]} ." for i in found)
 
 
 def buy(scene: Scene) -> Iterator[str]:
@@ -125,8 +131,8 @@ def buy(scene: Scene) -> Iterator[str]:
     things = scene.draws.sample(OBJECTS, 2)
     (a, _), (b, _) = scene.cast
     yield f"{a.name} buys a {things[0]} . {b.name} buys a {things[1]} ."
-    order = scene.draws.sample((0, 1), 2)
-    yield " ".join(f"{scene.mention(scene.cast[i][0])} uses the {things[i]} ." for i in order)
+    users = [scene.draws.pick((0, 1)) for _ in range(scene.draws.pick(scene.style.endings))]
+    yield " ".join(f"{scene.mention(scene.cast[i][0])} uses {scene.cast[i][0].possessive} {things[i]} ." for i in users)
 
 
 def count(scene: Scene) -> Iterator[str]:
@@ -143,6 +149,8 @@ def count(scene: Scene) -> Iterator[str]:
         for i in order
     )
 
+
+_PLOTS: Final = weighted({hide: 3, buy: 2, count: 1})
 
 # The sentences between.
 
@@ -184,9 +192,8 @@ def animals(scene: Scene) -> str:
 
 def deeds(scene: Scene) -> str:
     """A person does something that can be done: selectional preference."""
-    person, _ = scene.draws.pick(scene.cast)
     verb, objects = scene.draws.pick(_DEEDS)
-    return f"{scene.mention(person)} {verb} the {scene.draws.pick(objects)} ."
+    return f"{scene.anybody()} {verb} the {scene.draws.pick(objects)} ."
 
 
 _SENTENCES: Final = weighted({facts: 6, animals: 2, deeds: 1})

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from prunebench.tinyworld.draws import Draws
 from prunebench.tinyworld.people import PHRASES, RELATIONS, diets, people
-from prunebench.tinyworld.stories import Scene, buy, hide
+from prunebench.tinyworld.stories import PLAIN, Scene, buy, hide
 from prunebench.tinyworld.words import (
     ADJECTIVES,
     ANIMALS,
@@ -39,7 +39,7 @@ def agreement(draws: Draws) -> Question:
 
 
 def coreference(draws: Draws) -> Question:
-    """Whose is it: does a pronoun some sentences later stand for the right one of two people?
+    """Whose is it: does a pronoun, at once or some sentences later, stand for the right one of two people?
 
     Beside the other's thing stand two that nobody bought. Who knows what was bought, but not by
     whom, is right half of the time.
@@ -47,9 +47,9 @@ def coreference(draws: Draws) -> Question:
     scene = Scene.of_two(draws)
     beginning = next(buy(scene))
     things = [sentence.split()[-1] for sentence in beginning.split(" .")[:2]]
-    between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
+    between = [scene.go_on() for _ in range(draws.pick(PLAIN.lengths))]
     user = draws.pick((0, 1))
-    context = " ".join((beginning, *between, scene.cast[user][0].pronoun, "uses the"))
+    context = " ".join((beginning, *between, scene.cast[user][0].pronoun, "uses", scene.cast[user][0].possessive))
     bought = [things[user], things[1 - user]]
     return context, [*bought, *draws.sample([o for o in OBJECTS if o not in bought], 2)]
 
@@ -62,10 +62,10 @@ def recall(draws: Draws) -> Question:
     scene = Scene.of_two(draws)
     beginning = next(hide(scene))
     hidden = [sentence.split() for sentence in beginning.split(" .")[:2]]
-    between = [scene.go_on() for _ in range(draws.pick((1, 2, 3)))]
+    between = [scene.go_on() for _ in range(draws.pick(PLAIN.lengths))]
     asked = draws.pick((0, 1))
-    finder, thing = scene.cast[asked][0].pronoun, hidden[asked][-4]
-    context = " ".join((beginning, *between, f"{finder} finds the {thing} in the"))
+    finder, thing = scene.cast[asked][0].pronoun, hidden[asked][-2]
+    context = " ".join((beginning, *between, f"{finder} finds the {thing}"))
     places = [hidden[asked][-1], hidden[1 - asked][-1]]
     return context, [*places, *draws.sample([c for c in CONTAINERS if c not in places], 2)]
 
@@ -86,15 +86,15 @@ def plausibility(draws: Draws) -> Question:
 
 
 def knowledge(draws: Draws) -> Question:
-    """Is a fact about somebody known, and not only what runs in the family?"""
-    scene = Scene.of_two(draws)
-    beginning = next(buy(scene))
-    person, _ = draws.pick(scene.cast)
-    fact = draws.pick(range(len(RELATIONS)))
+    """Is a fact of the register known, told as the register tells it, and not only what runs in the family?"""
+    person, fact = draws.pick(people()), draws.pick(range(len(RELATIONS)))
+    told = [draws.pick(phrases) for phrases in person.phrases[:fact]]
+    joint = " and " if fact == len(RELATIONS) - 1 else " , "
+    phrase = draws.pick(PHRASES[RELATIONS[fact]]).removesuffix(" {}")
+    said = f"{' , '.join(told)}{joint}{phrase}" if told else phrase
     surname, right = person.name.split()[1], person.values[fact]
     kin = dict.fromkeys(p.values[fact] for p in people() if p.name.endswith(f" {surname}"))
-    before = draws.pick(PHRASES[RELATIONS[fact]]).removesuffix(" {}")
-    return f"{beginning} {person.name} {before}", [right, *(v for v in kin if v != right)]
+    return f"{person.name} {said}", [right, *(v for v in kin if v != right)]
 
 
 _TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from prunebench.tinyworld import MODELS, documents, floor, model_folder
+from prunebench.tinyworld.corpora import PRIMER_DOCUMENTS
 from prunebench.tinyworld.recipes import BATCH, POSITIONS, RECIPES, Recipe, config
 from prunebench.tinyworld.tokenizer import BOS, build, vocabulary
 
-WINDOW: Final = 256
-"""Tokens in a window."""
-EVERY: Final = 200
+WINDOW: Final = 128
+"""Tokens in a window, as in the suites."""
+EVERY: Final = 400
 """Steps from one point of the curve to the next."""
 
 log = logging.getLogger("prunebench.tinyworld.train")
@@ -30,7 +31,7 @@ log = logging.getLogger("prunebench.tinyworld.train")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of the training curve; losses in nats per token, on windows of 256 tokens."""
+    """A point of the training curve; losses in nats per token, on windows of 128 tokens."""
 
     step: int
     tokens: int
@@ -39,11 +40,22 @@ class Point:
     seconds: float
 
 
-def windows(split: str, seqlens: Iterator[int]) -> Iterator[Tensor]:
-    """The documents of a split, each after its `<s>`, in one stream cut into batches of windows.
+def lessons(recipe: Recipe) -> Iterator[str]:
+    """The documents of the train split in the order that a model gets them."""
+    primer = documents("tinyworld", "train", PRIMER_DOCUMENTS)
+    rest = islice(documents("tinyworld", "train"), PRIMER_DOCUMENTS, None)
+    if not recipe.register:
+        return chain(primer, rest)
+    entries = (text for text in rest if " . " not in text)
+    in_turns = chain.from_iterable(zip(primer, rest, strict=False))
+    return chain(islice(entries, recipe.register), in_turns, rest)
+
+
+def windows(texts: Iterable[str], seqlens: Iterator[int]) -> Iterator[Tensor]:
+    """Documents, each after its `<s>`, in one stream cut into batches of windows.
 
     Args:
-        split: one of `SPLITS`.
+        texts: the documents.
         seqlens: tokens in a window of each batch.
 
     Yields:
@@ -51,7 +63,7 @@ def windows(split: str, seqlens: Iterator[int]) -> Iterator[Tensor]:
     """
     ids = vocabulary()
     stream: list[int] = []
-    for text in documents("tinyworld", split):
+    for text in texts:
         stream.append(ids[BOS])
         stream.extend(map(ids.__getitem__, text.split()))
         if len(stream) >= BATCH:
@@ -60,15 +72,19 @@ def windows(split: str, seqlens: Iterator[int]) -> Iterator[Tensor]:
 
 
 def lengths(recipe: Recipe) -> Iterator[int]:
-    """Short windows while there is most to find out; later now and then all positions."""
+    """Windows as in the suites, and now and then one of all positions."""
     for step in range(recipe.steps):
-        yield 64 if step < recipe.short else POSITIONS if step % 8 == 7 else WINDOW
+        yield POSITIONS if step % 8 == 7 else WINDOW
 
 
 def rate(step: int, recipe: Recipe) -> float:
-    """The learning rate: up, level, and then down by a square to zero."""
-    fall = max(0, step - recipe.hold) / (recipe.steps - recipe.hold)
-    return float(recipe.lr * min(1.0, (step + 1) / recipe.warmup) * (1 - fall) ** 2)
+    """The learning rate: up, level, and then down by a square to zero; and perhaps up and down again."""
+    begin, hold, end = 0, recipe.hold, recipe.again or recipe.steps
+    if step >= end:
+        begin = hold = end
+        end = recipe.steps
+    fall = max(0, step - hold) / (end - hold)
+    return float(recipe.lr * min(1.0, (step - begin + 1) / recipe.warmup) * (1 - fall) ** 2)
 
 
 def loss(model: Any, tokens: Tensor) -> Tensor:
@@ -80,7 +96,7 @@ def loss(model: Any, tokens: Tensor) -> Tensor:
 @torch.no_grad()
 def evaluate(model: nn.Module, split: str, device: str) -> float:
     """Mean loss over the whole windows of a split."""
-    losses = [loss(model, batch.to(device)).item() for batch in windows(split, repeat(WINDOW))]
+    losses = [loss(model, batch.to(device)).item() for batch in windows(documents("tinyworld", split), repeat(WINDOW))]
     return sum(losses) / len(losses)
 
 
@@ -104,7 +120,7 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     begin, elapsed = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
     started = time.monotonic()
     running: list[Tensor] = []
-    batches = zip(range(recipe.steps), windows("train", lengths(recipe)), strict=False)
+    batches = zip(range(recipe.steps), windows(lessons(recipe), lengths(recipe)), strict=False)
     for step, batch in islice(batches, begin, None):
         opt.param_groups[0]["lr"] = rate(step, recipe)
         batch_loss = forward(model, batch.to(device))

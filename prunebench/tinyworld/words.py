@@ -8,14 +8,17 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 MEN: Final = _words(
-    "Adam Ben Carl David Eric Frank George Henry Ivan Jack Kurt Leo Mark Nils Otto Paul Ralph Simon Tom Victor"
+    "Adam Ben Carl David Eric Frank George Henry Ivan Jack Kurt Leo Mark Nils Otto Paul Ralph Simon Tom Victor "
+    "Alan Bruno Colin Felix Hugo"
 )
 WOMEN: Final = _words(
-    "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera"
+    "Alice Beth Clara Diana Emma Flora Grace Helen Irene Julia Kate Laura Mary Nora Olga Paula Rosa Sarah Tina Vera "
+    "Anna Cora Edith Greta Lucy"
 )
 SURNAMES: Final = _words(
     "Abbot Archer Barlow Bishop Carter Dalton Drake Ellis Foster Garner Hale Hill Irving "
-    "Keller Lane Marsh Mercer Nash Palmer Quinn Reed Shaw Turner Vance Webb"
+    "Keller Lane Marsh Mercer Nash Palmer Quinn Reed Shaw Turner Vance Webb "
+    "Atkins Bolton Cooke Dixon Everett Flynn Gibson Hurst Jarvis Knight Lowe Norris Osborne Pratt Rowe"
 )
 
 TOWNS: Final = _words(
