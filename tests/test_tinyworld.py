@@ -235,3 +235,28 @@ def test_models_know_their_world(name: str) -> None:
 def test_all_models_together_are_small() -> None:
     folder = tinyworld.model_folder(tinyworld.MODELS[0]).parent
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 12e6
+
+
+def test_the_learning_rate_falls_to_nothing_once_or_twice() -> None:
+    from prunebench.tinyworld.recipes import RECIPES
+    from prunebench.tinyworld.train import rate
+
+    for recipe in RECIPES.values():
+        rates = [rate(step, recipe) for step in range(recipe.steps)]
+        ends = [step for step in (recipe.again, recipe.steps) if step]
+        assert all(rates[end - 1] < 1e-3 * recipe.lr for end in ends)
+        assert max(rates) == recipe.lr
+        if recipe.again:
+            assert max(rates[recipe.again :]) > 0.9 * recipe.lr
+
+
+def test_lessons_begin_with_the_primer_or_with_the_register() -> None:
+    from prunebench.tinyworld.recipes import RECIPES
+    from prunebench.tinyworld.train import lessons
+
+    plain, other = (RECIPES[f"tinyworld-llama-{size}"] for size in ("1m", "3m"))
+    train = list(tinyworld.documents("tinyworld", "train", 41_000))
+    assert list(islice(lessons(plain), 41_000)) == train
+    told = list(islice(lessons(other), other.register + 6))
+    assert not any(" . " in text for text in told[: other.register])
+    assert told[other.register :: 2] == train[:3]
