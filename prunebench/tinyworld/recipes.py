@@ -83,11 +83,10 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.04,
         },
-        steps=12_500,
+        steps=28_000,
         warmup=150,
-        hold=3_000,
+        hold=9_000,
         lr=0.0012,
-        again=7_500,
         register=10_000,
     ),
     "tinyworld-opt-1m": Recipe(
