@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SweepDisplay(Protocol):
-    """A ``prunebench.runner.Display`` that is shown for the length of a ``with`` block."""
+    """A ``prunebench.ear.Display`` that is shown for the length of a ``with`` block."""
 
     def __enter__(self) -> Self: ...
     def __exit__(

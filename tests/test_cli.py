@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from prunebench import runner
 from prunebench.cli import app
 from prunebench.display import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
+from prunebench.ear import Display
 from prunebench.record import read_record
-from prunebench.runner import Display
 from tests.test_report import GOLDEN, record
 
 Write = Callable[..., Path]
