@@ -214,6 +214,25 @@ def plan(
     return tuple({cell.id: cell for cell in cells}.values())
 
 
+def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
+    """The cells of one of N shares, the same wherever the suite is planned; together the shares are all cells.
+
+    Args:
+        cells: as planned.
+        shard: "i/N", i from 1; None for all.
+
+    Raises:
+        SuiteError: it is not of that form.
+    """
+    if shard is None:
+        return cells
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise SuiteError(f"--shard {shard!r} is no share: give I/N with I from 1 to N, as 2/8")
+    return cells[part - 1 :: parts]
+
+
 def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
     names = [name for entry in entries for name in (entry.shown, entry.name)]
     for name in only:

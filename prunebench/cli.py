@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable
+from contextlib import nullcontext
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +18,15 @@ from typer.core import TyperGroup
 from prunebench import cli_plugins
 from prunebench.cli_plugins import PluginFiles
 from prunebench.errors import PrunebenchError
+from prunebench.quiet import quiet_libraries
 from prunebench.report.text import plain
+from prunebench.signals import ending_on_signals, exit_code_of, name_of
 
 if TYPE_CHECKING:
     from prunebench.cell import Cell
-    from prunebench.evaluation.zero_shot import TaskLibrary
     from prunebench.record import Record
     from prunebench.report.table import Table
-
-INTERRUPTED = 130
+    from prunebench.suite import Suite
 
 
 class Format(StrEnum):
@@ -61,9 +60,9 @@ class _Commands(TyperGroup):
         except PrunebenchError as error:
             _tell(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            _tell("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as stop:
+            _tell(name_of(stop))
+            raise typer.Exit(exit_code_of(stop)) from None
 
 
 app = typer.Typer(
@@ -127,24 +126,42 @@ def run(
     save_models: Annotated[
         bool, typer.Option("--save-models", help="Keep the pruned models: DIR/models, and DIR/sparse, compact.")
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
+    ] = None,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run every cell of a suite whose record is not there yet, and print the tables."""
-    with _quiet_libraries():
-        from prunebench.evaluation.zero_shot import TaskLibrary
+    """Run every cell of a suite whose record is not there yet, and print the tables.
 
-        library = TaskLibrary()  # lm-eval takes long to look tasks up: once serves for both
-        cells, folder = _planned(suite, output, override, only, device, plugin, library)
+    Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
+    """
+    with quiet_libraries(), ending_on_signals():
+        from prunebench.cell import shard_of
+
+        asked, cells, folder = _planned(suite, output, override, only, device, plugin)
+        cells = shard_of(cells, shard)
 
         from prunebench.display import display_for
+        from prunebench.execution import InProcess
+        from prunebench.isolation import Isolated, Limits
         from prunebench.runner import run_suite
 
+        limits = Limits(asked.timeout, asked.memory_limit)
         try:
-            with display_for(sys.stderr) as display:
-                records = run_suite(cells, folder, display, fresh=fresh, library=library, save_models=save_models)
-        except KeyboardInterrupt:
-            _tell(f"interrupted: the records so far are in {folder}; the same command goes on from there")
-            raise typer.Exit(INTERRUPTED) from None
+            with (
+                display_for(sys.stderr) as display,
+                nullcontext(InProcess()) if in_process else Isolated(limits) as executor,
+            ):
+                records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+        except KeyboardInterrupt as stop:
+            _tell(f"{name_of(stop)}: the records so far are in {folder}; the same command goes on from there")
+            raise typer.Exit(exit_code_of(stop)) from None
     if save_models:
         from prunebench.report.card import write_cards
 
@@ -192,8 +209,8 @@ def plan(
     from prunebench.display import asked
     from prunebench.record import read_forecasts, write_forecasts
 
-    with _quiet_libraries():
-        cells, folder = _planned(suite, output, override, only, device, plugin)
+    with quiet_libraries():
+        _, cells, folder = _planned(suite, output, override, only, device, plugin)
         records = [_record_of(folder, cell) for cell in cells]
         to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
         if forecast and to_run:
@@ -347,13 +364,41 @@ def _percentage(option: str, given: str) -> float:
 
 
 @app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders, as of shards.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that gets all of them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Join results folders in one, with arrays and saved models, and report what disagrees.
+
+    A cell that several folders have, all with the same outcome, is taken once; one that ran well goes before one that
+    failed. Of a cell whose outcomes differ the first is taken, and reported.
+    Exit codes: 0 all is joined; 1 some cells disagree; 2 a folder cannot be read or written.
+    """
+    from prunebench.merge import merge_records
+
+    merged = merge_records(folders, output)
+    if as_json:
+        _print_json(merged.to_json())
+    else:
+        _tell(f"{merged.cells} cells in {output}, {merged.copied} of them new")
+        rows = [
+            (conflict.cell, conflict.differs, str(conflict.taken), str(conflict.left)) for conflict in merged.conflicts
+        ]
+        if rows:
+            _print_table("Cells that disagree", ("cell", "differs in", "taken", "left"), rows)
+    if merged.conflicts:
+        raise typer.Exit(1)
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.")] = None,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """List the installed methods, or the options of one."""
-    with _quiet_libraries():
+    with quiet_libraries():
         from prunebench.plugins import describe, describe_all
 
         found = describe(name, plugin or ()) if name is not None else describe_all(plugin or ())
@@ -383,15 +428,14 @@ def _planned(
     only: list[str] | None,
     device: str | None,
     plugin: list[Path] | None,
-    library: "TaskLibrary | None" = None,
-) -> "tuple[tuple[Cell, ...], Path]":
-    """The cells of a suite and the folder of their records."""
+) -> "tuple[Suite, tuple[Cell, ...], Path]":
+    """A suite, its cells and the folder of their records."""
     from prunebench.cell import plan as plan_cells
     from prunebench.suite import load_suite
 
     asked = load_suite(suite, override or ())
-    cells = plan_cells(asked, only=only or (), device=device, library=library, plugin_files=plugin or ())
-    return cells, output or Path("results") / asked.name
+    cells = plan_cells(asked, only=only or (), device=device, plugin_files=plugin or ())
+    return asked, cells, output or Path("results") / asked.name
 
 
 def _record_of(folder: Path, cell: "Cell") -> "Record | None":
@@ -403,28 +447,6 @@ def _record_of(folder: Path, cell: "Cell") -> "Record | None":
         return read_record(path) if path.exists() else None
     except RecordError:
         return None
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep what libraries and plugins say on their own behalf off stdout, and mostly off stderr.
-
-    The environment (``TRANSFORMERS_VERBOSITY``, ``PYTHONWARNINGS`` …) can still ask for it.
-    """
-    import warnings
-
-    for variable, value in (
-        ("TOKENIZERS_PARALLELISM", "false"),
-        ("TRANSFORMERS_VERBOSITY", "error"),
-        ("DATASETS_VERBOSITY", "error"),
-        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-    ):
-        os.environ.setdefault(variable, value)
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
-        if not sys.warnoptions:
-            foreign = r"(torch|transformers|datasets|lm_eval|huggingface_hub|tokenizers)(\.|$)"
-            warnings.filterwarnings("ignore", module=foreign)
-        yield
 
 
 def _print_table(caption: str, headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

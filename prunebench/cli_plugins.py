@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.quiet import quiet_libraries
+
 app = typer.Typer(name="plugins", help="Write a method of your own, and check it.", no_args_is_help=True)
 
 PluginFiles = Annotated[
@@ -21,9 +23,7 @@ def new(
     ] = None,
 ) -> None:
     """Write a complete package with a method that works, its test, and a suite."""
-    from prunebench.cli import _quiet_libraries
-
-    with _quiet_libraries():
+    with quiet_libraries():
         from prunebench.plugins import describe_all
         from prunebench.scaffold import new_plugin
 
@@ -52,9 +52,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
 ) -> None:
     """Run a method on tiny models and check every rule of the contract; exit code 1 where one does not hold."""
-    from prunebench.cli import _print_json, _print_table, _quiet_libraries
+    from prunebench.cli import _print_json, _print_table
 
-    with _quiet_libraries():
+    with quiet_libraries():
         from prunebench.testing import check as check_method
 
         found = check_method(
@@ -123,9 +123,9 @@ def _options(overrides: list[str]) -> dict[str, Any]:
 @app.command("list", short_help="List every plugin of every kind.")
 def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
-    from prunebench.cli import _print_json, _print_table, _quiet_libraries
+    from prunebench.cli import _print_json, _print_table
 
-    with _quiet_libraries():
+    with quiet_libraries():
         from prunebench.plugins import describe_plugins
 
         found = describe_plugins()

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from prunebench.environment import environment
 from prunebench.errors import PrunebenchError
 from prunebench.evaluation.measure import measure
 from prunebench.evaluation.perplexity import perplexity
-from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
@@ -26,8 +27,48 @@ from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
+from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record, write_record
 from prunebench.workshop import Workshop
+
+
+class InProcess:
+    """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
+
+    Args:
+        library: tasks that are loaded already.
+    """
+
+    def __init__(self, library: TaskLibrary | None = None) -> None:
+        self._workshop = Workshop(library)
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Tokenise every text and load every task; see ``prunebench.workshop.Workshop.prepare``."""
+        self._workshop.prepare(cells)
+
+    def run(
+        self,
+        cell: Cell,
+        output: Path,
+        display: Display,
+        *,
+        save_models: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Record:
+        """Run a cell and write its record.
+
+        Args:
+            cell: what to run.
+            output: the results folder.
+            display: shows the progress.
+            save_models: keep the pruned model too.
+            wanted: not asked: nothing can be stopped here.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        record, arrays = run_cell(cell, self._workshop, display, save_to=output if save_models else None)
+        write_record(output, record, arrays)
+        return record
 
 
 def run_cell(

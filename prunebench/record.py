@@ -85,12 +85,19 @@ class Failure(_Part):
     """What ended a failed cell.
 
     Args:
-        type: the exception's class.
+        type: the exception's class; ``WorkerKilled``, ``WorkerEnded``, ``TimeLimit`` or ``MemoryLimit`` where the
+            process that ran the cell died or was ended.
         message: one line.
+        signal: of a process that died, the signal that killed it.
+        progress: of a process that died, the last that was heard of it.
+        stderr: of a process that died, the last lines that it wrote to standard error.
     """
 
     type: str
     message: str
+    signal: str | None = None
+    progress: str | None = None
+    stderr: str | None = None
 
 
 class MethodFacts(_Part):

@@ -2,17 +2,30 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from prunebench.cell import Cell
 from prunebench.checkpoint import is_saved
+from prunebench.claims import LEASE, Abandoned, Claim, Claims
 from prunebench.ear import Display
 from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
-from prunebench.execution import run_cell
+from prunebench.execution import InProcess
 from prunebench.record import Record, read_record, write_record
-from prunebench.workshop import Workshop
+
+
+class Executor(Protocol):
+    """Who runs cells: this process, a worker."""
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """See to what cells need, so that what is amiss shows before anything runs."""
+
+    def run(
+        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+    ) -> Record:
+        """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more."""
 
 
 def run_suite(
@@ -23,8 +36,12 @@ def run_suite(
     fresh: bool = False,
     library: TaskLibrary | None = None,
     save_models: bool = False,
+    executor: Executor | None = None,
+    lease: float = LEASE,
 ) -> list[Record]:
     """Run every cell whose record is not there, and write its record.
+
+    Several runners may work on one folder: each cell runs once, and each runner returns when all its cells have run.
 
     Args:
         cells: what to run, in this order.
@@ -33,6 +50,8 @@ def run_suite(
         fresh: run cells again whose record is there.
         library: tasks that are loaded already.
         save_models: keep the pruned models too; cells whose model is not there are run again.
+        executor: who runs them; by default this process.
+        lease: seconds after which another runner that gives no sign is held for dead.
 
     Returns:
         The record of every cell, those that were there included.
@@ -42,23 +61,63 @@ def run_suite(
         UsageError: a text does not fit its windows or the model; nothing ran.
     """
     cells = list(cells)
+    executor = executor or InProcess(library)
     _ensure_writable(output)
+    found = {cell.id: _signature(output, cell) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
-    workshop = Workshop(library)
-    workshop.prepare(cell for cell in cells if cell.id not in kept)
+    executor.prepare([cell for cell in cells if cell.id not in kept])
     display.start(len(cells), len(kept))
-    records = []
-    for number, cell in enumerate(cells, start=1):
-        if cell.id not in kept:
-            display.begin(number, cell)
-            began = time.perf_counter()
-            record, arrays = run_cell(cell, workshop, display, save_to=output if save_models else None)
-            write_record(output, record, arrays)
-            display.end(record, time.perf_counter() - began)
-            kept[cell.id] = record
-        records.append(_with_published(output, cell, kept[cell.id]))
-    return records
+
+    claims = Claims(output, lease)
+    left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
+    while left:
+        waiting = []
+        for number, cell in left:
+            with claims.held(cell.id) as claim:
+                if claim is None:
+                    waiting.append((number, cell))
+                elif _signature(output, cell) != found[cell.id] and (record := _outcome(output, cell)):
+                    kept[cell.id] = record  # another runner has run it since
+                else:
+                    try:
+                        kept[cell.id] = _run(number, cell, output, display, executor, claim, save_models)
+                    except Abandoned:
+                        waiting.append((number, cell))
+        if len(waiting) == len(left):
+            time.sleep(min(lease / 4, 1.0))
+        left = waiting
+    claims.close()
+    return [_with_published(output, cell, kept[cell.id]) for cell in cells]
+
+
+def _run(
+    number: int, cell: Cell, output: Path, display: Display, executor: Executor, claim: Claim, save_models: bool
+) -> Record:
+    for torn in output.glob(f".{cell.id}.*.tmp"):  # of a runner that died while it wrote
+        torn.unlink(missing_ok=True)
+    display.begin(number, cell)
+    began = time.perf_counter()
+    record = executor.run(cell, output, display, save_models=save_models, wanted=lambda: not claim.lost)
+    display.end(record, time.perf_counter() - began)
+    return record
+
+
+def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
+    """Changes when a cell's record is written; no clock is trusted."""
+    try:
+        seen = (output / f"{cell.id}.json").stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+
+def _outcome(output: Path, cell: Cell) -> Record | None:
+    """The record of a cell, be it failed; None where there is none that can be read."""
+    try:
+        return read_record(output / f"{cell.id}.json")
+    except OutputError:
+        return None
 
 
 def _with_published(output: Path, cell: Cell, record: Record) -> Record:

@@ -1,5 +1,6 @@
 """The suite: what a file asks for, checked and complete."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    ByteSize,
     ConfigDict,
     Discriminator,
     Field,
@@ -277,6 +279,8 @@ class Suite(Strict):
         methods: what to compare.
         evaluations: what to measure of each pruned model.
         published: a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.published``.
+        timeout: seconds, or a text as 90s, 30m, 2h, 1d, after which a cell fails; by default none.
+        memory_limit: bytes, or a text as 20GiB, of resident memory above which a cell fails; by default none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -289,6 +293,15 @@ class Suite(Strict):
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     published: str | None = None
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if isinstance(value, str) and (found := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd])\s*", value)):
+            return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+        return value
 
     @field_validator("sparsities", mode="before")
     @classmethod

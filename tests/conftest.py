@@ -21,6 +21,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker takes seconds to start: the tests that are about it ask for one."""
+    monkeypatch.setenv("PRUNEBENCH_IN_PROCESS", "1")
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``model/``, ``calibration.jsonl`` and ``test.jsonl``."""

@@ -83,7 +83,7 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.04,
         },
-        steps=28_000,
+        steps=25_000,
         warmup=150,
         hold=9_000,
         lr=0.0012,

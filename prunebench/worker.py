@@ -1,0 +1,112 @@
+"""The worker: a process that runs cells for ``prunebench.isolation``, so that one that crashes takes nobody along.
+
+It reads a JSON object a line from its standard input: ``{"prepare": [cells], "threads": n}``, then ``{"run": cell,
+"output": folder, "save_models": bool}`` for each cell. It answers with events, a JSON array a line, on what was its
+standard output: what a ``Display`` hears, and at the end of each request ``done`` or ``refused``. Whatever libraries
+and plugins print goes to standard error. It ends when its input does, as it does when its parent dies.
+"""
+
+import faulthandler
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from prunebench.quiet import quiet_libraries
+
+
+class Teller:
+    """A ``Display`` that sends on what it hears.
+
+    Args:
+        stream: takes a line for each event.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def tell(self, event: str, *content: Any) -> None:
+        """Send an event with its arguments; what is not JSON is sent as text."""
+        self._stream.write(json.dumps([event, *content], default=str) + "\n")
+        self._stream.flush()
+
+    def start(self, cells: int, kept: int) -> None:
+        """Told by the parent itself."""
+
+    def begin(self, number: int, cell: Any) -> None:
+        """Told by the parent itself."""
+
+    def end(self, record: Any, seconds: float) -> None:
+        """Told by the parent itself."""
+
+    def phase(self, name: str) -> None:
+        """Send it on."""
+        self.tell("phase", name)
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        """Send it on."""
+        self.tell("step", label, done, total)
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        """Send it on."""
+        self.tell("note", what, where)
+
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        """Send it on."""
+        self.tell("trace", step, values)
+
+
+def _requests() -> "queue.Queue[dict[str, Any]]":
+    """What comes in; the process ends where the input does, whatever it is doing."""
+    coming: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            coming.put(json.loads(line))
+        os._exit(0)  # nobody is left to work for, and every write is atomic
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    return coming
+
+
+def main() -> None:
+    """Work until there is no more to do."""
+    faulthandler.enable(all_threads=False)
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    coming = _requests()
+    teller = Teller(events)
+    with quiet_libraries():
+        import torch
+
+        from prunebench.cell import Cell
+        from prunebench.errors import PrunebenchError
+        from prunebench.execution import InProcess
+
+        here = InProcess()
+
+        def prepare(request: dict[str, Any]) -> None:
+            torch.set_num_threads(request["threads"])
+            here.prepare([Cell.model_validate(cell) for cell in request["prepare"]])
+
+        def run(request: dict[str, Any]) -> None:
+            cell = Cell.model_validate(request["run"])
+            here.run(cell, Path(request["output"]), teller, save_models=request["save_models"])
+
+        work: dict[str, Callable[[dict[str, Any]], None]] = {"prepare": prepare, "run": run}
+        while True:
+            request = coming.get()
+            try:
+                next(work[name] for name in request if name in work)(request)
+            except PrunebenchError as error:
+                teller.tell("refused", type(error).__name__, str(error))
+            else:
+                teller.tell("done")
+
+
+if __name__ == "__main__":
+    main()
