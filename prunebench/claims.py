@@ -6,6 +6,7 @@ the file system lets only one of them. No two clocks are ever compared. A holder
 be dead at once.
 """
 
+import glob
 import json
 import os
 import socket
@@ -62,16 +63,14 @@ class Claim:
     @property
     def lost(self) -> bool:
         """Whether another runner took it over, this one having been silent for a lease."""
-        stem, generation = _parts(self._path)
-        return _latest(self._path.parent, stem) != generation
+        return _latest(self._path.parent, self._path.stem) != _generation(self._path)
 
     def release(self) -> None:
         """Give the cell free: its record is written, or it will not be."""
         self._over.set()
         self._thread.join()
-        stem, own = _parts(self._path)
-        for path in self._path.parent.glob(f"{_escaped(stem)}.*"):
-            if _parts(path)[1] <= own:
+        for path in _claims_on(self._path.parent, self._path.stem):
+            if _generation(path) <= _generation(self._path):
                 path.unlink(missing_ok=True)
 
 
@@ -170,16 +169,15 @@ def _make(path: Path, content: str) -> bool:
 
 def _latest(folder: Path, cell: str) -> int:
     """The latest generation of a cell's claims; 0 where there is none."""
-    return max((_parts(path)[1] for path in folder.glob(f"{_escaped(cell)}.*")), default=0)
+    return max(map(_generation, _claims_on(folder, cell)), default=0)
 
 
-def _parts(path: Path) -> tuple[str, int]:
-    stem, _, generation = path.name.rpartition(".")
-    return stem, int(generation) if generation.isdecimal() else 0
+def _claims_on(folder: Path, cell: str) -> list[Path]:
+    return [path for path in folder.glob(f"{glob.escape(cell)}.*") if path.stem == cell]
 
 
-def _escaped(cell: str) -> str:
-    return cell.replace("[", "[[]")
+def _generation(path: Path) -> int:
+    return int(path.suffix[1:]) if path.suffix[1:].isdecimal() else 0
 
 
 def _identity() -> dict[str, Any]:
