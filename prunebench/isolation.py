@@ -176,7 +176,6 @@ class Isolated:
             UsageError: what does not fit.
             OutputError: the worker died.
         """
-        import torch
 
         try:
             self._prepare(cells)

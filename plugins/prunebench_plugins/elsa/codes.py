@@ -47,12 +47,17 @@ def dynamic_tables(signed: bool, device: torch.device) -> tuple[Tensor, Tensor, 
     at most one midpoint lies in it: a table tells how many lie below the range, one comparison settles the rest. That
     is a tenth of a binary search's time.
 
+    Without a sign, nothing but 0 gets the code of 0: Adam divides by √v, and an entry whose m is not 0 while its v has
+    become 0 would leap by m/ε.
+
     Returns:
         The map's values, fp32 (256,); the midpoints between neighbours, fp32 (256,) with +∞ last; and for each pattern
         of the upper 16 bits the number of midpoints below its range, uint8 (65536,).
     """
     values = dynamic_map(signed)
     midpoints = torch.cat([(values[:-1] + values[1:]) / 2, torch.tensor([torch.inf])])
+    if not signed:
+        midpoints[0] = 0
     upper = torch.arange(-(2**15), 2**15, dtype=torch.int32).roll(2**15) << 16
     least = torch.where(upper < 0, upper | 0xFFFF, upper).view(torch.float32)  # negative numbers are cut towards 0
     below = torch.bucketize(least, midpoints[:-1]).to(torch.uint8)
@@ -67,7 +72,8 @@ def encode_blocks(x: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
         signed: which map.
 
     Returns:
-        Codes, uint8 of x's shape, and each block's absmax, fp32 (⌈numel/256⌉,). Half-way goes to the lower value.
+        Codes, uint8 of x's shape, and each block's absmax, fp32 (⌈numel/256⌉,). Half-way goes to the lower value;
+        without a sign, what is above 0 stays above 0.
     """
     flat = x.reshape(-1)
     blocks = _whole(flat, BLOCK).view(-1, BLOCK)

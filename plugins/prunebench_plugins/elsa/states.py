@@ -196,7 +196,7 @@ class EightBitMoments:
         return decode_blocks(self.m, self.m_absmax, signed=True), self.v
 
     def write(self, m: Tensor, v: Tensor) -> None:
-        """Quantise to the nearest code."""
+        """Quantise to the nearest code, v never to 0."""
         self.m, self.m_absmax = encode_blocks(m, signed=True)
         self.v_codes, self.v_absmax = encode_blocks(v, signed=False)
 
