@@ -11,6 +11,7 @@ from prunebench.ear import Display
 from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
 from prunebench.execution import run_cell
+from prunebench.partial import Partial, remove_stale
 from prunebench.record import Record, read_record, write_record
 from prunebench.workshop import Workshop
 
@@ -48,13 +49,19 @@ def run_suite(
     workshop = Workshop(library)
     workshop.prepare(cell for cell in cells if cell.id not in kept)
     display.start(len(cells), len(kept))
+    remove_stale(output, cells)
     records = []
     for number, cell in enumerate(cells, start=1):
         if cell.id not in kept:
             display.begin(number, cell)
             began = time.perf_counter()
-            record, arrays = run_cell(cell, workshop, display, save_to=output if save_models else None)
+            partial = Partial.of(output, cell)
+            if fresh:
+                partial.remove()
+            saved_to = output if save_models else None
+            record, arrays = run_cell(cell, workshop, display, save_to=saved_to, partial=partial)
             write_record(output, record, arrays)
+            partial.remove()
             display.end(record, time.perf_counter() - began)
             kept[cell.id] = record
         records.append(_with_published(output, cell, kept[cell.id]))
