@@ -135,6 +135,10 @@ def run(
             "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
         ),
     ] = False,
+    every: Annotated[
+        float,
+        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two saves of a cell's progress."),
+    ] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables.
@@ -156,7 +160,7 @@ def run(
         try:
             with (
                 display_for(sys.stderr) as display,
-                nullcontext(InProcess()) if in_process else Isolated(limits) as executor,
+                nullcontext(InProcess(every=every)) if in_process else Isolated(limits, every=every) as executor,
             ):
                 records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
         except KeyboardInterrupt as stop:

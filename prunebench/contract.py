@@ -46,6 +46,17 @@ class Watch:
         if zeros < target.zeros:
             self.unfinished.append((layer.name, zeros, target.zeros))
 
+    def state(self) -> list[Any]:
+        """What was seen so far, as JSON, for ``restore``."""
+        return [self.stdout.getvalue(), self.unfinished]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from what was seen of an interrupted run."""
+        self.stdout.seek(0)
+        self.stdout.truncate()
+        self.stdout.write(state[0])
+        self.unfinished[:] = [(name, zeros, asked) for name, zeros, asked in state[1]]
+
 
 @contextmanager
 def watched() -> Iterator[Watch]:

@@ -61,3 +61,13 @@ class Ear:
 
     def account(self, amounts: dict[str, Any]) -> None:
         self.amounts.update(amounts)
+
+    def state(self) -> dict[str, Any]:
+        """All that was heard, as JSON, for ``restore``."""
+        kept = {"rows": self.rows, "every": self._every, "calls": self._calls}
+        return {"notes": dict(self.notes), "amounts": self.amounts, **kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Forget what was heard, and go on from what an interrupted run had heard."""
+        self.notes, self.amounts = Counter(state["notes"]), state["amounts"]
+        self.rows, self._every, self._calls = state["rows"], state["every"], state["calls"]

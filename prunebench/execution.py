@@ -4,12 +4,14 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 
 from prunebench.allocations import allocate, make_allocation
+from prunebench.attempt import Attempt, Clock
 from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.checkpoint import save_checkpoints
 from prunebench.contract import Snapshot, watched
@@ -23,9 +25,11 @@ from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
 from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
+from prunebench.partial import INTERVAL, Partial
 from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
+from prunebench.pruning.resume import keeping
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record, write_record
 from prunebench.workshop import Workshop
@@ -36,10 +40,15 @@ class InProcess:
 
     Args:
         library: tasks that are loaded already.
+        every: seconds between two saves of a cell's progress.
+        stop: once set, the cell in hand ends by ``Stopped`` when its progress is saved.
     """
 
-    def __init__(self, library: TaskLibrary | None = None) -> None:
+    def __init__(
+        self, library: TaskLibrary | None = None, *, every: float = INTERVAL, stop: Event | None = None
+    ) -> None:
         self._workshop = Workshop(library)
+        self.every, self._stop = every, stop
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Tokenise every text and load every task; see ``prunebench.workshop.Workshop.prepare``."""
@@ -65,14 +74,18 @@ class InProcess:
 
         Raises:
             OutputError: the folder cannot be written.
+            Stopped: a stop was asked for.
         """
-        record, arrays = run_cell(cell, self._workshop, display, save_to=output if save_models else None)
+        partial = Partial.of(output, cell, interval=self.every, stop=self._stop)
+        saved_to = output if save_models else None
+        record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, partial=partial)
         write_record(output, record, arrays)
+        partial.remove()
         return record
 
 
 def run_cell(
-    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None
+    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None, partial: Partial | None = None
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
 
@@ -81,9 +94,13 @@ def run_cell(
         workshop: what cells share.
         display: shows the progress.
         save_to: the results folder that takes the pruned model; None to let it go.
+        partial: what an interrupted attempt left, and takes what this one leaves; None for neither.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
+
+    Raises:
+        Stopped: ``partial.stop`` was set; the next attempt goes on from here.
     """
     ear = Ear(display)
     facts: dict[str, Any] = {"environment": environment(cell)}
@@ -91,7 +108,7 @@ def run_cell(
     error = None
     try:
         with listening(ear):
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to)
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to, partial or Partial())
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -127,6 +144,7 @@ def _prune_and_measure(
     facts: dict[str, Any],
     arrays: dict[str, np.ndarray],
     save_to: Path | None,
+    partial: Partial,
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
@@ -147,12 +165,12 @@ def _prune_and_measure(
 
     display.phase("prune")
     with PeakMemory(cell.device) as peak:
-        began = time.perf_counter()
-        with watched() as watch:
+        clock = Clock()
+        with watched() as watch, keeping(Attempt(partial, (ear, data, watch, clock))):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - began
+        seconds = clock.state()
     ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
     amounts = {**alongside.amounts, **ear.amounts}
     cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)

@@ -24,11 +24,12 @@ from prunebench.claims import Abandoned
 from prunebench.ear import Display, Ear
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
+from prunebench.partial import INTERVAL
 from prunebench.record import SCHEMA, CellFacts, Failure, Record, read_record, write_record
 from prunebench.report.text import plain
 
 TICK = 0.2
-GRACE = 10.0
+GRACE = 5.0
 TAIL = 20
 
 
@@ -141,12 +142,12 @@ class Isolated:
 
     Args:
         limits: what a cell may take.
-        threads: of torch, in the worker; None for as many as in this process.
+        every: seconds between two saves of a cell's progress.
     """
 
-    def __init__(self, limits: Limits | None = None, threads: int | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, every: float = INTERVAL) -> None:
         self.limits = limits or Limits()
-        self._threads = threads
+        self._every = every
         self._worker: _Worker | None = None
         self._busy = False
 
@@ -186,8 +187,8 @@ class Isolated:
     def _prepare(self, cells: Sequence[Cell]) -> None:
         import torch
 
-        threads = self._threads or torch.get_num_threads()
-        self._ready().send({"prepare": [_plain(cell) for cell in cells], "threads": threads})
+        threads = torch.get_num_threads()
+        self._ready().send({"prepare": [_plain(cell) for cell in cells], "threads": threads, "every": self._every})
         self._answer(lambda event: None, lambda: None)
 
     def run(

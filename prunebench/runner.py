@@ -13,6 +13,7 @@ from prunebench.ear import Display
 from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
 from prunebench.execution import InProcess
+from prunebench.partial import Partial, remove_stale
 from prunebench.record import Record, read_record, write_record
 
 
@@ -69,6 +70,7 @@ def run_suite(
     executor.prepare([cell for cell in cells if cell.id not in kept])
     display.start(len(cells), len(kept))
 
+    remove_stale(output, cells)
     claims = Claims(output, lease)
     left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
     while left:
@@ -81,7 +83,9 @@ def run_suite(
                     kept[cell.id] = record  # another runner has run it since
                 else:
                     try:
-                        kept[cell.id] = _run(number, cell, output, display, executor, claim, save_models)
+                        kept[cell.id] = _run(
+                            number, cell, output, display, executor, claim, save_models=save_models, fresh=fresh
+                        )
                     except Abandoned:
                         waiting.append((number, cell))
         if len(waiting) == len(left):
@@ -92,10 +96,20 @@ def run_suite(
 
 
 def _run(
-    number: int, cell: Cell, output: Path, display: Display, executor: Executor, claim: Claim, save_models: bool
+    number: int,
+    cell: Cell,
+    output: Path,
+    display: Display,
+    executor: Executor,
+    claim: Claim,
+    *,
+    save_models: bool,
+    fresh: bool,
 ) -> Record:
     for torn in output.glob(f".{cell.id}.*.tmp"):  # of a runner that died while it wrote
         torn.unlink(missing_ok=True)
+    if fresh:
+        Partial.of(output, cell).remove()
     display.begin(number, cell)
     began = time.perf_counter()
     record = executor.run(cell, output, display, save_models=save_models, wanted=lambda: not claim.lost)

@@ -1,19 +1,21 @@
 """The worker: a process that runs cells for ``prunebench.isolation``, so that one that crashes takes nobody along.
 
-It reads a JSON object a line from its standard input: ``{"prepare": [cells], "threads": n}``, then ``{"run": cell,
-"output": folder, "save_models": bool}`` for each cell. It answers with events, a JSON array a line, on what was its
-standard output: what a ``Display`` hears, and at the end of each request ``done`` or ``refused``. Whatever libraries
-and plugins print goes to standard error. It ends when its input does, as it does when its parent dies.
+It reads a JSON object a line from its standard input: ``{"prepare": [cells], "threads": n, "every": seconds}``, then
+``{"run": cell, "output": folder, "save_models": bool}`` for each cell. It answers with events, a JSON array a line, on
+what was its standard output: what a ``Display`` hears, and at the end of each request ``done`` or ``refused``. Whatever
+libraries and plugins print goes to standard error. It ends when its input does, as it does when its parent dies.
 """
 
 import faulthandler
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from prunebench.quiet import quiet_libraries
@@ -73,11 +75,24 @@ def _requests() -> "queue.Queue[dict[str, Any]]":
     return coming
 
 
+def _end_softly(stop: threading.Event, busy: threading.Event) -> None:
+    """Let SIGTERM end the cell in hand where its progress is saved next, and an idle worker at once."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        if not busy.is_set():
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def main() -> None:
     """Work until there is no more to do."""
     faulthandler.enable(all_threads=False)
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    stop, busy = threading.Event(), threading.Event()
+    _end_softly(stop, busy)
     coming = _requests()
     teller = Teller(events)
     with quiet_libraries():
@@ -86,11 +101,13 @@ def main() -> None:
         from prunebench.cell import Cell
         from prunebench.errors import PrunebenchError
         from prunebench.execution import InProcess
+        from prunebench.partial import Stopped
 
-        here = InProcess()
+        here = InProcess(stop=stop)
 
         def prepare(request: dict[str, Any]) -> None:
             torch.set_num_threads(request["threads"])
+            here.every = request["every"]
             here.prepare([Cell.model_validate(cell) for cell in request["prepare"]])
 
         def run(request: dict[str, Any]) -> None:
@@ -100,12 +117,16 @@ def main() -> None:
         work: dict[str, Callable[[dict[str, Any]], None]] = {"prepare": prepare, "run": run}
         while True:
             request = coming.get()
+            busy.set()
             try:
                 next(work[name] for name in request if name in work)(request)
             except PrunebenchError as error:
                 teller.tell("refused", type(error).__name__, str(error))
+            except Stopped:
+                return
             else:
                 teller.tell("done")
+            busy.clear()
 
 
 if __name__ == "__main__":

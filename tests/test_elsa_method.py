@@ -91,7 +91,7 @@ def test_accumulated_gradients_are_those_of_one_batch() -> None:
 
     class Paired(CalibrationData):
         def batches(self, batch_size: int, start: int = 0) -> Iterator[Tensor]:
-            halves = super().batches(2, start)
+            halves = super().batches(2, start * batch_size // 2)
             return (torch.cat([next(halves), next(halves)]) for _ in iter(int, 1)) if batch_size == 4 else halves
 
     small, large = tiny.llama(), tiny.llama()

@@ -42,7 +42,8 @@ class OWL:
 
     def __call__(self, model: nn.Module, data: CalibrationData, pattern: Unstructured) -> Mapping[str, Pattern]:
         """Count the dense model's outliers, and spread the ratios by them."""
-        norms = {layer.name: norm.value for layer, norm, _ in calibrated(model, data, ANY, FeatureNorm)}
+        walk = calibrated(model, data, ANY, FeatureNorm, resume=False)  # the norms of all layers are wanted
+        norms = {layer.name: norm.value for layer, norm, _ in walk}
         outliers: dict[str, float] = {}
         for block in decoder_blocks(model):
             layers = block_layers(model, block)

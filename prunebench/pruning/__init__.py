@@ -3,6 +3,7 @@
 from prunebench.pruning.calibration import CalibrationData, calibrated
 from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
 from prunebench.pruning.progress import account, note, trace, track
+from prunebench.pruning.resume import due, keep, kept
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import (
     FactorisationError,
@@ -32,6 +33,9 @@ __all__ = [
     "account",
     "calibrated",
     "damped_cholesky",
+    "due",
+    "keep",
+    "kept",
     "note",
     "prunable",
     "trace",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunebench.pruning.experts import Routing, inputs_of
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.progress import passed, track
+from prunebench.pruning.resume import due, keep, kept, walk_name
 from prunebench.pruning.sparsity import Sparsity, Target
 from prunebench.pruning.statistics import Statistic
 
@@ -88,6 +89,14 @@ class CalibrationData:
         windows = hashlib.sha256(self._windows.numpy().tobytes()).hexdigest()
         return f"{windows} {self.seed} {self.seqlen} {id(self._pool)} {self._pool._version}"
 
+    def state(self) -> list[int]:
+        """What was counted so far, for ``restore``."""
+        return [int(self._counted_windows), self._batch_tokens]
+
+    def restore(self, state: list[int]) -> None:
+        """Count on from what an interrupted run had counted."""
+        self._counted_windows, self._batch_tokens = bool(state[0]), state[1]
+
     @property
     def tokens_seen(self) -> int:
         """Tokens taken so far; the windows count once, however often they are read."""
@@ -101,7 +110,12 @@ def _generator(seed: int, stream: int = 0) -> torch.Generator:
 
 
 def calibrated(
-    model: nn.Module, data: CalibrationData, sparsity: Sparsity, statistic: Callable[[Layer], S]
+    model: nn.Module,
+    data: CalibrationData,
+    sparsity: Sparsity,
+    statistic: Callable[[Layer], S],
+    *,
+    resume: bool = True,
 ) -> Iterator[tuple[Layer, S, Target]]:
     """Every matrix to be pruned, with a statistic of its inputs.
 
@@ -110,11 +124,16 @@ def calibrated(
     next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An expert's layers are
     shown the tokens that are routed to it; see ``prunebench.pruning.experts`` for one that sees few or none.
 
+    A run that was interrupted goes on after the last block that it kept, and yields the layers of the rest only. So
+    what is done to a layer may depend on nothing but the layer and its statistic; a method that carries something from
+    one layer to the next, or writes outside the block, says ``resume=False`` and starts again at the first block.
+
     Args:
         model: a causal language model in eval mode.
         data: calibration windows.
         sparsity: the pattern asked for.
         statistic: called with a layer, makes what its inputs are shown to: ``Hessian``, ``FeatureNorm`` or your own.
+        resume: whether an interrupted run may go on in the middle of the walk.
 
     Yields:
         (layer, statistic, target); a layer of which no zero is asked is passed over.
@@ -127,13 +146,19 @@ def calibrated(
     layers = [block_layers(model, block) for block in blocks]
     targets = [[target_of(layer, sparsity) for layer in row] for row in layers]
     walk = _Walk(model, blocks, data.windows)
-    for index in track(range(len(blocks)), "block"):
+    name, new = walk_name(), 0  # the first block that is not kept yet
+    while resume and (found := kept(f"{name}/{new}")):
+        new = walk.restore(new, *found)
+    for index in track(range(new, len(blocks)), "block", start=new):
         statistics = walk.statistics(index, layers[index], statistic)
         for layer, seen, target in zip(layers[index], statistics, targets[index], strict=True):
             if target.zeros:
                 yield layer, seen, target
                 passed(layer, target)
         del statistics
+        if resume and due():
+            keep(f"{name}/{new}", *walk.state(new, index + 1))
+            new = index + 1
         if index + 1 < len(blocks):
             walk.advance(index)
 
@@ -262,6 +287,26 @@ class _Walk:
         """Replace the hidden states by what the (now pruned) block makes of them, in the same buffer."""
         for batch in range(len(self._hidden)):
             self._hidden[batch] = self._call(index, batch)
+
+    def state(self, start: int, end: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What the blocks from ``start`` up to ``end`` hold, each tensor once; and how tokens were routed so far."""
+        held = {f"{index}.{name}": tensor for index in range(start, end) for name, tensor in self._held(index)}
+        return held, {"end": end, "expert_tokens": self._routing.tokens}
+
+    def restore(self, start: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
+        """Put blocks back as they were kept from ``start`` on, and go through them; returns the first after them."""
+        end: int = facts["end"]
+        self._routing.tokens = dict(facts["expert_tokens"])
+        for index in range(start, end):
+            for name, tensor in self._held(index):
+                tensor.copy_(tensors[f"{index}.{name}"])
+            if index + 1 < len(self._blocks):
+                self.advance(index)
+        return end
+
+    def _held(self, index: int) -> Iterator[tuple[str, Tensor]]:
+        block = self._blocks[index]
+        return ((name, tensor.detach()) for name, tensor in (*block.named_parameters(), *block.named_buffers()))
 
 
 @contextmanager

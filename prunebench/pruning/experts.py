@@ -100,7 +100,7 @@ class Routing:
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
-        self._tokens: dict[str, list[int]] = {}
+        self.tokens: dict[str, list[int]] = {}  # by module of experts, of each expert
 
     def count(self, layer: "Layer", tokens: int) -> None:
         """``tokens`` more were routed to the expert that ``layer`` belongs to."""
@@ -123,6 +123,6 @@ class Routing:
                 note(what, layer=layer.name, tokens=tokens, inputs=inputs)
             experts, _, kind = layer.name.rsplit(".", 2)
             if kind == _names(layer.module)[0]:
-                self._tokens.setdefault(experts, []).append(tokens)
-        if self._tokens:
-            account(expert_tokens=self._tokens)
+                self.tokens.setdefault(experts, []).append(tokens)
+        if self.tokens:
+            account(expert_tokens=self.tokens)

@@ -61,22 +61,23 @@ def passed(layer: Any, target: Any) -> None:
         watcher(layer, target)
 
 
-def track(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Iterator[T]:
     """Iterate, telling the listener how far it is.
 
     Args:
         iterable: what to iterate over.
         label: what one step is: "block", "step", "batch".
-        total: number of steps; by default the iterable's length where it has one.
+        total: number of steps; by default ``start`` and the iterable's length where it has one.
+        start: steps that were done before the first of ``iterable``, in a run that goes on.
     """
     listener = _listener.get()
     if listener is None:
         yield from iterable
         return
     if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
-    listener.step(label, 0, total)
-    for done, item in enumerate(iterable, start=1):
+        total = start + len(iterable)
+    listener.step(label, start, total)
+    for done, item in enumerate(iterable, start=start + 1):
         yield item
         listener.step(label, done, total)
 

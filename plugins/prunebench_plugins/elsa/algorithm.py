@@ -6,14 +6,14 @@ x is minimised by K steps of Adam whose state lives for the whole run, z by a pr
 here knows of language models: ``gradient`` may be that of any function.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from prunebench.pruning import Target, trace, track
+from prunebench.pruning import Target, due, keep, kept, trace, track
 from prunebench_plugins.elsa.schedules import learning_rate
 from prunebench_plugins.elsa.states import Moments, Split
 
@@ -42,6 +42,10 @@ class Variable:
     def step(self, lmda: float, lr: float, t: int) -> None:
         """One Adam step; t counts from 1."""
         adam(self.W, self.take_gradient(), self.moments, lr, t)
+
+    def tensors(self) -> list[Tensor]:
+        """All that lasts from one step to the next, as it is stored."""
+        return [self.W, *self.moments.tensors()]
 
 
 class Stack:
@@ -96,6 +100,10 @@ class Matrix(Variable):
         else:
             g.add_(self.split.residual(self.W).mul_(lmda))
             adam(self.W, g, self.moments, lr, t)
+
+    def tensors(self) -> list[Tensor]:
+        """All that lasts from one step to the next, as it is stored."""
+        return [*super().tensors(), *self.split.tensors()]
 
     def kept(self, y: Tensor, projection: Projection) -> Tensor:
         """The mask of Π(y), True = kept, exactly as many as asked for.
@@ -175,18 +183,21 @@ def elsa(
     penalty: Callable[[int], float],
     interval: int,
     projection: Projection = "objective",
+    resume: bool = False,
 ) -> None:
     """Train all tensors on f, draw the matrices to their sparse z, and project them onto it at the end.
 
     Args:
         matrices: tensors to be pruned.
         others: tensors to be trained along.
-        gradient: called with t = 0 … T−1, adds ∇f over the batch of step t to every ``x.grad`` and returns f's value.
+        gradient: called with t = 0 … T−1, adds ∇f over the batch of step t to every ``x.grad`` and returns f's value;
+            a run that goes on calls it first with the t at which it stood.
         steps: T.
         lr: the first step's learning rate, which falls linearly to 0.
         penalty: λ to be used after the update at step t; also, with t = 0, before the first.
         interval: K, steps between two updates of z and u.
         projection: which weights are kept, see ``Matrix.kept``.
+        resume: whether its state is kept from time to time and an interrupted run goes on from it; for one run a cell.
 
     Raises:
         FloatingPointError: f or its gradient became infinite or NaN.
@@ -194,15 +205,25 @@ def elsa(
     for matrix in matrices:
         matrix.start()
     lmda = lmda_of_u = penalty(0)
-    watch = _Watch(lr)
-    for t in track(range(steps), "step"):
+    watch, first = _Watch(lr), 0
+    variables = [*others, *matrices]
+    if resume and (found := kept("elsa")):
+        stored, facts = found
+        for name, held in states(variables):
+            held.copy_(stored[name])
+        first, lmda, lmda_of_u = facts["t"], facts["lmda"], facts["lmda_of_u"]
+        watch.restore(facts["seen"])
+    for t in track(range(first, steps), "step", start=first):
+        if resume and due():
+            facts = {"t": t, "lmda": lmda, "lmda_of_u": lmda_of_u, "seen": watch.state()}
+            keep("elsa", dict(states(variables)), facts)
         with torch.enable_grad():
             loss = gradient(t)
         # The task gradient alone is clipped: the proximal part is added after.
-        norm = clip_grad_norm_([variable.x for variable in (*others, *matrices)], MAX_NORM)
+        norm = clip_grad_norm_([variable.x for variable in variables], MAX_NORM)
         watch.see(t, loss, norm)
         rate = learning_rate(lr, t, steps)
-        for variable in (*others, *matrices):
+        for variable in variables:
             variable.step(lmda, rate, t + 1)
         if t % interval == 0:
             watch.check()
@@ -215,6 +236,13 @@ def elsa(
             lmda = penalty(t)
     watch.check()
     watch.tell(steps, [matrix.finish(projection) for matrix in matrices], lmda=lmda, lr=0.0)
+
+
+def states(variables: Sequence[Variable]) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that lasts, by a name: W, Adam's moments, and of a matrix the split."""
+    for place, variable in enumerate(variables):
+        for part, tensor in enumerate(variable.tensors()):
+            yield f"{place}.{part}", tensor
 
 
 class _Watch:
@@ -241,6 +269,14 @@ class _Watch:
                     )
         self._loss = sum(loss for loss, _ in values) / len(values)
         self._seen.clear()
+
+    def state(self) -> list[tuple[int, float, float]]:
+        """What was seen since the last look, as JSON, for ``restore``."""
+        return [(t, float(loss), float(norm)) for t, loss, norm in self._seen]
+
+    def restore(self, state: list[tuple[int, float, float]]) -> None:
+        """Go on from what an interrupted run had seen."""
+        self._seen = [(t, torch.tensor(loss), torch.tensor(norm)) for t, loss, norm in state]
 
     def tell(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
         """Loss (mean since the last update), primal ‖W − z‖/‖W‖ and dual ‖z − z_before‖/‖W‖ over all matrices."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import ClassVar, Literal, get_args
 
@@ -119,7 +120,8 @@ class Elsa:
                 gradient_bytes=nbytes([x.W for x in (*matrices, *others)]),
                 other_state_bytes=sum(nbytes([x.W, *x.moments.tensors()]) for x in others),
             )
-            self.run(matrices, others, task_gradient(model, data.batches(self.batch_size), self.grad_accumulation))
+            gradient = task_gradient(model, partial(data.batches, self.batch_size), self.grad_accumulation)
+            self.run(matrices, others, gradient, resume=True)
 
     def prune_layerwise(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """The same ADMM with the same budget for each matrix by itself, on the error of its outputs."""
@@ -129,7 +131,9 @@ class Elsa:
             self.run([matrix], [], reconstruction_gradient(W, H.matrix))
             layer.weight.copy_(matrix.W)
 
-    def run(self, matrices: list[Matrix], others: list[Variable], gradient: Callable[[int], Tensor]) -> None:
+    def run(
+        self, matrices: list[Matrix], others: list[Variable], gradient: Callable[[int], Tensor], *, resume: bool = False
+    ) -> None:
         """``algorithm.elsa`` with these options."""
         elsa(
             matrices,
@@ -140,6 +144,7 @@ class Elsa:
             penalty=lambda t: penalty(self.lmda_schedule, self.lmda_init, self.lmda, t, self.steps),
             interval=self.interval,
             projection=self.projection,
+            resume=resume,
         )
 
     def split(self, W: Tensor) -> Split:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -59,12 +60,14 @@ def trainable(model: nn.Module, *, grad_checkpointing: bool) -> Iterator[list[nn
             module.training = training
 
 
-def task_gradient(model: nn.Module, batches: Iterator[Tensor], grad_accumulation: int) -> Callable[[int], Tensor]:
+def task_gradient(
+    model: nn.Module, batches: Callable[[int], Iterator[Tensor]], grad_accumulation: int
+) -> Callable[[int], Tensor]:
     """f's gradient for ``elsa``: the mean next-token cross-entropy of the whole model over one effective batch.
 
     Args:
         model: returns logits; bf16 autocast on CUDA.
-        batches: LongTensors (batch, seqlen), one taken for each micro-batch.
+        batches: called with a micro-batch's number from 0, iterates over LongTensors (batch, seqlen) from that one on.
         grad_accumulation: micro-batches a step.
 
     Returns:
@@ -72,10 +75,10 @@ def task_gradient(model: nn.Module, batches: Iterator[Tensor], grad_accumulation
     """
     device = next(model.parameters()).device
 
-    def gradient(_: int) -> Tensor:
+    def gradient(t: int) -> Tensor:
         total = torch.zeros((), device=device)
-        for _ in range(grad_accumulation):
-            loss = next_token_loss(model, next(batches).to(device)) / grad_accumulation
+        for ids in islice(batches(t * grad_accumulation), grad_accumulation):
+            loss = next_token_loss(model, ids.to(device)) / grad_accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
