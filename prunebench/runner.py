@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from prunebench.aside import good_record
 from prunebench.cell import Cell
 from prunebench.checkpoint import is_saved
 from prunebench.ear import Display
 from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
 from prunebench.execution import run_cell
-from prunebench.record import Record, read_record, write_record
+from prunebench.record import Record, write_record
 from prunebench.workshop import Workshop
 
 
@@ -84,15 +85,8 @@ def _ensure_writable(folder: Path) -> None:
 
 
 def _good_record(output: Path, cell: Cell) -> Record | None:
-    """The record of a cell that ran well; a failed or unreadable one is run again."""
-    path = output / f"{cell.id}.json"
-    if not path.exists():
-        return None
-    try:
-        record = read_record(path)
-    except OutputError:
-        return None
-    return record if record.status == "ok" and record.cell.id == cell.id else None
+    """The record of a cell that ran well; a failed one is run again, one that is not whole is set aside before."""
+    return good_record(output, cell.id)
 
 
 def _needs_no_model(output: Path, record: Record) -> bool:

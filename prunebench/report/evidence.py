@@ -26,11 +26,11 @@ class Evidence:
         """The arrays of one record; empty where none were kept.
 
         Raises:
-            RecordError: the file is torn or foreign.
+            RecordError: the file is torn, altered or foreign.
         """
         name = record.cell.id
         if name not in self._read:
-            self._read[name] = read_arrays(self._folder / f"{name}.json")
+            self._read[name] = read_arrays(self._folder / f"{name}.json", record.arrays_digest)
         return self._read[name]
 
     def forecasts(self) -> dict[str, Forecast]:
