@@ -19,7 +19,7 @@ from pydantic import (
 from prunebench.errors import SuiteError, nearest
 from prunebench.plugins import EVALUATIONS, sources
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.yaml import read_yaml
+from prunebench.yaml import one_line, read_yaml, read_yaml_file
 
 Windows = Literal["stream", "document"]
 Count = Annotated[int, Field(gt=0)]
@@ -362,13 +362,13 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
         SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except OSError as error:
-        raise SuiteError(f"cannot read the suite {path}: {error.strerror}") from None
+        raise SuiteError(f"cannot read the suite {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise SuiteError(f"{path} is no text file in UTF-8: give a YAML suite") from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"{path} is no valid YAML: {_one_line(error)}") from None
+        raise SuiteError(f"{path} is no valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
     for override in overrides:
@@ -378,12 +378,6 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
     except ValidationError as error:
         raise SuiteError(f"{path}: {_explain(error)}") from None
     return _with_absolute_paths(suite, path.resolve().parent)
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
 
 
 def _explain(error: ValidationError) -> str:
@@ -405,7 +399,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     try:
         parsed = read_yaml(value)
     except yaml.YAMLError as error:
-        raise SuiteError(f"--set {override!r}: the value is no valid YAML: {_one_line(error)}") from None
+        raise SuiteError(f"--set {override!r}: the value is no valid YAML: {one_line(error)}") from None
     *parents, last = key.split(".")
     place: Any = content
     for part in parents:
