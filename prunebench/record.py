@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from prunebench.errors import OutputError
 from prunebench.reading import MEBIBYTE, content_digest, read_regular, strict_json
@@ -24,6 +24,34 @@ CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
 
 # In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
 MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
+
+
+Amount = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _names_its_tasks(evaluation: dict[str, Any]) -> dict[str, Any]:
+    tasks = evaluation.get("tasks", [])
+    if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError("tasks are no list of names")
+    if evaluation.get("name") == "zero_shot" and not tasks:
+        raise ValueError("zero_shot has no tasks")
+    return evaluation
+
+
+def _tells_of_tasks(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """lm-eval's own, as far as reports rest on it: in these parts each task has a mapping."""
+    for part in ("results", "groups", "higher_is_better", "n-samples"):
+        for task, entry in outcome.get(part, {}).items():
+            if not isinstance(entry, dict):
+                raise ValueError(f"{part} of {task!r} is no mapping")
+    return outcome
+
+
+def _whole_characters(value: Any) -> Any:
+    """Text that can be written: what a plugin or a file's name brings may hold halves of characters."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 class _Part(BaseModel):
@@ -93,7 +121,7 @@ class CellFacts(_Part):
     allocation: str
     seed: int
     calibration: dict[str, Any]
-    evaluations: tuple[dict[str, Any], ...]
+    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_names_its_tasks)], ...]
     published: tuple[PublishedFigure, ...] = ()
 
 
@@ -105,8 +133,8 @@ class Failure(_Part):
         message: one line.
     """
 
-    type: str
-    message: str
+    type: Annotated[str, BeforeValidator(_whole_characters)]
+    message: Annotated[str, BeforeValidator(_whole_characters)]
 
 
 class MethodFacts(_Part):
@@ -129,8 +157,8 @@ class MatrixCount(_Part):
         zeros: those that are zero.
     """
 
-    numel: int
-    zeros: int
+    numel: Amount
+    zeros: Amount
 
 
 class SparsityFacts(_Part):
@@ -145,11 +173,11 @@ class SparsityFacts(_Part):
         matrices: each prunable matrix.
     """
 
-    requested: float
-    reached: float
-    whole_model: float
-    parameters: int | None = None
-    parameter_bytes: int | None = None
+    requested: Share
+    reached: Share
+    whole_model: Share
+    parameters: Amount | None = None
+    parameter_bytes: Amount | None = None
     matrices: dict[str, MatrixCount]
 
 
@@ -167,8 +195,8 @@ class PerplexityFacts(_Part):
 
     value: float
     nll: float
-    tokens: int
-    dropped_tokens: int
+    tokens: Amount
+    dropped_tokens: Amount
     stderr: float
     floor: float | None = None
 
@@ -187,11 +215,11 @@ class Cost(_Part):
     the calibration tokens that each expert saw.
     """
 
-    prune_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    peak_bytes: int | None = None
-    tokens_seen: int | None = None
-    state_bytes: int | None = None
+    prune_seconds: Seconds | None = None
+    evaluate_seconds: Seconds | None = None
+    peak_bytes: Amount | None = None
+    tokens_seen: Amount | None = None
+    state_bytes: Amount | None = None
 
 
 class SavedFacts(_Part):
@@ -203,9 +231,9 @@ class SavedFacts(_Part):
         bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
     """
 
-    dense_bytes: int
-    sparse_bytes: int
-    bound_bytes: int
+    dense_bytes: Amount
+    sparse_bytes: Amount
+    bound_bytes: Amount
 
 
 class Record(_Part):
@@ -238,11 +266,11 @@ class Record(_Part):
     method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
-    zero_shot: dict[str, Any] = {}
+    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_tells_of_tasks)] = {}
     measures: dict[str, dict[str, float]] = {}
     cost: Cost = Cost()
     saved: SavedFacts | None = None
-    notes: dict[str, int] = {}
+    notes: dict[Annotated[str, BeforeValidator(_whole_characters)], Amount] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
     arrays_digest: str | None = None
@@ -259,10 +287,10 @@ class Forecast(_Part):
     """
 
     cell: str
-    prune_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    peak_bytes: int | None = None
-    disk_bytes: int | None = None
+    prune_seconds: Seconds | None = None
+    evaluate_seconds: Seconds | None = None
+    peak_bytes: Amount | None = None
+    disk_bytes: Amount | None = None
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:

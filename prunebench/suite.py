@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from prunebench.errors import SuiteError, nearest
+from prunebench.errors import SuiteError, nearest, shown
 from prunebench.plugins import EVALUATIONS, sources
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.yaml import one_line, read_yaml, read_yaml_file
@@ -37,14 +37,14 @@ class Strict(BaseModel):
         if isinstance(value, dict):
             for key in value:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}: {nearest(str(key), cls.model_fields)}")
+                    raise ValueError(f"unknown key {shown(key)}: {nearest(str(key)[:80], cls.model_fields)}")
         return value
 
 
 def _plain_pattern(value: Any) -> str:
     """A sparsity as it will be shown: "0.9", "2:4"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"sparsity {value!r} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+        raise ValueError(f"sparsity {shown(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
     try:
         return str(parse_pattern(str(value)))
     except PatternError as error:
@@ -309,8 +309,8 @@ class Suite(Strict):
         names = {"perplexity", "zero_shot", *sources(EVALUATIONS)}
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
-            if name not in names:
-                raise ValueError(f"unknown evaluation {name!r}: {nearest(str(name), names)}")
+            if not isinstance(name, str) or name not in names:
+                raise ValueError(f"unknown evaluation {shown(name)}: {nearest(str(name)[:80], names)}")
         return value
 
     @model_validator(mode="after")
@@ -386,10 +386,10 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
 def _explain(error: ValidationError) -> str:
     """The first of pydantic's errors as one line, with the place in the file."""
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part)[:80] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
-        message += f", got {first['input']!r}"
+        message += f", got {shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
 
@@ -398,11 +398,11 @@ def _override(content: dict[str, Any], override: str) -> None:
     """Apply one ``key=value`` to the file's content."""
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise SuiteError(f"--set {override!r} is no key=value: write, say, calibration.nsamples=8")
+        raise SuiteError(f"--set {shown(override)} is no key=value: write, say, calibration.nsamples=8")
     try:
         parsed = read_yaml(value)
     except yaml.YAMLError as error:
-        raise SuiteError(f"--set {override!r}: the value is no valid YAML: {one_line(error)}") from None
+        raise SuiteError(f"--set {shown(override)}: the value is no valid YAML: {one_line(error)}") from None
     *parents, last = key.split(".")
     place: Any = content
     for part in parents:
@@ -424,7 +424,7 @@ def _member(place: Any, part: str, override: str) -> int:
                 isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
             ):
                 return index
-    raise SuiteError(f"--set {override!r}: there is no {part!r} at that place of the suite")
+    raise SuiteError(f"--set {shown(override)}: there is no {part!r} at that place of the suite")
 
 
 def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:

@@ -55,7 +55,7 @@ class TestDigest:
         self, value: float, options: dict[str, Any], label: str, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         folder = tmp_path_factory.mktemp("round")
-        facts = PerplexityFacts(value=value, nll=-value, tokens=1 << 70, dropped_tokens=0, stderr=5e-324)
+        facts = PerplexityFacts(value=value, nll=-value, tokens=1 << 62, dropped_tokens=0, stderr=5e-324)
         made = record(options=options, method=label).model_copy(update={"perplexity": {PROTOCOL: facts}})
         path = write_record(folder, made, {})
         first = path.read_bytes()

@@ -79,7 +79,7 @@ class PairedTests:
         if counts is None or any(found is None or not np.array_equal(found, counts) for found in everything):
             return None
         first, second = (_stacked([arrays.get(name + "losses") for arrays in side]) for side in (base, other))
-        if first is None or second is None:
+        if first is None or second is None or first.shape[1] != len(counts) or second.shape[1] != len(counts):
             return None
         key = counts.tobytes()
         if key not in self._bootstraps:
