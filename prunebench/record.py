@@ -316,6 +316,8 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         _write(path, sealed(record).encode())
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {why(error)}") from None
+    except ValueError as error:  # as an option nested a hundred deep, which nothing of ours would read again
+        raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
     return path
 
 

@@ -45,7 +45,7 @@ def record(
     facts |= {"method": method, "sparsity": sparsity, "seed": seed} | cell
     facts["key"] = [facts["model"], method, sparsity, facts["allocation"], seed, facts["calibration"]["corpus"]]
     words = (facts["model"], method, sparsity, seed, started)
-    facts["id"] = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(word)).strip("-.") for word in words)
+    facts["id"] = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(word)).strip("-.")[:60] for word in words)
     content["environment"] |= {"started": started, "model_digest": facts["model_digest"]}
     content["perplexity"][PROTOCOL]["value"] = value
     content["notes"] = {}

@@ -37,8 +37,10 @@ from tests.test_runner import Silent
 
 ARRAYS = {f"perplexity/{PROTOCOL}/losses": np.arange(4.0), f"perplexity/{PROTOCOL}/counts": np.ones(4, np.int64)}
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
+INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | INTEGERS | FINITE | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -49,7 +51,7 @@ def same(one: float, other: float) -> bool:
 
 
 class TestDigest:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(value=ANY_FLOAT, options=st.dictionaries(st.text(), PLAIN_JSON, max_size=4), label=st.text())
     def test_what_was_written_is_read_and_written_again_the_same(
         self, value: float, options: dict[str, Any], label: str, tmp_path_factory: pytest.TempPathFactory

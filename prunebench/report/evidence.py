@@ -78,8 +78,10 @@ class PairedTests:
         counts = everything[0] if everything else None
         if counts is None or any(found is None or not np.array_equal(found, counts) for found in everything):
             return None
+        if not (counts > 0).all():
+            return None
         first, second = (_stacked([arrays.get(name + "losses") for arrays in side]) for side in (base, other))
-        if first is None or second is None or first.shape[1] != len(counts) or second.shape[1] != len(counts):
+        if first is None or second is None or {first.shape[1], second.shape[1]} != {len(counts)}:
             return None
         key = counts.tobytes()
         if key not in self._bootstraps:

@@ -87,7 +87,7 @@ def _change(rng: random.Random, holder: Any, key: Any, places: list[Any]) -> Non
     elif kind == 7:
         holder[key] = _tweaked(rng, value)
     else:
-        for _ in range(rng.choice((3, 70, 400))):
+        for _ in range(rng.choice((3, 70, 200))):
             value = [value] if rng.random() < 0.5 else {"x": value}
         holder[key] = value
 
