@@ -89,7 +89,7 @@ class Cell(Strict):
     record is still good: it depends on everything that can change the outcome and on no path.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
-    ``published`` is what others found for the cell.
+    ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
     """
 
     model: str
@@ -111,6 +111,7 @@ class Cell(Strict):
     calibration: CellCalibration
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
+    trust_remote_code: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -130,6 +131,8 @@ class Cell(Strict):
                 part.pop(name, None)
         if self.allocation_rule is None:
             del content["allocation_rule"]
+        if not self.trust_remote_code:
+            del content["trust_remote_code"]
         text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
         words = (self.model, self.method, self.sparsity.replace(":", "of"), *shared, f"s{self.seed}")
@@ -162,7 +165,9 @@ def plan(
     """
     entries = _chosen(suite.methods, list(only))
     places = [pick_device(device or model.device) for model in suite.models]
-    sources = [find_model(model.id) for model in suite.models]  # first, since what is out of reach is told quickly
+    sources = [
+        find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
+    ]  # first, since what is out of reach is told quickly
     files = [file.resolve() for file in plugin_files]
     methods = [load_method(entry.name, files) for entry in entries]
     options = [resolve_options(method, entry.options) for method, entry in zip(methods, entries, strict=True)]
@@ -189,6 +194,7 @@ def plan(
                         dtype=pick_dtype(model.dtype, where),
                         device=where,
                         model_digest=found.digest,
+                        trust_remote_code=found.trust_remote_code,
                         method=entry.shown,
                         plugin=method.name,
                         distribution=method.distribution,

@@ -181,7 +181,7 @@ def run(
 
         order = list(dict.fromkeys(cell.method for cell in cells))
         _print_tables(all_tables(records, order, Evidence(folder)))
-        page = write_html(_everything(folder, records), folder, order, Evidence(folder))
+        page = write_html(_everything(folder), folder, order, Evidence(folder))
         again = f"prunebench report {shlex.quote(str(folder))}"
         _tell("")
         _tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
@@ -263,7 +263,7 @@ def report(
     from prunebench.report import render, tables, tidy
     from prunebench.report.evidence import Evidence
 
-    records, evidence = read_records(folder), Evidence(folder)
+    records, evidence = read_records(folder, leave_out=_tell), Evidence(folder)
     if as_json:
         _print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
     elif style is Format.CSV:
@@ -443,13 +443,14 @@ def _planned(
 
 
 def _record_of(folder: Path, cell: "Cell") -> "Record | None":
-    """The cell's record; None where there is none that can be read."""
-    from prunebench.record import RecordError, read_record
+    """The cell's record; None where there is none that is whole, so that the cell will run."""
+    from prunebench.aside import whole_record
+    from prunebench.record import RecordError
 
-    path = folder / f"{cell.id}.json"
     try:
-        return read_record(path) if path.exists() else None
-    except RecordError:
+        return whole_record(folder, cell.id)
+    except RecordError as error:
+        _tell(f"to be run again: {error.reason}")
         return None
 
 
@@ -471,14 +472,11 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
 
 
-def _everything(folder: Path, records: "list[Record]") -> "list[Record]":
-    """All records of a folder, those of other runs too; only ``records`` where a foreign file is among them."""
-    from prunebench.record import RecordError, read_records
+def _everything(folder: Path) -> "list[Record]":
+    """All whole records of a folder, those of other runs too."""
+    from prunebench.record import read_records
 
-    try:
-        return read_records(folder)
-    except RecordError:
-        return records
+    return read_records(folder, leave_out=_tell)
 
 
 def _print_or_write(content: str, output: Path | None) -> None:

@@ -108,15 +108,20 @@ def check(
 
 
 def _options(overrides: list[str]) -> dict[str, Any]:
+    from yaml import YAMLError
+
     from prunebench.errors import UsageError
-    from prunebench.yaml import read_yaml
+    from prunebench.yaml import one_line, read_yaml
 
     options = {}
     for override in overrides:
         option, equals, value = override.partition("=")
         if not equals or not option:
             raise UsageError(f"--set {override!r} is no option=value: write, say, --set steps=4")
-        options[option] = read_yaml(value)
+        try:
+            options[option] = read_yaml(value)
+        except YAMLError as error:
+            raise UsageError(f"--set {override!r}: the value is no valid YAML: {one_line(error)}") from None
     return options
 
 

@@ -60,6 +60,12 @@ class ContractError(PrunebenchError):
     """A method that returned without keeping the contract of ``prunebench.hookspecs``; fails its cell."""
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message shows it: quoted, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest valid one, then all of them."""
     known = sorted(choices)

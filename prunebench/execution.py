@@ -31,7 +31,17 @@ from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.resume import keeping
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record, write_record
+from prunebench.record import (
+    SCHEMA,
+    CellFacts,
+    Cost,
+    Failure,
+    MethodFacts,
+    PerplexityFacts,
+    Record,
+    read_record,
+    write_record,
+)
 from prunebench.workshop import Workshop
 
 
@@ -79,9 +89,9 @@ class InProcess:
         partial = Partial.of(output, cell, interval=self.every, stop=self._stop)
         saved_to = output if save_models else None
         record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, partial=partial)
-        write_record(output, record, arrays)
+        path = write_record(output, record, arrays)
         partial.remove()
-        return record
+        return read_record(path)
 
 
 def run_cell(

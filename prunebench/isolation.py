@@ -210,9 +210,7 @@ class Isolated:
             raise
         except _Died as death:
             self._end(0)
-            record = log.failed(cell, death, worker.said)
-            write_record(output, record, {})
-            return record
+            return read_record(write_record(output, log.failed(cell, death, worker.said), {}))
         self._busy = False
         return read_record(output / f"{cell.id}.json")
 

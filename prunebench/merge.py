@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.record import MODELS, SPARSE, Record, read_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.record import MODELS, SPARSE, Record, check_arrays, read_forecasts, read_record, write_forecasts
 
 OUTCOME = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
@@ -67,7 +67,7 @@ def merge_records(folders: Iterable[Path], output: Path) -> Merged:
             raise OutputError(f"there is no results folder {folder}: name those that run has made")
         for path in sorted(folder.glob("*.json")):
             record = read_record(path)
-            read_arrays(path)
+            check_arrays(path, record)
             first, known = chosen.setdefault(record.cell.id, (path, record))
             if known.status == "failed" and record.status == "ok":
                 chosen[record.cell.id] = (path, record)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, nearest
+from prunebench.reading import MEBIBYTE, read_regular
 
 if TYPE_CHECKING:
     from torch import dtype as torch_dtype
@@ -29,20 +30,23 @@ class ModelSource:
         source: as it was asked for.
         folder: where its files lie.
         revision: the hub's commit; None for a local folder or a builtin.
-        digest: sha256 (hex) over names and bytes of configuration, tokenizer and weights.
+        digest: sha256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
+        trust_remote_code: whether code that the model brings may run.
     """
 
     source: str
     folder: Path
     revision: str | None
     digest: str
+    trust_remote_code: bool = False
 
 
-def find_model(source: str) -> ModelSource:
+def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
     """Find a model, fetch it where it is on the hub, and check its files without loading them.
 
     Args:
         source: ``builtin/<name>``, a local folder, or a hub id ``owner/name[@revision]``.
+        trust_remote_code: let code that the model brings run; without it such a model is refused.
 
     Returns:
         The checked model.
@@ -61,27 +65,28 @@ def find_model(source: str) -> ModelSource:
     elif not folder.is_dir():
         if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
             raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
-        folder, revision = _snapshot(source)
-    _check_config(source, folder)
+        folder, revision = _snapshot(source, trust_remote_code)
+    _check_config(source, folder, trust_remote_code)
     weights = _check_weights(source, folder)
     tokenizer = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
     if not tokenizer:
         raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
     extras = [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
     digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", *tokenizer, *extras, *weights]):
+    code = folder.glob("*.py") if trust_remote_code else ()
+    for file in sorted([folder / "config.json", *tokenizer, *extras, *weights, *code]):
         with file.open("rb") as content:
             digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return ModelSource(source, folder, revision, digest.hexdigest())
+    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code)
 
 
-def _snapshot(source: str) -> tuple[Path, str]:
+def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
     """Folder and commit of a model on the hub; from the local cache alone when the hub does not answer."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo, _, wanted = source.partition("@")
-    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
     try:
         try:
             cached = snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True)
@@ -100,16 +105,27 @@ def _snapshot(source: str) -> tuple[Path, str]:
         raise ModelError(f"model {source} cannot be fetched from the hub: {_first_line(error)}") from error
 
 
-def _check_config(source: str, folder: Path) -> None:
+def _check_config(source: str, folder: Path, trusted: bool) -> None:
     config = _read_json(source, folder / "config.json")
+    words = _read_json(source, place) if (place := folder / "tokenizer_config.json").is_file() else {}
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     kind = config.get("model_type")
-    if "auto_map" in config and kind not in CONFIG_MAPPING_NAMES:
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES
+    brought = [part["auto_map"] for part in (config, words) if part.get("auto_map")]
+    if brought and trusted:
+        if "--" in json.dumps(brought):
+            raise ModelError(
+                f"model {source} runs code from another repository (auto_map), which no digest of ours covers: "
+                "use a copy that holds its own code"
+            )
+        return
+    if "auto_map" in words or ("auto_map" in config and not known):
         raise ModelError(
-            f"model {source} brings code of its own (auto_map), which is not run: use a stock architecture"
+            f"model {source} brings code of its own (auto_map), which is not run unless its entry in the suite says "
+            "trust_remote_code: true; read the code before, or use a stock architecture"
         )
-    if kind not in CONFIG_MAPPING_NAMES:
+    if not known:
         raise ModelError(f"model {source}: config.json says model_type {kind!r}, which transformers does not know")
 
 
@@ -117,7 +133,12 @@ def _check_weights(source: str, folder: Path) -> list[Path]:
     """The safetensors files of a folder, each as long as its header says."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = {str(shard) for shard in _read_json(source, index).get("weight_map", {}).values()}
+        named = _read_json(source, index).get("weight_map")
+        shards = {str(shard) for shard in named.values()} if isinstance(named, dict) else set()
+        if foreign := sorted(s for s in shards if Path(s).name != s or "\0" in s or not s.endswith(".safetensors")):
+            raise ModelError(
+                f"model {source}: {index.name} names {foreign[0]!r}, which is no .safetensors file of its folder"
+            )
         files = [folder / shard for shard in sorted(shards)]
         if missing := [file.name for file in files if not file.is_file()]:
             raise ModelError(f"model {source} is incomplete: {folder} lacks {', '.join(missing)}; fetch it again")
@@ -145,18 +166,18 @@ def _expected_size(source: str, file: Path) -> int:
         length = int.from_bytes(content.read(8), "little")
         try:
             header: dict[str, Any] = json.loads(content.read(length)) if length < file.stat().st_size else {"": {}}
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
             raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error
     return 8 + length + max(ends, default=0)
 
 
 def _read_json(source: str, file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(file, 64 * MEBIBYTE).decode("utf-8"))
     except OSError as error:
         raise ModelError(f"model {source} has no readable {file.name} in {file.parent}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"model {source}: {file.name} is not JSON: {_first_line(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"model {source}: {file.name} is not a JSON object")
@@ -209,7 +230,9 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
 
     with hub.quiet():
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+            )
         except Exception as error:
             raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {_first_line(error)}") from error
     return tokenizer
@@ -233,8 +256,9 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
 
     with hub.quiet(), torch.device("meta"):
         try:
-            config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+            trusted = {"trust_remote_code": source.trust_remote_code}
+            config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted)
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {_first_line(error)}") from error
     return model
@@ -259,7 +283,12 @@ def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTra
     with hub.quiet():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=kind, output_loading_info=True, local_files_only=True, use_safetensors=True
+                source.folder,
+                dtype=kind,
+                output_loading_info=True,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=source.trust_remote_code,
             )
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be loaded: {_first_line(error)}") from error

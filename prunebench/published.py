@@ -1,6 +1,7 @@
 """Figures that others published, read from a CSV file, to stand beside our own."""
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from prunebench.errors import SuiteError
 from prunebench.evaluation.sequences import PAPER_PROTOCOLS
 from prunebench.pruning.sparsity import PatternError, parse_pattern
+from prunebench.reading import MEBIBYTE, read_regular
 from prunebench.record import PublishedFigure
 
 COLUMNS = ("model", "dataset", "seqlen", "method", "sparsity", "perplexity", "source")
@@ -47,14 +49,15 @@ def read_published(path: Path) -> list[PublishedRow]:
         SuiteError: the file cannot be read, lacks a column or holds a value that is no number.
     """
     try:  # spreadsheets put a byte order mark in front, hence -sig
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        text = read_regular(path, 64 * MEBIBYTE).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             lines = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]
             if missing:
                 raise SuiteError(f"{path}: no column {missing[0]!r}: published figures need {', '.join(COLUMNS)}")
             return [_row(path, lines.line_num, line) for line in lines]
     except OSError as error:
-        raise SuiteError(f"cannot read the published figures {path}: {error.strerror}") from None
+        raise SuiteError(f"cannot read the published figures {path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise SuiteError(f"{path} is no CSV file in UTF-8: {error}") from None
 

@@ -1,22 +1,60 @@
 """The record: what is written of a cell, versioned, and read back."""
 
-import json
+import errno
+import hashlib
+import io
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from prunebench.errors import OutputError
+from prunebench.reading import MEBIBYTE, content_digest, read_regular, strict_json
 
 SCHEMA = 1
 
+# What a record and its arrays may take, in bytes: a hundred times what the largest models need.
+RECORD_LIMIT, ARRAYS_LIMIT = 256 * MEBIBYTE, 4096 * MEBIBYTE
+
+# A cell's id names files: it can lead nowhere else.
+CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200)]
+
 # In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
 MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
+
+
+Amount = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _names_its_tasks(evaluation: dict[str, Any]) -> dict[str, Any]:
+    tasks = evaluation.get("tasks", [])
+    if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError("tasks are no list of names")
+    if evaluation.get("name") == "zero_shot" and not tasks:
+        raise ValueError("zero_shot has no tasks")
+    return evaluation
+
+
+def _tells_of_tasks(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """lm-eval's own, as far as reports rest on it: in these parts each task has a mapping."""
+    for part in ("results", "groups", "higher_is_better", "n-samples"):
+        for task, entry in outcome.get(part, {}).items():
+            if not isinstance(entry, dict):
+                raise ValueError(f"{part} of {task!r} is no mapping")
+    return outcome
+
+
+def _whole_characters(value: Any) -> Any:
+    """Text that can be written: what a plugin or a file's name brings may hold halves of characters."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+_Words = Annotated[str, BeforeValidator(_whole_characters)]
 
 
 class _Part(BaseModel):
@@ -26,7 +64,16 @@ class _Part(BaseModel):
 
 
 class RecordError(OutputError):
-    """A file that is no record of ours."""
+    """A file that is no record of ours.
+
+    Args:
+        reason: what is wrong with which file.
+        advice: what to do.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}" if advice else reason)
+        self.reason = reason
 
 
 class PublishedFigure(_Part):
@@ -67,7 +114,7 @@ class CellFacts(_Part):
         published: what others found for it.
     """
 
-    id: str
+    id: CellId
     key: tuple[str, str, str, str, int, str]
     model: str
     revision: str | None
@@ -77,7 +124,7 @@ class CellFacts(_Part):
     allocation: str
     seed: int
     calibration: dict[str, Any]
-    evaluations: tuple[dict[str, Any], ...]
+    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_names_its_tasks)], ...]
     published: tuple[PublishedFigure, ...] = ()
 
 
@@ -93,11 +140,11 @@ class Failure(_Part):
         stderr: of a process that died, the last lines that it wrote to standard error.
     """
 
-    type: str
-    message: str
+    type: _Words
+    message: _Words
     signal: str | None = None
     progress: str | None = None
-    stderr: str | None = None
+    stderr: _Words | None = None
 
 
 class MethodFacts(_Part):
@@ -120,8 +167,8 @@ class MatrixCount(_Part):
         zeros: those that are zero.
     """
 
-    numel: int
-    zeros: int
+    numel: Amount
+    zeros: Amount
 
 
 class SparsityFacts(_Part):
@@ -136,11 +183,11 @@ class SparsityFacts(_Part):
         matrices: each prunable matrix.
     """
 
-    requested: float
-    reached: float
-    whole_model: float
-    parameters: int | None = None
-    parameter_bytes: int | None = None
+    requested: Share
+    reached: Share
+    whole_model: Share
+    parameters: Amount | None = None
+    parameter_bytes: Amount | None = None
     matrices: dict[str, MatrixCount]
 
 
@@ -158,8 +205,8 @@ class PerplexityFacts(_Part):
 
     value: float
     nll: float
-    tokens: int
-    dropped_tokens: int
+    tokens: Amount
+    dropped_tokens: Amount
     stderr: float
     floor: float | None = None
 
@@ -178,11 +225,11 @@ class Cost(_Part):
     the calibration tokens that each expert saw.
     """
 
-    prune_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    peak_bytes: int | None = None
-    tokens_seen: int | None = None
-    state_bytes: int | None = None
+    prune_seconds: Seconds | None = None
+    evaluate_seconds: Seconds | None = None
+    peak_bytes: Amount | None = None
+    tokens_seen: Amount | None = None
+    state_bytes: Amount | None = None
 
 
 class SavedFacts(_Part):
@@ -194,9 +241,9 @@ class SavedFacts(_Part):
         bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
     """
 
-    dense_bytes: int
-    sparse_bytes: int
-    bound_bytes: int
+    dense_bytes: Amount
+    sparse_bytes: Amount
+    bound_bytes: Amount
 
 
 class Record(_Part):
@@ -217,6 +264,9 @@ class Record(_Part):
         notes: adjustments that the method or the runner made, and how often.
         trace: a thinned curve of an iterative method: step, loss, residuals …
         environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
+        arrays_digest: SHA-256 of the file of arrays; null where there is none.
+        digest: SHA-256 of all of the above: the record as JSON without this key, keys sorted, no blanks. Both are made
+            when a record is written; one that does not match is not read.
     """
 
     schema_version: int = Field(alias="schema")
@@ -226,13 +276,15 @@ class Record(_Part):
     method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
-    zero_shot: dict[str, Any] = {}
+    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_tells_of_tasks)] = {}
     measures: dict[str, dict[str, float]] = {}
     cost: Cost = Cost()
     saved: SavedFacts | None = None
-    notes: dict[str, int] = {}
+    notes: dict[Annotated[str, BeforeValidator(_whole_characters)], Amount] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
+    arrays_digest: str | None = None
+    digest: str | None = None
 
 
 class Forecast(_Part):
@@ -245,10 +297,10 @@ class Forecast(_Part):
     """
 
     cell: str
-    prune_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    peak_bytes: int | None = None
-    disk_bytes: int | None = None
+    prune_seconds: Seconds | None = None
+    evaluate_seconds: Seconds | None = None
+    peak_bytes: Amount | None = None
+    disk_bytes: Amount | None = None
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -256,7 +308,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
 
     Args:
         folder: the results folder.
-        record: the outcome.
+        record: the outcome. One that was read keeps the arrays it has.
         arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
             ``zero_shot/<task>/<metric>`` (a question each); ``mask``, see ``prunebench.masks.mask_sample``.
 
@@ -264,18 +316,57 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         OutputError: the folder cannot be written.
     """
     path = folder / f"{record.cell.id}.json"
+    beside = path.with_suffix(".npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if arrays:
-            with _Replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
-                _flush(file)
-        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(record.model_dump_json(by_alias=True, indent=1) + "\n")
-            _flush(file)
+            record = record.model_copy(update={"arrays_digest": _write_arrays(beside, arrays)})
+        elif record.arrays_digest is None:
+            beside.unlink(missing_ok=True)  # of an outcome that this one replaces
+        _write(path, sealed(record).encode())
     except OSError as error:
-        raise OutputError(f"cannot write the record {path}: {error.strerror}") from None
+        raise OutputError(f"cannot write the record {path}: {why(error)}") from None
+    except ValueError as error:  # as an option nested a hundred deep, which nothing of ours would read again
+        raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
     return path
+
+
+def sealed(record: Record) -> str:
+    """A record as the JSON of its file, with its digest."""
+    text = record.model_copy(update={"digest": None}).model_dump_json(by_alias=True)
+    content = strict_json(text.encode())
+    del content["digest"]
+    digest = content_digest(content)
+    return record.model_copy(update={"digest": digest}).model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Write a file of arrays; its digest."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
+    _write(path, content.getbuffer())
+    return hashlib.sha256(content.getbuffer()).hexdigest()
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    with _Replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def why(error: OSError) -> str:
+    """What the system said, and what helps."""
+    helps = {
+        errno.ENOSPC: "free some space, or choose another folder",
+        errno.EDQUOT: "make room within your quota, or choose another folder",
+        errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another folder",
+        errno.EROFS: "choose a folder that can be written",
+        errno.EACCES: "choose a folder that you may write",
+        errno.EPERM: "choose a folder that you may write",
+    }
+    told = error.strerror or str(error)
+    return f"{told}; {helps[error.errno]}" if error.errno in helps else told
 
 
 class _Replacing:
@@ -294,11 +385,6 @@ class _Replacing:
             self._temporary.unlink(missing_ok=True)
 
 
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def read_record(path: Path) -> Record:
     """Read one record.
 
@@ -306,18 +392,23 @@ def read_record(path: Path) -> Record:
         path: a record's JSON file.
 
     Raises:
-        RecordError: the file is no record, or of a newer schema.
+        RecordError: the file is no record, was altered, or is of a newer schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json(read_regular(path, RECORD_LIMIT))
     except OSError as error:
-        raise RecordError(f"cannot read the record {path}: {error.strerror}") from None
-    except ValueError:
-        raise RecordError(f"{path} is no record: it is not valid JSON; delete it and run the suite again") from None
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise RecordError(
+            f"{path} is no record: it is not valid JSON ({_first_line(error)})", "delete it and run the suite again"
+        ) from None
+    if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise RecordError(f"{path} is no record of prunebench: it has no schema number")
-    if content["schema"] > SCHEMA:
-        raise RecordError(f"{path} has schema {content['schema']}, newer than {SCHEMA}: update prunebench")
+    if content["schema"] != SCHEMA:
+        newer = content["schema"] > SCHEMA
+        advice = f"newer than {SCHEMA}: update prunebench" if newer else f"where {SCHEMA} is valid: run the suite again"
+        raise RecordError(f"{path} has schema {content['schema']}, {advice}")
+    _check_digest(path, content)
     try:
         return Record.model_validate(content)
     except ValidationError as error:
@@ -326,30 +417,84 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path} is no valid record: {place}: {first['msg']}") from None
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _check_digest(path: Path, content: dict[str, Any]) -> None:
+    advice = "fetch it again, or delete it and run the suite again"
+    if not isinstance(content.get("digest"), str):
+        raise RecordError(f"{path} has no digest, so nobody knows whether it is whole", advice)
+    try:
+        digest = content_digest({name: value for name, value in content.items() if name != "digest"})
+    except ValueError as error:
+        raise RecordError(f"{path} is no record: {_first_line(error)}", advice) from None
+    if digest != content["digest"]:
+        raise RecordError(f"{path} was altered after it was written: its digest does not match", advice)
+
+
+def check_arrays(path: Path, record: Record) -> None:
+    """Check, without opening them, that the arrays beside a record are those that it was written with.
+
+    Raises:
+        RecordError: they are missing, altered or another record's.
+    """
+    _arrays_content(path.with_name(f"{record.cell.id}.npz"), record.arrays_digest)
+
+
+def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
     """The arrays beside a record (``path`` is the record's); empty where there are none.
 
+    Args:
+        path: the record's file.
+        digest: of the arrays, as the record says; where it is not given, the record is read for it.
+
     Raises:
-        RecordError: the file is torn or foreign.
+        RecordError: the file is torn, altered or foreign, or missing where the record speaks of one.
     """
     beside = path.with_suffix(".npz")
-    if not beside.exists():
+    if digest is None and os.path.lexists(path):
+        digest = read_record(path).arrays_digest
+    content = _arrays_content(beside, digest)
+    if content is None:
         return {}
     try:
-        with np.load(beside, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordError(
-            f"{beside} is no array file of prunebench: {error}; delete it and run the suite again with --fresh"
-        ) from None
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > ARRAYS_LIMIT:
+                raise ValueError("its arrays are larger than any of ours")
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # numpy and zipfile have a dozen kinds, of which some mean a torn file
+        raise RecordError(f"{beside} is no array file of prunebench: {_first_line(error)}", _ARRAYS_ADVICE) from None
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind not in "biuf":
+            raise RecordError(f"{beside} is no array file of prunebench: {name!r} is no row of numbers", _ARRAYS_ADVICE)
+    return arrays
 
 
-def read_records(folder: Path) -> list[Record]:
+_ARRAYS_ADVICE = "fetch it again, or run the suite again with --fresh"
+
+
+def _arrays_content(beside: Path, digest: str | None) -> bytes | None:
+    """A file of arrays whose digest is as it should be; None where there is none and none should be."""
+    if digest is None and not os.path.lexists(beside):
+        return None
+    try:
+        content = read_regular(beside, ARRAYS_LIMIT)
+    except OSError as error:
+        raise RecordError(f"cannot read the arrays {beside}: {error.strerror or error}", _ARRAYS_ADVICE) from None
+    if digest is None:
+        raise RecordError(f"{beside} belongs to no record that is here", "delete it")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RecordError(f"{beside} is no array file of its record: it was altered, or is another's", _ARRAYS_ADVICE)
+    return content
+
+
+def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -> list[Record]:
     """All records of a results folder, in the order of their file names; a copy of a record counts once.
 
+    Args:
+        folder: the results folder.
+        leave_out: is told of each file that is no whole record, which is then left out; None raises at the first.
+
     Raises:
-        RecordError: the folder is not there or holds no record, a file in it is no record, or two records of one cell's
-            id disagree.
+        RecordError: the folder is not there or holds no record; a file in it, or one of arrays, is torn, altered or
+            foreign; or two records of one cell's id disagree.
     """
     if not folder.is_dir():
         raise RecordError(f"there is no results folder {folder}: run a suite first")
@@ -358,10 +503,20 @@ def read_records(folder: Path) -> list[Record]:
         raise RecordError(f"{folder} holds no records: run a suite first")
     found: dict[str, tuple[Path, Record]] = {}
     for path in paths:
-        record = read_record(path)
-        other, first = found.setdefault(record.cell.id, (path, record))
-        if first != record and repr(first) != repr(record):  # NaN differs from itself
-            raise RecordError(f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one")
+        try:
+            record = read_record(path)
+            check_arrays(path, record)
+            other, first = found.setdefault(record.cell.id, (path, record))
+            if first.digest != record.digest:
+                raise RecordError(
+                    f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one"
+                )
+        except RecordError as error:
+            if leave_out is None:
+                raise
+            leave_out(f"left out: {error}")
+    if not found:
+        raise RecordError(f"{folder} holds no whole record: run the suite again")
     return [record for _, record in found.values()]
 
 
@@ -375,11 +530,9 @@ def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
     path = folder / FORECASTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _Replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{forecast.model_dump_json()}\n" for forecast in known.values())
-            _flush(file)
+        _write(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+        raise OutputError(f"cannot write {path}: {why(error)}") from None
 
 
 def read_forecasts(folder: Path) -> dict[str, Forecast]:
@@ -390,8 +543,11 @@ def read_forecasts(folder: Path) -> dict[str, Forecast]:
     """
     path = folder / FORECASTS
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = read_regular(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RecordError(f"{path} is no file of forecasts: {reason}; delete it and plan again") from None
+        raise RecordError(f"{path} is no file of forecasts: {_first_line(error)}; delete it and plan again") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from prunebench.aside import good_record
 from prunebench.cell import Cell
 from prunebench.checkpoint import is_saved
 from prunebench.claims import LEASE, Abandoned, Claim, Claims
@@ -67,7 +68,8 @@ def run_suite(
     found = {cell.id: _signature(output, cell) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
-    executor.prepare([cell for cell in cells if cell.id not in kept])
+    if to_run := [cell for cell in cells if cell.id not in kept]:
+        executor.prepare(to_run)
     display.start(len(cells), len(kept))
 
     remove_stale(output, cells)
@@ -157,15 +159,8 @@ def _ensure_writable(folder: Path) -> None:
 
 
 def _good_record(output: Path, cell: Cell) -> Record | None:
-    """The record of a cell that ran well; a failed or unreadable one is run again."""
-    path = output / f"{cell.id}.json"
-    if not path.exists():
-        return None
-    try:
-        record = read_record(path)
-    except OutputError:
-        return None
-    return record if record.status == "ok" and record.cell.id == cell.id else None
+    """The record of a cell that ran well; a failed one is run again, one that is not whole is set aside before."""
+    return good_record(output, cell.id)
 
 
 def _needs_no_model(output: Path, record: Record) -> bool:

@@ -18,10 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from prunebench.errors import SuiteError, nearest
+from prunebench.errors import SuiteError, nearest, shown
 from prunebench.plugins import EVALUATIONS, sources
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.yaml import read_yaml
+from prunebench.yaml import one_line, read_yaml, read_yaml_file
 
 Windows = Literal["stream", "document"]
 Count = Annotated[int, Field(gt=0)]
@@ -39,14 +39,16 @@ class Strict(BaseModel):
         if isinstance(value, dict):
             for key in value:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}: {nearest(str(key), cls.model_fields)}")
+                    raise ValueError(f"unknown key {shown(key)}: {nearest(str(key)[:80], cls.model_fields)}")
         return value
 
 
 def _plain_pattern(value: Any) -> str:
     """A sparsity as it will be shown: "0.9", "2:4"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"sparsity {value!r} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+        raise ValueError(f"sparsity {shown(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+    if len(str(value)) > 40:
+        raise ValueError(f"sparsity {shown(value)} has more digits than can matter")
     try:
         return str(parse_pattern(str(value)))
     except PatternError as error:
@@ -61,12 +63,15 @@ class ModelEntry(Strict):
         label: what tables call it; by default the last part of ``id``.
         dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
         device: cpu, cuda, or auto (cuda where there is one).
+        trust_remote_code: let code that the model's folder brings run on this machine, with all your rights; without
+            it such a model is refused. The record tells of it.
     """
 
     id: str = Field(min_length=1)
     label: str = ""
     dtype: Literal["float32", "bfloat16", "auto"] | None = None
     device: Literal["cpu", "cuda", "auto"] = "auto"
+    trust_remote_code: bool = Field(default=False, strict=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -319,8 +324,8 @@ class Suite(Strict):
         names = {"perplexity", "zero_shot", *sources(EVALUATIONS)}
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
-            if name not in names:
-                raise ValueError(f"unknown evaluation {name!r}: {nearest(str(name), names)}")
+            if not isinstance(name, str) or name not in names:
+                raise ValueError(f"unknown evaluation {shown(name)}: {nearest(str(name)[:80], names)}")
         return value
 
     @model_validator(mode="after")
@@ -375,13 +380,13 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
         SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except OSError as error:
-        raise SuiteError(f"cannot read the suite {path}: {error.strerror}") from None
+        raise SuiteError(f"cannot read the suite {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise SuiteError(f"{path} is no text file in UTF-8: give a YAML suite") from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"{path} is no valid YAML: {_one_line(error)}") from None
+        raise SuiteError(f"{path} is no valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
     for override in overrides:
@@ -393,19 +398,13 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
     return _with_absolute_paths(suite, path.resolve().parent)
 
 
-def _one_line(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
-
-
 def _explain(error: ValidationError) -> str:
     """The first of pydantic's errors as one line, with the place in the file."""
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part)[:80] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
-        message += f", got {first['input']!r}"
+        message += f", got {shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
 
@@ -414,11 +413,11 @@ def _override(content: dict[str, Any], override: str) -> None:
     """Apply one ``key=value`` to the file's content."""
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise SuiteError(f"--set {override!r} is no key=value: write, say, calibration.nsamples=8")
+        raise SuiteError(f"--set {shown(override)} is no key=value: write, say, calibration.nsamples=8")
     try:
         parsed = read_yaml(value)
     except yaml.YAMLError as error:
-        raise SuiteError(f"--set {override!r}: the value is no valid YAML: {_one_line(error)}") from None
+        raise SuiteError(f"--set {shown(override)}: the value is no valid YAML: {one_line(error)}") from None
     *parents, last = key.split(".")
     place: Any = content
     for part in parents:
@@ -440,7 +439,7 @@ def _member(place: Any, part: str, override: str) -> int:
                 isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
             ):
                 return index
-    raise SuiteError(f"--set {override!r}: there is no {part!r} at that place of the suite")
+    raise SuiteError(f"--set {shown(override)}: there is no {part!r} at that place of the suite")
 
 
 def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:

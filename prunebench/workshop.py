@@ -22,14 +22,15 @@ class Workshop:
 
     def __init__(self, library: TaskLibrary | None = None) -> None:
         self.library = library or TaskLibrary()
-        self._models: dict[str, ModelSource] = {}
+        self._models: dict[tuple[str, bool], ModelSource] = {}
         self._texts: dict[tuple[object, ...], Any] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
-        if cell.source not in self._models:
-            self._models[cell.source] = find_model(cell.source)
-        return self._models[cell.source]
+        key = (cell.source, cell.trust_remote_code)
+        if key not in self._models:
+            self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+        return self._models[key]
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""

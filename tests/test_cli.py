@@ -16,7 +16,7 @@ from prunebench import runner
 from prunebench.cli import app
 from prunebench.display import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
 from prunebench.ear import Display
-from prunebench.record import read_record
+from prunebench.record import read_record, sealed
 from tests.test_report import GOLDEN, record
 
 Write = Callable[..., Path]
@@ -117,12 +117,21 @@ class TestReport:
     def test_a_torn_record(self, folder: Path) -> None:
         (folder / "two.json").write_text("{torn")
         result = prunebench("report", folder)
+        assert result.exit_code == 0
+        assert result.stderr.count("\n") == 1
+        assert "left out: " in result.stderr
+        assert "two.json is no record" in result.stderr
+        result = prunebench("compare", folder, folder)  # a gate must not pass on half of the records
         assert result.exit_code == 2
         assert "two.json is no record" in one_line(result)
+        (folder / "one.json").unlink()
+        result = prunebench("report", folder)
+        assert result.exit_code == 2
+        assert "holds no whole record: run the suite again" in result.stderr
 
     def test_names_do_not_steer_the_terminal(self, folder: Path) -> None:
         evil = record(method="[red]x\x1b[31m\x07", model="m\x9b2J")
-        (folder / "one.json").write_text(evil.model_dump_json(by_alias=True))
+        (folder / "one.json").write_text(sealed(evil))
         for style in ("table", "markdown", "latex", "csv"):
             output = prunebench("report", folder, "--format", style).stdout
             assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in output.replace("\n", ""))

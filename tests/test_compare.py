@@ -87,7 +87,7 @@ class TestVerdict:
         for side, worse in zip(sides, (0.0, 0.02), strict=True):
             made = kept(side, "x", worse=worse)
             trained = made.model_copy(update={"method": made.method.model_copy(update={"changes": "all"})})  # type: ignore[union-attr]
-            write_record(side, trained, {})
+            write_record(side, trained, Evidence(side).of(made))
         assert compared(*sides).exit_code == 0
         assert compared(*sides, Tolerances(trained=1)).exit_code == 1
 
@@ -215,7 +215,7 @@ class TestMatching:
         kept(sides[0])
         made = kept(sides[1])
         made.zero_shot["versions"]["piqa"] = 2.0
-        write_record(sides[1], made, {})
+        write_record(sides[1], made, Evidence(sides[1]).of(made))
         (cell,) = compared(*sides).cells
         assert cell.refused == ("piqa is another task: version 1.0 in BASE, 2.0 in HEAD",)
         assert {measure.of for measure in cell.measures} >= {PROTOCOL, "arc_easy"}
@@ -256,7 +256,7 @@ class TestMatching:
         for side in sides:
             made = kept(side)
         if drop == "file":
-            (sides[1] / f"{made.cell.id}.npz").unlink()
+            write_record(sides[1], made, {})
         else:
             other = dict(Evidence(sides[1]).of(made)) | {f"perplexity/{PROTOCOL}/counts": COUNTS + 1}
             write_record(sides[1], made, other)

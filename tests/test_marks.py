@@ -54,7 +54,7 @@ def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
 def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
     records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
     assert perplexity_tables(records)[0].marked == frozenset()
-    (tmp_path / f"{records[1].cell.id}.npz").unlink()
+    write_record(tmp_path, records[1], {})
     (table,) = perplexity_tables(records, evidence=Evidence(tmp_path))
     assert table.marked == frozenset()
     assert "marked" not in table.caption

@@ -3,14 +3,17 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prunebench.cell import plan
 from prunebench.errors import DeviceError, ModelError
-from prunebench.models import find_model, load_model, pick_device, pick_dtype, weights_digest
+from prunebench.models import find_model, load_model, load_skeleton, pick_device, pick_dtype, weights_digest
+from prunebench.suite import load_suite
 from tests import tiny
 from tests.text import SHARED, needs_shared, tokenizer
 
@@ -98,6 +101,83 @@ def test_missing_shard(folder: Path) -> None:
     index = {"weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks model-00001-of-00002.safetensors" in refused(folder)
+
+
+@pytest.mark.parametrize("shard", ["../mine/model.safetensors", "/etc/passwd", "a/b.safetensors", "x.bin", "..", "\0"])
+def test_an_index_leads_nowhere_else(folder: Path, shard: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
+    assert "is no .safetensors file of its folder" in refused(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"model_type": []}', "[" * 5000, '{"model_type": 3}', "\udcff"])
+def test_configurations_that_are_none(folder: Path, content: str) -> None:
+    (folder / "config.json").write_bytes(content.encode(errors="surrogateescape"))
+    refused(folder)
+
+
+@pytest.mark.parametrize("offsets", ['["a", "b"]', "[1]", "3", "{}"])
+def test_headers_that_are_none(folder: Path, offsets: str) -> None:
+    header = f'{{"x": {{"data_offsets": {offsets}}}}}'.encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b" ")
+    assert "is not a whole safetensors file" in refused(folder)
+
+
+CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+class MineConfig(LlamaConfig):
+    model_type = "mine"
+class MineForCausalLM(LlamaForCausalLM):
+    config_class = MineConfig
+"""
+
+
+@pytest.fixture
+def own_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that brings code; what transformers copies of it goes to the test's own folder."""
+    modules = str(folder.parent / "modules")
+    for place in ("transformers.dynamic_module_utils", "transformers.utils.hub"):
+        monkeypatch.setattr(f"{place}.HF_MODULES_CACHE", modules, raising=False)
+    monkeypatch.syspath_prepend(modules)
+    names = {"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineForCausalLM"}
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": names, "architectures": ["MineForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text(CODE)
+    return folder
+
+
+class TestCodeOfItsOwn:
+    def test_it_is_refused_and_the_flag_named(self, own_code: Path) -> None:
+        assert "not run unless its entry in the suite says trust_remote_code: true" in refused(own_code)
+
+    def test_it_runs_where_it_is_trusted(self, own_code: Path) -> None:
+        source = find_model(str(own_code), trust_remote_code=True)
+        model, _ = load_model(source, dtype="float32", device="cpu")
+        assert type(model).__name__ == "MineForCausalLM"
+        assert type(load_skeleton(source)).__name__ == "MineForCausalLM"
+        (own_code / "mine.py").write_text(CODE + "# another\n")
+        assert find_model(str(own_code), trust_remote_code=True).digest != source.digest
+
+    def test_code_from_elsewhere_is_refused_even_then(self, own_code: Path) -> None:
+        config = json.loads((own_code / "config.json").read_text())
+        config["auto_map"]["AutoConfig"] = "someone/else--mine.MineConfig"
+        (own_code / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ModelError, match="runs code from another repository"):
+            find_model(str(own_code), trust_remote_code=True)
+
+    def test_of_a_tokenizer(self, folder: Path) -> None:
+        place = folder / "tokenizer_config.json"
+        place.write_text(json.dumps(json.loads(place.read_text()) | {"auto_map": {"AutoTokenizer": ["x.X", None]}}))
+        assert "trust_remote_code: true" in refused(folder)
+
+    def test_the_cell_tells_of_it_and_other_ids_stay(self, world: Path, write_suite: Callable[..., Path]) -> None:
+        plain, trusted = (
+            plan(load_suite(write_suite(models=f"models: [{{id: {world / 'model'}, trust_remote_code: {flag}}}]")))[0]
+            for flag in ("false", "true")
+        )
+        assert plain.id == plan(load_suite(write_suite()))[0].id != trusted.id
+        assert trusted.model_dump()["trust_remote_code"] is True
 
 
 def test_a_missing_tensor_is_not_made_up(folder: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from prunebench.errors import OutputError
+from prunebench.reading import content_digest
 from prunebench.record import PublishedFigure, Record, RecordError, read_record, read_records, write_record
 from prunebench.report import text
 from prunebench.report.render import escape_latex, escape_markdown, numeric_columns, to_latex, to_markdown, to_terminal
@@ -42,7 +44,8 @@ def record(
     facts = content["cell"]
     facts |= {"method": method, "sparsity": sparsity, "seed": seed} | cell
     facts["key"] = [facts["model"], method, sparsity, facts["allocation"], seed, facts["calibration"]["corpus"]]
-    facts["id"] = "--".join(str(part) for part in (facts["model"], method, sparsity, seed, started))
+    words = (facts["model"], method, sparsity, seed, started)
+    facts["id"] = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(word)).strip("-.")[:60] for word in words)
     content["environment"] |= {"started": started, "model_digest": facts["model_digest"]}
     content["perplexity"][PROTOCOL]["value"] = value
     content["notes"] = {}
@@ -50,6 +53,12 @@ def record(
         content |= {"status": "failed", "error": {"type": "ContractError", "message": error}}
         content |= {"perplexity": {}, "zero_shot": {}}
     return Record.model_validate(content)
+
+
+def resealed(content: Change) -> str:
+    """The JSON of a record whose content was changed, with the digest that belongs to it."""
+    kept = {name: value for name, value in content.items() if name != "digest"}
+    return json.dumps(kept | {"digest": content_digest(kept)})
 
 
 def cells_of(table: Table) -> dict[str, dict[str, str]]:
@@ -70,17 +79,23 @@ class TestRecord:
         content["later"] = {"a": 1}
         content["cost"]["joules"] = 3.5
         written = write_record(tmp_path, Record.model_validate(content), {})
-        assert json.loads(written.read_text()) == content
+        assert json.loads(written.read_text()) | {"digest": None} == content | {"digest": None}
+        assert read_record(written).model_extra == {"later": {"a": 1}}
 
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            ('{"schema": 1, "cell": {', "is not valid JSON; delete it and run the suite again"),
+            ('{"schema": 1, "cell": {', "is not valid JSON (Expecting property name"),
             ("", "is not valid JSON"),
             ('{"a": 1}', "is no record of prunebench: it has no schema number"),
             ("[1, 2]", "is no record of prunebench"),
             ('{"schema": 99}', "has schema 99, newer than 1: update prunebench"),
-            ('{"schema": 1}', "is no valid record: cell: Field required"),
+            ('{"schema": 0}', "has schema 0, where 1 is valid: run the suite again"),
+            ('{"schema": true}', "is no record of prunebench"),
+            ('{"schema": 1}', "has no digest, so nobody knows whether it is whole: fetch it again"),
+            ('{"schema": 1, "digest": 7}', "has no digest"),
+            ('{"schema": 1, "digest": "00"}', "was altered after it was written"),
+            (resealed({"schema": 1}), "is no valid record: cell: Field required"),
         ],
     )
     def test_what_is_no_record_is_refused_in_one_line(self, tmp_path: Path, content: str, words: str) -> None:
@@ -102,14 +117,14 @@ class TestRecord:
     def test_two_records_of_one_id(self, tmp_path: Path) -> None:
         content = json.loads(GOLDEN.read_text())
         for name in ("a", "b"):
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+            (tmp_path / f"{name}.json").write_text(resealed(content))
         assert len(read_records(tmp_path)) == 1
         content["perplexity"][PROTOCOL]["value"] = "NaN"
         for name in ("a", "b"):
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+            (tmp_path / f"{name}.json").write_text(resealed(content))
         assert len(read_records(tmp_path)) == 1
         content["perplexity"][PROTOCOL]["value"] = 7.0
-        (tmp_path / "b.json").write_text(json.dumps(content))
+        (tmp_path / "b.json").write_text(resealed(content))
         with pytest.raises(RecordError, match=r"a\.json and .*b\.json are both the record of .*, and disagree"):
             read_records(tmp_path)
 

@@ -203,7 +203,10 @@ class TestRun:
         assert {record.status for record in records} == {"ok"}
         for cell, record in zip(cells, records, strict=True):
             path = tmp_path / "out" / f"{cell.id}.json"
-            assert read_record(path) == record
+            written = read_record(path)
+            assert written.digest is not None
+            assert written.arrays_digest is not None
+            assert written == record
             facts = record.perplexity["test/stream-16"]
             arrays = read_arrays(path)
             losses, counts = (arrays[f"perplexity/test/stream-16/{part}"] for part in ("losses", "counts"))

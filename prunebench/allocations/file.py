@@ -12,7 +12,7 @@ from torch import nn
 from prunebench.allocations.budget import apportion, budget_of, check_names, sizes_of
 from prunebench.errors import AllocationError
 from prunebench.pruning import CalibrationData, Pattern, Unstructured
-from prunebench.yaml import read_yaml
+from prunebench.yaml import one_line, read_yaml_file
 
 TOLERANCE = 1e-3
 
@@ -52,13 +52,13 @@ def read_ratios(path: Path) -> dict[str, float]:
         AllocationError: it cannot be read, or is no such mapping.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except OSError as error:
-        raise AllocationError(f"cannot read the allocation file {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AllocationError(
-            f"the allocation file {path} is no YAML or JSON: {' '.join(str(error).split())}"
-        ) from None
+        raise AllocationError(f"cannot read the allocation file {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise AllocationError(f"the allocation file {path} is no text in UTF-8: {error.reason}") from None
+    except yaml.YAMLError as error:
+        raise AllocationError(f"the allocation file {path} is no YAML or JSON: {one_line(error)}") from None
     if not isinstance(content, dict) or not content:
         raise AllocationError(f"the allocation file {path} must map names of layers to fractions of zeros")
     for name, ratio in content.items():

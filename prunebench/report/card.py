@@ -30,7 +30,7 @@ def model_card(record: Record, *, compact: bool = False) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     cell = record.cell
-    source = str((cell.model_extra or {}).get("source", cell.model))
+    source = text.plain((cell.model_extra or {}).get("source", cell.model))
     base = source.partition("@")[0] if cell.revision else None
     results = [
         EvalResult(
@@ -48,7 +48,7 @@ def model_card(record: Record, *, compact: bool = False) -> str:
         base_model=base,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["prunebench", "pruned", f"sparsity-{cell.sparsity}"],
+        tags=["prunebench", "pruned", f"sparsity-{text.plain(cell.sparsity)}"],
         model_name=cell.id,
         eval_results=results or None,
     )
@@ -83,8 +83,9 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:
-    perplexities = [(protocol, "perplexity", found.value) for protocol, found in record.perplexity.items()]
-    return perplexities + [(column.task, column.metric, score.value) for column, score in task_scores(record).items()]
+    found = [(protocol, "perplexity", perplexity.value) for protocol, perplexity in record.perplexity.items()]
+    found += [(column.task, column.metric, score.value) for column, score in task_scores(record).items()]
+    return [(text.plain(of), text.plain(measure), value) for of, measure, value in found]
 
 
 def _sentences(record: Record, base: str | None) -> str:

@@ -26,11 +26,11 @@ class Evidence:
         """The arrays of one record; empty where none were kept.
 
         Raises:
-            RecordError: the file is torn or foreign.
+            RecordError: the file is torn, altered or foreign.
         """
         name = record.cell.id
         if name not in self._read:
-            self._read[name] = read_arrays(self._folder / f"{name}.json")
+            self._read[name] = read_arrays(self._folder / f"{name}.json", record.arrays_digest)
         return self._read[name]
 
     def forecasts(self) -> dict[str, Forecast]:
@@ -78,8 +78,10 @@ class PairedTests:
         counts = everything[0] if everything else None
         if counts is None or any(found is None or not np.array_equal(found, counts) for found in everything):
             return None
+        if not (counts > 0).all():
+            return None
         first, second = (_stacked([arrays.get(name + "losses") for arrays in side]) for side in (base, other))
-        if first is None or second is None:
+        if first is None or second is None or {first.shape[1], second.shape[1]} != {len(counts)}:
             return None
         key = counts.tobytes()
         if key not in self._bootstraps:

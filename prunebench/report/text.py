@@ -13,8 +13,16 @@ _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 def plain(text: object) -> str:
     """One printable line: names come from suites, records and plugins, and must not steer a terminal."""
-    kept = (" " if sign.isspace() else sign for sign in str(text))
-    return " ".join("".join(sign for sign in kept if unicodedata.category(sign) not in _UNPRINTABLE).split())
+    words = str(text)
+    if not (words.isascii() and words.isprintable()):
+        kept = (" " if sign.isspace() else sign for sign in words)
+        words = "".join(sign for sign in kept if unicodedata.category(sign) not in _UNPRINTABLE and not _is_none(sign))
+    return " ".join(words.split())
+
+
+def _is_none(sign: str) -> bool:
+    """Whether it is one of the code points that are no characters, which XML refuses."""
+    return ord(sign) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(sign) <= 0xFDEF
 
 
 def decimals(value: float) -> int | None:

@@ -59,12 +59,19 @@ def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, f
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """One CSV file with the columns ``COLUMNS``; inf and nan are written so."""
+    """One CSV file with the columns ``COLUMNS``; inf and nan are written so.
+
+    A name that a spreadsheet would take for a formula has an apostrophe before it.
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(measurements(records))
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in measurements(records))
     return file.getvalue().rstrip("\n")
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def write_parquet(records: Iterable[Record], path: Path) -> None:

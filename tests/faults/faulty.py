@@ -54,7 +54,7 @@ class Eats:
     def prune(self) -> None:
         held = []
         while True:
-            held.append(b"\1" * (64 << 20))
+            held.append(b"\1" * (128 << 20))
 
 
 @dataclass(frozen=True)

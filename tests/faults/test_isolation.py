@@ -45,16 +45,11 @@ methods: [exits, crashes, hangs, eats, magnitude]
 evaluations: [{{name: perplexity, corpus: {world / "test.jsonl"}, seqlen: 16}}]
 """
     )
-    with Isolated(Limits(seconds=8, bytes=_worker_bytes() + (1 << 29))) as executor:
+    with Isolated(Limits(seconds=12, bytes=3 << 29)) as executor:
         records = run_suite(faulty_cells(suite), folder / "out", Silent(), executor=executor)
     assert not [child for child in psutil.Process().children() if "prunebench.worker" in child.cmdline()]
     assert records == [read_record(folder / "out" / f"{record.cell.id}.json") for record in records]
     return by_method(records)
-
-
-def _worker_bytes() -> int:
-    """More than a worker has before any cell, since it has loaded less than this process."""
-    return int(psutil.Process().memory_info().rss)
 
 
 class TestACellThatKillsItsProcess:
@@ -69,7 +64,7 @@ class TestACellThatKillsItsProcess:
         [
             ("exits", "WorkerEnded", "the process ended with exit status 3", "prune"),
             ("crashes", "WorkerKilled", "the process was killed by SIGSEGV", "prune, step 1 of 3"),
-            ("hangs", "TimeLimit", "still running after its timeout of 8 s", "prune, block 1 of 2"),
+            ("hangs", "TimeLimit", "still running after its timeout of 12 s", "prune, block 1 of 2"),
             ("eats", "MemoryLimit", "GiB resident, more than the memory_limit of", "prune"),
         ],
     )
@@ -96,7 +91,8 @@ def test_the_outcome_is_that_of_this_process(write_suite: Write, tmp_path: Path)
     (here,) = run_suite(cells, tmp_path / "here", Silent())
     with Isolated() as executor:
         (there,) = run_suite(cells, tmp_path / "there", Silent(), executor=executor)
-    assert there.model_dump(exclude={"cost", "environment"}) == here.model_dump(exclude={"cost", "environment"})
+    varying = {"cost", "environment", "digest"}
+    assert there.model_dump(exclude=varying) == here.model_dump(exclude=varying)
     assert there.environment["weights_digest"] == here.environment["weights_digest"]
     assert there.environment["threads"] == here.environment["threads"] == 1
     names = [{path.name for path in (tmp_path / side).iterdir()} for side in ("here", "there")]

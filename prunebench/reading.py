@@ -1,0 +1,89 @@
+"""Reading what may be torn, altered or foreign: regular files of a sane size, and JSON as the standard has it."""
+
+import hashlib
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+DEPTH = 64
+MEBIBYTE = 1 << 20
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file; a pipe would keep us waiting, a device might never end.
+
+    Args:
+        path: the file; a link is followed.
+        limit: bytes that it may hold.
+
+    Raises:
+        OSError: it is not there, no regular file, too large or cannot be read; ``strerror`` says which.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
+        raise OSError(0, kind, str(path))
+    if status.st_size > limit:
+        raise OSError(0, f"it has {status.st_size} bytes, more than the {limit // MEBIBYTE} MiB allowed", str(path))
+    with path.open("rb") as file:
+        return file.read(limit)
+
+
+def strict_json(content: bytes) -> Any:
+    """Parse JSON: UTF-8, each key once, finite numbers, integers of 64 bits, nested no deeper than ``DEPTH``.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    integer = _integer if _LONG.search(content) else None  # a call for each costs time
+    try:
+        found = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_each_key_once, parse_constant=_no_number, parse_int=integer
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [found]
+    for _ in range(DEPTH):
+        level = [
+            part
+            for whole in level
+            for part in (whole.values() if isinstance(whole, dict) else whole if isinstance(whole, list) else ())
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return found
+    raise ValueError(f"it is nested deeper than {DEPTH}")
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+_LONG = re.compile(rb"\d{19}")
+
+
+def _integer(token: str) -> int:
+    value = int(token)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("it holds an integer of more than 64 bits")
+    return value
+
+
+def _no_number(token: str) -> Any:
+    raise ValueError(f"{token} is no number in JSON")
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 (hex) of a JSON value, however it is laid out: keys sorted, no blanks, numbers as Python writes them.
+
+    Raises:
+        ValueError: it holds a number that is not finite, or half a character (a lone surrogate).
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

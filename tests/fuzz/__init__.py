@@ -1,0 +1,1 @@
+"""Mutated suites, records and arrays: ``python -m tests.fuzz --examples 10000``."""

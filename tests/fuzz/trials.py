@@ -1,0 +1,254 @@
+"""What must hold of anything that is read: it is used as it is, or refused with an error of ours, and soon."""
+
+import hashlib
+import io
+import json
+import math
+import random
+import re
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from prunebench.cell import plan
+from prunebench.errors import PrunebenchError
+from prunebench.reading import content_digest
+from prunebench.record import read_record, read_records, sealed, write_record
+from prunebench.report import compare_formats, render, tables, tidy
+from prunebench.report.compare import compare
+from prunebench.report.comparison import Tolerances
+from prunebench.report.evidence import Evidence
+from prunebench.report.html import to_html
+from prunebench.suite import Suite, load_suite
+from prunebench.yaml import read_yaml
+from tests.fuzz.mutate import as_text, mutated, mutated_bytes
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 20
+
+
+class Hang(BaseException):
+    """A trial that took too long."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A trial that went wrong: which, from which seed, and how."""
+
+    trial: str
+    seed: int
+    how: str
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Interrupt what takes longer."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Trials:
+    """Trials in a folder of their own.
+
+    Args:
+        folder: empty; for the files of the trials.
+        suite: a suite that can be planned within moments, as tests have it.
+    """
+
+    def __init__(self, folder: Path, suite: Path) -> None:
+        self._folder, self._small = folder, suite
+        places = [*sorted((ROOT / "suites").rglob("*.yaml")), ROOT / "tests/fixtures/suite.yaml", suite]
+        self._suites = [place.read_bytes() for place in places]
+        golden = (ROOT / "tests/fixtures/record.json").read_bytes()
+        some = sorted((ROOT / "results/reference/smoke").glob("*.json"))[:2]
+        self._records = [golden, *(place.read_bytes() for place in some)]
+        self._arrays = [place.with_suffix(".npz").read_bytes() for place in some]
+
+    def all(self) -> dict[str, tuple[Callable[[random.Random], None], float]]:
+        """By name: a trial, and its share."""
+        return {
+            "suite as bytes": (self.suite_bytes, 0.2),
+            "suite": (self.suite, 0.35),
+            "override": (self.override, 0.05),
+            "plan": (self.planned, 0.05),
+            "record as bytes": (self.record_bytes, 0.1),
+            "record": (self.record, 0.15),
+            "report": (self.report, 0.06),
+            "page": (self.page, 0.005),
+            "arrays": (self.arrays, 0.035),
+        }
+
+    def run(self, examples: int, seed: int = 0, only: str | None = None) -> Iterator[Finding]:
+        """Run trials and yield those that went wrong."""
+        chosen = {name: entry for name, entry in self.all().items() if only in (None, name)}
+        names, shares = list(chosen), [share for _, share in chosen.values()]
+        for number in range(examples):
+            rng = random.Random(f"{seed}/{number}")
+            name = rng.choices(names, shares)[0]
+            try:
+                with within(SECONDS):
+                    chosen[name][0](rng)
+            except PrunebenchError as error:
+                if "\n" in str(error) or len(str(error)) > 4000:
+                    yield Finding(name, number, f"not one line: {str(error)[:200]!r}")
+            except (Exception, Hang) as error:
+                last = traceback.extract_tb(error.__traceback__)[-3:]
+                where = " < ".join(f"{Path(place.filename).name}:{place.lineno}" for place in reversed(last))
+                yield Finding(name, number, f"{type(error).__name__}: {str(error)[:200]} ({where})")
+
+    def suite_bytes(self, rng: random.Random) -> None:
+        self._load(mutated_bytes(rng, rng.choice(self._suites)))
+
+    def suite(self, rng: random.Random) -> None:
+        content = read_yaml(rng.choice(self._suites).decode())
+        self._load(as_text(rng, mutated(rng, content)))
+
+    def override(self, rng: random.Random) -> None:
+        base = rng.choice(self._suites)
+        keys = [*Suite.model_fields, "methods.0.options.x", "models.0", "calibration.nsamples", "a..b", "methods.x"]
+        value = as_text(rng, mutated(rng, read_yaml(base.decode()))).decode(errors="replace")
+        self._load(base, [f"{rng.choice(keys)}={value[: rng.choice((3, 50, 5000))]}"])
+
+    def _load(self, content: bytes, overrides: list[str] | None = None) -> Suite:
+        path = self._folder / "suite.yaml"
+        path.write_bytes(content)
+        suite = load_suite(path, overrides or ())
+        text = suite.model_dump_json()  # where an option that is not finite becomes a word
+        assert Suite.model_validate_json(text) == suite or re.search("NaN|Infinity", text), "a suite differs as JSON"
+        return suite
+
+    def planned(self, rng: random.Random) -> None:
+        content = mutated(rng, read_yaml(self._small.read_text()), most=1)
+        cells = plan(self._load(as_text(rng, content)))
+        names = {cell.id for cell in cells}
+        assert len(names) == len(cells)
+        assert all(Path(name).name == name and len(name) < 200 for name in names)
+
+    def record_bytes(self, rng: random.Random) -> None:
+        whole = rng.choice(self._records)
+        path = self._folder / "record.json"
+        path.write_bytes(whole)
+        before = read_record(path)
+        path.write_bytes(mutated_bytes(rng, whole))
+        assert read_record(path) == before, "an altered record was read"
+
+    def _mutant(self, rng: random.Random) -> bytes:
+        """A record whose content was changed, with the digest that belongs to it."""
+        content = json.loads(rng.choice(self._records))
+        arrays = content.pop("arrays_digest")
+        del content["digest"]
+        content = mutated(rng, content)
+        if isinstance(content, dict) and rng.random() < 0.9:
+            content.setdefault("schema", 1)
+        content["arrays_digest"] = arrays
+        try:
+            digest = content_digest(content)
+        except (ValueError, RecursionError):
+            digest = ""
+        return json.dumps(content | {"digest": digest}).encode()
+
+    def record(self, rng: random.Random) -> None:
+        path = self._folder / "mutant" / "record.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self._mutant(rng))
+        found = read_record(path)
+        assert path.parent in write_record(path.parent / "again", found, {}).parents
+        again = read_record(path.parent / "again" / f"{found.cell.id}.json")
+        assert _same(found.model_dump(), again.model_dump() | {"digest": found.digest}), "a record differs, read back"
+        assert sealed(found) == sealed(again)
+
+    def _mutants(self, rng: random.Random, name: str) -> Path:
+        """A folder of whole records and one or two changed ones."""
+        folder = self._folder / f"{name}{rng.random()}"
+        folder.mkdir()
+        for number, content in enumerate([*self._records[1:], self._mutant(rng), self._mutant(rng)]):
+            (folder / f"{number}.json").write_bytes(content)
+            identity = json.loads(content).get("cell")
+            named = identity.get("id") if isinstance(identity, dict) else None
+            if isinstance(named, str) and json.loads(content).get("arrays_digest"):
+                for arrays in self._arrays:
+                    if hashlib.sha256(arrays).hexdigest() == json.loads(content)["arrays_digest"] and "/" not in named:
+                        try:
+                            (folder / f"{named}.npz").write_bytes(arrays)
+                        except (OSError, ValueError):
+                            continue
+        return folder
+
+    def report(self, rng: random.Random) -> None:
+        folder = self._mutants(rng, "report")
+        records, evidence = read_records(folder, leave_out=lambda _: None), Evidence(folder)
+        found = tables.all_tables(records, evidence=evidence)
+        for text in (
+            render.to_terminal(found),
+            render.to_markdown(found),
+            render.to_latex(found),
+            tidy.to_csv(records),
+            json.dumps(tidy.to_plain_json(records), allow_nan=False),
+        ):
+            assert not any(ord(sign) < 32 and sign != "\n" for sign in text), "a control character is shown"
+        same = compare(records, records, evidence, evidence, Tolerances())
+        assert same.exit_code != 1, "a folder is worse than itself"
+        for write in (compare_formats.comparison_to_json, compare_formats.comparison_to_markdown,
+                      compare_formats.comparison_to_junit):  # fmt: skip
+            write(same)
+        compare_formats.comparison_to_terminal(same, 100)
+
+    def page(self, rng: random.Random) -> None:
+        folder = self._mutants(rng, "page")
+        records = read_records(folder, leave_out=lambda _: None)
+        assert "<script>alert" not in to_html(records, "x", (), Evidence(folder))
+
+    def arrays(self, rng: random.Random) -> None:
+        content = rng.choice(self._arrays)
+        if rng.random() < 0.5:
+            found = dict(np.load(io.BytesIO(content)))
+            name = rng.choice(list(found))
+            array = found.pop(name)
+            other: Any = rng.choice(
+                (array[:-1], array[::2], array * 0, array.astype(float) * np.nan, array[:0], array.astype(bool), -array)
+            )
+            found[rng.choice((name, name + "x", f"perplexity/{name}", "mask", "zero_shot//"))] = other
+            file = io.BytesIO()
+            np.savez(file, **found)
+            content = file.getvalue()
+        else:
+            content = mutated_bytes(rng, content)
+        folder = self._folder / f"arrays{rng.random()}"
+        folder.mkdir()
+        for number, text in enumerate(self._records[1:]):
+            facts = json.loads(text)
+            if number == 0:
+                facts["arrays_digest"] = hashlib.sha256(content).hexdigest()
+                (folder / f"{facts['cell']['id']}.npz").write_bytes(content)
+            else:
+                facts["arrays_digest"] = None
+            del facts["digest"]
+            path = folder / f"{facts['cell']['id']}.json"
+            path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
+        records, evidence = read_records(folder), Evidence(folder)
+        render.to_terminal(tables.all_tables(records, evidence=evidence))
+        assert compare(records, records, evidence, evidence, Tolerances()).exit_code != 1
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other) or (isinstance(one, float) and isinstance(other, float) and math.isnan(one + other))
