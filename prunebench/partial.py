@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -133,6 +134,8 @@ class Partial:
         """Remove the folder: the cell is done, or to be run afresh."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):  # other cells may have theirs in it
+                self._folder.parent.rmdir()
 
 
 def remove_stale(output: Path, planned: Iterable[Cell], *, older_than: float = STALE) -> None:
