@@ -138,12 +138,16 @@ class Measured:
         ear: what was heard.
         facts: those of perplexity, zero-shot tasks and measures are filled in.
         arrays: theirs are filled in.
+        evaluations: how many there are in all.
     """
 
     PARTS = ("perplexity", "zero_shot", "measures")
 
-    def __init__(self, partial: Partial, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, partial: Partial, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray], evaluations: int
+    ) -> None:
         self._partial, self._ear, self._facts, self._arrays = partial, ear, facts, arrays
+        self._evaluations = evaluations
         self._digest = facts["environment"]["weights_digest"]
         self._clock, self.finished = Clock(), 0
         found = partial.kept("measured")
@@ -164,7 +168,7 @@ class Measured:
     def one_more(self) -> None:
         """The next evaluation has finished, and filled in what it found."""
         self.finished += 1
-        if not self._partial.due():
+        if self.finished == self._evaluations or not self._partial.due():  # after the last the record is written
             return
         found = {part: self._facts[part] for part in self.PARTS if part in self._facts}
         plain = json.loads(json.dumps(found, default=lambda part: part.model_dump()))

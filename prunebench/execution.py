@@ -109,7 +109,7 @@ def _prune_and_measure(
             keep_pruned(partial, model, method.changes, ear, facts, arrays)
 
     facts["perplexity"], facts["zero_shot"] = {}, {}
-    measured = Measured(partial, ear, facts, arrays)
+    measured = Measured(partial, ear, facts, arrays, len(cell.evaluations))
     for evaluation in cell.evaluations[measured.finished :]:
         if isinstance(evaluation, CellPerplexity):
             display.phase(evaluation.protocol)

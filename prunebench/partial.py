@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -85,6 +86,8 @@ class Partial:
             saved = True
         except (OSError, SafetensorError):
             saved = False
+            for torn in self._folder.glob("*.tmp"):
+                torn.unlink()
         self._saved = time.monotonic()
         if self.stop.is_set():
             raise Stopped
@@ -133,6 +136,8 @@ class Partial:
         """Remove the folder: the cell is done, or to be run afresh."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):  # others are in it, or nothing was ever kept
+                self._folder.parent.rmdir()
 
 
 def remove_stale(output: Path, planned: Iterable[Cell], *, older_than: float = STALE) -> None:
@@ -145,8 +150,9 @@ def remove_stale(output: Path, planned: Iterable[Cell], *, older_than: float = S
     """
     names = {cell.id for cell in planned}
     for folder in (output / FOLDER).glob("*/"):
-        if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another sweep may remove it meanwhile
+            if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
+                shutil.rmtree(folder)
 
 
 def _plain(name: str) -> str:
