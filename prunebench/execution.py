@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from prunebench.allocations import allocate, make_allocation
-from prunebench.attempt import Attempt, Clock
+from prunebench.attempt import Attempt, Clock, Measured, keep_pruned, restore_pruned
 from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.checkpoint import save_checkpoints
 from prunebench.contract import Snapshot, watched
@@ -19,6 +19,7 @@ from prunebench.data import least_perplexity
 from prunebench.ear import Display, Ear
 from prunebench.environment import environment
 from prunebench.errors import PrunebenchError
+from prunebench.evaluation.answers import Answers
 from prunebench.evaluation.measure import measure
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
@@ -26,7 +27,7 @@ from prunebench.masks import mask_sample
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model, weights_digest
 from prunebench.partial import INTERVAL, Partial
-from prunebench.plugins import load_method, plugin_manager, wrappers_of
+from prunebench.plugins import MethodClass, load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
 from prunebench.pruning.resume import keeping
@@ -43,6 +44,8 @@ from prunebench.record import (
     write_record,
 )
 from prunebench.workshop import Workshop
+
+WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
 
 class InProcess:
@@ -161,6 +164,45 @@ def _prune_and_measure(
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
+    if not restore_pruned(partial, model, ear, facts, arrays):
+        _prune(cell, method, model, tokenizer, workshop, ear, display, facts, arrays, partial)
+        if partial.due() or facts["cost"].prune_seconds > WORTH_KEEPING:
+            keep_pruned(partial, model, method.changes, ear, facts, arrays)
+
+    facts["perplexity"], facts["zero_shot"] = {}, {}
+    measured = Measured(partial, ear, facts, arrays, len(cell.evaluations))
+    for evaluation in cell.evaluations[measured.finished :]:
+        if isinstance(evaluation, CellPerplexity):
+            display.phase(evaluation.protocol)
+            _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
+        elif isinstance(evaluation, CellMeasure):
+            display.phase(evaluation.label)
+            facts.setdefault("measures", {})[evaluation.label] = measure(evaluation, model, tokenizer)
+        else:
+            display.phase("zero-shot")
+            answers = measured.answers()
+            _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays, answers)
+        measured.one_more()
+    facts["cost"] = facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
+
+    if save_to is not None and method.changes != "nothing":
+        display.phase("save")
+        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, parse_pattern(cell.sparsity))
+
+
+def _prune(
+    cell: Cell,
+    method: MethodClass,
+    model: Any,
+    tokenizer: Any,
+    workshop: Workshop,
+    ear: Ear,
+    display: Display,
+    facts: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    partial: Partial,
+) -> None:
+    """Prune and check, from where an interrupted attempt stood."""
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
     if data.nsamples < cell.calibration.nsamples:
@@ -183,32 +225,13 @@ def _prune_and_measure(
         seconds = clock.state()
     ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
     amounts = {**alongside.amounts, **ear.amounts}
-    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
-    facts["cost"] = cost
+    facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
 
     display.phase("check")
     facts["sparsity"] = before.verify(model, data=data, method=instance, watch=watch)
     facts["environment"]["weights_digest"] = weights_digest(model)
     if method.changes != "nothing":
         arrays["mask"] = mask_sample(model, sparsity)
-
-    began = time.perf_counter()
-    facts["perplexity"], facts["zero_shot"] = {}, {}
-    for evaluation in cell.evaluations:
-        if isinstance(evaluation, CellPerplexity):
-            display.phase(evaluation.protocol)
-            _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
-        elif isinstance(evaluation, CellMeasure):
-            display.phase(evaluation.label)
-            facts.setdefault("measures", {})[evaluation.label] = measure(evaluation, model, tokenizer)
-        else:
-            display.phase("zero-shot")
-            _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays)
-    facts["cost"] = cost.model_copy(update={"evaluate_seconds": time.perf_counter() - began})
-
-    if save_to is not None and method.changes != "nothing":
-        display.phase("save")
-        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, parse_pattern(cell.sparsity))
 
 
 def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) -> tuple[Sparsity, Ear]:
@@ -258,6 +281,7 @@ def _measure_zero_shot(
     seed: int,
     results: dict[str, Any],
     arrays: dict[str, np.ndarray],
+    answers: Answers,
 ) -> None:
     measured = zero_shot(
         model,
@@ -269,6 +293,7 @@ def _measure_zero_shot(
         batch_size=wanted.batch_size,
         seed=seed,
         library=workshop.library,
+        answers=answers,
     )
     for part, content in measured.outcome.items():
         results.setdefault(part, {}).update(content)

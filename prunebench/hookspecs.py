@@ -46,7 +46,9 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
 
         ``prunebench.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
 
-        A method finishes with one layer of ``calibrated(...)`` before it asks for the next.
+        A method finishes with one layer of ``calibrated(...)`` before it asks for the next, and carries nothing from
+        one to the next: an interrupted run goes on in the middle of the walk. One that does carry something says
+        ``calibrated(..., resume=False)``.
 
     Raises:
         Exception: any, when the contract cannot be met. The cell is then recorded as failed and the sweep goes on.

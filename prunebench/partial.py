@@ -86,6 +86,8 @@ class Partial:
             saved = True
         except (OSError, SafetensorError):
             saved = False
+            for torn in self._folder.glob("*.tmp"):
+                torn.unlink()
         self._saved = time.monotonic()
         if self.stop.is_set():
             raise Stopped
@@ -148,8 +150,9 @@ def remove_stale(output: Path, planned: Iterable[Cell], *, older_than: float = S
     """
     names = {cell.id for cell in planned}
     for folder in (output / FOLDER).glob("*/"):
-        if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another sweep may remove it meanwhile
+            if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
+                shutil.rmtree(folder)
 
 
 def _plain(name: str) -> str:

@@ -126,6 +126,12 @@ RULES: dict[str, Rule] = {
             KIT_ONLY,
         ),
         Rule(
+            "resumes",
+            "a run that was interrupted and goes on ends with the same weights as one that was not",
+            "let nothing but a layer's own statistic decide what is done to it, or say calibrated(..., resume=False)",
+            KIT_ONLY,
+        ),
+        Rule(
             "nothing",
             "sparsity 0 changes no weight",
             "update only the weights that make up for pruned ones; a layer with target.zeros == 0 needs nothing",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prunebench import hookimpl
-from prunebench.pruning import NM, Layer, Target, Unstructured, calibrated, prunable
+from prunebench.pruning import NM, FeatureNorm, Layer, Target, Unstructured, calibrated, prunable
 
 
 def magnitude(model: Any, sparsity: Any) -> None:
@@ -302,6 +302,18 @@ class WritesLate:
             late = layer, target
         if late:
             keep(*late)
+
+
+@dataclass(frozen=True)
+class Carries:
+    """Lets what all layers so far were shown decide."""
+
+    @hookimpl
+    def prune(self, model: Any, data: Any, sparsity: Any) -> None:
+        norms = 0.0
+        for layer, norm, target in calibrated(model, data, sparsity, FeatureNorm):
+            norms += float(norm.value.sum())
+            layer.weight.masked_fill_(~target.mask(layer.weight.abs() * (norm.value + norms)), 0)
 
 
 @dataclass(frozen=True)

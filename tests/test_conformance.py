@@ -42,6 +42,7 @@ BROKEN = [
     ("writes-late", "order", "q_proj held 0 zeros where 512 were asked for when the next layer was asked for"),
     ("hoards", "memory", "bytes were alive at once beyond the model, and the ceiling is"),
     ("dices", "deterministic", "weights of model.layers.0.self_attn.q_proj.weight differ"),
+    ("carries", "resumes", "of model.layers.2."),
     ("scales", "nothing", "weights of model.layers.0.self_attn.q_proj.weight differ"),
     ("unties", "tied", "the output embeddings are no longer the input embeddings' parameter"),
     ("unties-config", "reload", "saved and loaded again, 2048 of 2048 weights of lm_head.weight differ"),
@@ -56,6 +57,7 @@ BESIDES = {
     "wraps": {"hooks", "mode"},
     "changes-dtype": {"nothing", "reload"},
     "draws-globally": {"deterministic"},
+    "writes-late": {"resumes"},
     "unties": {"tensors", "reload"},
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from prunebench import hub
 from prunebench.errors import TaskError, nearest
+from prunebench.evaluation.answers import Answers, ask_by_task
 from prunebench.evaluation.silence import silent
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def zero_shot(
     batch_size: int = 16,
     seed: int = 0,
     library: TaskLibrary | None = None,
+    answers: Answers | None = None,
 ) -> ZeroShot:
     """Measure tasks with lm-eval. Its request cache, which ignores the model, is not used.
 
@@ -166,6 +168,7 @@ def zero_shot(
         batch_size: requests per forward pass.
         seed: for the choice of worked examples.
         library: keeps tasks from one call to the next.
+        answers: keeps the model's answers to finished tasks, for a run that is interrupted.
 
     Returns:
         lm-eval's outcome and per-question correctness.
@@ -182,6 +185,7 @@ def zero_shot(
     with silent():
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
+        ask_by_task(lm, answers)
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
     kept = {key: outcome[key] for key in KEPT if key in outcome}
     plain = json.loads(json.dumps(kept, default=lambda number: number.item()))

@@ -16,7 +16,7 @@ from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.rules import RULES, Rule, Violation
 from prunebench.testing.models import MODELS, calibration
-from prunebench.testing.trial import Outcome, Trial, differences, peak_beyond, run_trial
+from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
 
 PATTERNS = ("0.5", "0.83", "2:4", "1:4")
 
@@ -133,6 +133,7 @@ def check(
         for count, breaches in (
             _matrix(loaded, options, wanted, patterns),
             _repeats(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
+            _resumes(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
             _memory(loaded, options, wanted[0]),
         ):
             for rule, times in count.items():
@@ -235,6 +236,21 @@ def _repeats(method: MethodClass, options: dict[str, Any], architecture: str, pa
         for other, where in pairs
         for text in differences(first.after, other.after)
     ]
+
+
+def _resumes(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
+    """A run that is ended at its second save, be it of a block or a step, and goes on; beside one that is not."""
+    trial, memory = Trial(architecture, pattern), Memory(saves=2)
+    try:
+        run_trial(method, options, trial, memory)
+    except Interruption:
+        whole, resumed = run_trial(method, options, trial), run_trial(method, options, trial, memory)
+    else:  # it keeps nothing, or fails
+        return {}, []
+    if not (whole.after and resumed.after):
+        return {}, []
+    told = differences(whole.after, resumed.after)
+    return {"resumes": 1}, [(Violation("resumes", text), "interrupted after the second save") for text in told]
 
 
 def _memory(method: MethodClass, options: dict[str, Any], architecture: str) -> Findings:

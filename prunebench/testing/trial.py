@@ -1,9 +1,10 @@
 """One run of a method on a tiny model, and what was found amiss."""
 
+import json
 import random
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract import Snapshot, watched
 from prunebench.plugins import MethodClass, plugin_manager
 from prunebench.pruning import Allocated, Sparsity, Unstructured
+from prunebench.pruning.resume import Keeper, Kept, keeping
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.rules import Violation
 from prunebench.testing.memory import LiveBytes
@@ -77,8 +79,49 @@ class Outcome:
     tied: bool = False
 
 
-def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial) -> Outcome:
-    """Prune a tiny model as the runner would, and look for what does not hold."""
+class Interruption(BaseException):
+    """Ends a run where it has kept something."""
+
+
+class Memory:
+    """Keeps what a method keeps, ends the run at one of its saves, and lets another go on from there.
+
+    Args:
+        saves: the save that ends the run.
+    """
+
+    def __init__(self, saves: int) -> None:
+        self._left, self._walks = saves, 0
+        self._kept: dict[str, Kept] = {}
+
+    def kept(self, name: str) -> Kept | None:
+        """As ``prunebench.pruning.resume.Keeper`` says."""
+        return self._kept.get(name)
+
+    def due(self) -> bool:
+        """Always, until the run was ended."""
+        return self._left > 0
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """A copy; facts as they come back from JSON."""
+        self._kept[name] = {key: tensor.clone() for key, tensor in tensors.items()}, json.loads(json.dumps(facts))
+        self._left -= 1
+        if self._left == 0:
+            self._walks = 0
+            raise Interruption
+
+    def walk(self) -> int:
+        """The number of this walk in this run."""
+        self._walks += 1
+        return self._walks - 1
+
+
+def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial, keeper: Keeper | None = None) -> Outcome:
+    """Prune a tiny model as the runner would, and look for what does not hold.
+
+    Raises:
+        Interruption: ``keeper`` ended the run.
+    """
     model = MODELS[trial.architecture]().to(trial.dtype)
     data, sparsity = calibration(), trial.sparsity_of(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -88,7 +131,7 @@ def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial) -> 
         instance = manager.get_plugin(method.name)
         snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
         try:
-            with watched() as watch:
+            with watched() as watch, keeping(keeper) if keeper else nullcontext():
                 manager.hook.prune(model=model, data=data, sparsity=sparsity)
         except Exception as error:  # a plugin may raise anything
             return Outcome(trial, (Violation("runs", _told(error)),), before, {})
