@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.record import Record, RecordError, check_arrays, read_record, why
+from prunebench.record import Record, RecordError, check_arrays, read_record
 from prunebench.report.text import plain
+from prunebench.writing import why
 
 FOLDER = ".set-aside"
 _LOG = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from prunebench.errors import OutputError
 from prunebench.pruning import NM, Pattern
 from prunebench.record import MODELS, SPARSE, SavedFacts
 from prunebench.sparse import information_bound, write_sparse
+from prunebench.writing import why
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,6 +78,8 @@ def _plain_config(folder: Path) -> None:
 
 def _whole(folder: Path, write: Callable[[Path], int]) -> int:
     """Fill a folder beside the final one and rename it."""
+    from safetensors import SafetensorError
+
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -84,7 +87,9 @@ def _whole(folder: Path, write: Callable[[Path], int]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except OSError as error:
-        raise OutputError(f"cannot save the model in {folder}: {error.strerror or error}") from None
+        raise OutputError(f"cannot save the model in {folder}: {why(error)}") from None
+    except SafetensorError as error:  # which says only in words that the disk is full
+        raise OutputError(f"cannot save the model in {folder}: {error}; is there space left?") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return size

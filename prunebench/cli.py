@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +17,11 @@ from typer.core import TyperGroup
 
 from prunebench import cli_plugins
 from prunebench.cli_plugins import PluginFiles
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.report.text import plain
 from prunebench.signals import ending_on_signals, exit_code_of, name_of
+from prunebench.writing import is_of_the_disk, why
 
 if TYPE_CHECKING:
     from prunebench.cell import Cell
@@ -56,10 +57,19 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # now, while a full disk can still be told of
+            return answer
         except PrunebenchError as error:
             _tell(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            _tell(f"error: cannot write what was asked for: {why(error)}")
+            with suppress(OSError):  # what is left unwritten would be tried again at the end
+                sys.stdout.close()
+            raise typer.Exit(UsageError.exit_code) from None
         except KeyboardInterrupt as stop:
             _tell(name_of(stop))
             raise typer.Exit(exit_code_of(stop)) from None
@@ -347,8 +357,6 @@ def compare(
 
 def _finite(option: str, given: float) -> float:
     """A tolerance that is not finite would let everything pass."""
-    from prunebench.errors import UsageError
-
     if not math.isfinite(given):
         raise UsageError(f"{option} {given} is not finite: give a number such as 0.5 or 3")
     return given
@@ -356,8 +364,6 @@ def _finite(option: str, given: float) -> float:
 
 def _percentage(option: str, given: str) -> float:
     """``1%`` as 0.01; a bare number is refused, for nobody would know which of the two it is."""
-    from prunebench.errors import UsageError
-
     try:
         value = float(given.strip().removesuffix("%"))
     except ValueError:

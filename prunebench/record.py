@@ -1,6 +1,5 @@
 """The record: what is written of a cell, versioned, and read back."""
 
-import errno
 import hashlib
 import io
 import os
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from prunebench.errors import OutputError
 from prunebench.reading import MEBIBYTE, content_digest, read_regular, strict_json
+from prunebench.writing import why, write_whole
 
 SCHEMA = 1
 
@@ -323,7 +323,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
             record = record.model_copy(update={"arrays_digest": _write_arrays(beside, arrays)})
         elif record.arrays_digest is None:
             beside.unlink(missing_ok=True)  # of an outcome that this one replaces
-        _write(path, sealed(record).encode())
+        write_whole(path, sealed(record).encode())
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {why(error)}") from None
     except ValueError as error:  # as an option nested a hundred deep, which nothing of ours would read again
@@ -344,45 +344,8 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     """Write a file of arrays; its digest."""
     content = io.BytesIO()
     np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
-    _write(path, content.getbuffer())
+    write_whole(path, content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    with _Replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def why(error: OSError) -> str:
-    """What the system said, and what helps."""
-    helps = {
-        errno.ENOSPC: "free some space, or choose another folder",
-        errno.EDQUOT: "make room within your quota, or choose another folder",
-        errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another folder",
-        errno.EROFS: "choose a folder that can be written",
-        errno.EACCES: "choose a folder that you may write",
-        errno.EPERM: "choose a folder that you may write",
-    }
-    told = error.strerror or str(error)
-    return f"{told}; {helps[error.errno]}" if error.errno in helps else told
-
-
-class _Replacing:
-    """A temporary path beside the final one, renamed to it on success and removed on failure."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:
@@ -530,7 +493,7 @@ def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
     path = folder / FORECASTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
+        write_whole(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {why(error)}") from None
 

@@ -54,7 +54,7 @@ def test_the_core_knows_no_method() -> None:
 
 @pytest.mark.parametrize("path", sorted((CORE / "report").rglob("*.py")), ids=lambda path: path.name)
 def test_a_report_is_made_from_records_alone(path: Path) -> None:
-    allowed = ("prunebench.record", "prunebench.report", "prunebench.errors")
+    allowed = ("prunebench.record", "prunebench.report", "prunebench.errors", "prunebench.writing")
     assert all(name.startswith(allowed) for name in own(imports(path)))
     assert not {"torch", "transformers"} & {name.split(".")[0] for name in imports(path)}
 

@@ -92,7 +92,7 @@ class TestRecord:
             ('{"schema": 99}', "has schema 99, newer than 1: update prunebench"),
             ('{"schema": 0}', "has schema 0, where 1 is valid: run the suite again"),
             ('{"schema": true}', "is no record of prunebench"),
-            ('{"schema": 1}', "has no digest, so nobody knows whether it is whole: fetch it again"),
+            ('{"schema": 1}', "has no digest, so nobody knows whether it is whole; fetch it again"),
             ('{"schema": 1, "digest": 7}', "has no digest"),
             ('{"schema": 1, "digest": "00"}', "was altered after it was written"),
             (resealed({"schema": 1}), "is no valid record: cell: Field required"),

@@ -101,6 +101,9 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"name": "names: a"}, "unknown key 'names': did you mean 'name'"),
         ({"seeds": "seeds: [-1]"}, r"seeds.0: .*greater than or equal to 0, got -1"),
         ({"evaluations": "evaluations: [{name: perplexty, corpus: a.txt}]"}, "perplexty.*perplexity, zero_shot"),
+        ({"evaluations": "evaluations: [{name: [perplexity]}]"}, r"unknown evaluation \['perplexity'\]"),
+        ({"evaluations": "evaluations: [{name: {}}]"}, r"unknown evaluation \{\}"),
+        ({"sparsities": f"sparsities: ['2:{'9' * 100}']"}, "has more digits than can matter"),
         ({"evaluations": "evaluations: [{name: perplexity, corpus: a.txt}]"}, "windows: stream needs a seqlen"),
         ({"evaluations": "evaluations: [{name: zero_shot, tasks: []}]"}, "tasks"),
         ({"allocation": "allocation: [3]"}, "allocation.0: "),
@@ -140,6 +143,21 @@ def test_overrides(tmp_path: Path) -> None:
     assert suite.sparsities == ("0.9", "2:4")
     assert suite.methods[0].options == {"blocksize": 64}
     assert suite.evaluations[0].seqlen == 8  # type: ignore[union-attr]
+
+
+def test_an_override_changes_one_place_and_not_what_an_alias_shares(tmp_path: Path) -> None:
+    suite = suite_of(
+        tmp_path,
+        "methods.1.options.percdamp=0.5",
+        methods="methods: [{name: sparsegpt, options: &x {percdamp: 0.1}}, {name: sparsegpt, label: b, options: *x}]",
+    )
+    assert [entry.options["percdamp"] for entry in suite.methods] == [0.1, 0.5]
+
+
+def test_a_long_override_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError) as caught:
+        suite_of(tmp_path, f"x{'=['}{'y' * 5000}")
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(

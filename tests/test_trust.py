@@ -20,6 +20,7 @@ from prunebench.cell import plan
 from prunebench.cli import app
 from prunebench.reading import DEPTH, content_digest, read_regular, strict_json
 from prunebench.record import (
+    Failure,
     PerplexityFacts,
     RecordError,
     check_arrays,
@@ -29,6 +30,8 @@ from prunebench.record import (
     sealed,
     write_record,
 )
+from prunebench.report.compare import compare
+from prunebench.report.comparison import Tolerances
 from prunebench.report.evidence import Evidence
 from prunebench.runner import run_suite
 from prunebench.suite import load_suite
@@ -214,6 +217,49 @@ class TestJson:
         path.write_text(f'{{"schema": 1, "digest": "00", "a": {number}}}')
         with pytest.raises(RecordError, match=words):
             read_record(path)
+
+
+class TestContent:
+    """What a digest does not tell: whether a record makes sense."""
+
+    @pytest.mark.parametrize(
+        ("place", "value", "words"),
+        [
+            (("zero_shot", "results", "piqa"), "x", "results of 'piqa' is no mapping"),
+            (("zero_shot", "results"), 3, "zero_shot.results"),
+            (("zero_shot", "n-samples", "piqa"), [1], "n-samples of 'piqa' is no mapping"),
+            (("cell", "evaluations", 1, "tasks"), 5, "tasks are no list of names"),
+            (("cost", "prune_seconds"), "NaN", "finite number"),
+            (("cost", "prune_seconds"), -1, "greater than or equal to 0"),
+            (("sparsity", "reached"), 1.5, "less than or equal to 1"),
+            (("notes",), {"x": -1}, "greater than or equal to 0"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(
+        self, tmp_path: Path, place: tuple[Any, ...], value: object, words: str
+    ) -> None:
+        content = json.loads(sealed(record()))
+        inner = content
+        for part in place[:-1]:
+            inner = inner[part]
+        inner[place[-1]] = value
+        (tmp_path / "x.json").write_text(resealed(content))
+        with pytest.raises(RecordError, match=words):
+            read_record(tmp_path / "x.json")
+
+    @pytest.mark.parametrize("change", ["zero", "short"])
+    def test_losses_that_fit_no_counts_are_no_evidence(self, tmp_path: Path, change: str) -> None:
+        """A folder must never be worse than itself."""
+        losses, counts = ARRAYS.values()
+        other = (losses, counts * 0) if change == "zero" else (losses[:-1], counts)
+        write_record(tmp_path, record(), dict(zip(ARRAYS, other, strict=True)))
+        records, evidence = read_records(tmp_path), Evidence(tmp_path)
+        found = compare(records, records, evidence, evidence, Tolerances())
+        assert found.exit_code == 2
+        assert "the losses were not kept on both sides, or are of other sequences" in found.cells[0].refused[0]
+
+    def test_halves_of_characters_in_what_a_plugin_says(self) -> None:
+        assert Failure(type="E", message="a\ud800b").message == "a?b"
 
 
 class TestFiles:

@@ -12,6 +12,7 @@ from prunebench.report import text
 from prunebench.report.render import escape_markdown, to_markdown
 from prunebench.report.table import Table
 from prunebench.report.zero_shot import task_scores
+from prunebench.writing import why, write_whole
 
 FORMS = {
     False: "An ordinary checkpoint: its zeros are stored, and its configuration is that of the dense model. "
@@ -77,9 +78,9 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
             place = folder / form / record.cell.id
             if record.saved is not None and place.is_dir():
                 try:
-                    (place / "README.md").write_text(model_card(record, compact=form == SPARSE), encoding="utf-8")
+                    write_whole(place / "README.md", model_card(record, compact=form == SPARSE).encode())
                 except OSError as error:
-                    raise OutputError(f"cannot write a model card in {place}: {error.strerror}") from None
+                    raise OutputError(f"cannot write a model card in {place}: {why(error)}") from None
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:

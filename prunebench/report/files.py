@@ -10,6 +10,7 @@ from prunebench.report import draw
 from prunebench.report.evidence import Evidence
 from prunebench.report.html import to_html
 from prunebench.report.sections import sections
+from prunebench.writing import why, write_whole
 
 PAGE = "report.html"
 
@@ -64,7 +65,7 @@ def write(path: Path, content: str | bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+        write_whole(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {why(error)}; choose another with --output") from None
     return path

@@ -10,6 +10,7 @@ from typing import Any
 from prunebench.errors import OutputError
 from prunebench.record import Record
 from prunebench.report.text import plain
+from prunebench.writing import why, write_whole
 
 IDENTITY = ("cell", "model", "method", "sparsity", "allocation", "calibration", "seed", "status", "error")
 COLUMNS = (*IDENTITY, "measure", "of", "value", "stderr")
@@ -87,9 +88,11 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), path)
+        content = io.BytesIO()
+        parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), content)
+        write_whole(path, content.getbuffer())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+        raise OutputError(f"cannot write {path}: {why(error)}") from None
 
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:

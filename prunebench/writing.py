@@ -1,0 +1,49 @@
+"""Writing files: each all or nothing, and what to do where it cannot be done."""
+
+import errno
+import os
+from pathlib import Path
+
+_HELPS = {
+    errno.ENOSPC: "free some space and try again: what was written before is kept",
+    errno.EDQUOT: "make room within your quota and try again: what was written before is kept",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and try again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that you may write",
+    errno.EPERM: "choose a folder that you may write",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def why(error: OSError) -> str:
+    """What the system said, and what helps."""
+    told = error.strerror or str(error)
+    return f"{told}; {_HELPS[error.errno]}" if error.errno in _HELPS else told
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether an error says that something cannot be written, whatever it is."""
+    return error.errno in _HELPS
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file under a temporary name beside it, flush it, and rename it.
+
+    A link of that name is replaced and not written through; a device or pipe (``/dev/stdout``) is written to.
+
+    Raises:
+        OSError: it cannot be written; the file of that name is as it was.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
