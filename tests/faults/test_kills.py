@@ -1,0 +1,30 @@
+"""A short form of the campaign: killed a few times, a sweep comes to the same records."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from prunebench.cell import plan
+from prunebench.runner import run_suite
+from prunebench.suite import load_suite
+from tests.faults import campaign
+from tests.test_runner import Silent
+
+METHODS = """methods:
+  - {name: sparsegpt, sparsities: [0.5]}
+  - {name: elsa-l, options: {steps: 400, interval: 4, lr: 0.01}, sparsities: [0.5]}
+"""
+
+
+def test_killed_at_random_nothing_is_lost_and_nothing_different(
+    write_suite: Callable[..., Path], tmp_path: Path
+) -> None:
+    suite, kills = write_suite(methods=METHODS), Counter[str]()
+    run_suite(plan(load_suite(suite)), tmp_path / "whole", Silent())
+    done = campaign.interrupted(suite, tmp_path / "killed", random.Random(1), budget=2, kills=kills)
+    assert done == kills.total() >= 1
+    whole, killed = campaign.outcome(tmp_path / "whole"), campaign.outcome(tmp_path / "killed")
+    assert whole.keys() == killed.keys()
+    assert not [part for cell in whole for part in campaign.differing(whole[cell], killed[cell])]
+    assert not list((tmp_path / "killed").glob(".*"))
