@@ -94,7 +94,9 @@ Overrides = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="METHOD", help="Only this method of the suite; repeatable.")
 ]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda or auto, for every model.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, auto or disk, for every model.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 
 

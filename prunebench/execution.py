@@ -25,6 +25,7 @@ from prunebench.models import load_model, weights_digest
 from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
+from prunebench.pruning.residence import kept
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
 from prunebench.workshop import Workshop
@@ -49,8 +50,8 @@ def run_cell(
     arrays: dict[str, np.ndarray] = {}
     error = None
     try:
-        with listening(ear):
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to)
+        with listening(ear), workshop.work_folder(cell) as work:
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to, work)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -86,12 +87,13 @@ def _prune_and_measure(
     facts: dict[str, Any],
     arrays: dict[str, np.ndarray],
     save_to: Path | None,
+    work: Path | None,
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
     if data.nsamples < cell.calibration.nsamples:
@@ -107,7 +109,7 @@ def _prune_and_measure(
     display.phase("prune")
     with PeakMemory(cell.device) as peak:
         began = time.perf_counter()
-        with watched() as watch:
+        with watched() as watch, kept(model):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
@@ -126,7 +128,9 @@ def _prune_and_measure(
     began = time.perf_counter()
     facts["perplexity"], facts["zero_shot"] = {}, {}
     for evaluation in cell.evaluations:
-        if isinstance(evaluation, CellPerplexity):
+        if evaluation in cell.skipped:
+            note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
+        elif isinstance(evaluation, CellPerplexity):
             display.phase(evaluation.protocol)
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
         elif isinstance(evaluation, CellMeasure):

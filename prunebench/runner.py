@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prunebench.cell import Cell
 from prunebench.checkpoint import is_saved
+from prunebench.disk.room import check_room
 from prunebench.ear import Display
 from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
@@ -38,15 +39,17 @@ def run_suite(
         The record of every cell, those that were there included.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or its disk lacks room for models that are worked on there.
         UsageError: a text does not fit its windows or the model; nothing ran.
     """
     cells = list(cells)
     _ensure_writable(output)
     there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
-    workshop = Workshop(library)
-    workshop.prepare(cell for cell in cells if cell.id not in kept)
+    workshop = Workshop(library, output)
+    to_run = [cell for cell in cells if cell.id not in kept]
+    workshop.prepare(to_run)
+    check_room(to_run, workshop, output, save_models=save_models)
     display.start(len(cells), len(kept))
     records = []
     for number, cell in enumerate(cells, start=1):

@@ -58,13 +58,14 @@ class ModelEntry(Strict):
         id: where it comes from.
         label: what tables call it; by default the last part of ``id``.
         dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
-        device: cpu, cuda, or auto (cuda where there is one).
+        device: cpu, cuda, auto (cuda where there is one), or disk for a model larger than memory: the CPU, with one
+            decoder block in memory at a time.
     """
 
     id: str = Field(min_length=1)
     label: str = ""
     dtype: Literal["float32", "bfloat16", "auto"] | None = None
-    device: Literal["cpu", "cuda", "auto"] = "auto"
+    device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,10 @@
 """What the cells of one sweep share, so that it is found, tokenised and loaded once."""
 
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,10 +22,12 @@ class Workshop:
 
     Args:
         library: tasks that are loaded already.
+        output: the results folder, in which models on disk are worked on; by default the system's temporary folder.
     """
 
-    def __init__(self, library: TaskLibrary | None = None) -> None:
+    def __init__(self, library: TaskLibrary | None = None, output: Path | None = None) -> None:
         self.library = library or TaskLibrary()
+        self._output = output or Path(tempfile.gettempdir())
         self._models: dict[str, ModelSource] = {}
         self._texts: dict[tuple[object, ...], Any] = {}
 
@@ -30,6 +36,20 @@ class Workshop:
         if cell.source not in self._models:
             self._models[cell.source] = find_model(cell.source)
         return self._models[cell.source]
+
+    @contextmanager
+    def work_folder(self, cell: Cell) -> Iterator[Path | None]:
+        """An empty folder for a cell whose model is on disk, gone afterwards; None for another cell."""
+        if cell.device != "disk":
+            yield None
+            return
+        folder = self._output / f".{cell.id}.work"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""
