@@ -202,7 +202,7 @@ def plan(
             from prunebench.forecast import foretell
             from prunebench.workshop import Workshop
 
-            workshop = Workshop()
+            workshop = Workshop(output=folder)
             workshop.prepare(to_run)
             found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=_tell)
             write_forecasts(folder, found)

@@ -103,7 +103,7 @@ class CheckpointStore:
             parameter = module._parameters[last]
             module._parameters[last] = absent
             if parameter is not None:
-                # Whoever still holds it reads NaN, and is refused to write what would be lost.
+                # Whoever still holds it holds no memory, and reads NaN rather than what nobody keeps.
                 nothing = torch.nan if parameter.is_floating_point() else 0
                 parameter.data = torch.full((), nothing, dtype=parameter.dtype).expand(parameter.shape)
 

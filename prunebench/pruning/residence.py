@@ -33,7 +33,7 @@ class BlockStore(Protocol):
         """Put a block's parameters into memory, as new objects."""
 
     def release(self, index: int) -> None:
-        """Take them out again; those that were handed out cannot be written to any more."""
+        """Take them out again; those that were handed out hold NaN from then on."""
 
 
 def attach(model: nn.Module, store: BlockStore) -> None:
