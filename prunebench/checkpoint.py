@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench import hub
-from prunebench.disk.store import CheckpointStore
 from prunebench.errors import OutputError
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.residence import store_of
@@ -41,7 +40,7 @@ def save_checkpoints(
     store = store_of(model)
 
     def dense(folder: Path) -> int:
-        if isinstance(store, CheckpointStore):
+        if store is not None:
             store.save(folder)
         else:
             with hub.quiet():

@@ -46,7 +46,8 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
 
         ``prunebench.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
 
-        A method finishes with one layer of ``calibrated(...)`` before it asks for the next.
+        A method finishes with one layer of ``calibrated(...)`` before it asks for the next. Where a model is larger
+        than memory, a layer of ``calibrated`` or ``prunable`` is in memory until one of the next block is asked for.
 
     Raises:
         Exception: any, when the contract cannot be met. The cell is then recorded as failed and the sweep goes on.

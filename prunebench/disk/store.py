@@ -80,8 +80,8 @@ class CheckpointStore:
         Raises:
             ModelError: the checkpoint lacks one of them, or it does not fit.
         """
-        self._users[index] += 1
-        if self._users[index] > 1:
+        if self._users[index]:
+            self._users[index] += 1
             return
         if index in self._written:
             file = self._weights / file_of(index + 1, self.parts)
@@ -89,6 +89,7 @@ class CheckpointStore:
         else:
             self._original.load(self._model, index + 1)
         self._check(self._within(index))
+        self._users[index] = 1
 
     def release(self, index: int) -> None:
         """Take them out again, and write them where they are to be kept."""

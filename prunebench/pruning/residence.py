@@ -35,6 +35,9 @@ class BlockStore(Protocol):
     def release(self, index: int) -> None:
         """Take them out again; those that were handed out hold NaN from then on."""
 
+    def save(self, folder: Path) -> None:
+        """Move what was written to a folder on the same disk, as a checkpoint; no block can be asked for then."""
+
 
 def attach(model: nn.Module, store: BlockStore) -> None:
     """Let a model's blocks come from ``store``."""
