@@ -106,7 +106,7 @@ def write_suite(folder: Path, method: str, options: argparse.Namespace) -> Path:
     content = {
         "name": "larger-than-memory",
         "models": [{"id": str(folder / "model"), "device": "disk"}],
-        "calibration": {"corpus": str(folder / "calibration.jsonl"), "nsamples": 32, "seqlen": 256},
+        "calibration": {"corpus": str(folder / "calibration.jsonl"), "nsamples": options.nsamples, "seqlen": 256},
         "sparsities": [0.5],
         "methods": [method],
         "evaluations": [{"name": "perplexity", "corpus": str(folder / "test.jsonl"), "seqlen": 256}],
@@ -144,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[2, 4, 8], metavar="GB")
     parser.add_argument("--methods", nargs="+", default=["wanda", "sparsegpt"])
+    parser.add_argument("--nsamples", type=int, default=32)
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--intermediate", type=int, default=5632)
     parser.add_argument("--vocabulary", type=int, default=4096)

@@ -25,7 +25,7 @@ from prunebench.models import load_model, weights_digest
 from prunebench.plugins import load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
-from prunebench.pruning.residence import kept
+from prunebench.pruning.residence import written_back
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
 from prunebench.workshop import Workshop
@@ -109,7 +109,7 @@ def _prune_and_measure(
     display.phase("prune")
     with PeakMemory(cell.device) as peak:
         began = time.perf_counter()
-        with watched() as watch, kept(model):
+        with watched() as watch, written_back(model):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()

@@ -30,7 +30,7 @@ from prunebench.plugins import MethodClass, load_method, plugin_manager
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.progress import listening
-from prunebench.pruning.residence import kept
+from prunebench.pruning.residence import written_back
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import Forecast
 from prunebench.workshop import Workshop
@@ -203,7 +203,7 @@ def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodCl
     layers = [] if method.changes == "nothing" else all_layers(model)
 
     def prune() -> None:
-        with kept(model):
+        with written_back(model):
             hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()

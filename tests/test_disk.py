@@ -27,7 +27,7 @@ from prunebench.forecast import foretell
 from prunebench.models import ModelSource, find_model, load_model, weights_digest
 from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, calibrated, prunable, spill
 from prunebench.pruning.layers import decoder_blocks
-from prunebench.pruning.residence import in_memory, kept, resident
+from prunebench.pruning.residence import in_memory, resident, written_back
 from prunebench.record import Record, read_arrays
 from prunebench.report.tables import all_tables
 from prunebench.runner import run_suite
@@ -161,7 +161,7 @@ class TestOneBlockAtATime:
             folder = tmp_path / str(blocks)
             model.save_pretrained(folder / "model")
             model = load_on_disk(ModelSource("it", folder / "model", None, ""), dtype="float32", work=folder / "work")
-            with LiveBytes([*model.parameters(), *model.buffers()]) as live, kept(model):
+            with LiveBytes([*model.parameters(), *model.buffers()]) as live, written_back(model):
                 method.prune(model=model, data=tiny.calibration(), sparsity=Unstructured(0.5))
             peaks.append(live.peak)
         assert peaks[0] > 0
@@ -220,7 +220,7 @@ class TestTheCheck:
     def test_looks_at_what_was_written(self, method: Any, words: str, on_disk: Callable[..., PreTrainedModel]) -> None:
         model, sparsity = on_disk(tiny.llama()), Unstructured(0.5)
         before = Snapshot.of(model, sparsity, "prunable")
-        with watched() as watch, kept(model):
+        with watched() as watch, written_back(model):
             method.prune(model=model, sparsity=sparsity)
         with pytest.raises(ContractError, match=words):
             before.verify(model, watch=watch)

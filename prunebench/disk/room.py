@@ -7,7 +7,7 @@ from pathlib import Path
 from prunebench.cell import Cell, CellPerplexity
 from prunebench.errors import OutputError
 from prunebench.forecast import weight_bytes
-from prunebench.models import load_skeleton, load_tokenizer
+from prunebench.models import load_skeleton
 from prunebench.workshop import Workshop
 
 
@@ -26,7 +26,11 @@ def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_
     cells = [cell for cell in cells if cell.device == "disk"]
     if not cells:
         return
-    needed = max(work_bytes(cell, workshop) for cell in cells)
+    models = {cell.model_digest: workshop.model(cell) for cell in cells}
+    widths = {
+        digest: int(load_skeleton(model).config.get_text_config().hidden_size) for digest, model in models.items()
+    }
+    needed = max(_work_bytes(cell, workshop, widths[cell.model_digest]) for cell in cells)
     if save_models:
         needed += 2 * sum(weight_bytes(cell, workshop) for cell in cells)
     available = shutil.disk_usage(output).free
@@ -37,15 +41,11 @@ def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_
         )
 
 
-def work_bytes(cell: Cell, workshop: Workshop) -> int:
+def _work_bytes(cell: Cell, workshop: Workshop, width: int) -> int:
     """The most that one cell has on disk while it runs: its blocks once more, and hidden states of a text."""
-    source = workshop.model(cell)
-    tokenizer = load_tokenizer(source)
-    wanted = cell.calibration
-    texts = [wanted.nsamples * wanted.seqlen]
+    texts = [cell.calibration.nsamples * cell.calibration.seqlen]
     for evaluation in cell.evaluations:
         if isinstance(evaluation, CellPerplexity):
-            # Rows of a batch are as long as the longest, which is little more than themselves.
-            texts.append(sum(len(tokens) for tokens in workshop.sequences(cell, evaluation, tokenizer).tokens))
-    width = int(load_skeleton(source).config.get_text_config().hidden_size)
+            # Tokenised already. Rows of a batch are as long as the longest, which is little more than themselves.
+            texts.append(sum(len(tokens) for tokens in workshop.sequences(cell, evaluation, None).tokens))
     return weight_bytes(cell, workshop) + max(texts) * width * (2 if cell.dtype == "bfloat16" else 4)

@@ -68,8 +68,8 @@ def resident(model: nn.Module, index: int) -> Iterator[None]:
 
 
 @contextmanager
-def kept(model: nn.Module) -> Iterator[None]:
-    """What is done to blocks in here is kept: a block is written as it goes."""
+def written_back(model: nn.Module) -> Iterator[None]:
+    """What is done to blocks in here stays: a block is written as it goes."""
     store = store_of(model)
     if store is None:
         yield
