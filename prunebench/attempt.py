@@ -18,7 +18,6 @@ from prunebench.partial import Partial
 from prunebench.pruning.progress import note
 from prunebench.pruning.resume import Kept
 from prunebench.record import Cost, SparsityFacts
-from prunebench.sparse import unique_tensors
 
 PRUNE = "prune"
 
@@ -99,7 +98,7 @@ def keep_pruned(
         facts: of method, sparsity, cost and environment.
         arrays: to be kept beside the record.
     """
-    weights = {} if changes == "nothing" else {f"weights/{name}": t for name, t in unique_tensors(model).items()}
+    weights = {} if changes == "nothing" else {f"weights/{name}": t for name, t in _unique_tensors(model).items()}
     content = {
         "cost": facts["cost"].model_dump(),
         "sparsity": facts["sparsity"].model_dump(),
@@ -119,7 +118,7 @@ def restore_pruned(
         return False
     partial.forget(PRUNE)
     tensors, content = found
-    for name, tensor in unique_tensors(model).items():
+    for name, tensor in _unique_tensors(model).items():
         if f"weights/{name}" in tensors:
             tensor.copy_(tensors[f"weights/{name}"])
     arrays.update(_arrays(tensors))
@@ -215,3 +214,11 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     starts = "arrays/"
     return {name.removeprefix(starts): t.numpy() for name, t in tensors.items() if name.startswith(starts)}
+
+
+def _unique_tensors(model: Any) -> dict[str, Tensor]:
+    """Parameters and persistent buffers; one that stands under several names is under the first in the alphabet."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        found.setdefault(id(tensor), (name, tensor.detach()))
+    return dict(found.values())

@@ -11,7 +11,7 @@ from pydantic import computed_field
 
 from prunebench.allocations.planned import CellAllocation, Rules, found_allocations, try_allocations
 from prunebench.data import find_corpus
-from prunebench.errors import AllocationError, SuiteError, nearest
+from prunebench.errors import AllocationError, DeviceError, SuiteError, nearest
 from prunebench.evaluation.sequences import protocol_name
 from prunebench.evaluation.zero_shot import TaskLibrary, check_tasks
 from prunebench.models import find_model, pick_device, pick_dtype
@@ -119,6 +119,13 @@ class Cell(Strict):
         """(model, method, sparsity, allocation, seed, calibration corpus)."""
         return (self.model, self.method, self.sparsity, self.allocation, self.seed, self.calibration.corpus)
 
+    @property
+    def skipped(self) -> tuple[CellEvaluation, ...]:
+        """Evaluations that are not made, since a model on disk never is in memory as a whole."""
+        if self.device != "disk":
+            return ()
+        return tuple(evaluation for evaluation in self.evaluations if not isinstance(evaluation, CellPerplexity))
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def id(self) -> str:
@@ -133,6 +140,8 @@ class Cell(Strict):
             del content["allocation_rule"]
         if not self.trust_remote_code:
             del content["trust_remote_code"]
+        if self.skipped:  # else its record would pass for one that has them
+            content["skipped"] = len(self.skipped)
         text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
         words = (self.model, self.method, self.sparsity.replace(":", "of"), *shared, f"s{self.seed}")
@@ -182,6 +191,12 @@ def plan(
         for entry, method, resolved in zip(entries, methods, options, strict=True):
             if model.name not in (entry.models or [model.name]):
                 continue
+            if where == "disk" and method.changes == "all":
+                others = "" if len(entries) == 1 else ", name its models in its entry (models: [...])"
+                raise DeviceError(
+                    f"the method {entry.shown!r} changes all of a model at once, which device 'disk' of {model.name!r} "
+                    f"never holds in memory: use cpu or cuda{others}, or choose other methods with --only"
+                )
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration)

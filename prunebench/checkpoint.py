@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prunebench import hub
 from prunebench.errors import OutputError
 from prunebench.pruning import NM, Pattern
+from prunebench.pruning.residence import store_of
 from prunebench.record import MODELS, SPARSE, SavedFacts
 from prunebench.sparse import information_bound, write_sparse
 from prunebench.writing import why
@@ -37,9 +38,14 @@ def save_checkpoints(
         OutputError: the folder cannot be written.
     """
 
+    store = store_of(model)
+
     def dense(folder: Path) -> int:
-        with hub.quiet():
-            model.save_pretrained(folder)
+        if store is not None:
+            store.save(folder)
+        else:
+            with hub.quiet():
+                model.save_pretrained(folder)
         _plain_config(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
@@ -56,11 +62,10 @@ def save_checkpoints(
 
         return with_tokenizer
 
-    return SavedFacts(
-        dense_bytes=_whole(output / MODELS / name, both(dense)),
-        sparse_bytes=_whole(output / SPARSE / name, both(sparse)),
-        bound_bytes=information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None),
-    )
+    # The ordinary form last: the files of a model on disk are moved there.
+    bound = information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None)
+    compact = _whole(output / SPARSE / name, both(sparse))
+    return SavedFacts(dense_bytes=_whole(output / MODELS / name, both(dense)), sparse_bytes=compact, bound_bytes=bound)
 
 
 def is_saved(output: Path, name: str) -> bool:

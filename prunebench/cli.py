@@ -103,7 +103,9 @@ Overrides = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="METHOD", help="Only this method of the suite; repeatable.")
 ]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda or auto, for every model.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, auto or disk, for every model.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 
 
@@ -231,7 +233,7 @@ def plan(
             from prunebench.forecast import foretell
             from prunebench.workshop import Workshop
 
-            workshop = Workshop()
+            workshop = Workshop(output=folder)
             workshop.prepare(to_run)
             found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=_tell)
             write_forecasts(folder, found)

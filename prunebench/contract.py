@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from prunebench.errors import ContractError
 from prunebench.keepsakes import keepsakes
-from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, UnknownMatrixError, prunable
+from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, UnknownMatrixError
+from prunebench.pruning.layers import all_layers, target_of
 from prunebench.pruning.progress import watching_layers
+from prunebench.pruning.residence import in_memory
 from prunebench.pruning.sparsity import PatternError
 from prunebench.record import MatrixCount, SparsityFacts
 from prunebench.rules import Violation
@@ -107,19 +110,21 @@ class Snapshot:
         method: object = None,
     ) -> "Snapshot":
         """Look at a model before it is pruned, and at the calibration data and the method's instance."""
-        layers = [layer for layer, _ in prunable(model, sparsity)]
-        may_change = {id(layer.parameter) for layer in layers} if changes == "prunable" else set()
-        tensors = _tensors(model)
+        layers, tensors = _layers_of(model), _tensors(model)
+        for layer in chain(*layers.values()):
+            target_of(layer, sparsity)
+        digests, zeros = {}, {}
+        for name, tensor in in_memory(model, sorted(tensors)):
+            if changes == "nothing" or (changes == "prunable" and name not in layers):
+                digests[name] = tensor_digest(tensor)
+            for layer in layers.get(name, ()):
+                zeros[layer.name] = int((layer.view(tensor.detach()) == 0).sum())
         return cls(
             sparsity=sparsity,
             changes=changes,
             tensors={name: (tensor.dtype, tensor.device, tensor.shape) for name, tensor in tensors.items()},
-            digests={
-                name: tensor_digest(tensor)
-                for name, tensor in tensors.items()
-                if changes != "all" and id(tensor) not in may_change
-            },
-            zeros={layer.name: int((layer.weight == 0).sum()) for layer in layers},
+            digests=digests,
+            zeros=zeros,
             modes={name: module.training for name, module in model.named_modules()},
             use_cache=getattr(getattr(model, "config", None), "use_cache", None),
             hooks=_count_hooks(model),
@@ -144,15 +149,16 @@ class Snapshot:
         Raises:
             ContractError: the first rule that does not hold, with the measured value.
         """
-        for violation in self.violations(model, data=data, method=method, watch=watch):
+        found = self._findings(model)
+        for violation in self._violations(found, model, data, method, watch):
             raise ContractError(violation.measured)
-        matrices = self._count(model)
+        matrices = {layer.name: found.matrices[layer.name] for layer in all_layers(model)}
         zeros, numel = (sum(getattr(count, part) for count in matrices.values()) for part in ("zeros", "numel"))
         parameters = list(model.parameters())
         return SparsityFacts(
             requested=0.0 if self.changes == "nothing" else self.sparsity.ratio,
             reached=zeros / numel,
-            whole_model=sum(int((p == 0).sum()) for p in parameters) / sum(p.numel() for p in parameters),
+            whole_model=found.zeros / sum(p.numel() for p in parameters),
             parameters=sum(p.numel() for p in parameters),
             parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
             matrices=matrices,
@@ -167,16 +173,16 @@ class Snapshot:
         watch: Watch | None = None,
     ) -> Iterator[Violation]:
         """Every rule of ``prunebench.rules`` that does not hold after pruning, and where; the plainest first."""
+        yield from self._violations(self._findings(model), model, data, method, watch)
+
+    def _violations(
+        self, found: "_Findings", model: nn.Module, data: CalibrationData | None, method: object, watch: Watch | None
+    ) -> Iterator[Violation]:
         yield from self._in_surroundings(model, data, method)
         if watch is not None:
             yield from _in_conduct(watch, prunes=self.changes != "nothing")
-        tensors = list(self._in_tensors(model))
-        yield from tensors
-        try:
-            yield from self._in_zeros(model)
-        except (UnknownMatrixError, PatternError, RuntimeError) as error:  # matrices of another shape, or out of sight
-            if all(violation.rule != "tensors" for violation in tensors):
-                yield Violation("tensors", f"the prunable matrices are not as they were found: {error}")
+        yield from found.in_tensors
+        yield from found.in_zeros
 
     def _in_surroundings(self, model: nn.Module, data: CalibrationData | None, method: object) -> Iterator[Violation]:
         if changed := [name for name, module in model.named_modules() if module.training != self.modes.get(name)]:
@@ -196,51 +202,89 @@ class Snapshot:
             if kept.get(place) != self.kept.get(place):
                 yield Violation("state", f"{place} was written to, which would leak into the next cell")
 
-    def _in_zeros(self, model: nn.Module) -> Iterator[Violation]:
-        asked, counts = self.changes != "nothing", self._count(model)
-        for layer, target in prunable(model, self.sparsity):
-            W, zeros, before = layer.weight, counts[layer.name].zeros, self.zeros.get(layer.name, 0)
-            if not torch.isfinite(W).all():
-                yield Violation("finite", f"{layer.name} holds NaN or infinity after pruning")
-                continue
-            # Weights that were zero before pruning may stand among the kept ones.
-            if asked and not target.zeros <= zeros <= target.zeros + before:
-                yield Violation(
-                    "zeros", f"{layer.name} holds {zeros} zeros where {target.zeros} of {W.numel()} were asked for"
-                )
-            if asked and isinstance(target.pattern, NM):
-                n, m = target.pattern.n, target.pattern.m
-                worst = int((W.reshape(-1, m) != 0).sum(dim=1).max())
-                if worst > n:
-                    yield Violation(
-                        "groups", f"{layer.name} keeps {worst} weights in a group of {m} where {n} are allowed"
-                    )
-
-    def _count(self, model: nn.Module) -> dict[str, MatrixCount]:
-        return {
-            layer.name: MatrixCount(numel=layer.weight.numel(), zeros=int((layer.weight == 0).sum()))
-            for layer, _ in prunable(model, self.sparsity)
-        }
-
-    def _in_tensors(self, model: nn.Module) -> Iterator[Violation]:
+    def _findings(self, model: nn.Module) -> "_Findings":
+        """Everything that is found in tensors, in one walk over them, for which a block may come from disk."""
+        found = _Findings()
         after = _tensors(model)
-        if set(after) != set(self.tensors):
-            odd = ", ".join(sorted(set(after) ^ set(self.tensors)))
-            yield Violation("tensors", f"parameters were added or removed: {odd}")
-        for name, tensor in after.items():
-            if name not in self.tensors:
-                continue
-            dtype, device, shape = self.tensors[name]
-            if (tensor.dtype, tensor.device, tensor.shape) != (dtype, device, shape):
-                yield Violation(
-                    "tensors",
-                    f"{name} was {dtype} {tuple(shape)} on {device} and is {tensor.dtype} {tuple(tensor.shape)} on "
-                    f"{tensor.device}",
-                )
-            elif name in self.digests and tensor_digest(tensor) != self.digests[name]:
-                yield Violation("unchanged", f"{name} was changed, and the method may change {self.changes!r} only")
-            elif self.changes == "all" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                yield Violation("finite", f"{name} holds NaN or infinity after pruning")
+        if odd := set(after) ^ set(self.tensors):
+            found.in_tensors.append(Violation("tensors", f"parameters were added or removed: {', '.join(sorted(odd))}"))
+        unseen: Exception | None = None
+        layers: dict[str, list[Layer]] = {}
+        try:
+            layers = _layers_of(model)
+        except (UnknownMatrixError, PatternError, RuntimeError) as error:  # matrices of another shape, or out of sight
+            unseen = error
+        parameters = {name for name, _ in model.named_parameters()}
+        in_tensors: dict[str, Violation] = {}
+        in_zeros: dict[str, list[Violation]] = {}
+        for name, tensor in in_memory(model, sorted(after)):
+            if violation := self._in_tensor(name, after[name], tensor):
+                in_tensors[name] = violation
+            if name in parameters:
+                found.zeros += int((tensor == 0).sum())
+            for layer in layers.get(name, ()):
+                try:
+                    in_zeros[layer.name] = list(self._in_matrix(layer, layer.view(tensor.detach()), found.matrices))
+                except (PatternError, RuntimeError) as error:
+                    unseen = error
+        # In the model's order, whatever that of the walk was.
+        found.in_tensors += [in_tensors[name] for name in after if name in in_tensors]
+        found.in_zeros += chain(*(in_zeros[layer.name] for layer in chain(*layers.values()) if layer.name in in_zeros))
+        if unseen is not None and all(violation.rule != "tensors" for violation in found.in_tensors):
+            found.in_zeros.append(Violation("tensors", f"the prunable matrices are not as they were found: {unseen}"))
+        return found
+
+    def _in_matrix(self, layer: Layer, W: Tensor, matrices: dict[str, MatrixCount]) -> Iterator[Violation]:
+        target = target_of(layer, self.sparsity)
+        asked, zeros, before = self.changes != "nothing", int((W == 0).sum()), self.zeros.get(layer.name, 0)
+        matrices[layer.name] = MatrixCount(numel=W.numel(), zeros=zeros)
+        if not torch.isfinite(W).all():
+            yield Violation("finite", f"{layer.name} holds NaN or infinity after pruning")
+            return
+        # Weights that were zero before pruning may stand among the kept ones.
+        if asked and not target.zeros <= zeros <= target.zeros + before:
+            yield Violation(
+                "zeros", f"{layer.name} holds {zeros} zeros where {target.zeros} of {W.numel()} were asked for"
+            )
+        if asked and isinstance(target.pattern, NM):
+            n, m = target.pattern.n, target.pattern.m
+            worst = int((W.reshape(-1, m) != 0).sum(dim=1).max())
+            if worst > n:
+                yield Violation("groups", f"{layer.name} keeps {worst} weights in a group of {m} where {n} are allowed")
+
+    def _in_tensor(self, name: str, found: Tensor, tensor: Tensor) -> Violation | None:
+        """What does not hold of one: ``found`` is it as the model has it, ``tensor`` in memory."""
+        if name not in self.tensors:
+            return None
+        dtype, device, shape = self.tensors[name]
+        if (found.dtype, found.device, found.shape) != (dtype, device, shape):
+            return Violation(
+                "tensors",
+                f"{name} was {dtype} {tuple(shape)} on {device} and is {found.dtype} {tuple(found.shape)} on "
+                f"{found.device}",
+            )
+        if name in self.digests and tensor_digest(tensor) != self.digests[name]:
+            return Violation("unchanged", f"{name} was changed, and the method may change {self.changes!r} only")
+        if self.changes == "all" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return Violation("finite", f"{name} holds NaN or infinity after pruning")
+        return None
+
+
+@dataclass
+class _Findings:
+    """What was found in the tensors after pruning.
+
+    Args:
+        in_tensors: rules that do not hold of parameters and buffers, in the model's order.
+        in_zeros: those of prunable matrices.
+        matrices: weights and zeros of each prunable matrix.
+        zeros: in all parameters.
+    """
+
+    in_tensors: list[Violation] = field(default_factory=list)
+    in_zeros: list[Violation] = field(default_factory=list)
+    matrices: dict[str, MatrixCount] = field(default_factory=dict)
+    zeros: int = 0
 
 
 def _in_conduct(watch: Watch, *, prunes: bool) -> Iterator[Violation]:
@@ -251,6 +295,15 @@ def _in_conduct(watch: Watch, *, prunes: bool) -> Iterator[Violation]:
         yield Violation(
             "order", f"{name} held {zeros} zeros where {asked} were asked for when the next layer was asked for"
         )
+
+
+def _layers_of(model: nn.Module) -> dict[str, list[Layer]]:
+    """The prunable matrices in each parameter, by its name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    layers: dict[str, list[Layer]] = {}
+    for layer in all_layers(model):
+        layers.setdefault(names[id(layer.parameter)], []).append(layer)
+    return layers
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

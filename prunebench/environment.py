@@ -20,13 +20,17 @@ def environment(cell: Cell) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if cell.device == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name() if cell.device == "cuda" else _processor() + _blocks_on(cell.device),
         "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_digest": cell.model_digest,
         "calibration_digest": cell.calibration.digest,
     }
+
+
+def _blocks_on(device: str) -> str:
+    return ", blocks on disk" if device == "disk" else ""
 
 
 def _processor() -> str:

@@ -16,6 +16,7 @@ from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, C
 from prunebench.checkpoint import save_checkpoints
 from prunebench.contract import Snapshot, watched
 from prunebench.data import least_perplexity
+from prunebench.disk.room import check_room
 from prunebench.ear import Display, Ear
 from prunebench.environment import environment
 from prunebench.errors import PrunebenchError
@@ -30,6 +31,7 @@ from prunebench.partial import INTERVAL, Partial
 from prunebench.plugins import MethodClass, load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.progress import listening, note
+from prunebench.pruning.residence import written_back
 from prunebench.pruning.resume import keeping
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import (
@@ -63,9 +65,20 @@ class InProcess:
         self._workshop = Workshop(library)
         self.every, self._stop = every, stop
 
-    def prepare(self, cells: Sequence[Cell]) -> None:
-        """Tokenise every text and load every task; see ``prunebench.workshop.Workshop.prepare``."""
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
+        """Tokenise every text, load every task, see that there is room.
+
+        Args:
+            cells: to be run.
+            output: the results folder.
+            save_models: whether pruned models will be kept in it.
+
+        Raises:
+            UsageError: a text does not fit, or the disk has no room for models on it.
+        """
+        self._workshop.output = output
         self._workshop.prepare(cells)
+        check_room(cells, self._workshop, output, save_models=save_models)
 
     def run(
         self,
@@ -120,8 +133,8 @@ def run_cell(
     arrays: dict[str, np.ndarray] = {}
     error = None
     try:
-        with listening(ear):
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to, partial or Partial())
+        with listening(ear), workshop.work_folder(cell) as work:
+            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to, partial or Partial(), work)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
         arrays = {}
@@ -158,12 +171,13 @@ def _prune_and_measure(
     arrays: dict[str, np.ndarray],
     save_to: Path | None,
     partial: Partial,
+    work: Path | None,
 ) -> None:
     """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
     display.phase("load")
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     if not restore_pruned(partial, model, ear, facts, arrays):
         _prune(cell, method, model, tokenizer, workshop, ear, display, facts, arrays, partial)
         if partial.due() or facts["cost"].prune_seconds > WORTH_KEEPING:
@@ -172,7 +186,9 @@ def _prune_and_measure(
     facts["perplexity"], facts["zero_shot"] = {}, {}
     measured = Measured(partial, ear, facts, arrays, len(cell.evaluations))
     for evaluation in cell.evaluations[measured.finished :]:
-        if isinstance(evaluation, CellPerplexity):
+        if evaluation in cell.skipped:
+            note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
+        elif isinstance(evaluation, CellPerplexity):
             display.phase(evaluation.protocol)
             _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
         elif isinstance(evaluation, CellMeasure):
@@ -218,7 +234,7 @@ def _prune(
     display.phase("prune")
     with PeakMemory(cell.device) as peak:
         clock = Clock()
-        with watched() as watch, keeping(Attempt(partial, (ear, data, watch, clock))):
+        with watched() as watch, written_back(model), keeping(Attempt(partial, (ear, data, watch, clock))):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()

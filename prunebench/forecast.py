@@ -26,9 +26,11 @@ from prunebench.evaluation.zero_shot import zero_shot
 from prunebench.masks import SAMPLED_WEIGHTS
 from prunebench.memory import PeakMemory
 from prunebench.models import load_model
-from prunebench.plugins import load_method, plugin_manager
-from prunebench.pruning import CalibrationData, prunable
+from prunebench.plugins import MethodClass, load_method, plugin_manager
+from prunebench.pruning import CalibrationData
+from prunebench.pruning.layers import all_layers
 from prunebench.pruning.progress import listening
+from prunebench.pruning.residence import written_back
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import Forecast
 from prunebench.workshop import Workshop
@@ -104,7 +106,7 @@ def foretell(
     forecasts = []
     for cell in cells:
         weights = weight_bytes(cell, workshop)
-        if (available := room[cell.device]) is not None and weights > available:
+        if (available := room[cell.device]) is not None and weights > available and cell.device != "disk":
             _warn(cell, f"its weights alone take {_gib(weights)} of {_gib(available)}", known, tell)
             forecasts.append(Forecast(cell=cell.id, peak_bytes=weights))
             continue
@@ -188,38 +190,51 @@ class _Evaluation:
 
 def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
+    with workshop.work_folder(cell) as work:
+        return _pruning_in(cell, workshop, seconds, method, work)
+
+
+def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     wanted = cell.calibration
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
     hook, sparsity = plugin_manager(method, cell.options).hook, parse_pattern(cell.sparsity)
-    layers = [] if method.changes == "nothing" else [layer for layer, _ in prunable(model, sparsity)]
+    layers = [] if method.changes == "nothing" else all_layers(model)
 
     def prune() -> None:
-        hook.prune(model=model, data=data, sparsity=sparsity)
+        with written_back(model):
+            hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
 
     with PeakMemory(cell.device) as peak:
         took = _Stopwatch(seconds).seconds(prune)
-    return _Pruning(took, peak.bytes, sum(layer.weight.numel() for layer in layers))
+    return _Pruning(took, peak.bytes, sum(math.prod(layer.shape) for layer in layers))
 
 
 def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
     """The dense model is measured: zeros change neither time nor size."""
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device)
-    total, kept = 0.0, 0
+    with workshop.work_folder(cell) as work:
+        return _evaluation_in(cell, workshop, seconds, work)
+
+
+def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | None) -> _Evaluation:
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+    total, size = 0.0, 0
     for wanted in cell.evaluations:
+        if wanted in cell.skipped:
+            continue
         if isinstance(wanted, CellPerplexity):
             sequences = workshop.sequences(cell, wanted, tokenizer)
             total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
-            kept += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
+            size += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
         elif isinstance(wanted, CellMeasure):
             total += _Stopwatch(seconds).seconds(partial(measure, wanted, model, tokenizer))
         else:
             took, questions = _questions(wanted, model, tokenizer, workshop)
-            total, kept = total + took, kept + questions // 5
-    return _Evaluation(total, kept)
+            total, size = total + took, size + questions // 5
+    return _Evaluation(total, size)
 
 
 def _questions(wanted: CellZeroShot, model: Any, tokenizer: Any, workshop: Workshop) -> tuple[float, int]:

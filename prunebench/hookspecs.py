@@ -48,7 +48,8 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
 
         A method finishes with one layer of ``calibrated(...)`` before it asks for the next, and carries nothing from
         one to the next: an interrupted run goes on in the middle of the walk. One that does carry something says
-        ``calibrated(..., resume=False)``.
+        ``calibrated(..., resume=False)``. Where a model is larger than memory, a layer of
+        ``calibrated`` or ``prunable`` is in memory until one of the next block is asked for.
 
     Raises:
         Exception: any, when the contract cannot be met. The cell is then recorded as failed and the sweep goes on.

@@ -170,8 +170,8 @@ class Isolated:
         if worker is not None:
             worker.stop(grace)
 
-    def prepare(self, cells: Sequence[Cell]) -> None:
-        """Let the worker tokenise every text and load every task; see ``prunebench.workshop.Workshop.prepare``.
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
+        """Let the worker see to what cells need; see ``prunebench.execution.InProcess.prepare``.
 
         Raises:
             UsageError: what does not fit.
@@ -179,16 +179,24 @@ class Isolated:
         """
 
         try:
-            self._prepare(cells)
+            self._prepare(cells, output, save_models)
         except _Died as death:
             self._end(0)
             raise OutputError(f"the process that runs cells died while it read texts and tasks: {death}") from None
 
-    def _prepare(self, cells: Sequence[Cell]) -> None:
+    def _prepare(self, cells: Sequence[Cell], output: Path, save_models: bool) -> None:
         import torch
 
         threads = torch.get_num_threads()
-        self._ready().send({"prepare": [_plain(cell) for cell in cells], "threads": threads, "every": self._every})
+        self._ready().send(
+            {
+                "prepare": [_plain(cell) for cell in cells],
+                "output": str(output),
+                "save_models": save_models,
+                "threads": threads,
+                "every": self._every,
+            }
+        )
         self._answer(lambda event: None, lambda: None)
 
     def run(
@@ -200,7 +208,7 @@ class Isolated:
         worker = self._ready()
         try:
             if is_new:  # one that follows another that died is no less prepared, and its start is not the cell's time
-                self._prepare([cell])
+                self._prepare([cell], output, save_models)
             worker.said.clear()
             worker.send({"run": _plain(cell), "output": str(output), "save_models": save_models})
             self._busy = True

@@ -6,6 +6,7 @@ import numpy as np
 from torch import nn
 
 from prunebench.pruning import Sparsity, prunable
+from prunebench.pruning.layers import all_layers
 
 SAMPLED_WEIGHTS = 1 << 16  # 8 KiB; the overlap of two masks is known to some 0.4 %
 
@@ -25,7 +26,9 @@ def mask_sample(model: nn.Module, sparsity: Sparsity, weights: int = SAMPLED_WEI
         uint8, (bytes,): a bit for each sampled weight, 1 = kept, matrices in the model's order, each row after row and
         filled up to a whole byte.
     """
-    layers = [layer for layer, _ in prunable(model, sparsity)]
-    step = max(1, math.ceil(sum(layer.weight.numel() for layer in layers) / weights))
-    kept = [(layer.weight[step // 2 % layer.weight.shape[0] :: step] != 0).flatten() for layer in layers]
-    return np.concatenate([np.packbits(mask.cpu().numpy()) for mask in kept])
+    step = max(1, math.ceil(sum(math.prod(layer.shape) for layer in all_layers(model)) / weights))
+    kept = [
+        (layer.weight[step // 2 % layer.shape[0] :: step] != 0).flatten().cpu()
+        for layer, _ in prunable(model, sparsity)
+    ]
+    return np.concatenate([np.packbits(mask.numpy()) for mask in kept])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import dtype as torch_dtype
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "disk")
 DTYPES = ("auto", "float32", "bfloat16")
 
 # A folder's tokenizer is one of the first, and whatever there is of the rest.
@@ -185,10 +185,10 @@ def _read_json(source: str, file: Path) -> dict[str, Any]:
 
 
 def pick_device(requested: str) -> str:
-    """The device to run on: "cpu" or "cuda".
+    """The device to run on: "cpu", "cuda", or "disk" for the CPU with the decoder blocks on disk.
 
     Args:
-        requested: "cpu", "cuda", or "auto" for cuda where there is one.
+        requested: one of those, or "auto" for cuda where there is one.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -200,7 +200,9 @@ def pick_device(requested: str) -> str:
     there = torch.cuda.is_available()
     if requested == "cuda" and not there:
         raise DeviceError("device 'cuda' was asked for, but torch finds none here: use 'cpu' or 'auto'")
-    return "cuda" if there and requested != "cpu" else "cpu"
+    if requested == "auto":
+        return "cuda" if there else "cpu"
+    return requested
 
 
 def pick_dtype(requested: str | None, device: str) -> str:
@@ -208,7 +210,7 @@ def pick_dtype(requested: str | None, device: str) -> str:
 
     Args:
         requested: one of those; None for auto on CUDA and float32 on the CPU, whose bfloat16 products are slower.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "disk".
 
     Raises:
         ModelError: an unknown dtype.
@@ -264,13 +266,16 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
     return model
 
 
-def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def load_model(
+    source: ModelSource, *, dtype: str, device: str, work: Path | None = None
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model and its tokenizer, in eval mode.
 
     Args:
         source: from ``find_model``.
         dtype: "float32", "bfloat16" or "auto".
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "disk".
+        work: for "disk", an empty folder to work in.
 
     Raises:
         ModelError: transformers cannot read it, or the files leave a weight to chance.
@@ -280,6 +285,11 @@ def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTra
 
     kind: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(source)
+    if device == "disk":
+        from prunebench.disk.loading import load_on_disk
+
+        assert work is not None
+        return load_on_disk(source, dtype=dtype, work=work), tokenizer
     with hub.quiet():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -301,6 +311,14 @@ def load_model(source: ModelSource, *, dtype: str, device: str) -> tuple["PreTra
     return model.to(device).eval(), tokenizer
 
 
+def unique_names(model: "PreTrainedModel") -> list[str]:
+    """Names of parameters and persistent buffers, sorted; of several for one tensor the first in the alphabet."""
+    names: dict[int, str] = {}
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        names.setdefault(id(tensor), name)
+    return list(names.values())
+
+
 def weights_digest(model: "PreTrainedModel") -> str:
     """sha256 (hex) over name, dtype, shape and bytes of every parameter and persistent buffer.
 
@@ -308,12 +326,10 @@ def weights_digest(model: "PreTrainedModel") -> str:
     """
     import torch
 
+    from prunebench.pruning.residence import in_memory
+
     digest = hashlib.sha256()
-    seen: set[int] = set()
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
+    for name, tensor in in_memory(model, unique_names(model)):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -57,7 +57,8 @@ class Partial:
         """That of a cell in a results folder, for this machine as it is now."""
         content = {**cell.model_dump(mode="json", exclude={"published"}), **environment(cell), "started": None}
         belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-        return cls(output / FOLDER / cell.id, belongs, interval=interval, stop=stop)
+        folder = None if cell.device == "disk" else output / FOLDER / cell.id  # too large to be written once more
+        return cls(folder, belongs, interval=interval, stop=stop)
 
     def due(self) -> bool:
         """Whether a save is due: the interval has passed, or a stop was asked for."""

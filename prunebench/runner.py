@@ -21,7 +21,7 @@ from prunebench.record import Record, read_record, write_record
 class Executor(Protocol):
     """Who runs cells: this process, a worker."""
 
-    def prepare(self, cells: Sequence[Cell]) -> None:
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
         """See to what cells need, so that what is amiss shows before anything runs."""
 
     def run(
@@ -59,7 +59,7 @@ def run_suite(
         The record of every cell, those that were there included.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or its disk lacks room for models that are worked on there.
         UsageError: a text does not fit its windows or the model; nothing ran.
     """
     cells = list(cells)
@@ -69,7 +69,7 @@ def run_suite(
     there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
     if to_run := [cell for cell in cells if cell.id not in kept]:
-        executor.prepare(to_run)
+        executor.prepare(to_run, output, save_models=save_models)
     display.start(len(cells), len(kept))
 
     remove_stale(output, cells)

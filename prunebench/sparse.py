@@ -17,10 +17,12 @@ here imports torch until it is called.
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import ModelError
+from prunebench.models import unique_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,14 +30,6 @@ if TYPE_CHECKING:
 
 FILE = "sparse.safetensors"
 FORMAT, VERSION = "prunebench-sparse", "1"
-
-
-def unique_tensors(model: "PreTrainedModel") -> "dict[str, Tensor]":
-    """Parameters and persistent buffers; one that stands under several names is under the first in the alphabet."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        found.setdefault(id(tensor), (name, tensor.detach()))
-    return dict(found.values())
 
 
 def encode(tensor: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -78,6 +72,10 @@ def _bits(flat: "Tensor") -> "Tensor":
     return flat.view(integers[flat.dtype.itemsize])
 
 
+def _kept(tensor: "Tensor") -> int:
+    return int((_bits(tensor.detach().cpu().contiguous().reshape(-1)) != 0).sum())
+
+
 def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
     """Write ``sparse.safetensors`` and ``config.json`` into a folder.
 
@@ -88,20 +86,31 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
     Returns:
         Bytes of ``sparse.safetensors``.
     """
-    from safetensors.torch import save_file
+    import torch
 
-    tensors: dict[str, Any] = {}
+    from prunebench.disk.files import write_tensors
+    from prunebench.pruning.residence import in_memory
+
+    names = unique_names(model)
+    layout: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
-    for name, tensor in unique_tensors(model).items():
-        if tensor.dim() >= 2:
-            mask, values = encode(tensor)
-            if mask.nbytes + values.nbytes < tensor.nbytes:
-                tensors |= {f"{name}:mask": mask, f"{name}:values": values}
-                shapes[name] = list(tensor.shape)
-                continue
-        tensors[name] = tensor.cpu().contiguous().clone()
+    for name, tensor in in_memory(model, names):
+        packed, kept = -(-tensor.numel() // 8), _kept(tensor)
+        if tensor.dim() >= 2 and packed + kept * tensor.dtype.itemsize < tensor.nbytes:
+            layout |= {f"{name}:mask": (torch.uint8, (packed,)), f"{name}:values": (tensor.dtype, (kept,))}
+            shapes[name] = list(tensor.shape)
+        else:
+            layout[name] = (tensor.dtype, tuple(tensor.shape))
+
+    def tensors() -> "Iterator[tuple[str, Tensor]]":
+        for name, tensor in in_memory(model, names):
+            if name in shapes:
+                yield from zip((f"{name}:mask", f"{name}:values"), encode(tensor), strict=True)
+            else:
+                yield name, tensor
+
     metadata = {"format": FORMAT, "version": VERSION, "shapes": json.dumps(shapes)}
-    save_file(tensors, folder / FILE, metadata=metadata)
+    write_tensors(folder / FILE, layout, tensors(), metadata)
     model.config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
@@ -172,9 +181,11 @@ def information_bound(model: "PreTrainedModel", kept_of: tuple[int, int] | None 
         model: after pruning.
         kept_of: (n, m) where the masks are known to be of that pattern; else None.
     """
+    from prunebench.pruning.residence import in_memory
+
     total = 0.0
-    for tensor in unique_tensors(model).values():
-        numel, kept = tensor.numel(), int((_bits(tensor.cpu().contiguous().reshape(-1)) != 0).sum())
+    for _, tensor in in_memory(model, unique_names(model)):
+        numel, kept = tensor.numel(), _kept(tensor)
         bits = (math.lgamma(numel + 1) - math.lgamma(kept + 1) - math.lgamma(numel - kept + 1)) / math.log(2)
         if kept_of is not None and tensor.dim() >= 2 and kept < numel:
             n, m = kept_of

@@ -62,7 +62,8 @@ class ModelEntry(Strict):
         id: where it comes from.
         label: what tables call it; by default the last part of ``id``.
         dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
-        device: cpu, cuda, or auto (cuda where there is one).
+        device: cpu, cuda, auto (cuda where there is one), or disk for a model larger than memory: the CPU, with one
+            decoder block in memory at a time.
         trust_remote_code: let code that the model's folder brings run on this machine, with all your rights; without
             it such a model is refused. The record tells of it.
     """
@@ -70,7 +71,7 @@ class ModelEntry(Strict):
     id: str = Field(min_length=1)
     label: str = ""
     dtype: Literal["float32", "bfloat16", "auto"] | None = None
-    device: Literal["cpu", "cuda", "auto"] = "auto"
+    device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
     trust_remote_code: bool = Field(default=False, strict=True)
 
     @model_validator(mode="before")

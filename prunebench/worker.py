@@ -1,9 +1,10 @@
 """The worker: a process that runs cells for ``prunebench.isolation``, so that one that crashes takes nobody along.
 
-It reads a JSON object a line from its standard input: ``{"prepare": [cells], "threads": n, "every": seconds}``, then
-``{"run": cell, "output": folder, "save_models": bool}`` for each cell. It answers with events, a JSON array a line, on
-what was its standard output: what a ``Display`` hears, and at the end of each request ``done`` or ``refused``. Whatever
-libraries and plugins print goes to standard error. It ends when its input does, as it does when its parent dies.
+It reads a JSON object a line from its standard input: ``{"prepare": [cells], "output": folder, "save_models": bool,
+"threads": n, "every": seconds}``, then ``{"run": cell, "output": folder, "save_models": bool}`` for each cell. It
+answers with events, a JSON array a line, on what was its standard output: what a ``Display`` hears, and at the end of
+each request ``done`` or ``refused``. Whatever libraries and plugins print goes to standard error. It ends when its
+input does, as it does when its parent dies.
 """
 
 import faulthandler
@@ -108,7 +109,8 @@ def main() -> None:
         def prepare(request: dict[str, Any]) -> None:
             torch.set_num_threads(request["threads"])
             here.every = request["every"]
-            here.prepare([Cell.model_validate(cell) for cell in request["prepare"]])
+            cells = [Cell.model_validate(cell) for cell in request["prepare"]]
+            here.prepare(cells, Path(request["output"]), save_models=request["save_models"])
 
         def run(request: dict[str, Any]) -> None:
             cell = Cell.model_validate(request["run"])

@@ -1,6 +1,10 @@
 """What the cells of one sweep share, so that it is found, tokenised and loaded once."""
 
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,10 +22,12 @@ class Workshop:
 
     Args:
         library: tasks that are loaded already.
+        output: the results folder, in which models on disk are worked on; by default the system's temporary folder.
     """
 
-    def __init__(self, library: TaskLibrary | None = None) -> None:
+    def __init__(self, library: TaskLibrary | None = None, output: Path | None = None) -> None:
         self.library = library or TaskLibrary()
+        self.output = output or Path(tempfile.gettempdir())
         self._models: dict[tuple[str, bool], ModelSource] = {}
         self._texts: dict[tuple[object, ...], Any] = {}
 
@@ -31,6 +37,20 @@ class Workshop:
         if key not in self._models:
             self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
         return self._models[key]
+
+    @contextmanager
+    def work_folder(self, cell: Cell) -> Iterator[Path | None]:
+        """An empty folder for a cell whose model is on disk, gone afterwards; None for another cell."""
+        if cell.device != "disk":
+            yield None
+            return
+        folder = self.output / f".{cell.id}.work"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.calibration_pool``."""

@@ -23,7 +23,7 @@ from prunebench.record import SavedFacts, read_record
 from prunebench.report.card import model_card, write_cards
 from prunebench.report.tables import size_table
 from prunebench.runner import run_suite
-from prunebench.sparse import FILE, decode, encode, information_bound, unique_tensors
+from prunebench.sparse import FILE, decode, encode, information_bound
 from prunebench.suite import load_suite
 from prunebench.yaml import read_yaml
 from tests import tiny
@@ -115,7 +115,7 @@ class TestFormat:
         saved = save_checkpoints(model, tokenizer(), tmp_path, "x", Unstructured(ratio))
         weights = sum(layer.weight.numel() for layer, _ in prunable(model, Unstructured(ratio)))
         entropy = -ratio * math.log2(ratio) - (1 - ratio) * math.log2(1 - ratio)
-        others = sum(tensor.nbytes for tensor in unique_tensors(model).values()) - 4 * weights
+        others = sum(parameter.nbytes for parameter in model.parameters()) - 4 * weights
         assert saved.bound_bytes == pytest.approx(weights * (entropy / 8 + 4 * (1 - ratio)) + others, rel=0.01)
         header = 12_000
         assert saved.bound_bytes <= saved.sparse_bytes < weights * (1 / 8 + 4 * (1 - ratio)) + others + header

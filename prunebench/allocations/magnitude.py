@@ -1,6 +1,6 @@
 """One threshold on |W| for the whole model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunebench.allocations.budget import budget_of, sizes_of, spread
 from prunebench.pruning import CalibrationData, Pattern, Unstructured
-from prunebench.pruning.layers import all_layers
+from prunebench.pruning.layers import resident_layers
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,29 @@ class GlobalMagnitude:
         budget = budget_of(sizes, pattern)
         if budget == 0:
             return dict.fromkeys(sizes, pattern)
-        weights = {layer.name: layer.weight for layer in all_layers(model)}
-        threshold = kth_smallest(list(weights.values()), budget)
-        below = {name: int((W.float().abs() < threshold).sum()) for name, W in weights.items()}
-        equal = {name: int((W.float().abs() == threshold).sum()) for name, W in weights.items()}
+        threshold = kth_smallest(_Magnitudes(model), budget)
+        below, equal = {}, {}
+        for name, magnitudes in zip(sizes, _Magnitudes(model), strict=True):
+            below[name] = int((magnitudes < threshold).sum())
+            equal[name] = int((magnitudes == threshold).sum())
         share = (budget - sum(below.values())) / sum(equal.values())
         return spread(
             {name: (below[name] + share * equal[name]) / size for name, size in sizes.items()}, sizes, pattern
         )
 
 
-def kth_smallest(matrices: Sequence[Tensor], k: int) -> float:
-    """The k-th smallest |W| of several matrices together, k from 1, in memory for one.
+@dataclass(frozen=True)
+class _Magnitudes:
+    """|W| of every matrix in fp32, one at a time, as often as asked."""
+
+    model: nn.Module
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (layer.weight.float().abs() for layers in resident_layers(self.model) for layer in layers)
+
+
+def kth_smallest(matrices: Iterable[Tensor], k: int) -> float:
+    """The k-th smallest |W| of several matrices together, k from 1, in memory for one; they are gone through twice.
 
     The bits of a float without its sign, read as an integer, have the order of its magnitude: so the upper half of the
     threshold's bits is found by one histogram, the lower by another.

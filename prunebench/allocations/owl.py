@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from prunebench.allocations.budget import sizes_of, spread
 from prunebench.pruning import CalibrationData, FeatureNorm, Layer, Pattern, Unstructured, calibrated
-from prunebench.pruning.layers import block_layers, decoder_blocks
+from prunebench.pruning.layers import resident_layers
 
 ANY = Unstructured(0.5)  # calibration passes over layers of which no zero is asked
 
@@ -45,8 +45,7 @@ class OWL:
         walk = calibrated(model, data, ANY, FeatureNorm, resume=False)  # the norms of all layers are wanted
         norms = {layer.name: norm.value for layer, norm, _ in walk}
         outliers: dict[str, float] = {}
-        for block in decoder_blocks(model):
-            layers = block_layers(model, block)
+        for layers in resident_layers(model):
             for group in [layers] if self.per == "block" else [[layer] for layer in layers]:
                 D = outlier_share(group, norms, self.M)
                 outliers.update({layer.name: D for layer in group})

@@ -9,6 +9,7 @@ import numpy as np
 
 from prunebench.errors import CorpusError
 from prunebench.evaluation.sequences import Sequences
+from prunebench.pruning.calibration import walked
 from prunebench.pruning.progress import track
 
 if TYPE_CHECKING:
@@ -83,10 +84,15 @@ def perplexity(
     losses = np.zeros(len(lengths))
     with torch.no_grad():
         batches = list(_batches(lengths, max(1, max_logit_bytes // token_bytes)))
-        for rows in track(batches, "batch"):
-            tokens = torch.nn.utils.rnn.pad_sequence([sequences.tokens[i] for i in rows], batch_first=True)
+        texts = [
+            torch.nn.utils.rnn.pad_sequence([sequences.tokens[i] for i in rows], batch_first=True) for rows in batches
+        ]
+        replay = walked(model, [tokens[:, :-1] for tokens in texts])
+        for number, rows in enumerate(track(batches, "batch")):
+            tokens = texts[number]
             piece = max(1, max_logit_bytes // (token_bytes * len(rows)))
-            loss = _token_losses(model, tokens.to(model.device), piece)  # type: ignore[arg-type]
+            with replay(number):
+                loss = _token_losses(model, tokens.to(model.device), piece)  # type: ignore[arg-type]
             real = torch.arange(1, tokens.shape[1]) < torch.from_numpy(lengths[rows])[:, None]
             losses[rows] = torch.where(real, loss.cpu().double(), 0.0).sum(1).numpy()
     return summarise(losses, lengths - 1, protocol=protocol, dropped_tokens=sequences.dropped_tokens)

@@ -1,8 +1,8 @@
 """Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from typing import Any, TypeVar
 
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from prunebench.pruning.experts import Routing, inputs_of
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.progress import passed, track
+from prunebench.pruning.residence import resident, store_of
 from prunebench.pruning.resume import due, keep, kept, walk_name
 from prunebench.pruning.sparsity import Sparsity, Target
+from prunebench.pruning.spill import Arguments, Shelf, Tensors, fetched
 from prunebench.pruning.statistics import Statistic
 
 S = TypeVar("S", bound=Statistic)
@@ -143,24 +145,25 @@ def calibrated(
         PatternError: the pattern does not fit a layer.
     """
     blocks = decoder_blocks(model)
-    layers = [block_layers(model, block) for block in blocks]
-    targets = [[target_of(layer, sparsity) for layer in row] for row in layers]
-    walk = _Walk(model, blocks, data.windows)
+    targets = [[target_of(layer, sparsity) for layer in block_layers(model, block)] for block in blocks]
+    walk = _Walk(model, blocks, torch.split(data.windows, max(1, TOKENS_PER_CALL // data.seqlen)))
     name, new = walk_name(), 0  # the first block that is not kept yet
     while resume and (found := kept(f"{name}/{new}")):
         new = walk.restore(new, *found)
     for index in track(range(new, len(blocks)), "block", start=new):
-        statistics = walk.statistics(index, layers[index], statistic)
-        for layer, seen, target in zip(layers[index], statistics, targets[index], strict=True):
-            if target.zeros:
-                yield layer, seen, target
-                passed(layer, target)
-        del statistics
-        if resume and due():
-            keep(f"{name}/{new}", *walk.state(new, index + 1))
-            new = index + 1
-        if index + 1 < len(blocks):
-            walk.advance(index)
+        with resident(model, index):
+            layers = block_layers(model, blocks[index])
+            statistics = walk.statistics(index, layers, statistic)
+            for layer, seen, target in zip(layers, statistics, targets[index], strict=True):
+                if target.zeros:
+                    yield layer, seen, target
+                    passed(layer, target)
+            del statistics
+            if resume and due():
+                keep(f"{name}/{new}", *walk.state(new, index + 1))
+                new = index + 1
+            if index + 1 < len(blocks):
+                walk.advance(index)
 
 
 class _Stop(Exception):  # noqa: N818 - no error
@@ -170,30 +173,31 @@ class _Stop(Exception):  # noqa: N818 - no error
 class _Walk:
     """Hidden states of all windows at the entrance of one block, and the other arguments of every block's call."""
 
-    def __init__(self, model: nn.Module, blocks: nn.ModuleList, windows: Tensor) -> None:
+    def __init__(self, model: nn.Module, blocks: nn.ModuleList, batches: Iterable[Tensor]) -> None:
         self._blocks = list(blocks)
-        self._hidden: list[Tensor] = []
+        shelf = Shelf(model)
+        self._hidden, self._arguments = Tensors(shelf, "hidden"), Arguments(shelf)
         self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
         self._routing = Routing()
-        self._capture(model, windows)
+        self._returns_tuple = False
+        with resident(model, 0):
+            self._capture(model, batches)
 
     @torch.no_grad()
-    def _capture(self, model: nn.Module, windows: Tensor) -> None:
+    def _capture(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
         """Run the model with its blocks replaced by recorders: only what surrounds them is computed.
 
         Each block's own arguments are kept, since they differ between blocks (sliding and full attention, local and
         global rotary embeddings) and may depend on the tokens; equal tensors are kept once.
         """
-        kept: list[Tensor] = []
         returns_tuple: list[bool] = []
-        originals = [(block, block.__dict__.get("forward")) for block in self._blocks]
 
         def recorder(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
             def record(*args: Any, **kwargs: Any) -> Any:
                 hidden, rest = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
                 if index == 0:
                     self._hidden.append(hidden)
-                self._calls[index].append((_share(rest, kept), _share(kwargs, kept)))
+                self._calls[index].append((self._arguments.keep(rest), self._arguments.keep(kwargs)))
                 if index + 1 == len(self._blocks):
                     raise _Stop
                 if not returns_tuple:
@@ -202,23 +206,17 @@ class _Walk:
 
             return record
 
-        device = next(model.parameters()).device
-        try:
-            for index, block in enumerate(self._blocks):
-                block.forward = recorder(index, block.forward)
-            for batch in torch.split(windows, max(1, TOKENS_PER_CALL // windows.shape[1])):
+        device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
+        with replaced([(block, recorder(index, block.forward)) for index, block in enumerate(self._blocks)]):
+            for batch in batches:
                 with suppress(_Stop):
                     model(input_ids=batch.to(device), use_cache=False)
-        finally:
-            for block, original in originals:
-                del block.forward
-                if original is not None:
-                    block.forward = original
 
     def _call(self, index: int, batch: int) -> Tensor:
-        args, kwargs = self._calls[index][batch]
+        args, kwargs = fetched(self._calls[index][batch])
         output = self._blocks[index](self._hidden[batch], *args, **kwargs)
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        self._returns_tuple = isinstance(output, tuple)
+        hidden: Tensor = output[0] if self._returns_tuple else output
         return hidden
 
     @torch.no_grad()
@@ -308,6 +306,50 @@ class _Walk:
         block = self._blocks[index]
         return ((name, tensor.detach()) for name, tensor in (*block.named_parameters(), *block.named_buffers()))
 
+    @contextmanager
+    def replay(self, batch: int) -> Iterator[None]:
+        """A model that runs no block, once all have run over a batch: what they made of it comes out of each."""
+        hidden = self._hidden[batch]
+        output = (hidden, None) if self._returns_tuple else hidden
+        with replaced([(block, lambda *args, **kwargs: output) for block in self._blocks]):
+            yield
+
+
+def walked(model: nn.Module, batches: Sequence[Tensor]) -> Callable[[int], AbstractContextManager[None]]:
+    """Run each decoder block over all batches before the next one, where blocks come from disk.
+
+    Args:
+        model: a causal language model in eval mode; one that is in memory is left as it is.
+        batches: token ids, (batch, length) each.
+
+    Returns:
+        Called with a batch's number, a context in which the model, called with that batch, has its blocks behind it.
+    """
+    if store_of(model) is None:
+        return lambda batch: nullcontext()
+    blocks = decoder_blocks(model)
+    walk = _Walk(model, blocks, batches)
+    for index in track(range(len(blocks)), "block"):
+        with resident(model, index):
+            walk.advance(index)
+    return walk.replay
+
+
+@contextmanager
+def replaced(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Modules that do something else when they are called, for a while."""
+    forwards = list(forwards)
+    originals = [(module, module.__dict__.get("forward")) for module, _ in forwards]
+    try:
+        for module, forward in forwards:
+            module.forward = forward
+        yield
+    finally:
+        for module, original in originals:
+            module.__dict__.pop("forward", None)
+            if original is not None:
+                module.forward = original
+
 
 @contextmanager
 def _hooked(hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
@@ -328,20 +370,3 @@ def _same_storage(one: Tensor, other: Tensor) -> bool:
         and one.stride() == other.stride()
         and one.dtype == other.dtype
     )
-
-
-def _share(value: Any, kept: list[Tensor]) -> Any:
-    """``value`` with each tensor in it replaced by an equal one that is kept already, where there is one."""
-    if isinstance(value, Tensor):
-        for tensor in kept:
-            if tensor is value or (
-                tensor.shape == value.shape and tensor.dtype == value.dtype and torch.equal(tensor, value)
-            ):
-                return tensor
-        kept.append(value)
-        return value
-    if type(value) in (tuple, list):
-        return type(value)(_share(item, kept) for item in value)
-    if type(value) is dict:
-        return {key: _share(item, kept) for key, item in value.items()}
-    return value

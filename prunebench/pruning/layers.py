@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from prunebench.pruning.experts import are_experts, expert_biases, expert_weights, is_router
+from prunebench.pruning.residence import resident
 from prunebench.pruning.sparsity import PatternError, Sparsity, Target
 
 
@@ -135,6 +136,17 @@ def all_layers(model: nn.Module) -> list[Layer]:
     return [layer for block in decoder_blocks(model) for layer in block_layers(model, block)]
 
 
+def resident_layers(model: nn.Module) -> Iterator[list[Layer]]:
+    """The linear matrices of one decoder block after another, each block in memory until the next is asked for.
+
+    Raises:
+        UnknownMatrixError: see ``decoder_blocks`` and ``block_layers``.
+    """
+    for index, block in enumerate(decoder_blocks(model)):
+        with resident(model, index):
+            yield block_layers(model, block)
+
+
 def target_of(layer: Layer, sparsity: Sparsity) -> Target:
     """What ``sparsity`` asks of one layer.
 
@@ -155,10 +167,12 @@ def prunable(model: nn.Module, sparsity: Sparsity) -> Iterator[tuple[Layer, Targ
         sparsity: the pattern asked for.
 
     Yields:
-        (layer, target), block by block. All are checked before the first is handed out.
+        (layer, target), block by block. All are checked before the first is handed out. A block need not be in memory
+        any longer than until a layer of the next is asked for.
 
     Raises:
         UnknownMatrixError: the model holds matrices of a kind that is not known here.
         PatternError: the pattern does not fit a layer.
     """
-    yield from [(layer, target_of(layer, sparsity)) for layer in all_layers(model)]
+    targets = {layer.name: target_of(layer, sparsity) for layer in all_layers(model)}
+    yield from ((layer, targets[layer.name]) for layers in resident_layers(model) for layer in layers)

@@ -145,6 +145,7 @@ def _table(
         for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
             rows[method, sparsity] = cells[method, sparsity]
     columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
+    columns = columns or [Column(task, "acc", "", "", "") for task in _passed_over(rows.values())]
     shares = [column for column in columns if column.share]
     contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
     marked = mark_accuracies(
@@ -182,6 +183,19 @@ def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Seque
         whole = all(column in measured for column in shares)
         entries.append(_entry(mean_of([measured[column] for column in shares]) if whole else None, share=True))
     return entries
+
+
+def _passed_over(groups: Iterable[list[Record]]) -> list[str]:
+    """Tasks that were asked for and left out, as of a model that never is in memory as a whole."""
+    tasks = [
+        str(task)
+        for group in groups
+        for record in group
+        if record.status == "ok"
+        for evaluation in record.cell.evaluations
+        for task in evaluation.get("tasks", ())
+    ]
+    return list(dict.fromkeys(tasks))
 
 
 def _asked(record: Record) -> bool:

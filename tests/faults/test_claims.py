@@ -132,7 +132,7 @@ class Scribe:
     def __init__(self, record: Record, seconds: float = 0.1) -> None:
         self._record, self._seconds = record, seconds
 
-    def prepare(self, cells: Sequence[Cell]) -> None: ...
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None: ...
 
     def run(
         self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
