@@ -27,7 +27,7 @@ from prunebench.report.compare import compare
 from prunebench.report.comparison import Verdict
 from prunebench.report.evidence import Evidence
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 
 SUITE = """
 name: alarms

@@ -22,7 +22,7 @@ from prunebench.cell import plan
 from prunebench.record import CellFacts, read_arrays, read_record, read_records, write_record
 from prunebench.report import render, tables, tidy
 from prunebench.report.evidence import Evidence
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 
 SUITE = """
 name: ten-thousand

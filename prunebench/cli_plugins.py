@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli_output import print_json, print_table
 from prunebench.quiet import quiet_libraries
 
 app = typer.Typer(name="plugins", help="Write a method of your own, and check it.", no_args_is_help=True)
@@ -52,8 +53,6 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
 ) -> None:
     """Run a method on tiny models and check every rule of the contract; exit code 1 where one does not hold."""
-    from prunebench.cli import _print_json, _print_table
-
     with quiet_libraries():
         from prunebench.testing import check as check_method
 
@@ -66,7 +65,7 @@ def check(
         )
     verdicts = list(found.verdicts.values())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "method": found.method,
                 "distribution": found.distribution,
@@ -88,7 +87,7 @@ def check(
         broken = [verdict for verdict in verdicts if not verdict.holds]
         looked = [verdict for verdict in verdicts if verdict.tried]
         title = f"{found.method} ({found.distribution} {found.version})" if found.distribution else found.method
-        _print_table(
+        print_table(
             f"{title}: {len(looked) - len(broken)} of {len(looked)} rules hold",
             ("rule", "what is promised", "trials", "verdict"),
             [
@@ -128,16 +127,14 @@ def _options(overrides: list[str]) -> dict[str, Any]:
 @app.command("list", short_help="List every plugin of every kind.")
 def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
-    from prunebench.cli import _print_json, _print_table
-
     with quiet_libraries():
         from prunebench.plugins import describe_plugins
 
         found = describe_plugins()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    _print_table(
+    print_table(
         "Installed plugins",
         ("kind", "name", "distribution", "version", "state"),
         [(e["kind"], e["name"], e["distribution"], e["version"], e["error"] or "ok") for e in found],

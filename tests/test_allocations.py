@@ -22,7 +22,7 @@ from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
 from prunebench.pruning.progress import listening
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests import tiny
 from tests.test_runner import Silent
 from tests.test_toolkit import Ear

@@ -24,7 +24,7 @@ from prunebench.report.card import model_card, write_cards
 from prunebench.report.tables import size_table
 from prunebench.runner import run_suite
 from prunebench.sparse import FILE, decode, encode, information_bound
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from prunebench.yaml import read_yaml
 from tests import tiny
 from tests.test_cli import prunebench

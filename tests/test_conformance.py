@@ -9,7 +9,7 @@ from prunebench.cell import plan
 from prunebench.errors import MethodError, UnknownMethodError, UsageError
 from prunebench.rules import RULES
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from prunebench.testing import Verdict, check
 from tests.test_runner import Silent
 

@@ -25,7 +25,8 @@ from prunebench.record import Record, read_record
 from prunebench.report.tables import all_tables
 from prunebench.rules import RULES
 from prunebench.runner import run_suite
-from prunebench.suite import Suite, load_suite
+from prunebench.suite import Suite
+from prunebench.suite_file import load_suite
 from prunebench.suite_schema import PARTS, schema_text, suite_schema
 from prunebench.testing import check
 from prunebench.yaml import read_yaml

@@ -16,7 +16,7 @@ from prunebench.pruning import CalibrationData, FeatureNorm, Hessian, Unstructur
 from prunebench.pruning.progress import listening
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests import tiny
 from tests.test_runner import Silent
 from tests.test_toolkit import Ear

@@ -15,7 +15,7 @@ from prunebench.pruning import track
 from prunebench.record import Forecast, RecordError, read_forecasts, write_forecasts
 from prunebench.report.forecasts import forecast_tables
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from prunebench.workshop import Workshop
 from tests.test_cli import prunebench
 from tests.test_report import record

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from prunebench.cell import plan
 from prunebench.errors import DeviceError, ModelError
 from prunebench.models import find_model, load_model, load_skeleton, pick_device, pick_dtype, weights_digest
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests import tiny
 from tests.text import SHARED, needs_shared, tokenizer
 

@@ -31,7 +31,7 @@ from prunebench.pruning.residence import in_memory, resident, written_back
 from prunebench.record import Record, read_arrays
 from prunebench.report.tables import all_tables
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from prunebench.testing.memory import LiveBytes
 from prunebench.testing.models import MODELS
 from prunebench.workshop import Workshop

@@ -13,7 +13,7 @@ from prunebench.published import read_published
 from prunebench.record import PublishedFigure, Record, read_records
 from prunebench.report.elsewhere import HEADERS, published_table
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests.test_report import PROTOCOL, record
 
 HEADER = "model,dataset,seqlen,method,sparsity,perplexity,source,note\n"

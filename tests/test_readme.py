@@ -9,7 +9,8 @@ from prunebench.cell import plan
 from prunebench.plugins import MethodClass, load_method, plugin_manager, resolve_options
 from prunebench.pruning import Unstructured, prunable
 from prunebench.published import read_published
-from prunebench.suite import Suite, load_suite
+from prunebench.suite import Suite
+from prunebench.suite_file import load_suite
 from prunebench.yaml import read_yaml
 from tests import tiny
 

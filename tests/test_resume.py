@@ -20,7 +20,7 @@ from prunebench.plugins import load_method
 from prunebench.pruning.progress import listening
 from prunebench.record import Record
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
 from prunebench.workshop import Workshop
 from tests.test_runner import Silent

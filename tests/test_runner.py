@@ -18,7 +18,7 @@ from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
 from prunebench.pruning import account, note, trace
 from prunebench.record import Record, read_arrays, read_record
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 
 Write = Callable[..., Path]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import SuiteError
-from prunebench.suite import Suite, load_suite
+from prunebench.suite import Suite
+from prunebench.suite_file import load_suite
 from prunebench.yaml import read_yaml
 
 GOLDEN = Path(__file__).parent / "fixtures" / "suite.yaml"

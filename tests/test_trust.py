@@ -34,7 +34,7 @@ from prunebench.report.compare import compare
 from prunebench.report.comparison import Tolerances
 from prunebench.report.evidence import Evidence
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests.test_report import PROTOCOL, record, resealed
 from tests.test_runner import Silent
 

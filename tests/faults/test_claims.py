@@ -20,7 +20,7 @@ from prunebench.errors import OutputError, SuiteError
 from prunebench.merge import merge_records
 from prunebench.record import CellFacts, Record, read_arrays, read_record, write_record
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests.test_runner import Silent
 
 Write = Callable[..., Path]

@@ -16,7 +16,7 @@ from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.isolation import Isolated, Limits
 from prunebench.record import Record, read_record
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests.test_runner import Silent
 
 FAULTY = Path(__file__).with_name("faulty.py")

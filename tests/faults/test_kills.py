@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prunebench.cell import plan
 from prunebench.runner import run_suite
-from prunebench.suite import load_suite
+from prunebench.suite_file import load_suite
 from tests.faults import campaign
 from tests.test_runner import Silent
 

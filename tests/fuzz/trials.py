@@ -26,7 +26,8 @@ from prunebench.report.compare import compare
 from prunebench.report.comparison import Tolerances
 from prunebench.report.evidence import Evidence
 from prunebench.report.html import to_html
-from prunebench.suite import Suite, load_suite
+from prunebench.suite import Suite
+from prunebench.suite_file import load_suite
 from prunebench.yaml import read_yaml
 from tests.fuzz.mutate import as_text, mutated, mutated_bytes
 
