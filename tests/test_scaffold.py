@@ -37,7 +37,7 @@ def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
 
     python("pip", "install", "--no-index", "--no-build-isolation", "--no-deps", "--target", site, ".")
     passed = python("pytest", "-q", "-p", "no:cacheprovider")
-    assert "21 passed" in passed
+    assert "22 passed" in passed
 
 
 def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
