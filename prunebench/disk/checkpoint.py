@@ -22,8 +22,9 @@ from transformers.core_model_loading import (
 from transformers.modeling_utils import LoadStateDictConfig
 
 from prunebench import hub
-from prunebench.disk.files import Place, places_in, read_tensor, write_tensors
+from prunebench.disk.files import Place, places_in, write_tensors
 from prunebench.errors import ModelError
+from prunebench.pruning.spill import read_tensor
 
 INDEX = "model.safetensors.index.json"
 
@@ -70,7 +71,7 @@ class Checkpoint:
         Raises:
             ModelError: one is of another shape, or cannot be converted.
         """
-        state = {name: read_tensor(place) for name, place in self._parts[part].items()}
+        state = {name: read_tensor(*place) for name, place in self._parts[part].items()}
         config = LoadStateDictConfig(
             dtype=model.dtype, dtype_plan=model._get_dtype_plan(model.dtype), weight_mapping=self._conversions
         )

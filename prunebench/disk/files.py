@@ -1,7 +1,4 @@
-"""Tensors in safetensors files, read and written one at a time.
-
-Files are read, not mapped into memory: pages of a mapped file count as resident until the system takes them back.
-"""
+"""Safetensors files: where their tensors lie, and how one is written a tensor at a time."""
 
 import json
 import math
@@ -12,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from prunebench.pruning.spill import bytes_of
 
 DTYPES = {
     "F64": torch.float64,
@@ -31,9 +30,9 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Place(NamedTuple):
-    """Where a tensor lies: its file, its first byte there, and what it is."""
+    """Where a tensor lies: its file, its first byte there, and what it is; in the order of ``read_tensor``."""
 
-    file: Path
+    path: Path
     start: int
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -53,25 +52,6 @@ def places_in(file: Path) -> dict[str, Place]:
         name: Place(file, 8 + length + entry["data_offsets"][0], DTYPES[entry["dtype"]], tuple(entry["shape"]))
         for name, entry in header.items()
     }
-
-
-def read_tensor(place: Place) -> Tensor:
-    """A tensor, in memory of its own."""
-    tensor = torch.empty(place.shape, dtype=place.dtype)
-    with place.file.open("rb", buffering=0) as content:
-        content.seek(place.start)
-        left = bytes_of(tensor)
-        while left.nbytes and (count := content.readinto(left)):  # one call reads 2 GiB at most
-            left = left[count:]
-    if left.nbytes:
-        raise OSError(f"{place.file} ends {left.nbytes} bytes too early")
-    return tensor
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """A tensor's bytes in row-major order; its own memory where that is contiguous."""
-    view: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return view
 
 
 def write_tensors(

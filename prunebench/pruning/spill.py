@@ -48,20 +48,35 @@ class OnDisk:
     @classmethod
     def write(cls, path: Path, tensor: Tensor) -> "OnDisk":
         """Write a tensor that lies on the CPU."""
-        path.write_bytes(_bytes(tensor))
+        path.write_bytes(bytes_of(tensor))
         return cls(path, tensor.dtype, tensor.shape)
 
     def read(self) -> Tensor:
         """The tensor, in memory of its own."""
-        tensor = torch.empty(self.shape, dtype=self.dtype)
-        with self.path.open("rb", buffering=0) as file:
-            file.readinto(_bytes(tensor))
-        return tensor
+        return read_tensor(self.path, 0, self.dtype, self.shape)
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    view: memoryview = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+def bytes_of(tensor: Tensor) -> memoryview:
+    """A tensor's bytes in row-major order; its own memory where that is contiguous and on the CPU."""
+    view: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     return view
+
+
+def read_tensor(path: Path, start: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """A tensor from a file's bytes, read and not mapped: pages of a mapped file count as resident.
+
+    Raises:
+        OSError: the file cannot be read, or is too short.
+    """
+    tensor = torch.empty(shape, dtype=dtype)
+    left = bytes_of(tensor)
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while left.nbytes and (count := file.readinto(left)):  # one call reads 2 GiB at most
+            left = left[count:]
+    if left.nbytes:
+        raise OSError(f"{path} ends {left.nbytes} bytes too early")
+    return tensor
 
 
 def fetched(value: Any) -> Any:
@@ -105,7 +120,7 @@ class Arguments:
 
     def _keep(self, value: Tensor) -> Tensor | OnDisk:
         if self._shelf.on_disk and value.nbytes > LARGE:
-            digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode() + _bytes(value)).hexdigest()
+            digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode() + bytes_of(value)).hexdigest()
             if digest not in self._files:
                 self._files[digest] = self._shelf.put(digest, value)
             return self._files[digest]
