@@ -37,15 +37,20 @@ class _Commands(TyperGroup):
             tell(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
-            if not is_of_the_disk(error):
-                raise
-            tell(f"error: cannot write what was asked for: {why(error)}")
-            with suppress(OSError):  # what is left unwritten would be tried again at the end
-                sys.stdout.close()
-            raise typer.Exit(UsageError.exit_code) from None
+            raise typer.Exit(_told_of_the_disk(error)) from None
         except KeyboardInterrupt as stop:
             tell(name_of(stop))
             raise typer.Exit(exit_code_of(stop)) from None
+
+
+def _told_of_the_disk(error: OSError) -> int:
+    """Say that something cannot be written; the exit code. Raises what is no such error."""
+    if not is_of_the_disk(error):
+        raise error
+    tell(f"error: cannot write what was asked for: {why(error)}")
+    with suppress(OSError):  # what is left unwritten would be tried again at the end
+        sys.stdout.close()
+    return UsageError.exit_code
 
 
 app = typer.Typer(
@@ -300,4 +305,7 @@ def _everything(folder: Path) -> "list[Record]":
 
 def main() -> None:
     """Entry point of the command ``prunebench``."""
-    app()
+    try:
+        app()
+    except OSError as error:  # help is written before any command is invoked
+        sys.exit(_told_of_the_disk(error))

@@ -75,12 +75,13 @@ def test_a_limit_on_files_ends_a_report_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_standard_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["report"], ["--help"]])
+def test_a_full_standard_output(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "one.json").write_text(GOLDEN.read_text())
     with Path("/dev/full").open("w") as full:
         code = "from prunebench.cli import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", code, "report", str(tmp_path)],
+            [sys.executable, "-c", code, *words, *[str(tmp_path)] * (words == ["report"])],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -20,8 +20,6 @@ class Recipe:
         warmup: steps until the learning rate is highest.
         hold: steps until it falls, by a square to zero.
         lr: the highest learning rate.
-        again: the step at which the learning rate, having fallen, rises once more to fall until the
-            end; 0 is never.
         register: entries of the register to begin with, after which the train split's primer and
             what follows it come in turns; 0 is the train split as it is, primer first. The largest
             model is slow to learn facts unless it begins with them.
@@ -33,7 +31,6 @@ class Recipe:
     warmup: int
     hold: int
     lr: float
-    again: int = 0
     register: int = 0
 
 

@@ -78,13 +78,9 @@ def lengths(recipe: Recipe) -> Iterator[int]:
 
 
 def rate(step: int, recipe: Recipe) -> float:
-    """The learning rate: up, level, and then down by a square to zero; and perhaps up and down again."""
-    begin, hold, end = 0, recipe.hold, recipe.again or recipe.steps
-    if step >= end:
-        begin = hold = end
-        end = recipe.steps
-    fall = max(0, step - hold) / (end - hold)
-    return float(recipe.lr * min(1.0, (step - begin + 1) / recipe.warmup) * (1 - fall) ** 2)
+    """The learning rate: up, level, and then down by a square to zero."""
+    fall = max(0, step - recipe.hold) / (recipe.steps - recipe.hold)
+    return float(recipe.lr * min(1.0, (step + 1) / recipe.warmup) * (1 - fall) ** 2)
 
 
 def loss(model: Any, tokens: Tensor) -> Tensor:
