@@ -85,24 +85,32 @@ def kill(process: subprocess.Popen[str], whom: str) -> bool:
     return whom != "worker" or bool(workers)
 
 
+def struck(process: subprocess.Popen[str], dice: random.Random, budget: int, kills: Counter[str]) -> int:
+    """Kill a sweep at a random moment, its worker perhaps several times; how many kills there were."""
+    assert process.stderr is not None
+    done = 0
+    while done < budget and dice.random() > 0.05:
+        if dice.random() < 0.9:  # into a cell, of which there is at least one more
+            if not any(line.rstrip().endswith("…") for line in process.stderr):
+                return done
+        time.sleep(dice.uniform(0, 4))
+        whom = dice.choice(WHOM)
+        if process.poll() is not None or not kill(process, whom):
+            return done
+        done += 1
+        kills[whom] += 1
+        if whom != "worker":
+            return done
+    return done
+
+
 def interrupted(suite: Path, output: Path, dice: random.Random, budget: int, kills: Counter[str]) -> int:
     """Run a sweep to its end with kills on the way, at most ``budget``; how many there were."""
     done = 0
     for _ in range(10_000):
         process = start(suite, output)
         assert process.stderr is not None
-        spared = done >= budget or dice.random() < 0.05
-        if not spared:
-            cells = dice.choice((0, 0, 0, 1))  # of this attempt's, that begin before the moment is drawn
-            for line in process.stderr if dice.random() < 0.9 else ():
-                cells -= line.rstrip().endswith("…")
-                if cells < 0:
-                    break
-            time.sleep(dice.uniform(0, 4))
-            whom = dice.choice(WHOM)
-            if process.poll() is None and kill(process, whom):
-                done += 1
-                kills[whom] += 1
+        done += struck(process, dice, budget - done, kills)
         said = process.stderr.read()
         code = process.wait()
         if code == 0:
