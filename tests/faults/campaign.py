@@ -90,9 +90,9 @@ def struck(process: subprocess.Popen[str], dice: random.Random, budget: int, kil
     assert process.stderr is not None
     done = 0
     while done < budget and dice.random() > 0.05:
-        if dice.random() < 0.9:  # into a cell, of which there is at least one more
-            if not any(line.rstrip().endswith("…") for line in process.stderr):
-                return done
+        into_a_cell = dice.random() < 0.9
+        if into_a_cell and not any(line.rstrip().endswith("…") for line in process.stderr):
+            return done  # no cell began any more
         time.sleep(dice.uniform(0, 4))
         whom = dice.choice(WHOM)
         if process.poll() is not None or not kill(process, whom):
