@@ -43,12 +43,13 @@ def _plain_pattern(value: Any) -> str:
     """A sparsity as it will be shown: "0.9", "2:4"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"sparsity {shown(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
-    if len(str(value)) > 40:
-        raise ValueError(f"sparsity {shown(value)} has more digits than can matter")
     try:
-        return str(parse_pattern(str(value)))
+        plain = str(parse_pattern(str(value))) if len(str(value)) <= 40 else None
     except PatternError as error:
         raise ValueError(str(error)) from None
+    if plain is None or len(plain) > 40:  # 1e-300 has few digits until it is written out
+        raise ValueError(f"sparsity {shown(value)} has more digits than can matter")
+    return plain
 
 
 class ModelEntry(Strict):

@@ -120,6 +120,8 @@ class TestEnding:
                 stderr=subprocess.PIPE,
                 text=True,
                 env={"PATH": "", "OMP_NUM_THREADS": "1"},
+                # Where these tests run in the background, Ctrl-C is ignored, and would be there too.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             started.append(process)
             assert process.stderr is not None
