@@ -31,6 +31,7 @@ from prunebench.report.text import plain
 TICK = 0.2
 GRACE = 5.0
 TAIL = 20
+ATTEMPTS = 3  # to prepare: what kills a process from outside may strike then too
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,16 @@ class Isolated:
             OutputError: the worker died.
         """
 
-        try:
-            self._prepare(cells, output, save_models)
-        except _Died as death:
-            self._end(0)
-            raise OutputError(f"the process that runs cells died while it read texts and tasks: {death}") from None
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return self._prepare(cells, output, save_models)
+            except _Died as death:
+                self._end(0)
+                if not left:
+                    raise OutputError(
+                        f"the process that runs cells died {ATTEMPTS} times while it read texts and tasks: {death}; "
+                        "see what it wrote above, or try --in-process"
+                    ) from None
 
     def _prepare(self, cells: Sequence[Cell], output: Path, save_models: bool) -> None:
         import torch

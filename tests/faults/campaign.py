@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,14 @@ def kill(process: subprocess.Popen[str], whom: str) -> bool:
     return whom != "worker" or bool(workers)
 
 
-def struck(process: subprocess.Popen[str], dice: random.Random, budget: int, kills: Counter[str]) -> int:
+def struck(
+    said: Iterable[str], process: subprocess.Popen[str], dice: random.Random, budget: int, kills: Counter[str]
+) -> int:
     """Kill a sweep at a random moment, its worker perhaps several times; how many kills there were."""
-    assert process.stderr is not None
     done = 0
     while done < budget and dice.random() > 0.05:
         into_a_cell = dice.random() < 0.9
-        if into_a_cell and not any(line.rstrip().endswith("…") for line in process.stderr):
+        if into_a_cell and not any(line.rstrip().endswith("…") for line in said):
             return done  # no cell began any more
         time.sleep(dice.uniform(0, 4))
         whom = dice.choice(WHOM)
@@ -104,19 +106,28 @@ def struck(process: subprocess.Popen[str], dice: random.Random, budget: int, kil
     return done
 
 
+def _heard(process: subprocess.Popen[str], heard: list[str]) -> Iterator[str]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        heard.append(line)
+        yield line
+
+
 def interrupted(suite: Path, output: Path, dice: random.Random, budget: int, kills: Counter[str]) -> int:
     """Run a sweep to its end with kills on the way, at most ``budget``; how many there were."""
     done = 0
     for _ in range(10_000):
         process = start(suite, output)
-        assert process.stderr is not None
-        done += struck(process, dice, budget - done, kills)
-        said = process.stderr.read()
+        heard: list[str] = []
+        said = _heard(process, heard)
+        done += struck(said, process, dice, budget - done, kills)
+        for _ in said:
+            pass
         code = process.wait()
         if code == 0:
             return done
         if code == 2:
-            raise SystemExit(f"the sweep refused to go on: {said}")
+            raise SystemExit(f"the sweep refused to go on: {''.join(heard)}")
     raise SystemExit("the sweep never came to its end")
 
 
