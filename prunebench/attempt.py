@@ -213,7 +213,7 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     starts = "arrays/"
-    return {name.removeprefix(starts): t.numpy() for name, t in tensors.items() if name.startswith(starts)}
+    return {name.removeprefix(starts): t.numpy().copy() for name, t in tensors.items() if name.startswith(starts)}
 
 
 def _unique_tensors(model: Any) -> dict[str, Tensor]:

@@ -85,6 +85,8 @@ def _whole(folder: Path, write: Callable[[Path], int]) -> int:
     """Fill a folder beside the final one and rename it."""
     from safetensors import SafetensorError
 
+    for torn in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a run that was killed
+        shutil.rmtree(torn, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

@@ -6,9 +6,10 @@ the file system lets only one of them. No two clocks are ever compared. A holder
 be dead at once.
 """
 
-import glob
+import errno
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from prunebench.errors import OutputError
 FOLDER = ".claims"
 LEASE = 60.0
 BEATS = 6  # a lease
+AWAY = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
 
 
 class Abandoned(Exception):  # noqa: N818 - no error
@@ -45,11 +47,12 @@ class Claim:
 
     Args:
         path: the claim's file.
+        content: what it began with, which no other claim ever does.
         beat: seconds between two signs of life.
     """
 
-    def __init__(self, path: Path, beat: float) -> None:
-        self._path = path
+    def __init__(self, path: Path, content: str, beat: float) -> None:
+        self._path, self._content = path, content
         self._beat = beat
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="claim", daemon=True)
@@ -63,15 +66,26 @@ class Claim:
     @property
     def lost(self) -> bool:
         """Whether another runner took it over, this one having been silent for a lease."""
-        return _latest(self._path.parent, self._path.stem) != _generation(self._path)
+        try:
+            return not self._stands() or _latest(self._path.parent, self._path.stem) != _generation(self._path)
+        except OSError:  # of a file system that is away for a moment
+            return False
+
+    def _stands(self) -> bool:
+        """Whether the file is still this claim's, and no later one of the same number."""
+        try:
+            return self._path.read_text(encoding="utf-8").startswith(self._content)
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Give the cell free: its record is written, or it will not be."""
         self._over.set()
         self._thread.join()
-        for path in _claims_on(self._path.parent, self._path.stem):
-            if _generation(path) <= _generation(self._path):
-                path.unlink(missing_ok=True)
+        with suppress(OSError):  # else it runs out by itself
+            for path in _claims_on(self._path.parent, self._path.stem) if self._stands() else ():
+                if _generation(path) <= _generation(self._path):
+                    path.unlink(missing_ok=True)
 
 
 class Claims:
@@ -94,20 +108,22 @@ class Claims:
         Raises:
             OutputError: the folder cannot be written.
         """
-        generation = _latest(self._folder, cell)
-        if generation and not self._dead(cell, generation):
-            return None
-        path = self._folder / f"{cell}.{generation + 1}"
+        content = json.dumps({**self._me, "token": secrets.token_hex(8)}) + "\n"
         try:
-            made = self._make(path)
+            generation = _latest(self._folder, cell)
+            if generation and not self._dead(cell, generation):
+                return None
+            path = self._folder / f"{cell}.{generation + 1}"
+            made = self._make(path, content)
         except OSError as error:
+            if error.errno in AWAY:
+                return None
             raise OutputError(
                 f"cannot claim a cell in {self._folder}: {error.strerror}; free some room, or choose another --output"
             ) from None
-        return Claim(path, self._lease / BEATS) if made else None
+        return Claim(path, content, self._lease / BEATS) if made else None
 
-    def _make(self, path: Path) -> bool:
-        content = json.dumps(self._me) + "\n"
+    def _make(self, path: Path, content: str) -> bool:
         for _ in range(3):
             self._folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another runner, with its last cell done, took the folder away
@@ -140,7 +156,7 @@ class Claims:
         except (OSError, ValueError):
             holder = {}  # not ours, or torn by a full disk: its lease decides
         if isinstance(holder, dict) and holder.get("place") == self._me["place"]:
-            return holder != self._me and not _runs(holder)
+            return not _runs(holder)
         now, seen = time.monotonic(), self._seen.get(cell)
         if seen is None or (seen.generation, seen.size) != (generation, size):
             self._seen[cell] = _Seen(generation, size, now)
@@ -155,7 +171,7 @@ def _make(path: Path, content: str) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        return temporary.stat().st_nlink == 2  # it was made, and the answer lost on its way
     except OSError:  # a file system without links
         try:
             with path.open("x", encoding="utf-8") as file:
@@ -173,7 +189,10 @@ def _latest(folder: Path, cell: str) -> int:
 
 
 def _claims_on(folder: Path, cell: str) -> list[Path]:
-    return [path for path in folder.glob(f"{glob.escape(cell)}.*") if path.stem == cell]
+    try:
+        return [path for path in folder.iterdir() if path.stem == cell]
+    except FileNotFoundError:
+        return []
 
 
 def _generation(path: Path) -> int:
@@ -204,5 +223,7 @@ def _runs(holder: dict[str, Any]) -> bool:
     try:
         process = psutil.Process(holder["pid"])
         return process.status() != psutil.STATUS_ZOMBIE and _start(holder["pid"]) == holder["started"]
+    except psutil.AccessDenied:  # another user's
+        return True
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False

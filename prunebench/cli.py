@@ -139,6 +139,8 @@ def run(
 
         asked, cells, folder = _planned(suite, output, override, only, device, plugin)
         cells = shard_of(cells, shard)
+        if not cells:
+            return tell(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
 
         from prunebench.display import display_for
         from prunebench.execution import InProcess

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import takewhile
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
@@ -91,8 +92,9 @@ class PlainDisplay:
         return None
 
     def _say(self, line: str) -> None:
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        with suppress(OSError, ValueError):  # a sweep outlives its terminal
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
     def start(self, cells: int, kept: int) -> None:
         """Say how much there is to do."""

@@ -48,12 +48,12 @@ class Ear:
         self._display.step(label, done, total)
 
     def note(self, what: str, where: dict[str, object]) -> None:
-        self.notes[what] += 1
+        self.notes[str(what)] += 1
         self._display.note(what, where)
 
     def trace(self, step: int, values: dict[str, float]) -> None:
         if self._calls % self._every == 0:
-            self.rows.append({"step": step, **values})
+            self.rows.append({"step": int(step), **{str(name): float(value) for name, value in values.items()}})
         self._calls += 1
         if len(self.rows) == self.TRACE_ROWS:
             self.rows, self._every = self.rows[::2], self._every * 2

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from prunebench.allocations import allocate, make_allocation
-from prunebench.attempt import Attempt, Clock, Measured, keep_pruned, restore_pruned
+from prunebench.attempt import PRUNE, Attempt, Clock, Measured, keep_pruned, restore_pruned
 from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.checkpoint import save_checkpoints
 from prunebench.contract import Snapshot, watched
@@ -106,7 +106,10 @@ class InProcess:
         saved_to = output if save_models else None
         record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, partial=partial)
         path = write_record(output, record, arrays)
-        partial.remove()
+        if record.status == "ok":
+            partial.remove()
+        else:  # it would fail there again; a model that is pruned is kept, if it was kept
+            partial.forget(PRUNE)
         return read_record(path)
 
 

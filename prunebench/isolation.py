@@ -24,11 +24,12 @@ from prunebench.claims import Abandoned
 from prunebench.ear import Display, Ear
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
-from prunebench.partial import INTERVAL
+from prunebench.partial import INTERVAL, Partial
 from prunebench.record import SCHEMA, CellFacts, Failure, Record, read_record, write_record
 from prunebench.report.text import plain
 
-TICK = 0.2
+TICK, LOOK = 0.2, 0.5  # seconds
+MEMORY_LIMIT = "MemoryLimit"
 GRACE = 5.0
 TAIL = 20
 ATTEMPTS = 3  # to prepare: what kills a process from outside may strike then too
@@ -93,7 +94,8 @@ class _Worker:
         for line in self._process.stderr:
             if not line.startswith("Extension modules:"):  # a screenful that faulthandler adds
                 self.said.append(plain(line))
-                sys.stderr.write(plain(line) + "\n")
+                with suppress(OSError, ValueError):  # nobody may be left to read it: the pipe is emptied all the same
+                    sys.stderr.write(plain(line) + "\n")
 
     def send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -111,9 +113,18 @@ class _Worker:
                     total += each.memory_info().rss
         return total
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone, though one that it started may still hold its pipes."""
+        return self._process.poll() is not None
+
     def death(self) -> _Died:
-        """How it ended, which it has."""
-        code = self._process.wait()
+        """How it ended, which it has, or is about to."""
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # it told no more, and stays
+            self._process.kill()
+            code = self._process.wait()
         for reader in self._readers:
             reader.join(timeout=1)
         if code >= 0:
@@ -190,7 +201,9 @@ class Isolated:
                         "see what it wrote above, or try --in-process"
                     ) from None
 
-    def _prepare(self, cells: Sequence[Cell], output: Path, save_models: bool) -> None:
+    def _prepare(
+        self, cells: Sequence[Cell], output: Path, save_models: bool, watch: Callable[[], None] = lambda: None
+    ) -> None:
         import torch
 
         threads = torch.get_num_threads()
@@ -203,7 +216,7 @@ class Isolated:
                 "every": self._every,
             }
         )
-        self._answer(lambda event: None, lambda: None)
+        self._answer(lambda event: None, watch)
 
     def run(
         self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
@@ -214,7 +227,7 @@ class Isolated:
         worker = self._ready()
         try:
             if is_new:  # one that follows another that died is no less prepared, and its start is not the cell's time
-                self._prepare([cell], output, save_models)
+                self._prepare([cell], output, save_models, self._watch(wanted))
             worker.said.clear()
             worker.send({"run": _plain(cell), "output": str(output), "save_models": save_models})
             self._busy = True
@@ -224,7 +237,12 @@ class Isolated:
             raise
         except _Died as death:
             self._end(0)
+            if death.kind == MEMORY_LIMIT:  # what an attempt that goes on holds besides may be what was too much
+                Partial.of(output, cell).remove()
             return read_record(write_record(output, log.failed(cell, death, worker.said), {}))
+        except BaseException:  # an interruption: the worker is gone before anybody else may have the cell
+            self._end(GRACE if self._busy else 0)
+            raise
         self._busy = False
         return read_record(output / f"{cell.id}.json")
 
@@ -238,18 +256,19 @@ class Isolated:
             if seconds is not None and time.monotonic() - began > seconds:
                 raise _Died("TimeLimit", f"still running after its timeout of {seconds:g} s")
             if most is not None and (resident := self._ready().resident()) > most:
-                raise _Died("MemoryLimit", f"{_gib(resident)} resident, more than the memory_limit of {_gib(most)}")
+                raise _Died(MEMORY_LIMIT, f"{_gib(resident)} resident, more than the memory_limit of {_gib(most)}")
 
         return watch
 
     def _answer(self, hear: Callable[[list[Any]], None], watch: Callable[[], None]) -> None:
         """Hear the worker until it is done."""
         worker, looked = self._ready(), time.monotonic()
+        over = False  # the process was gone when all it had told was heard
         while True:
             try:
                 event = worker.events.get(timeout=TICK)
             except queue.Empty:
-                event = []
+                event, over = None if over else [], worker.ended
             if event is None:
                 raise worker.death()
             match event:
@@ -263,7 +282,7 @@ class Isolated:
                     )
                 case [_, *_]:
                     hear(event)
-            if time.monotonic() - looked >= TICK:
+            if time.monotonic() - looked >= LOOK:
                 looked = time.monotonic()
                 watch()
 
@@ -306,8 +325,15 @@ class _Log:
             ),
             notes=dict(self._ear.notes),
             trace=tuple(self._ear.rows),
-            environment=environment(cell),
+            environment=self._environment(cell),
         )
+
+    @staticmethod
+    def _environment(cell: Cell) -> dict[str, Any]:
+        try:
+            return environment(cell)
+        except Exception:  # what killed the worker may have taken the device along
+            return {}
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

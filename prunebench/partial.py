@@ -9,6 +9,7 @@ cell, versions, machine and thread count, or does not meet its digest, is remove
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ from prunebench.pruning.resume import Kept
 
 FOLDER = ".partial"
 INTERVAL = 60.0
-STALE = 24 * 3600.0
+STALE = 30 * 24 * 3600.0
 
 
 class Stopped(BaseException):
@@ -49,7 +50,7 @@ class Partial:
         self, folder: Path | None = None, belongs: str = "", *, interval: float = INTERVAL, stop: Event | None = None
     ) -> None:
         self._folder, self._belongs, self._interval = folder, belongs, interval
-        self._saved = time.monotonic()
+        self._pause, self._saved = interval, time.monotonic()
         self.stop = stop or Event()
 
     @classmethod
@@ -62,7 +63,7 @@ class Partial:
 
     def due(self) -> bool:
         """Whether a save is due: the interval has passed, or a stop was asked for."""
-        late = self.stop.is_set() or time.monotonic() - self._saved >= self._interval
+        late = self.stop.is_set() or time.monotonic() - self._saved >= self._pause
         return self._folder is not None and late
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> bool:
@@ -81,22 +82,31 @@ class Partial:
         """
         if self._folder is None:
             return False
+        began = time.monotonic()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_torn()
             self._write(self._folder / f"{_plain(name)}.json", tensors, facts)
             saved = True
         except (OSError, SafetensorError):
             saved = False
-            for torn in self._folder.glob("*.tmp"):
-                torn.unlink()
+            self._remove_torn()
         self._saved = time.monotonic()
+        if self._interval:  # saving takes at most a twentieth of the time
+            self._pause = max(self._interval, 20 * (self._saved - began))
         if self.stop.is_set():
             raise Stopped
         return saved
 
+    def _remove_torn(self) -> None:
+        """What an attempt that was killed was writing."""
+        assert self._folder is not None
+        for torn in self._folder.glob("*.tmp"):
+            torn.unlink(missing_ok=True)
+
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         text, file = json.dumps(facts), None
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         if tensors:
             save_file(_separate(tensors), temporary)
         digest = _digest(text, temporary if tensors else None)
@@ -108,7 +118,7 @@ class Partial:
         _into_place(temporary, path)
         for old in _files_of(path):
             if old.name != file:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
     def kept(self, name: str) -> Kept | None:
         """The tensors, on the CPU, and the facts kept under ``name``; None where there are none that can be used."""
@@ -131,7 +141,7 @@ class Partial:
             starts = f"{_plain(name)}.", _plain(f"{name}/")
             for path in list(self._folder.iterdir()):
                 if path.name.startswith(starts):
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the folder: the cell is done, or to be run afresh."""
@@ -141,15 +151,18 @@ class Partial:
                 self._folder.parent.rmdir()
 
 
-def remove_stale(output: Path, planned: Iterable[Cell], *, older_than: float = STALE) -> None:
-    """Remove what unfinished cells left that nobody plans any more and nobody wrote to for a day.
+def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = (), *, older_than: float = STALE) -> None:
+    """Remove what cells left that have their record, and those not planned here that nobody wrote to for a month.
 
     Args:
         output: the results folder.
         planned: cells whose state is left alone.
+        done: ids of those among them that have their record: an attempt was killed right after it had written it.
         older_than: seconds since the last write.
     """
     names = {cell.id for cell in planned}
+    for name in done:
+        shutil.rmtree(output / FOLDER / name, ignore_errors=True)
     for folder in (output / FOLDER).glob("*/"):
         with suppress(OSError):  # another sweep may remove it meanwhile
             if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:

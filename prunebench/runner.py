@@ -1,12 +1,12 @@
 """The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on."""
 
-import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from prunebench.aside import good_record
+from prunebench.aside import good_record, whole_record
 from prunebench.cell import Cell
 from prunebench.checkpoint import is_saved
 from prunebench.claims import LEASE, Abandoned, Claim, Claims
@@ -66,13 +66,14 @@ def run_suite(
     executor = executor or InProcess(library)
     _ensure_writable(output)
     found = {cell.id: _signature(output, cell) for cell in cells}
-    there = {} if fresh else {cell.id: record for cell in cells if (record := _good_record(output, cell))}
+    there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
     if to_run := [cell for cell in cells if cell.id not in kept]:
         executor.prepare(to_run, output, save_models=save_models)
     display.start(len(cells), len(kept))
 
-    remove_stale(output, cells)
+    remove_stale(output, cells, kept)
+    torn = list(output.glob(".*.tmp"))  # of runners that died while they wrote, or of ones that are writing
     claims = Claims(output, lease)
     left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
     while left:
@@ -84,6 +85,10 @@ def run_suite(
                 elif _signature(output, cell) != found[cell.id] and (record := _outcome(output, cell)):
                     kept[cell.id] = record  # another runner has run it since
                 else:
+                    good_record(output, cell.id)  # sets one aside that is not whole
+                    for path in torn:
+                        if path.name.startswith(f".{cell.id}."):
+                            path.unlink(missing_ok=True)
                     try:
                         kept[cell.id] = _run(
                             number, cell, output, display, executor, claim, save_models=save_models, fresh=fresh
@@ -93,8 +98,9 @@ def run_suite(
         if len(waiting) == len(left):
             time.sleep(min(lease / 4, 1.0))
         left = waiting
+    records = [_with_published(output, cell, kept[cell.id], claims) for cell in cells]
     claims.close()
-    return [_with_published(output, cell, kept[cell.id]) for cell in cells]
+    return records
 
 
 def _run(
@@ -108,8 +114,6 @@ def _run(
     save_models: bool,
     fresh: bool,
 ) -> Record:
-    for torn in output.glob(f".{cell.id}.*.tmp"):  # of a runner that died while it wrote
-        torn.unlink(missing_ok=True)
     if fresh:
         Partial.of(output, cell).remove()
     display.begin(number, cell)
@@ -129,38 +133,40 @@ def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
 
 
 def _outcome(output: Path, cell: Cell) -> Record | None:
-    """The record of a cell, be it failed; None where there is none that can be read."""
+    """The record of a cell, be it failed; None where there is none that is whole."""
     try:
-        return read_record(output / f"{cell.id}.json")
+        return whole_record(output, cell.id)
     except OutputError:
         return None
 
 
-def _with_published(output: Path, cell: Cell, record: Record) -> Record:
+def _seen(output: Path, cell: Cell) -> Record | None:
+    """The record of a cell that ran well; nothing is moved, for another runner may be writing it."""
+    record = _outcome(output, cell)
+    return record if record is not None and record.status == "ok" else None
+
+
+def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) -> Record:
     """A kept record, with the published figures that the suite names now: they change no outcome."""
     if record.cell.published == cell.published:
         return record
-    facts = record.cell.model_copy(update={"published": cell.published})
-    record = record.model_copy(update={"cell": facts})
-    write_record(output, record, {})
-    return record
+    with claims.held(cell.id) as claim:
+        record = _outcome(output, cell) or record  # which another runner may have made anew
+        facts = record.cell.model_copy(update={"published": cell.published})
+        record = record.model_copy(update={"cell": facts})
+        return record if claim is None else read_record(write_record(output, record, {}))
 
 
 def _ensure_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
+        probe = folder / f".writable.{secrets.token_hex(4)}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"cannot write to the output folder {folder}: {error.strerror}; choose another with --output"
         ) from None
-
-
-def _good_record(output: Path, cell: Cell) -> Record | None:
-    """The record of a cell that ran well; a failed one is run again, one that is not whole is set aside before."""
-    return good_record(output, cell.id)
 
 
 def _needs_no_model(output: Path, record: Record) -> bool:

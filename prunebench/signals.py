@@ -41,7 +41,8 @@ def ending_on_signals() -> Iterator[None]:
     before = {}
     try:
         for name in ENDING:
-            if hasattr(signal, name):
+            # One that is ignored stays so: nohup means it.
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
                 before[name] = signal.signal(getattr(signal, name), end)
     except ValueError:  # not in the main thread, where signals are somebody else's business
         pass

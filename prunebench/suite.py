@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -19,6 +20,17 @@ from prunebench.errors import nearest, shown
 from prunebench.plugins import EVALUATIONS, sources
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 
+
+def _fits_a_file_system(text: str) -> str:
+    if len(text.encode("utf-8", "replace")) > 4000 or any(
+        len(part.encode("utf-8", "replace")) > 255 for part in text.split("/")
+    ):
+        raise ValueError(f"{shown(text)} is longer than a path can be (4000 bytes, 255 a part): give a shorter one")
+    return text
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
+"""A path, or what may be one: a model, a corpus."""
 Windows = Literal["stream", "document"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
@@ -65,7 +77,7 @@ class ModelEntry(Strict):
             it such a model is refused. The record tells of it.
     """
 
-    id: str = Field(min_length=1)
+    id: Place
     label: str = ""
     dtype: Literal["float32", "bfloat16", "auto"] | None = None
     device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
@@ -94,7 +106,7 @@ class Calibration(Strict):
         split: by default train (the builtin's: calibration); a local file has none.
     """
 
-    corpus: str = Field(min_length=1)
+    corpus: Place
     nsamples: Count = 128
     seqlen: Length = 2048
     windows: Windows = "stream"
@@ -108,7 +120,7 @@ class CalibrationChange(Strict):
         corpus, nsamples, seqlen, windows, split: as in the suite's own.
     """
 
-    corpus: str | None = None
+    corpus: Place | None = None
     nsamples: Count | None = None
     seqlen: Length | None = None
     windows: Windows | None = None
@@ -128,7 +140,7 @@ class AllocationEntry(Strict):
     name: str = Field(min_length=1)
     label: str = ""
     options: dict[str, Any] = {}
-    path: str | None = None
+    path: Place | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -209,7 +221,7 @@ class PerplexityEntry(Strict):
     """
 
     name: Literal["perplexity"]
-    corpus: str = Field(min_length=1)
+    corpus: Place
     seqlen: Length | None = None
     windows: Literal["stream", "document", "paper"] = "stream"
     split: str | None = None
@@ -237,7 +249,7 @@ class ZeroShotEntry(Strict):
     tasks: tuple[str, ...] = Field(min_length=1)
     limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
-    include_path: str | None = None
+    include_path: Place | None = None
     batch_size: Count = 32
 
 
@@ -295,7 +307,7 @@ class Suite(Strict):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
-    published: str | None = None
+    published: Place | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
 

@@ -17,9 +17,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from prunebench.quiet import quiet_libraries
+
+
+def _gone() -> NoReturn:
+    """End at once, with all that was started here: nobody is left to work for, and every write is atomic."""
+    if os.getsid(0) == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)
 
 
 class Teller:
@@ -34,8 +41,11 @@ class Teller:
 
     def tell(self, event: str, *content: Any) -> None:
         """Send an event with its arguments; what is not JSON is sent as text."""
-        self._stream.write(json.dumps([event, *content], default=str) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(json.dumps([event, *content], default=str) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            _gone()
 
     def start(self, cells: int, kept: int) -> None:
         """Told by the parent itself."""
@@ -70,7 +80,7 @@ def _requests() -> "queue.Queue[dict[str, Any]]":
     def read() -> None:
         for line in sys.stdin:
             coming.put(json.loads(line))
-        os._exit(0)  # nobody is left to work for, and every write is atomic
+        _gone()
 
     threading.Thread(target=read, name="requests", daemon=True).start()
     return coming

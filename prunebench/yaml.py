@@ -201,5 +201,10 @@ def read_yaml_file(path: Path) -> Any:
 def one_line(error: yaml.YAMLError) -> str:
     """What a YAML error says, and in which line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
+        return f"line {error.problem_mark.line + 1}: {_cut(str(error.problem))}"
+    return _cut(str(error))
+
+
+def _cut(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 300 else f"{plain[:300]}…"

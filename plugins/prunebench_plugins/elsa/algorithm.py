@@ -7,7 +7,7 @@ here knows of language models: ``gradient`` may be that of any function.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -207,12 +207,9 @@ def elsa(
     lmda = lmda_of_u = penalty(0)
     watch, first = _Watch(lr), 0
     variables = [*others, *matrices]
-    if resume and (found := kept("elsa")):
-        stored, facts = found
-        for name, held in states(variables):
-            held.copy_(stored[name])
+    if resume and (facts := restore(variables)):
         first, lmda, lmda_of_u = facts["t"], facts["lmda"], facts["lmda_of_u"]
-        watch.restore(facts["seen"])
+        watch.restore(facts["seen"], variables[0].W.device)
     for t in track(range(first, steps), "step", start=first):
         if resume and due():
             facts = {"t": t, "lmda": lmda, "lmda_of_u": lmda_of_u, "seen": watch.state()}
@@ -245,6 +242,16 @@ def states(variables: Sequence[Variable]) -> Iterator[tuple[str, Tensor]]:
             yield f"{place}.{part}", tensor
 
 
+def restore(variables: Sequence[Variable]) -> dict[str, Any] | None:
+    """Make every tensor what an interrupted run kept of it; the facts beside them, None at a first attempt."""
+    if (found := kept("elsa")) is None:
+        return None
+    stored, facts = found
+    for name, held in states(variables):
+        held.copy_(stored[name])
+    return facts
+
+
 class _Watch:
     """Losses since the last update, looked at only then: a look at each step would make a GPU wait."""
 
@@ -274,9 +281,11 @@ class _Watch:
         """What was seen since the last look, as JSON, for ``restore``."""
         return [(t, float(loss), float(norm)) for t, loss, norm in self._seen]
 
-    def restore(self, state: list[tuple[int, float, float]]) -> None:
+    def restore(self, state: list[tuple[int, float, float]], device: torch.device) -> None:
         """Go on from what an interrupted run had seen."""
-        self._seen = [(t, torch.tensor(loss), torch.tensor(norm)) for t, loss, norm in state]
+        self._seen = [
+            (t, torch.tensor(loss, device=device), torch.tensor(norm, device=device)) for t, loss, norm in state
+        ]
 
     def tell(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
         """Loss (mean since the last update), primal ‖W − z‖/‖W‖ and dual ‖z − z_before‖/‖W‖ over all matrices."""
