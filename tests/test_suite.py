@@ -105,6 +105,7 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"evaluations": "evaluations: [{name: [perplexity]}]"}, r"unknown evaluation \['perplexity'\]"),
         ({"evaluations": "evaluations: [{name: {}}]"}, r"unknown evaluation \{\}"),
         ({"sparsities": f"sparsities: ['2:{'9' * 100}']"}, "has more digits than can matter"),
+        ({"models": f"models: [{'m' * 300}]"}, "is longer than a path can be"),
         ({"sparsities": "sparsities: [1e-300]"}, "has more digits than can matter"),
         ({"evaluations": "evaluations: [{name: perplexity, corpus: a.txt}]"}, "windows: stream needs a seqlen"),
         ({"evaluations": "evaluations: [{name: zero_shot, tasks: []}]"}, "tasks"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from prunebench import claims
@@ -113,6 +114,32 @@ class TestClaims:
         claim.release()
         assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 
+    def test_another_claim_of_the_same_number_is_not_mistaken_for_it(self, tmp_path: Path) -> None:
+        """The holder slept; others took the cell over, gave it free, and claimed it anew."""
+        sleeper = Claims(tmp_path, lease=1000).take("a--1.5")
+        assert sleeper is not None
+        sleeper._path.unlink()
+        other = Claims(tmp_path).take("a--1.5")
+        assert other is not None
+        assert sleeper.lost
+        sleeper.release()
+        assert not other.lost
+        other.release()
+
+    def test_a_claim_whose_making_was_not_acknowledged_is_ours(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.link
+
+        def link(source: Path, target: Path) -> None:
+            real(source, target)
+            raise FileExistsError
+
+        monkeypatch.setattr(os, "link", link)
+        claim = Claims(tmp_path).take("a")
+        assert claim is not None
+        claim.release()
+
     def test_a_torn_claim_runs_out_like_any_other(self, tmp_path: Path) -> None:
         others(tmp_path, ["elsewhere"]).write_text('{"pla')
         mine = Claims(tmp_path, lease=0.05)
@@ -208,6 +235,36 @@ class TestTwoRunners:
 
         (record,) = run_suite(cells, output, Silent(), executor=Slept(good))
         assert record.status == "ok"
+
+    def test_a_record_that_another_is_writing_is_left_alone(
+        self, write_suite: Write, tmp_path: Path, good: Record
+    ) -> None:
+        """Its arrays are there before it is: that is no damage while somebody has the cell."""
+        cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))
+        output, cell = tmp_path / "out", cells[0]
+        claim = Claims(output).take(cell.id)
+        assert claim is not None
+        arrays = output / f"{cell.id}.npz"
+        facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+        write_record(output, good.model_copy(update={"cell": facts, "arrays_digest": None}), {"x": np.zeros(3)})
+        whole = (output / f"{cell.id}.json").read_bytes()
+        (output / f"{cell.id}.json").write_bytes(whole.replace(b"e", b"f", 1))
+
+        def end() -> None:
+            time.sleep(0.3)
+            assert arrays.exists()
+            (output / f"{cell.id}.json").unlink()
+            (output / f"{cell.id}.json").write_bytes(whole)
+            claim.release()
+
+        other = threading.Thread(target=end)
+        other.start()
+        display = Silent()
+        (record,) = run_suite(cells, output, display, lease=0.4, executor=Scribe(good))
+        other.join()
+        assert display.begun == []
+        assert record == read_record(output / f"{cell.id}.json")
+        assert not (output / ".set-aside").exists()
 
     def test_what_a_dead_writer_left_is_cleared_away(self, write_suite: Write, tmp_path: Path) -> None:
         cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))

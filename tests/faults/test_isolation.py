@@ -10,12 +10,15 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from prunebench.cell import Cell, plan
+from prunebench.cli import app
 from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.isolation import Isolated, Limits
 from prunebench.record import Record, read_record
 from prunebench.runner import run_suite
+from prunebench.signals import ending_on_signals
 from prunebench.suite_file import load_suite
 from tests.test_runner import Silent
 
@@ -196,3 +199,21 @@ def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch, write_suite
     monkeypatch.setattr(subprocess, "Popen", popen)
     with Isolated() as executor, pytest.raises(OutputError, match="exit status 7"):
         run_suite(plan(load_suite(write_suite())), tmp_path / "out", Silent(), executor=executor)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending_on_signals():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_shard_without_cells_is_no_error(write_suite: Write, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", str(write_suite()), "-o", str(tmp_path / "out"), "--shard", "99/99"])
+    assert done.exit_code == 0
+    assert "nothing to do" in done.stderr
+    assert not (tmp_path / "out").exists()
