@@ -314,9 +314,12 @@ class Suite(Strict):
     @field_validator("timeout", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
-        if isinstance(value, str) and (found := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd])\s*", value)):
-            return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-        return value
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", value)
+        if not found:
+            raise ValueError(f"{shown(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
     @field_validator("sparsities", mode="before")
     @classmethod
