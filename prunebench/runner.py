@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +74,7 @@ def run_suite(
     display.start(len(cells), len(kept))
 
     remove_stale(output, cells, kept)
-    torn = list(output.glob(".*.tmp"))  # of runners that died while they wrote, or of ones that are writing
+    sweep = _Sweep(output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models)
     claims = Claims(output, lease)
     left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
     while left:
@@ -84,17 +85,10 @@ def run_suite(
                     waiting.append((number, cell))
                 elif _signature(output, cell) != found[cell.id] and (record := _outcome(output, cell)):
                     kept[cell.id] = record  # another runner has run it since
+                elif record := sweep.run(number, cell, claim):
+                    kept[cell.id] = record
                 else:
-                    good_record(output, cell.id)  # sets one aside that is not whole
-                    for path in torn:
-                        if path.name.startswith(f".{cell.id}."):
-                            path.unlink(missing_ok=True)
-                    try:
-                        kept[cell.id] = _run(
-                            number, cell, output, display, executor, claim, save_models=save_models, fresh=fresh
-                        )
-                    except Abandoned:
-                        waiting.append((number, cell))
+                    waiting.append((number, cell))
         if len(waiting) == len(left):
             time.sleep(min(lease / 4, 1.0))
         left = waiting
@@ -103,24 +97,44 @@ def run_suite(
     return records
 
 
-def _run(
-    number: int,
-    cell: Cell,
-    output: Path,
-    display: Display,
-    executor: Executor,
-    claim: Claim,
-    *,
-    save_models: bool,
-    fresh: bool,
-) -> Record:
-    if fresh:
-        Partial.of(output, cell).remove()
-    display.begin(number, cell)
-    began = time.perf_counter()
-    record = executor.run(cell, output, display, save_models=save_models, wanted=lambda: not claim.lost)
-    display.end(record, time.perf_counter() - began)
-    return record
+@dataclass(frozen=True)
+class _Sweep:
+    """What the cells of one sweep have in common.
+
+    Args:
+        output: the results folder.
+        display: shows the progress.
+        executor: runs a cell.
+        torn: files that runners were writing when the sweep began; of a cell that is claimed, those of a dead one.
+        fresh: run cells anew.
+        save_models: keep the pruned models.
+    """
+
+    output: Path
+    display: Display
+    executor: Executor
+    torn: list[Path]
+    fresh: bool
+    save_models: bool
+
+    def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
+        """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
+        good_record(self.output, cell.id)  # sets one aside that is not whole
+        for path in self.torn:
+            if path.name.startswith(f".{cell.id}."):
+                path.unlink(missing_ok=True)
+        if self.fresh:
+            Partial.of(self.output, cell).remove()
+        self.display.begin(number, cell)
+        began = time.perf_counter()
+        try:
+            record = self.executor.run(
+                cell, self.output, self.display, save_models=self.save_models, wanted=lambda: not claim.lost
+            )
+        except Abandoned:
+            return None
+        self.display.end(record, time.perf_counter() - began)
+        return record
 
 
 def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
