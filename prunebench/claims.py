@@ -166,7 +166,7 @@ class Claims:
 
 def _make(path: Path, content: str) -> bool:
     """Make a file with its content, unless it is there: whether it was made."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.write_text(content, encoding="utf-8")
     try:
         os.link(temporary, path)

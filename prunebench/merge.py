@@ -8,6 +8,7 @@ from typing import Any
 
 from prunebench.errors import OutputError
 from prunebench.record import MODELS, SPARSE, Record, check_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.writing import replacing
 
 OUTCOME = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
@@ -110,6 +111,5 @@ def _copy(record: Path, output: Path) -> None:
             temporary.rename(output / form / record.stem)
     for path in (record.with_suffix(".npz"), record):
         if path.exists():
-            temporary = output / f".{path.name}.merge.tmp"
-            shutil.copyfile(path, temporary)
-            temporary.replace(output / path.name)
+            with replacing(output / path.name) as temporary:
+                shutil.copyfile(path, temporary)

@@ -8,7 +8,6 @@ cell, versions, machine and thread count, or does not meet its digest, is remove
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -26,6 +25,7 @@ from torch import Tensor
 from prunebench.cell import Cell
 from prunebench.environment import environment
 from prunebench.pruning.resume import Kept
+from prunebench.writing import replacing, write_whole
 
 FOLDER = ".partial"
 INTERVAL = 60.0
@@ -106,18 +106,14 @@ class Partial:
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         text, file = json.dumps(facts), None
-        temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         if tensors:
-            save_file(_separate(tensors), temporary)
-        digest = _digest(text, temporary if tensors else None)
-        if tensors:
-            file = f"{path.stem}.{digest[:16]}.safetensors"
-            _into_place(temporary, path.with_name(file))
-        content = {"belongs": self._belongs, "digest": digest, "file": file, "facts": text}
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        _into_place(temporary, path)
+            file = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.safetensors")
+            with replacing(file) as temporary:
+                save_file(_separate(tensors), temporary)
+        content = {"belongs": self._belongs, "digest": _digest(text, file), "file": file and file.name, "facts": text}
+        write_whole(path, json.dumps(content).encode())
         for old in _files_of(path):
-            if old.name != file:
+            if old != file:
                 old.unlink(missing_ok=True)
 
     def kept(self, name: str) -> Kept | None:
@@ -192,18 +188,6 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found[name] = plain.clone() if place in places else plain
         places.add(place)
     return found
-
-
-def _into_place(temporary: Path, path: Path) -> None:
-    """Rename a file that is written, once it is on the disk."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -3,6 +3,8 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _HELPS = {
@@ -27,8 +29,29 @@ def is_of_the_disk(error: OSError) -> bool:
     return error.errno in _HELPS
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside a file, to be written to: flushed to the disk and renamed at the end.
+
+    Yields:
+        ``.<name>.<random>.tmp``; removed where the block fails, so that the file is as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under a temporary name beside it, flush it, and rename it.
+    """Write a file all or nothing; see ``replacing``.
 
     A link of that name is replaced and not written through; a device or pipe (``/dev/stdout``) is written to.
 
@@ -38,13 +61,5 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -25,6 +25,7 @@ from prunebench import hub
 from prunebench.disk.files import Place, places_in, write_tensors
 from prunebench.errors import ModelError
 from prunebench.pruning.spill import read_tensor
+from prunebench.writing import write_whole
 
 INDEX = "model.safetensors.index.json"
 
@@ -116,7 +117,5 @@ def finish(folder: Path, model: PreTrainedModel, parts: int) -> None:
     names = {name: file.name for file in files for name in places_in(file)}
     size = sum(file.stat().st_size for file in files)
     model.config.save_pretrained(folder)
-    temporary = folder / f".{INDEX}.tmp"
     text = json.dumps({"metadata": {"total_size": size}, "weight_map": names}, indent=2)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / INDEX)
+    write_whole(folder / INDEX, f"{text}\n".encode())

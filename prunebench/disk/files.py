@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prunebench.pruning.spill import bytes_of
+from prunebench.writing import replacing
 
 DTYPES = {
     "F64": torch.float64,
@@ -80,18 +79,11 @@ def write_tensors(
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as content:
-            content.write(len(text).to_bytes(8, "little") + text)
-            for name, tensor in tensors:
-                assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
-                content.seek(8 + len(text) + starts.pop(name))
-                content.write(bytes_of(tensor))
-            assert not starts, starts
-            content.flush()
-            os.fsync(content.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as temporary, temporary.open("wb") as content:
+        content.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in tensors:
+            assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
+            content.seek(8 + len(text) + starts.pop(name))
+            content.write(bytes_of(tensor))
+        assert not starts, starts
     return 8 + len(text) + end

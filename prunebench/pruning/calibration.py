@@ -147,7 +147,6 @@ def calibrated(
     blocks = decoder_blocks(model)
     targets = [[target_of(layer, sparsity) for layer in block_layers(model, block)] for block in blocks]
     walk = _Walk(model, blocks, torch.split(data.windows, max(1, TOKENS_PER_CALL // data.seqlen)))
-    resume = resume and store_of(model) is None  # blocks on disk are not written once more
     name, new = walk_name(), 0  # the first block that is not kept yet
     while resume and (found := kept(f"{name}/{new}")):
         new = walk.restore(new, *found)
