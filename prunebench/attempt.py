@@ -15,8 +15,8 @@ from torch import Tensor
 
 from prunebench.ear import Ear
 from prunebench.partial import Partial
+from prunebench.pruning.audience import Kept
 from prunebench.pruning.progress import note
-from prunebench.pruning.resume import Kept
 from prunebench.record import Cost, SparsityFacts
 
 PRUNE = "prune"

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from prunebench.errors import ContractError
 from prunebench.keepsakes import keepsakes
 from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, UnknownMatrixError
+from prunebench.pruning.audience import watching_layers
 from prunebench.pruning.layers import all_layers, target_of
-from prunebench.pruning.progress import watching_layers
 from prunebench.pruning.residence import in_memory
 from prunebench.pruning.sparsity import PatternError
 from prunebench.record import MatrixCount, SparsityFacts

@@ -30,9 +30,9 @@ from prunebench.models import load_model, weights_digest
 from prunebench.partial import INTERVAL, Partial
 from prunebench.plugins import MethodClass, load_method, plugin_manager, wrappers_of
 from prunebench.pruning import CalibrationData, Sparsity, account
-from prunebench.pruning.progress import listening, note
+from prunebench.pruning.audience import keeping, listening
+from prunebench.pruning.progress import note
 from prunebench.pruning.residence import written_back
-from prunebench.pruning.resume import keeping
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import (
     SCHEMA,

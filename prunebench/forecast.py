@@ -28,8 +28,8 @@ from prunebench.memory import PeakMemory
 from prunebench.models import load_model
 from prunebench.plugins import MethodClass, load_method, plugin_manager
 from prunebench.pruning import CalibrationData
+from prunebench.pruning.audience import listening
 from prunebench.pruning.layers import all_layers
-from prunebench.pruning.progress import listening
 from prunebench.pruning.residence import written_back
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.record import Forecast

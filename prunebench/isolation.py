@@ -161,7 +161,6 @@ class Isolated:
         self.limits = limits or Limits()
         self._every = every
         self._worker: _Worker | None = None
-        self._busy = False
 
     def __enter__(self) -> Self:
         self._ready()
@@ -170,7 +169,7 @@ class Isolated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(GRACE if self._busy else 0)
+        self._end(0)
 
     def _ready(self) -> _Worker:
         if self._worker is None:
@@ -178,7 +177,7 @@ class Isolated:
         return self._worker
 
     def _end(self, grace: float) -> None:
-        worker, self._worker, self._busy = self._worker, None, False
+        worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop(grace)
 
@@ -189,7 +188,6 @@ class Isolated:
             UsageError: what does not fit.
             OutputError: the worker died.
         """
-
         for left in reversed(range(ATTEMPTS)):
             try:
                 return self._prepare(cells, output, save_models)
@@ -206,13 +204,12 @@ class Isolated:
     ) -> None:
         import torch
 
-        threads = torch.get_num_threads()
         self._ready().send(
             {
                 "prepare": [_plain(cell) for cell in cells],
                 "output": str(output),
                 "save_models": save_models,
-                "threads": threads,
+                "threads": torch.get_num_threads(),
                 "every": self._every,
             }
         )
@@ -226,11 +223,10 @@ class Isolated:
         is_new = self._worker is None
         worker = self._ready()
         try:
-            if is_new:  # one that follows another that died is no less prepared, and its start is not the cell's time
-                self._prepare([cell], output, save_models, self._watch(wanted))
+            if is_new:  # it follows another that died; its start is not the cell's time
+                self._prepare([], output, save_models, self._watch(wanted))
             worker.said.clear()
             worker.send({"run": _plain(cell), "output": str(output), "save_models": save_models})
-            self._busy = True
             self._answer(log.hear, self._watch(wanted))
         except Abandoned:
             self._end(0)
@@ -241,9 +237,8 @@ class Isolated:
                 Partial.of(output, cell).remove()
             return read_record(write_record(output, log.failed(cell, death, worker.said), {}))
         except BaseException:  # an interruption: the worker is gone before anybody else may have the cell
-            self._end(GRACE if self._busy else 0)
+            self._end(GRACE)
             raise
-        self._busy = False
         return read_record(output / f"{cell.id}.json")
 
     def _watch(self, wanted: Callable[[], bool]) -> Callable[[], None]:
@@ -275,7 +270,6 @@ class Isolated:
                 case ["done"]:
                     return
                 case ["refused", kind, message]:
-                    self._busy = False
                     known = getattr(errors, kind, None)
                     raise (known if isinstance(known, type) and issubclass(known, PrunebenchError) else OutputError)(
                         message
@@ -325,15 +319,15 @@ class _Log:
             ),
             notes=dict(self._ear.notes),
             trace=tuple(self._ear.rows),
-            environment=self._environment(cell),
+            environment=_environment(cell),
         )
 
-    @staticmethod
-    def _environment(cell: Cell) -> dict[str, Any]:
-        try:
-            return environment(cell)
-        except Exception:  # what killed the worker may have taken the device along
-            return {}
+
+def _environment(cell: Cell) -> dict[str, Any]:
+    try:
+        return environment(cell)
+    except Exception:  # what killed the worker may have taken the device along
+        return {}
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from prunebench.cell import Cell
 from prunebench.environment import environment
-from prunebench.pruning.resume import Kept
+from prunebench.pruning.audience import Kept
 from prunebench.writing import replacing, write_whole
 
 FOLDER = ".partial"

@@ -14,7 +14,6 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -124,14 +123,13 @@ def main() -> None:
 
         def run(request: dict[str, Any]) -> None:
             cell = Cell.model_validate(request["run"])
+            busy.set()
             here.run(cell, Path(request["output"]), teller, save_models=request["save_models"])
 
-        work: dict[str, Callable[[dict[str, Any]], None]] = {"prepare": prepare, "run": run}
         while True:
             request = coming.get()
-            busy.set()
             try:
-                next(work[name] for name in request if name in work)(request)
+                (run if "run" in request else prepare)(request)
             except PrunebenchError as error:
                 teller.tell("refused", type(error).__name__, str(error))
             except Stopped:

@@ -20,7 +20,7 @@ from prunebench.contract import Snapshot
 from prunebench.errors import AllocationError, UsageError
 from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
-from prunebench.pruning.progress import listening
+from prunebench.pruning.audience import listening
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite
 from tests import tiny

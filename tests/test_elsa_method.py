@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunebench.contract import Snapshot
 from prunebench.plugins import load_method
 from prunebench.pruning import CalibrationData, Hessian, Sparsity, Unstructured, calibrated, prunable
-from prunebench.pruning.progress import listening
+from prunebench.pruning.audience import listening
 from prunebench.pruning.sparsity import parse_pattern
 from tests import tiny
 

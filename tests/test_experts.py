@@ -13,7 +13,7 @@ from prunebench.contract import Snapshot
 from prunebench.errors import ContractError
 from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import CalibrationData, FeatureNorm, Hessian, Unstructured, calibrated, prunable
-from prunebench.pruning.progress import listening
+from prunebench.pruning.audience import listening
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite

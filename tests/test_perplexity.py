@@ -12,7 +12,7 @@ from prunebench.errors import CorpusError
 from prunebench.evaluation import Perplexity, Sequences, evaluation_sequences, perplexity, protocol_name
 from prunebench.evaluation.perplexity import summarise
 from prunebench.models import find_model, load_model
-from prunebench.pruning.progress import listening
+from prunebench.pruning.audience import listening
 from tests import tiny
 from tests.text import SHARED, Steps, needs_shared
 

@@ -17,7 +17,7 @@ from prunebench.environment import environment
 from prunebench.execution import run_cell
 from prunebench.partial import Partial, Stopped
 from prunebench.plugins import load_method
-from prunebench.pruning.progress import listening
+from prunebench.pruning.audience import listening
 from prunebench.record import Record
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite

@@ -22,8 +22,8 @@ from prunebench.pruning import (
     calibrated,
     prunable,
 )
+from prunebench.pruning.audience import listening
 from prunebench.pruning.layers import all_layers
-from prunebench.pruning.progress import listening
 from tests import tiny
 
 

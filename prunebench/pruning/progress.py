@@ -4,59 +4,17 @@ A method says where it is (``track``) and what it had to adjust (``note``) witho
 listen: then both do nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+from prunebench.pruning.audience import audience
 
 T = TypeVar("T")
 
 
-class Listener(Protocol):
-    """What a runner implements to hear from a method."""
-
-    def step(self, label: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` (None when unknown) steps of ``label`` are finished."""
-
-    def note(self, what: str, where: dict[str, object]) -> None:
-        """``what`` was adjusted, at ``where`` (a layer's name, say)."""
-
-    def trace(self, step: int, values: dict[str, float]) -> None:
-        """Named values at one step of an iterative method."""
-
-    def account(self, amounts: dict[str, Any]) -> None:
-        """Amounts that only the method knows."""
-
-
-_listener: ContextVar[Listener | None] = ContextVar("prunebench_listener", default=None)
-
-
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Send what ``track`` and ``note`` say inside this context to ``listener``."""
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
-
-
-_watcher: ContextVar[Callable[[Any, Any], None] | None] = ContextVar("prunebench_watcher", default=None)
-
-
-@contextmanager
-def watching_layers(watcher: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Call ``watcher(layer, target)`` whenever ``calibrated`` is asked for what comes after a layer."""
-    token = _watcher.set(watcher)
-    try:
-        yield
-    finally:
-        _watcher.reset(token)
-
-
 def passed(layer: Any, target: Any) -> None:
     """Tell the watcher, if there is one, that a method has done with a layer."""
-    watcher = _watcher.get()
+    watcher = audience().watcher
     if watcher is not None:
         watcher(layer, target)
 
@@ -70,7 +28,7 @@ def track(iterable: Iterable[T], label: str, total: int | None = None, start: in
         total: number of steps; by default ``start`` and the iterable's length where it has one.
         start: steps that were done before the first of ``iterable``, in a run that goes on.
     """
-    listener = _listener.get()
+    listener = audience().listener
     if listener is None:
         yield from iterable
         return
@@ -89,7 +47,7 @@ def note(what: str, **where: object) -> None:
         what: the adjustment in a few words, the same at each occurrence: the record counts by it.
         where: names of what it was done to; shown in the log, not counted.
     """
-    listener = _listener.get()
+    listener = audience().listener
     if listener is not None:
         listener.note(what, where)
 
@@ -101,7 +59,7 @@ def trace(step: int, **values: float) -> None:
         step: the step spoken of, from 0.
         values: loss, residuals, a learning rate: the same names at each call.
     """
-    listener = _listener.get()
+    listener = audience().listener
     if listener is not None:
         listener.trace(step, values)
 
@@ -114,6 +72,6 @@ def account(**amounts: Any) -> None:
             from the tensors that exist; ``expert_tokens``, for each module of experts the calibration tokens that
             were routed to each.
     """
-    listener = _listener.get()
+    listener = audience().listener
     if listener is not None:
         listener.account(amounts)

@@ -18,7 +18,7 @@ from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract import Snapshot, watched
 from prunebench.plugins import MethodClass, plugin_manager
 from prunebench.pruning import Allocated, Sparsity, Unstructured
-from prunebench.pruning.resume import Keeper, Kept, keeping
+from prunebench.pruning.audience import Keeper, Kept, keeping
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.rules import Violation
 from prunebench.testing.memory import LiveBytes
