@@ -12,7 +12,7 @@ import torch
 
 from prunebench.allocations import allocate, make_allocation
 from prunebench.attempt import PRUNE, Attempt, Clock, Measured, keep_pruned, restore_pruned
-from prunebench.cell import Cell, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
 from prunebench.checkpoint import save_checkpoints
 from prunebench.contract import Snapshot, watched
 from prunebench.data import least_perplexity
@@ -131,16 +131,14 @@ def run_cell(
     Raises:
         Stopped: ``partial.stop`` was set; the next attempt goes on from here.
     """
-    ear = Ear(display)
-    facts: dict[str, Any] = {"environment": environment(cell)}
-    arrays: dict[str, np.ndarray] = {}
+    run = _Run(cell, workshop, display, partial or Partial())
     error = None
     try:
-        with listening(ear), workshop.work_folder(cell) as work:
-            _prune_and_measure(cell, workshop, ear, display, facts, arrays, save_to, partial or Partial(), work)
+        with listening(run.ear), workshop.work_folder(cell) as work:
+            run.prune_and_measure(work, save_to)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
-        arrays = {}
+        run.arrays.clear()
     finally:
         gc.collect()
     record = Record(
@@ -148,11 +146,11 @@ def run_cell(
         cell=CellFacts.model_validate(cell.model_dump(mode="json")),
         status="failed" if error else "ok",
         error=error,
-        notes=dict(ear.notes),
-        trace=ear.rows,
-        **facts,
+        notes=dict(run.ear.notes),
+        trace=run.ear.rows,
+        **run.facts,
     )
-    return record, arrays
+    return record, run.arrays
 
 
 def _message(failure: Exception) -> str:
@@ -165,155 +163,139 @@ def _message(failure: Exception) -> str:
     return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
 
 
-def _prune_and_measure(
-    cell: Cell,
-    workshop: Workshop,
-    ear: Ear,
-    display: Display,
-    facts: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    save_to: Path | None,
-    partial: Partial,
-    work: Path | None,
-) -> None:
-    """The phases of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
-    display.phase("load")
-    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    if not restore_pruned(partial, model, ear, facts, arrays):
-        _prune(cell, method, model, tokenizer, workshop, ear, display, facts, arrays, partial)
-        if partial.due() or facts["cost"].prune_seconds > WORTH_KEEPING:
-            keep_pruned(partial, model, method.changes, ear, facts, arrays)
+class _Run:
+    """One run of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before.
 
-    facts["perplexity"], facts["zero_shot"] = {}, {}
-    measured = Measured(partial, ear, facts, arrays, len(cell.evaluations))
-    for evaluation in cell.evaluations[measured.finished :]:
-        if evaluation in cell.skipped:
-            note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
-        elif isinstance(evaluation, CellPerplexity):
-            display.phase(evaluation.protocol)
-            _measure_perplexity(cell, evaluation, workshop, model, tokenizer, facts["perplexity"], arrays)
-        elif isinstance(evaluation, CellMeasure):
-            display.phase(evaluation.label)
-            facts.setdefault("measures", {})[evaluation.label] = measure(evaluation, model, tokenizer)
-        else:
-            display.phase("zero-shot")
-            answers = measured.answers()
-            _measure_zero_shot(evaluation, workshop, model, tokenizer, cell.seed, facts["zero_shot"], arrays, answers)
-        measured.one_more()
-    facts["cost"] = facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
+    Args:
+        cell, workshop, display, partial: see ``run_cell``.
+    """
 
-    if save_to is not None and method.changes != "nothing":
-        display.phase("save")
-        facts["saved"] = save_checkpoints(model, tokenizer, save_to, cell.id, parse_pattern(cell.sparsity))
+    def __init__(self, cell: Cell, workshop: Workshop, display: Display, partial: Partial) -> None:
+        self.cell, self.workshop, self.display, self.partial = cell, workshop, display, partial
+        self.ear = Ear(display)
+        self.facts: dict[str, Any] = {"environment": environment(cell)}
+        self.arrays: dict[str, np.ndarray] = {}
+        self.model: Any = None
+        self.tokenizer: Any = None
 
+    def prune_and_measure(self, work: Path | None, save_to: Path | None) -> None:
+        """The phases of a cell.
 
-def _prune(
-    cell: Cell,
-    method: MethodClass,
-    model: Any,
-    tokenizer: Any,
-    workshop: Workshop,
-    ear: Ear,
-    display: Display,
-    facts: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    partial: Partial,
-) -> None:
-    """Prune and check, from where an interrupted attempt stood."""
-    pool = workshop.pool(cell, tokenizer)
-    data = CalibrationData(pool, nsamples=cell.calibration.nsamples, seqlen=cell.calibration.seqlen, seed=cell.seed)
-    if data.nsamples < cell.calibration.nsamples:
-        note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
-    if any(_same_text(cell, evaluation) for evaluation in cell.evaluations):
-        note("calibration and perplexity use the same text")
-    sparsity, alongside = _allocated(cell, model, data, display)
-    manager = plugin_manager(method, cell.options)
-    facts["environment"]["wrappers"] = wrappers_of(manager, method)
-    instance = manager.get_plugin(method.name)
-    before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
+        Args:
+            work: folder for a model that stays on disk.
+            save_to: the results folder that takes the pruned model; None to let it go.
+        """
+        cell = self.cell
+        self.display.phase("load")
+        method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
+        self.facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
+        self.model, self.tokenizer = load_model(
+            self.workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work
+        )
+        if not restore_pruned(self.partial, self.model, self.ear, self.facts, self.arrays):
+            self._prune(method)
+            if self.partial.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
+                keep_pruned(self.partial, self.model, method.changes, self.ear, self.facts, self.arrays)
 
-    display.phase("prune")
-    with PeakMemory(cell.device) as peak:
-        clock = Clock()
-        with watched() as watch, written_back(model), keeping(Attempt(partial, (ear, data, watch, clock))):
-            manager.hook.prune(model=model, data=data, sparsity=sparsity)
-        if cell.device == "cuda":
-            torch.cuda.synchronize()
-        seconds = clock.state()
-    ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
-    amounts = {**alongside.amounts, **ear.amounts}
-    facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
+        self.facts["perplexity"], self.facts["zero_shot"] = {}, {}
+        measured = Measured(self.partial, self.ear, self.facts, self.arrays, len(cell.evaluations))
+        for evaluation in cell.evaluations[measured.finished :]:
+            if evaluation in cell.skipped:
+                note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
+            elif isinstance(evaluation, CellPerplexity):
+                self.display.phase(evaluation.protocol)
+                self._measure_perplexity(evaluation)
+            elif isinstance(evaluation, CellMeasure):
+                self.display.phase(evaluation.label)
+                found = measure(evaluation, self.model, self.tokenizer)
+                self.facts.setdefault("measures", {})[evaluation.label] = found
+            else:
+                self.display.phase("zero-shot")
+                self._measure_zero_shot(evaluation, measured.answers())
+            measured.one_more()
+        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
 
-    display.phase("check")
-    facts["sparsity"] = before.verify(model, data=data, method=instance, watch=watch)
-    facts["environment"]["weights_digest"] = weights_digest(model)
-    if method.changes != "nothing":
-        arrays["mask"] = mask_sample(model, sparsity)
+        if save_to is not None and method.changes != "nothing":
+            self.display.phase("save")
+            pattern = parse_pattern(cell.sparsity)
+            self.facts["saved"] = save_checkpoints(self.model, self.tokenizer, save_to, cell.id, pattern)
 
+    def _prune(self, method: MethodClass) -> None:
+        """Prune and check, from where an interrupted attempt stood."""
+        cell, wanted = self.cell, self.cell.calibration
+        pool = self.workshop.pool(cell, self.tokenizer)
+        data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
+        if data.nsamples < wanted.nsamples:
+            note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
+        if any(isinstance(entry, CellPerplexity) and entry.digest == wanted.digest for entry in cell.evaluations):
+            note("calibration and perplexity use the same text")
+        sparsity, alongside = self._allocated(data)
+        manager = plugin_manager(method, cell.options)
+        self.facts["environment"]["wrappers"] = wrappers_of(manager, method)
+        instance = manager.get_plugin(method.name)
+        before = Snapshot.of(self.model, sparsity, method.changes, data=data, method=instance)
 
-def _allocated(cell: Cell, model: Any, data: CalibrationData, display: Display) -> tuple[Sparsity, Ear]:
-    """What is asked of the method, and what was heard while it was worked out."""
-    pattern, rule, ear = parse_pattern(cell.sparsity), cell.allocation_rule, Ear(display)
-    if rule is None:
-        return pattern, ear
-    display.phase("allocate")
-    began = time.perf_counter()
-    with listening(ear):
-        sparsity = allocate(make_allocation(rule.name, rule.options), model, data, pattern)
-        account(allocate_seconds=time.perf_counter() - began)
-    return sparsity, ear
+        self.display.phase("prune")
+        with PeakMemory(cell.device) as peak:
+            clock = Clock()
+            with (
+                watched() as watch,
+                written_back(self.model),
+                keeping(Attempt(self.partial, (self.ear, data, watch, clock))),
+            ):
+                manager.hook.prune(model=self.model, data=data, sparsity=sparsity)
+            if cell.device == "cuda":
+                torch.cuda.synchronize()
+            seconds = clock.state()
+        self.ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
+        amounts = {**alongside.amounts, **self.ear.amounts}
+        self.facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
 
+        self.display.phase("check")
+        self.facts["sparsity"] = before.verify(self.model, data=data, method=instance, watch=watch)
+        self.facts["environment"]["weights_digest"] = weights_digest(self.model)
+        if method.changes != "nothing":
+            self.arrays["mask"] = mask_sample(self.model, sparsity)
 
-def _same_text(cell: Cell, evaluation: CellEvaluation) -> bool:
-    return isinstance(evaluation, CellPerplexity) and evaluation.digest == cell.calibration.digest
+    def _allocated(self, data: CalibrationData) -> tuple[Sparsity, Ear]:
+        """What is asked of the method, and what was heard while it was worked out."""
+        pattern, rule, ear = parse_pattern(self.cell.sparsity), self.cell.allocation_rule, Ear(self.display)
+        if rule is None:
+            return pattern, ear
+        self.display.phase("allocate")
+        began = time.perf_counter()
+        with listening(ear):
+            sparsity = allocate(make_allocation(rule.name, rule.options), self.model, data, pattern)
+            account(allocate_seconds=time.perf_counter() - began)
+        return sparsity, ear
 
+    def _measure_perplexity(self, wanted: CellPerplexity) -> None:
+        sequences = self.workshop.sequences(self.cell, wanted, self.tokenizer)
+        measured = perplexity(self.model, sequences, protocol=wanted.protocol)
+        self.facts["perplexity"][wanted.protocol] = PerplexityFacts(
+            value=measured.value,
+            nll=measured.nll,
+            tokens=measured.tokens,
+            dropped_tokens=measured.dropped_tokens,
+            stderr=measured.stderr,
+            floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
+        )
+        self.arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
+        self.arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
 
-def _measure_perplexity(
-    cell: Cell,
-    wanted: CellPerplexity,
-    workshop: Workshop,
-    model: Any,
-    tokenizer: Any,
-    results: dict[str, PerplexityFacts],
-    arrays: dict[str, np.ndarray],
-) -> None:
-    measured = perplexity(model, workshop.sequences(cell, wanted, tokenizer), protocol=wanted.protocol)
-    results[wanted.protocol] = PerplexityFacts(
-        value=measured.value,
-        nll=measured.nll,
-        tokens=measured.tokens,
-        dropped_tokens=measured.dropped_tokens,
-        stderr=measured.stderr,
-        floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
-    )
-    arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
-    arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
-
-
-def _measure_zero_shot(
-    wanted: CellZeroShot,
-    workshop: Workshop,
-    model: Any,
-    tokenizer: Any,
-    seed: int,
-    results: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    answers: Answers,
-) -> None:
-    measured = zero_shot(
-        model,
-        tokenizer,
-        tasks=wanted.tasks,
-        limit=wanted.limit,
-        num_fewshot=wanted.num_fewshot,
-        include_path=wanted.include_path,
-        batch_size=wanted.batch_size,
-        seed=seed,
-        library=workshop.library,
-        answers=answers,
-    )
-    for part, content in measured.outcome.items():
-        results.setdefault(part, {}).update(content)
-    arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
+    def _measure_zero_shot(self, wanted: CellZeroShot, answers: Answers) -> None:
+        measured = zero_shot(
+            self.model,
+            self.tokenizer,
+            tasks=wanted.tasks,
+            limit=wanted.limit,
+            num_fewshot=wanted.num_fewshot,
+            include_path=wanted.include_path,
+            batch_size=wanted.batch_size,
+            seed=self.cell.seed,
+            library=self.workshop.library,
+            answers=answers,
+        )
+        for part, content in measured.outcome.items():
+            self.facts["zero_shot"].setdefault(part, {}).update(content)
+        self.arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
