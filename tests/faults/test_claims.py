@@ -194,31 +194,39 @@ class TestTwoRunners:
         assert returned[0] == returned[1]
         assert not list((tmp_path / "out").glob(".*"))
 
-    def test_a_failure_of_the_other_is_its_outcome(self, write_suite: Write, tmp_path: Path, good: Record) -> None:
-        """Tried again by the next run, not by one that waited for it."""
-        cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))
-        output = tmp_path / "out"
-        claim = Claims(output).take(cells[0].id)
+    def beside_another(
+        self, cell: Cell, output: Path, good: Record, ends: Callable[[], object]
+    ) -> tuple[Record, list[str]]:
+        """A sweep of a cell that another runner has until ``ends`` was called: its record, and what it ran itself."""
+        claim = Claims(output).take(cell.id)
         assert claim is not None
 
         def end() -> None:
             time.sleep(0.3)
-            Scribe(good.model_copy(update={"status": "failed"})).run(
-                cells[0], output, Silent(), save_models=False, wanted=lambda: True
-            )
+            ends()
             claim.release()
 
-        other = threading.Thread(target=end)
+        other, display = threading.Thread(target=end), Silent()
         other.start()
-        display = Silent()
-        (record,) = run_suite(cells, output, display, lease=0.4, executor=Scribe(good))
+        (record,) = run_suite([cell], output, display, lease=0.4, executor=Scribe(good))
         other.join()
-        assert record.status == "failed"
-        assert display.begun == []
-        assert run_suite(cells, output, display, executor=Scribe(good))[0].status == "ok"
+        return record, display.begun
 
-    def test_a_cell_that_was_taken_over_is_given_up(self, write_suite: Write, tmp_path: Path, good: Record) -> None:
-        cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))
+    @pytest.fixture
+    def cell(self, write_suite: Write) -> Cell:
+        return plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))[0]
+
+    def test_a_failure_of_the_other_is_its_outcome(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        """Tried again by the next run, not by one that waited for it."""
+        fails = Scribe(good.model_copy(update={"status": "failed"}))
+        record, ran = self.beside_another(
+            cell, tmp_path, good, lambda: fails.run(cell, tmp_path, Silent(), save_models=False, wanted=lambda: True)
+        )
+        assert record.status == "failed"
+        assert ran == []
+        assert run_suite([cell], tmp_path, Silent(), executor=Scribe(good))[0].status == "ok"
+
+    def test_a_cell_that_was_taken_over_is_given_up(self, cell: Cell, tmp_path: Path, good: Record) -> None:
         output, others_work = tmp_path / "out", Scribe(good, seconds=0)
 
         class Slept(Scribe):
@@ -233,45 +241,31 @@ class TestTwoRunners:
                 taken.unlink()
                 raise Abandoned
 
-        (record,) = run_suite(cells, output, Silent(), executor=Slept(good))
+        (record,) = run_suite([cell], output, Silent(), executor=Slept(good))
         assert record.status == "ok"
 
-    def test_a_record_that_another_is_writing_is_left_alone(
-        self, write_suite: Write, tmp_path: Path, good: Record
-    ) -> None:
+    def test_a_record_that_another_is_writing_is_left_alone(self, cell: Cell, tmp_path: Path, good: Record) -> None:
         """Its arrays are there before it is: that is no damage while somebody has the cell."""
-        cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))
-        output, cell = tmp_path / "out", cells[0]
-        claim = Claims(output).take(cell.id)
-        assert claim is not None
-        arrays = output / f"{cell.id}.npz"
         facts = CellFacts.model_validate(cell.model_dump(mode="json"))
-        write_record(output, good.model_copy(update={"cell": facts, "arrays_digest": None}), {"x": np.zeros(3)})
-        whole = (output / f"{cell.id}.json").read_bytes()
-        (output / f"{cell.id}.json").write_bytes(whole.replace(b"e", b"f", 1))
+        whole = good.model_copy(update={"cell": facts, "arrays_digest": None})
+        path = write_record(tmp_path, whole, {"x": np.zeros(3)})
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"e", b"f", 1))
 
-        def end() -> None:
-            time.sleep(0.3)
-            assert arrays.exists()
-            (output / f"{cell.id}.json").unlink()
-            (output / f"{cell.id}.json").write_bytes(whole)
-            claim.release()
+        def ends() -> None:
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
 
-        other = threading.Thread(target=end)
-        other.start()
-        display = Silent()
-        (record,) = run_suite(cells, output, display, lease=0.4, executor=Scribe(good))
-        other.join()
-        assert display.begun == []
-        assert record == read_record(output / f"{cell.id}.json")
-        assert not (output / ".set-aside").exists()
+        record, ran = self.beside_another(cell, tmp_path, good, ends)
+        assert ran == []
+        assert record == read_record(path)
+        assert not (tmp_path / ".set-aside").exists()
 
-    def test_what_a_dead_writer_left_is_cleared_away(self, write_suite: Write, tmp_path: Path) -> None:
-        cells = plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))
-        torn = tmp_path / "out" / f".{cells[0].id}.json.123.tmp"
+    def test_what_a_dead_writer_left_is_cleared_away(self, cell: Cell, tmp_path: Path) -> None:
+        torn = tmp_path / "out" / f".{cell.id}.json.123.tmp"
         torn.parent.mkdir()
         torn.write_text("{")
-        run_suite(cells, tmp_path / "out", Silent())
+        run_suite([cell], tmp_path / "out", Silent())
         assert not torn.exists()
 
 
