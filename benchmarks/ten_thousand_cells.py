@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 
 from prunebench.aside import good_record
 from prunebench.cell import plan
-from prunebench.record import CellFacts, read_arrays, read_record, read_records, write_record
+from prunebench.record import CellFacts
+from prunebench.record_files import read_arrays, read_record, read_records, write_record
 from prunebench.report import render, tables, tidy
 from prunebench.report.evidence import Evidence
 from prunebench.suite_file import load_suite

@@ -84,7 +84,7 @@ def summary(name: str) -> str:
 @macro
 def measured(name: str) -> str:
     """What the reference records hold of a method: perplexity beside the dense model's, time, memory."""
-    from prunebench.record import read_records
+    from prunebench.record_files import read_records
     from prunebench.report import text
 
     rows: list[tuple[object, ...]] = []

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.record import Record, RecordError, check_arrays, read_record
+from prunebench.record import Record
+from prunebench.record_files import RecordError, check_arrays, read_record
 from prunebench.report.text import plain
 from prunebench.writing import why
 

@@ -202,7 +202,7 @@ def plan(
     that a report can show them against what was measured.
     """
     from prunebench.display import asked
-    from prunebench.record import read_forecasts, write_forecasts
+    from prunebench.record_files import read_forecasts, write_forecasts
 
     with quiet_libraries():
         _, cells, folder = _planned(suite, output, override, only, device, plugin)
@@ -289,7 +289,7 @@ def _planned(
 def _record_of(folder: Path, cell: "Cell") -> "Record | None":
     """The cell's record; None where there is none that is whole, so that the cell will run."""
     from prunebench.aside import whole_record
-    from prunebench.record import RecordError
+    from prunebench.record_files import RecordError
 
     try:
         return whole_record(folder, cell.id)
@@ -300,7 +300,7 @@ def _record_of(folder: Path, cell: "Cell") -> "Record | None":
 
 def _everything(folder: Path) -> "list[Record]":
     """All whole records of a folder, those of other runs too."""
-    from prunebench.record import read_records
+    from prunebench.record_files import read_records
 
     return read_records(folder, leave_out=tell)
 

@@ -49,7 +49,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
     """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
-    from prunebench.record import read_records
+    from prunebench.record_files import read_records
     from prunebench.report import render, tables, tidy
     from prunebench.report.evidence import Evidence
 
@@ -101,7 +101,7 @@ def compare(
     A regression is a change that is both significant (paired tests) and beyond its tolerance.
     Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
     """
-    from prunebench.record import read_records
+    from prunebench.record_files import read_records
     from prunebench.report import compare_formats
     from prunebench.report.compare import compare as compare_records
     from prunebench.report.comparison import Tolerances

@@ -34,17 +34,8 @@ from prunebench.pruning.audience import keeping, listening
 from prunebench.pruning.progress import note
 from prunebench.pruning.residence import written_back
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.record import (
-    SCHEMA,
-    CellFacts,
-    Cost,
-    Failure,
-    MethodFacts,
-    PerplexityFacts,
-    Record,
-    read_record,
-    write_record,
-)
+from prunebench.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
+from prunebench.record_files import read_record, write_record
 from prunebench.workshop import Workshop
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured

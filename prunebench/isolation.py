@@ -25,7 +25,8 @@ from prunebench.ear import Display, Ear
 from prunebench.environment import environment
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.partial import INTERVAL, Partial
-from prunebench.record import SCHEMA, CellFacts, Failure, Record, read_record, write_record
+from prunebench.record import SCHEMA, CellFacts, Failure, Record
+from prunebench.record_files import read_record, write_record
 from prunebench.report.text import plain
 
 TICK, LOOK = 0.2, 0.5  # seconds

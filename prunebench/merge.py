@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.record import MODELS, SPARSE, Record, check_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.record import MODELS, SPARSE, Record
+from prunebench.record_files import check_arrays, read_forecasts, read_record, write_forecasts
 from prunebench.writing import replacing
 
 OUTCOME = ("status", "sparsity", "perplexity", "zero_shot", "measures")

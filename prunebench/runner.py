@@ -16,7 +16,8 @@ from prunebench.errors import OutputError
 from prunebench.evaluation.zero_shot import TaskLibrary
 from prunebench.execution import InProcess
 from prunebench.partial import Partial, remove_stale
-from prunebench.record import Record, read_record, write_record
+from prunebench.record import Record
+from prunebench.record_files import read_record, write_record
 
 
 class Executor(Protocol):

@@ -19,7 +19,8 @@ from prunebench.checkpoint import save_checkpoints
 from prunebench.errors import ModelError, OutputError
 from prunebench.models import find_model, load_model, weights_digest
 from prunebench.pruning import NM, Unstructured, prunable
-from prunebench.record import SavedFacts, read_record
+from prunebench.record import SavedFacts
+from prunebench.record_files import read_record
 from prunebench.report.card import model_card, write_cards
 from prunebench.report.tables import size_table
 from prunebench.runner import run_suite

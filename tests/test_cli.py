@@ -16,7 +16,7 @@ from prunebench import runner
 from prunebench.cli import app
 from prunebench.display import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
 from prunebench.ear import Display
-from prunebench.record import read_record, sealed
+from prunebench.record_files import read_record, sealed
 from tests.test_report import GOLDEN, record
 
 Write = Callable[..., Path]

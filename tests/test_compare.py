@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from prunebench.record import Record, read_records, write_record
+from prunebench.record import Record
+from prunebench.record_files import read_records, write_record
 from prunebench.report.compare import compare
 from prunebench.report.compare_formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
 from prunebench.report.comparison import Comparison, Tolerances, Verdict

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.errors import OutputError
-from prunebench.record import Forecast, read_records, write_forecasts, write_record
+from prunebench.record import Forecast
+from prunebench.record_files import read_records, write_forecasts, write_record
 from prunebench.report.files import write, write_html, write_plots
 from prunebench.report.tidy import write_parquet
 from prunebench.writing import write_whole

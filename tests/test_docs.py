@@ -21,7 +21,8 @@ from prunebench.cell import plan
 from prunebench.cli import app
 from prunebench.errors import CorpusError, MethodError, SuiteError
 from prunebench.plugins import KINDS, describe_all, entry_points, load_method
-from prunebench.record import Record, read_record
+from prunebench.record import Record
+from prunebench.record_files import read_record
 from prunebench.report.tables import all_tables
 from prunebench.rules import RULES
 from prunebench.runner import run_suite

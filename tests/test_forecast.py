@@ -12,7 +12,8 @@ from prunebench.cell import Cell, plan
 from prunebench.forecast import foretell, weight_bytes
 from prunebench.models import load_model
 from prunebench.pruning import track
-from prunebench.record import Forecast, RecordError, read_forecasts, write_forecasts
+from prunebench.record import Forecast
+from prunebench.record_files import RecordError, read_forecasts, write_forecasts
 from prunebench.report.forecasts import forecast_tables
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.record import PublishedFigure, Record, write_record
+from prunebench.record import PublishedFigure, Record
+from prunebench.record_files import write_record
 from prunebench.report.evidence import Evidence
 from prunebench.report.html import to_html
 from prunebench.report.sections import sections

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.record import Record, RecordError, write_record
+from prunebench.record import Record
+from prunebench.record_files import RecordError, write_record
 from prunebench.report.evidence import Evidence, PairedTests, paired_by_seed
 from prunebench.report.marks import MARKED
 from prunebench.report.render import to_latex, to_markdown, to_terminal

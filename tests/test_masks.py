@@ -8,7 +8,7 @@ import torch
 
 from prunebench.masks import mask_sample
 from prunebench.pruning import Unstructured, prunable
-from prunebench.record import write_record
+from prunebench.record_files import write_record
 from prunebench.report.evidence import Evidence
 from prunebench.report.overlap import by_chance, jaccard, overlap_tables
 from tests import tiny

@@ -28,7 +28,8 @@ from prunebench.models import ModelSource, find_model, load_model, weights_diges
 from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, calibrated, prunable, spill
 from prunebench.pruning.layers import decoder_blocks
 from prunebench.pruning.residence import in_memory, resident, written_back
-from prunebench.record import Record, read_arrays
+from prunebench.record import Record
+from prunebench.record_files import read_arrays
 from prunebench.report.tables import all_tables
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite

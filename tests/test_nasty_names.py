@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from prunebench.display import outcome
-from prunebench.record import Record, read_record, write_record
+from prunebench.record import Record
+from prunebench.record_files import read_record, write_record
 from prunebench.report import compare_formats, render, tables, tidy
 from prunebench.report.card import model_card
 from prunebench.report.compare import compare

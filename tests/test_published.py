@@ -10,7 +10,8 @@ from prunebench.cell import plan
 from prunebench.display import PlainDisplay
 from prunebench.errors import SuiteError
 from prunebench.published import read_published
-from prunebench.record import PublishedFigure, Record, read_records
+from prunebench.record import PublishedFigure, Record
+from prunebench.record_files import read_records
 from prunebench.report.elsewhere import HEADERS, published_table
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite

@@ -13,7 +13,8 @@ import pytest
 
 from prunebench.errors import OutputError
 from prunebench.reading import content_digest
-from prunebench.record import PublishedFigure, Record, RecordError, read_record, read_records, write_record
+from prunebench.record import PublishedFigure, Record
+from prunebench.record_files import RecordError, read_record, read_records, write_record
 from prunebench.report import text
 from prunebench.report.render import escape_latex, escape_markdown, numeric_columns, to_latex, to_markdown, to_terminal
 from prunebench.report.robustness import robustness_tables

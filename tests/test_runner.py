@@ -16,7 +16,8 @@ from prunebench import hookimpl, plugins
 from prunebench.cell import Cell, plan
 from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
 from prunebench.pruning import account, note, trace
-from prunebench.record import Record, read_arrays, read_record
+from prunebench.record import Record
+from prunebench.record_files import read_arrays, read_record
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite
 

@@ -19,9 +19,8 @@ from prunebench import aside
 from prunebench.cell import plan
 from prunebench.cli import app
 from prunebench.reading import DEPTH, content_digest, read_regular, strict_json
-from prunebench.record import (
-    Failure,
-    PerplexityFacts,
+from prunebench.record import Failure, PerplexityFacts
+from prunebench.record_files import (
     RecordError,
     check_arrays,
     read_arrays,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.record import Forecast, Record, read_arrays, read_forecasts
+from prunebench.record import Forecast, Record
+from prunebench.record_files import read_arrays, read_forecasts
 from prunebench.report.statistics import Change, PairedBootstrap, accuracy_change, mean_accuracy_change
 
 Arrays = Mapping[str, np.ndarray]

@@ -21,7 +21,8 @@ from typing import Any
 
 import psutil
 
-from prunebench.record import Record, read_arrays, read_record
+from prunebench.record import Record
+from prunebench.record_files import read_arrays, read_record
 
 SUITE = """
 name: campaign

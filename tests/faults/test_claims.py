@@ -19,7 +19,8 @@ from prunebench.claims import Abandoned, Claims
 from prunebench.ear import Display
 from prunebench.errors import OutputError, SuiteError
 from prunebench.merge import merge_records
-from prunebench.record import CellFacts, Record, read_arrays, read_record, write_record
+from prunebench.record import CellFacts, Record
+from prunebench.record_files import read_arrays, read_record, write_record
 from prunebench.runner import run_suite
 from prunebench.suite_file import load_suite
 from tests.test_runner import Silent

@@ -16,7 +16,8 @@ from prunebench.cell import Cell, plan
 from prunebench.cli import app
 from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.isolation import Isolated, Limits
-from prunebench.record import Record, read_record
+from prunebench.record import Record
+from prunebench.record_files import read_record
 from prunebench.runner import run_suite
 from prunebench.signals import ending_on_signals
 from prunebench.suite_file import load_suite

@@ -20,7 +20,7 @@ import numpy as np
 from prunebench.cell import plan
 from prunebench.errors import PrunebenchError
 from prunebench.reading import content_digest
-from prunebench.record import read_record, read_records, sealed, write_record
+from prunebench.record_files import read_record, read_records, sealed, write_record
 from prunebench.report import compare_formats, render, tables, tidy
 from prunebench.report.compare import compare
 from prunebench.report.comparison import Tolerances
