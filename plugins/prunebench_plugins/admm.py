@@ -11,6 +11,7 @@ from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, calib
 
 DAMPING = 0.1
 RHO = 1.0
+CHOICES = 15
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class ADMM:
 
     Args:
         iterations: ADMM iterations of each layer.
-        ramp: iterations in which the mask is chosen anew, at a sparsity that rises to the target by a cubic law. The
-            paper says 15; its released code computes the ramp and does not use it, which is ``ramp: 0`` here: one mask
-            at the full sparsity.
+        ramp: iterations in which the sparsity rises to the target by a cubic law. The mask is chosen anew in all of
+            them, and in the first 15 at least. The paper says 15; its released code computes the ramp and does not use
+            it, which is ``ramp: 0`` here: 15 choices at the full sparsity.
     """
 
     iterations: int = 20
@@ -76,7 +77,8 @@ def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: in
         system: statistic of the layer's inputs.
         target: the zeros asked for; chosen by |V + U| over the whole matrix, in scaled space.
         iterations: of ADMM.
-        ramp: the first iterations, in which the mask is chosen anew.
+        ramp: the first iterations, in which the sparsity rises; the mask is chosen anew in them and in the first
+            ``CHOICES``.
 
     Returns:
         The pruned and updated weights, fp32 (out, in).
@@ -86,8 +88,8 @@ def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: in
     point = V0  # V + U
     mask = target.mask(V0.abs())
     for t in range(1, iterations + 1):
-        if t <= ramp:
-            share = 1 - (1 - t / ramp) ** 3
+        if t <= max(ramp, CHOICES):
+            share = 1 - (1 - t / ramp) ** 3 if t < ramp else 1.0
             mask = target.ramped(share).mask(point.abs())
         Z = point * mask
         U = point - Z

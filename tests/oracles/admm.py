@@ -7,7 +7,7 @@ from torch import Tensor
 def admm_textbook(W: Tensor, H: Tensor, zeros: int, iterations: int, ramp: int) -> Tensor:
     """Prune ``zeros`` weights of W (out, in) given H = XᵀX / tokens (in, in); Boža, arXiv 2401.02938, algorithm 1.
 
-    In the dtype it is given.
+    In the dtype it is given. ``ramp`` 0 is the released code: the mask chosen anew as often, at the full sparsity.
     """
     identity = torch.eye(len(H), dtype=H.dtype)
     d = H.diagonal().sqrt() + 1e-8
@@ -23,10 +23,10 @@ def admm_textbook(W: Tensor, H: Tensor, zeros: int, iterations: int, ramp: int) 
         mask[flat.argsort()[:count]] = False
         return mask.view(scores.T.shape).T
 
-    mask = smallest_pruned(V.abs(), zeros)
     for t in range(1, iterations + 1):
-        if t <= ramp:
-            mask = smallest_pruned((V + U).abs(), int(zeros * (1 - (1 - t / ramp) ** 3)))
+        if t <= 15:
+            zeros_now = int(zeros * (1 - (1 - t / ramp) ** 3)) if ramp else zeros
+            mask = smallest_pruned((V + U).abs(), zeros_now)
         Z = mask * (V + U)
         U = U + V - Z
         V = inverse @ (A @ target + (Z - U))
