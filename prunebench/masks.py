@@ -26,9 +26,14 @@ def mask_sample(model: nn.Module, sparsity: Sparsity, weights: int = SAMPLED_WEI
         uint8, (bytes,): a bit for each sampled weight, 1 = kept, matrices in the model's order, each row after row and
         filled up to a whole byte.
     """
-    step = max(1, math.ceil(sum(math.prod(layer.shape) for layer in all_layers(model)) / weights))
-    kept = [
-        (layer.weight[step // 2 % layer.shape[0] :: step] != 0).flatten().cpu()
-        for layer, _ in prunable(model, sparsity)
-    ]
-    return np.concatenate([np.packbits(mask.numpy()) for mask in kept])
+    layers = all_layers(model)
+    step = max(1, math.ceil(sum(math.prod(layer.shape) for layer in layers) / weights))
+    rows = {layer.name: slice(step // 2 % layer.shape[0], None, step) for layer in layers}
+    sizes = [math.ceil(len(range(*rows[layer.name].indices(layer.shape[0]))) * layer.shape[1] / 8) for layer in layers]
+    # Made before the first block is read: what is made beside a block and outlives it keeps its memory in use.
+    sample = np.empty(sum(sizes), dtype=np.uint8)
+    end = 0
+    for layer, _ in prunable(model, sparsity):
+        bits = np.packbits((layer.weight[rows[layer.name]] != 0).flatten().cpu().numpy())
+        sample[end : (end := end + len(bits))] = bits
+    return sample

@@ -14,6 +14,7 @@ from prunebench.data import calibration_pool, find_corpus
 from prunebench.errors import CorpusError
 from prunebench.evaluation.sequences import Sequences, evaluation_sequences
 from prunebench.evaluation.zero_shot import TaskLibrary
+from prunebench.memory import large_apart
 from prunebench.models import ModelSource, context_length, find_model, load_tokenizer
 
 
@@ -40,7 +41,11 @@ class Workshop:
 
     @contextmanager
     def work_folder(self, cell: Cell) -> Iterator[Path | None]:
-        """An empty folder for a cell whose model is on disk, gone afterwards; None for another cell."""
+        """What a cell needs whose model is on disk: an empty folder, gone afterwards, and memory that does not pile up.
+
+        Yields:
+            The folder; None for another cell.
+        """
         if cell.device != "disk":
             yield None
             return
@@ -48,7 +53,8 @@ class Workshop:
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
         try:
             folder.mkdir(parents=True)
-            yield folder
+            with large_apart():
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
