@@ -88,7 +88,7 @@ def measured(name: str) -> str:
     from prunebench.report import text
 
     rows: list[tuple[object, ...]] = []
-    for folder in sorted(path for path in REFERENCE.iterdir() if path.is_dir()):
+    for folder in sorted({path.parent for path in REFERENCE.glob("*/*.json")}):
         records = [record for record in read_records(folder) if record.status == "ok"]
         dense = {
             (record.cell.model, protocol): found.value
