@@ -86,7 +86,6 @@ def admm(W: Tensor, system: System, target: Target, *, iterations: int, ramp: in
     V0 = W * system.scale
     AV0 = V0 @ system.scaled
     point = V0  # V + U
-    mask = target.mask(V0.abs())
     for t in range(1, iterations + 1):
         if t <= max(ramp, CHOICES):
             share = 1 - (1 - t / ramp) ** 3 if t < ramp else 1.0
