@@ -50,9 +50,9 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=20_000,
+        steps=40_000,
         warmup=150,
-        hold=7_000,
+        hold=15_000,
         lr=0.002,
     ),
     "tinyworld-llama-1m": Recipe(
@@ -99,9 +99,9 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=20_000,
+        steps=36_000,
         warmup=150,
-        hold=8_000,
+        hold=13_000,
         lr=0.002,
     ),
 }
