@@ -251,7 +251,7 @@ def test_lessons_begin_with_the_primer_or_with_the_register() -> None:
     from prunebench.tinyworld.recipes import RECIPES
     from prunebench.tinyworld.train import lessons
 
-    plain, other = (RECIPES[f"tinyworld-llama-{size}"] for size in ("1m", "3m"))
+    plain, other = (RECIPES[f"tinyworld-llama-{size}"] for size in ("300k", "3m"))
     train = list(tinyworld.documents("tinyworld", "train", 41_000))
     assert list(islice(lessons(plain), 41_000)) == train
     told = list(islice(lessons(other), other.register + 6))
