@@ -5,6 +5,7 @@ mkdocs-macros calls ``define_env``; the tests render the pages with the same fun
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -299,7 +300,7 @@ def world_pruned() -> str:
         (
             code(model),
             method,
-            *(text.number(found[model, method, ratio] / found[model, "dense", "0"]) for ratio in ratios),
+            *(text.number(found.get((model, method, ratio), math.nan) / found[model, "dense", "0"]) for ratio in ratios),
         )
         for model in MODELS
         for method in dict.fromkeys(how for _, how, _ in found if how != "dense")
