@@ -5,7 +5,6 @@ mkdocs-macros calls ``define_env``; the tests render the pages with the same fun
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -296,12 +295,13 @@ def world_pruned() -> str:
         (r.cell.model, r.cell.method, r.cell.sparsity): r.perplexity["tinyworld/stream-128"].value for r in records
     }
     ratios = sorted({sparsity for _, _, sparsity in found if sparsity not in {"0"} and ":" not in sparsity})
+
+    def times(model: str, method: str, ratio: str) -> str:
+        value = found.get((model, method, ratio))
+        return text.MISSING if value is None else text.number(value / found[model, "dense", "0"])
+
     rows = [
-        (
-            code(model),
-            method,
-            *(text.number(found.get((model, method, ratio), math.nan) / found[model, "dense", "0"]) for ratio in ratios),
-        )
+        (code(model), method, *(times(model, method, ratio) for ratio in ratios))
         for model in MODELS
         for method in dict.fromkeys(how for _, how, _ in found if how != "dense")
     ]
