@@ -303,7 +303,7 @@ def world_pruned() -> str:
     rows = [
         (code(model), method, *(times(model, method, ratio) for ratio in ratios))
         for model in MODELS
-        for method in dict.fromkeys(how for _, how, _ in found if how != "dense")
+        for method in sorted({how for which, how, _ in found if which == model and how != "dense"})
     ]
     return table(("model", "method", *ratios), rows)
 
