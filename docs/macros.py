@@ -242,3 +242,84 @@ def _leaves(words: str, command: Any) -> Iterable[tuple[str, Any]]:
 def example(path: str, language: str = "python") -> str:
     """A file of ``docs/examples``, which the tests run."""
     return f"```{language}\n{(ROOT / 'docs' / 'examples' / path).read_text(encoding='utf-8')}```\n"
+
+
+@macro
+def world_stories(count: int) -> str:
+    """The first documents of the test text of the embedded world."""
+    from prunebench.tinyworld import documents
+
+    return "\n>\n".join(f"> {text}" for text in documents("tinyworld", "test", count)) + "\n"
+
+
+@macro
+def world_questions() -> str:
+    """One question of each task of the embedded world."""
+    from prunebench.tinyworld.tasks import CHANCE, questions
+
+    rows = []
+    for task, chance in CHANCE.items():
+        asked = questions(task)[0]
+        choices = " / ".join(f"**{c}**" if i == asked["gold"] else c for i, c in enumerate(asked["choices"]))
+        rows.append((code(task), asked["context"], choices, f"{chance:.0%}"))
+    return table(("task", "so far", "how does it go on", "chance"), rows)
+
+
+@macro
+def world_models() -> str:
+    """What the dense models of the embedded world reach, beside the least perplexity possible and chance."""
+    from prunebench.record_files import read_records
+    from prunebench.tinyworld import CORPORA, MODELS, floor
+    from prunebench.tinyworld.tasks import CHANCE
+
+    rows: list[Sequence[object]] = [
+        ("*floor, chance*", *(f"{floor(c, 128):.3f}" for c in CORPORA), *(f"{share:.0%}" for share in CHANCE.values()))
+    ]
+    for record in sorted(read_records(REFERENCE / "dense"), key=lambda record: MODELS.index(record.cell.model)):
+        perplexities = (f"{record.perplexity[f'{corpus}/stream-128'].value:.3f}" for corpus in CORPORA)
+        found = record.zero_shot["results"]
+        accuracies = (f"{found[task]['acc,none']:.1%} ± {100 * found[task]['acc_stderr,none']:.1f}" for task in CHANCE)
+        rows.append((code(record.cell.model), *perplexities, *accuracies))
+    return table(("model", *CORPORA, *(task.removeprefix("tinyworld_") for task in CHANCE)), rows)
+
+
+@macro
+def world_pruned() -> str:
+    """Perplexity over the dense model's, of the embedded models at each ratio, from the reference records."""
+    from prunebench.record_files import read_records
+    from prunebench.report import text
+    from prunebench.tinyworld import MODELS
+
+    records = [record for record in read_records(REFERENCE / "full") if record.status == "ok"]
+    found = {
+        (r.cell.model, r.cell.method, r.cell.sparsity): r.perplexity["tinyworld/stream-128"].value for r in records
+    }
+    ratios = sorted({sparsity for _, _, sparsity in found if sparsity not in {"0"} and ":" not in sparsity})
+
+    def times(model: str, method: str, ratio: str) -> str:
+        value = found.get((model, method, ratio))
+        return text.MISSING if value is None else text.number(value / found[model, "dense", "0"])
+
+    rows = [
+        (code(model), method, *(times(model, method, ratio) for ratio in ratios))
+        for model in MODELS
+        for method in sorted({how for which, how, _ in found if which == model and how != "dense"})
+    ]
+    return table(("model", "method", *ratios), rows)
+
+
+@macro
+def world_curves() -> str:
+    """How the embedded models learned: validation losses along the way."""
+    from prunebench.tinyworld import MODELS, model_folder
+
+    shares = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+    rows: list[Sequence[object]] = []
+    for model in MODELS:
+        kept = json.loads((model_folder(model) / "curve.json").read_text(encoding="utf-8"))
+        curve = kept["curve"]
+        end = curve[-1]["step"]
+        along = [next(point["validation"] for point in curve if point["step"] >= share * end) for share in shares]
+        gain = 1 - along[-1] / along[-2]
+        rows.append((code(model), f"{curve[-1]['tokens'] / 1e6:.1f} M", *map("{:.3f}".format, along), f"{gain:.2%}"))
+    return table(("model", "tokens", *map("{:.0%}".format, shares), "gain of the last tenth"), rows)

@@ -191,6 +191,17 @@ class TestDrawing:
         assert "dc:date" not in file
         assert b"CreationDate" not in draw.to_file(self.PLOT, "pdf")
 
+    def test_a_legend_is_never_wider_than_its_file(self) -> None:
+        names = ["the front", *(f"a method with a name of {n} words" for n in range(7)), "dense models"]
+        plot = Plot(
+            "x", "t", "p", Axis("x"), Axis("y"), tuple(Series(n, i, ((1.0, 2.0),)) for i, n in enumerate(names))
+        )
+        drawn = draw.to_file(plot, "svg").decode()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn)[1])  # type: ignore[index]
+        starts = [float(x) for x in re.findall(r'<text[^>]*x="([\d.]+)"[^>]*>a method with', drawn)]
+        assert len(starts) == 7
+        assert max(starts) + 160 < width
+
     def test_a_zero_has_a_place_on_a_log_axis(self) -> None:
         ticks = re.findall(r"text-anchor: middle[^>]*>([^<]+)<", draw.to_svg(self.PLOT, "p"))
         assert ticks[0] == "0"

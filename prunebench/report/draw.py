@@ -103,9 +103,13 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
         entries = legend([plot])
         if len(entries) > 1:
             handles = [Line2D([], [], label=plain(entry.label), **_look(entry)) for entry in entries]
-            columns = min(4, len(entries))
-            figure.set_figheight(SIZE[1] + 0.25 + 0.2 * math.ceil(len(entries) / columns))
-            figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+            for columns in range(min(4, len(entries)), 0, -1):
+                figure.set_figheight(SIZE[1] + 0.25 + 0.2 * math.ceil(len(entries) / columns))
+                box = figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+                figure.draw_without_rendering()
+                if columns == 1 or box.get_window_extent().width <= figure.bbox.width:
+                    break
+                box.remove()
         file = io.BytesIO()
         undated = {"Date": None} if style == "svg" else {"CreationDate": None}
         figure.savefig(file, format=style, metadata=undated)

@@ -12,7 +12,7 @@ from prunebench.tinyworld.stories import PLAIN, PRIMER, SHIFTED, document, story
 CORPORA: Final = ("tinyworld", "tinyworld-shifted", "tinyworld-noisy")
 SPLITS: Final = ("train", "calibration", "validation", "test")
 
-_SIZES: Final = {"train": 1 << 20, "calibration": 16384, "validation": 800, "test": 1600}
+_SIZES: Final = {"train": 1 << 21, "calibration": 16384, "validation": 800, "test": 1600}
 _SEEDS: Final = {"train": 101, "calibration": 102, "validation": 103, "test": 104}
 PRIMER_DOCUMENTS: Final = 40_000
 """The train split begins with stories that have no middle and come back to their things often: a
@@ -27,7 +27,7 @@ def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str
         corpus: `tinyworld`; `tinyworld-shifted`, longer stories that tell facts in a form not met
             in training, with more between what is said and its recall; or `tinyworld-noisy`, where
             a word changes places with the next one at a rate of one in twenty.
-        split: `train` (36 M words), `calibration` (560 k), `validation` (28 k) or `test` (56 k).
+        split: `train` (72 M words), `calibration` (560 k), `validation` (28 k) or `test` (56 k).
             No story of one is in another; an entry of the register, being short, may be.
             Shifted and noisy documents are for evaluation only: `validation` and `test`.
         limit: stop after so many documents.

@@ -21,8 +21,8 @@ class Recipe:
         hold: steps until it falls, by a square to zero.
         lr: the highest learning rate.
         register: entries of the register to begin with, after which the train split's primer and
-            what follows it come in turns; 0 is the train split as it is, primer first. The largest
-            model is slow to learn facts unless it begins with them.
+            what follows it come in turns; 0 is the train split as it is, primer first. The larger
+            LLaMAs are slow to learn facts unless they begin with them.
     """
 
     family: str
@@ -50,9 +50,9 @@ RECIPES: Final = {
             "num_key_value_heads": 3,
             "initializer_range": 0.05,
         },
-        steps=16_000,
+        steps=40_000,
         warmup=150,
-        hold=5_000,
+        hold=15_000,
         lr=0.002,
     ),
     "tinyworld-llama-1m": Recipe(
@@ -65,10 +65,11 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.05,
         },
-        steps=18_000,
+        steps=30_000,
         warmup=150,
-        hold=6_000,
-        lr=0.002,
+        hold=12_000,
+        lr=0.0014,
+        register=18_000,
     ),
     "tinyworld-llama-3m": Recipe(
         "llama",
@@ -80,11 +81,11 @@ RECIPES: Final = {
             "num_key_value_heads": 4,
             "initializer_range": 0.04,
         },
-        steps=25_000,
+        steps=36_000,
         warmup=150,
-        hold=9_000,
+        hold=14_000,
         lr=0.0012,
-        register=10_000,
+        register=18_000,
     ),
     "tinyworld-opt-1m": Recipe(
         "opt",
@@ -99,9 +100,9 @@ RECIPES: Final = {
             "dropout": 0.0,
             "init_std": 0.05,
         },
-        steps=13_000,
+        steps=36_000,
         warmup=150,
-        hold=4_500,
+        hold=13_000,
         lr=0.002,
     ),
 }

@@ -18,7 +18,10 @@ WOMEN: Final = _words(
 SURNAMES: Final = _words(
     "Abbot Archer Barlow Bishop Carter Dalton Drake Ellis Foster Garner Hale Hill Irving "
     "Keller Lane Marsh Mercer Nash Palmer Quinn Reed Shaw Turner Vance Webb "
-    "Atkins Bolton Cooke Dixon Everett Flynn Gibson Hurst Jarvis Knight Lowe Norris Osborne Pratt Rowe"
+    "Atkins Bolton Cooke Dixon Everett Flynn Gibson Hurst Jarvis Knight Lowe Norris Osborne Pratt Rowe "
+    "Adler Barton Bell Bryant Coleman Craig Curtis Doyle Easton Fisher Goodwin Graham Harding Holt Ingram "
+    "Jenkins Kemp Lambert Lloyd Mason Moss Nolan Owens Parrish Pearce Preston Randall Rhodes Savage Sutton "
+    "Talbot Thorne"
 )
 
 TOWNS: Final = _words(
