@@ -294,7 +294,7 @@ def world_pruned() -> str:
     found = {
         (r.cell.model, r.cell.method, r.cell.sparsity): r.perplexity["tinyworld/stream-128"].value for r in records
     }
-    ratios = sorted({sparsity for _, _, sparsity in found if sparsity not in {"0"} and ":" not in sparsity})
+    ratios = sorted({sparsity for _, _, sparsity in found if sparsity != "0" and ":" not in sparsity})
 
     def times(model: str, method: str, ratio: str) -> str:
         value = found.get((model, method, ratio))
@@ -306,6 +306,24 @@ def world_pruned() -> str:
         for method in sorted({how for which, how, _ in found if which == model and how != "dense"})
     ]
     return table(("model", "method", *ratios), rows)
+
+
+@macro
+def world_front() -> str:
+    """The smallest dense model beside the largest one at 90 %: non-zero parameters and perplexity."""
+    from prunebench.record_files import read_records
+    from prunebench.report import text
+    from prunebench.tinyworld import MODELS
+
+    small, large = MODELS[0], "tinyworld-llama-3m"
+    rows = []
+    for record in read_records(REFERENCE / "full"):
+        cell, held = record.cell, record.sparsity
+        if held is not None and (cell.model, cell.sparsity) in {(small, "0"), (large, "0.9")}:
+            nonzero = held.parameters * (1 - held.whole_model)
+            value = record.perplexity["tinyworld/stream-128"].value
+            rows.append((value, (code(cell.model), cell.method, f"{nonzero / 1e3:.0f} k", text.number(value))))
+    return table(("model", "method", "non-zero parameters", "perplexity"), (row for _, row in sorted(rows)))
 
 
 @macro

@@ -9,8 +9,12 @@ from prunebench.cell import plan
 from prunebench.plugins import MethodClass, load_method, plugin_manager, resolve_options
 from prunebench.pruning import Unstructured, prunable
 from prunebench.published import read_published
+from prunebench.record_files import read_records
+from prunebench.report import text
 from prunebench.suite import Suite
 from prunebench.suite_file import load_suite
+from prunebench.tinyworld import CORPORA, MODELS
+from prunebench.tinyworld.tasks import CHANCE
 from prunebench.yaml import read_yaml
 from tests import tiny
 
@@ -58,3 +62,16 @@ def test_the_suites_of_papers_are_whole(path: Path) -> None:
     for row in read_published(Path(suite.published)):
         assert row.model.casefold() in names
         assert any(row.method == entry.name for entry in suite.methods)
+
+
+def test_the_embedded_models_are_as_the_readme_says() -> None:
+    records = read_records(ROOT / "results" / "reference" / "dense")
+    assert len(records) == len(MODELS)
+    for record in records:
+        assert record.sparsity is not None
+        row = next(line for line in README.splitlines() if line.startswith(f"| `builtin/{record.cell.model}`"))
+        _, parameters, *told = (entry.strip() for entry in row.strip("|").split("|"))
+        assert int(parameters.replace(",", "")) == record.sparsity.parameters
+        perplexities = [text.number(record.perplexity[f"{corpus}/stream-128"].value) for corpus in CORPORA]
+        results = (record.zero_shot["results"][task] for task in CHANCE)
+        assert told == perplexities + [f"{100 * r['acc,none']:.0f} ± {100 * r['acc_stderr,none']:.0f}" for r in results]

@@ -230,6 +230,12 @@ def test_models_know_their_world(name: str) -> None:
     assert stated["loss"]["test"] < stated["floor"] + 0.5
     tail = [point["validation"] for point in stated["curve"] if point["step"] >= 0.9 * stated["curve"][-1]["step"]]
     assert tail[0] - tail[-1] < 0.01 * tail[0]
+    # a full model has something to lose: without the smallest 80 % of each matrix, three times the perplexity
+    for place, weight in model.named_parameters():
+        if place.endswith(("proj.weight", "fc1.weight", "fc2.weight")):
+            order = weight.detach().abs().flatten().argsort()
+            weight.data.view(-1)[order[: round(0.8 * len(order))]] = 0
+    assert evaluate(model, "test", "cpu") > stated["loss"]["test"] + math.log(3)
 
 
 def test_all_models_together_are_small() -> None:
