@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prunebench.aside import good_record
-from prunebench.cell import plan
-from prunebench.record import CellFacts
-from prunebench.record_files import read_arrays, read_record, read_records, write_record
-from prunebench.report import render, tables, tidy
-from prunebench.report.evidence import Evidence
-from prunebench.suite_file import load_suite
+from prunebench.records.quarantine import good_record
+from prunebench.records.record import CellFacts
+from prunebench.records.store import read_arrays, read_record, read_records, write_record
+from prunebench.report.output import text_tables as render
+from prunebench.report.output import tidy
+from prunebench.report.paired import Evidence
+from prunebench.report.tables import perplexity as tables
+from prunebench.suite.cell import plan
+from prunebench.suite.file import load_suite
 
 SUITE = """
 name: ten-thousand

@@ -25,7 +25,7 @@ COMMANDS = ("", "run", "plan", "report", "compare", "merge", "methods", "plugins
 
 def invoke(*arguments: str) -> str:
     """The standard output of a command."""
-    from prunebench.cli import app
+    from prunebench.cli.app import app
 
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "120", "TERM": "dumb"})
     assert result.exit_code == 0, (arguments, result.output)

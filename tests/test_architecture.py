@@ -54,12 +54,12 @@ def test_the_core_knows_no_method() -> None:
 
 @pytest.mark.parametrize("path", sorted((CORE / "report").rglob("*.py")), ids=lambda path: path.name)
 def test_a_report_is_made_from_records_alone(path: Path) -> None:
-    allowed = ("prunebench.record", "prunebench.report", "prunebench.errors", "prunebench.writing")
+    allowed = ("prunebench.records", "prunebench.report", "prunebench.errors", "prunebench.files", "prunebench.text")
     assert all(name.startswith(allowed) for name in own(imports(path)))
     assert not {"torch", "transformers"} & {name.split(".")[0] for name in imports(path)}
 
 
-@pytest.mark.parametrize("module", ["prunebench", "prunebench.tinyworld", "prunebench.cli"])
+@pytest.mark.parametrize("module", ["prunebench", "prunebench.tinyworld", "prunebench.cli.app"])
 def test_importing_costs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pydantic')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,10 +10,11 @@ import pytest
 import torch
 from datasets import Dataset
 
-from prunebench import data, hub
-from prunebench.data import Corpus, calibration_pool, find_corpus
+from prunebench import hub
+from prunebench.data import corpora as data
+from prunebench.data.corpora import Corpus, calibration_pool, find_corpus
 from prunebench.errors import CorpusError
-from prunebench.evaluation.sequences import evaluation_sequences, protocol_name
+from prunebench.evaluation.protocols import evaluation_sequences, protocol_name
 from tests.text import jsonl, letters, tokenizer
 
 

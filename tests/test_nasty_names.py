@@ -11,17 +11,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prunebench.display import outcome
-from prunebench.record import Record
-from prunebench.record_files import read_record, write_record
-from prunebench.report import compare_formats, render, tables, tidy
-from prunebench.report.card import model_card
-from prunebench.report.compare import compare
-from prunebench.report.comparison import Tolerances
-from prunebench.report.evidence import Evidence
-from prunebench.report.files import write_plots
-from prunebench.report.html import to_html
-from prunebench.report.text import plain
+from prunebench.cli.progress import outcome
+from prunebench.records.record import Record
+from prunebench.records.store import read_record, write_record
+from prunebench.report.compare import formats as compare_formats
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.verdict import Tolerances
+from prunebench.report.output import text_tables as render
+from prunebench.report.output import tidy
+from prunebench.report.output.files import write_plots
+from prunebench.report.output.html_page import to_html
+from prunebench.report.output.model_card import model_card
+from prunebench.report.paired import Evidence
+from prunebench.report.tables import perplexity as tables
+from prunebench.text import plain
 from tests.test_report import record
 
 STEERING = "\x1b[2J\x07\x9b31m\u202e\u2066\u200b\u2028\r\n\t\x00\x7f\ufeff\uffff\U000e0041"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from prunebench import hookimpl, plugins
+from prunebench import hookimpl
 from prunebench.errors import MethodError, UnknownMethodError
-from prunebench.plugins import (
+from prunebench.registry import entry_points as plugins
+from prunebench.registry.entry_points import (
     MethodClass,
     load_method,
     make_method,

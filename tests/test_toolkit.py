@@ -22,7 +22,7 @@ from prunebench.pruning import (
     calibrated,
     prunable,
 )
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from prunebench.pruning.layers import all_layers
 from tests import tiny
 

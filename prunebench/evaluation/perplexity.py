@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunebench.errors import CorpusError
-from prunebench.evaluation.sequences import Sequences
+from prunebench.evaluation.protocols import Sequences
 from prunebench.pruning.calibration import walked
 from prunebench.pruning.progress import track
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from prunebench import hub
 from prunebench.errors import TaskError, nearest
-from prunebench.evaluation.answers import Answers, ask_by_task
-from prunebench.evaluation.silence import silent
+from prunebench.evaluation.lm_eval_answers import Answers, ask_by_task
+from prunebench.evaluation.lm_eval_output import silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

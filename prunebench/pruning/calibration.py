@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from prunebench.pruning.buffers import Arguments, Shelf, Tensors, fetched
 from prunebench.pruning.experts import Routing, inputs_of
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
+from prunebench.pruning.offload import resident, store_of
 from prunebench.pruning.progress import passed, track
-from prunebench.pruning.residence import resident, store_of
 from prunebench.pruning.resume import due, keep, kept, walk_name
 from prunebench.pruning.sparsity import Sparsity, Target
-from prunebench.pruning.spill import Arguments, Shelf, Tensors, fetched
 from prunebench.pruning.statistics import Statistic
 
 S = TypeVar("S", bound=Statistic)

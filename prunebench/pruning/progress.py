@@ -7,7 +7,7 @@ listen: then both do nothing.
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
-from prunebench.pruning.audience import audience
+from prunebench.pruning.callbacks import audience
 
 T = TypeVar("T")
 

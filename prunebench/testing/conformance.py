@@ -10,11 +10,18 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from prunebench.contract.rules import RULES, Rule, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, nearest
-from prunebench.plugins import MethodClass, check_value, load_method, make_method, plugin_manager, resolve_options
 from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.rules import RULES, Rule, Violation
+from prunebench.registry.entry_points import (
+    MethodClass,
+    check_value,
+    load_method,
+    make_method,
+    plugin_manager,
+    resolve_options,
+)
 from prunebench.testing.models import MODELS, calibration
 from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
 

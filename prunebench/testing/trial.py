@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from prunebench import hub
 from prunebench.allocations.budget import sizes_of, spread
-from prunebench.contract import Snapshot, watched
-from prunebench.plugins import MethodClass, plugin_manager
+from prunebench.contract.checks import Snapshot, watched
+from prunebench.contract.rules import Violation
 from prunebench.pruning import Allocated, Sparsity, Unstructured
-from prunebench.pruning.audience import Keeper, Kept, keeping
+from prunebench.pruning.callbacks import Keeper, Kept, keeping
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.rules import Violation
-from prunebench.testing.memory import LiveBytes
+from prunebench.registry.entry_points import MethodClass, plugin_manager
+from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS, calibration
 
 SPREAD = 0.1  # between the sparsities of neighbouring layers, where they differ
