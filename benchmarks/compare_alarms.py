@@ -21,13 +21,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from prunebench.cli.progress import display_for
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.compare.compare import compare
 from prunebench.report.compare.verdict import Verdict
-from prunebench.report.paired import Evidence
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 SUITE = """
 name: alarms

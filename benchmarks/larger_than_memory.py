@@ -118,8 +118,8 @@ def write_suite(folder: Path, method: str, options: argparse.Namespace) -> Path:
 
 def run_one(suite: Path) -> None:
     """In a process of its own: run the one cell of a suite, and tell what came of it as JSON."""
-    from prunebench.suite.cell import plan
     from prunebench.suite.file import load_suite
+    from prunebench.suite.planning import plan
 
     (cell,) = plan(load_suite(suite))
     workshop = Workshop(output=suite.parent)

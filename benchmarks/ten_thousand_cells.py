@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from prunebench.records.arrays import Evidence
 from prunebench.records.quarantine import good_record
 from prunebench.records.record import CellFacts
 from prunebench.records.store import read_arrays, read_record, read_records, write_record
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
-from prunebench.report.paired import Evidence
 from prunebench.report.tables import perplexity as tables
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 SUITE = """
 name: ten-thousand

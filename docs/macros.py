@@ -62,7 +62,7 @@ def hook() -> str:
 @macro
 def options(name: str) -> str:
     """The options of a method, from its class."""
-    from prunebench.registry.entry_points import describe
+    from prunebench.registry.describe import describe
 
     found = describe(name)
     if not found["options"]:
@@ -123,7 +123,7 @@ def measured(name: str) -> str:
 @macro
 def methods() -> str:
     """The methods that come with prunebench."""
-    from prunebench.registry.entry_points import describe_all
+    from prunebench.registry.describe import describe_all
 
     return table(
         ("method", "what it does", "may change"),
@@ -138,7 +138,7 @@ def methods() -> str:
 @macro
 def suite_keys() -> str:
     """Every key of a suite file, from the models that read it."""
-    from prunebench.registry.method_class import argument_docs
+    from prunebench.registry.options import argument_docs
     from prunebench.suite.json_schema import PARTS
 
     parts = []
@@ -187,7 +187,7 @@ def record_keys() -> str:
         SavedFacts,
         SparsityFacts,
     )
-    from prunebench.registry.method_class import argument_docs
+    from prunebench.registry.options import argument_docs
 
     places = {
         Record: "The record",

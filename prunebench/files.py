@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +64,26 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+MEBIBYTE = 1 << 20
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file; a pipe would keep us waiting, a device might never end.
+
+    Args:
+        path: the file; a link is followed.
+        limit: bytes that it may hold.
+
+    Raises:
+        OSError: it is not there, no regular file, too large or cannot be read; ``strerror`` says which.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
+        raise OSError(0, kind, str(path))
+    if status.st_size > limit:
+        raise OSError(0, f"it has {status.st_size} bytes, more than the {limit // MEBIBYTE} MiB allowed", str(path))
+    with path.open("rb") as file:
+        return file.read(limit)

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from prunebench.records.canonical_json import DEPTH, MEBIBYTE, read_regular
+from prunebench.files import MEBIBYTE, read_regular
+from prunebench.records.canonical_json import DEPTH
 
 SIZE, NODES, ALIASES = 4 * MEBIBYTE, 100_000, 1000
 

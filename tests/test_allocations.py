@@ -19,10 +19,12 @@ from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, UsageError
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
 from prunebench.pruning.callbacks import listening
-from prunebench.registry.entry_points import load_method, plugin_manager
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests import tiny
 from tests.test_runner import Silent
 from tests.test_toolkit import Ear

@@ -15,17 +15,19 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from prunebench import load_sparse
 from prunebench.errors import ModelError, OutputError
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
-from prunebench.models.source import find_model, load_model, weights_digest
+from prunebench.models.source import find_model
 from prunebench.models.sparse import FILE, decode, encode, information_bound
 from prunebench.pruning import NM, Unstructured, prunable
 from prunebench.records.record import SavedFacts
 from prunebench.records.store import read_record
 from prunebench.report.output.model_card import model_card, write_cards
-from prunebench.report.tables.perplexity import size_table
+from prunebench.report.tables.cost import size_table
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.yaml12 import read_yaml
 from tests import tiny
 from tests.test_cli import prunebench

@@ -8,8 +8,8 @@ import pytest
 from prunebench.contract.rules import RULES
 from prunebench.errors import MethodError, UnknownMethodError, UsageError
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.testing import Verdict, check
 from tests.test_runner import Silent
 

@@ -8,7 +8,8 @@ import torch
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import ContractError
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.registry.entry_points import load_method, plugin_manager
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
 from prunebench.testing import Verdict
 from tests import tiny
 

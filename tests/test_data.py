@@ -12,7 +12,8 @@ from datasets import Dataset
 
 from prunebench import hub
 from prunebench.data import corpora as data
-from prunebench.data.corpora import Corpus, calibration_pool, find_corpus
+from prunebench.data.corpora import Corpus, find_corpus
+from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError
 from prunebench.evaluation.protocols import evaluation_sequences, protocol_name
 from tests.text import jsonl, letters, tokenizer

@@ -22,12 +22,13 @@ from prunebench.contract.rules import RULES
 from prunebench.errors import CorpusError, MethodError, SuiteError
 from prunebench.records.record import Record
 from prunebench.records.store import read_record
-from prunebench.registry.entry_points import KINDS, describe_all, entry_points, load_method
-from prunebench.report.tables.perplexity import all_tables
+from prunebench.registry.describe import describe_all
+from prunebench.registry.entry_points import KINDS, entry_points, load_method
+from prunebench.report.tables import all_tables
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
 from prunebench.suite.json_schema import PARTS, schema_text, suite_schema
+from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite
 from prunebench.testing import check
 from prunebench.yaml12 import read_yaml

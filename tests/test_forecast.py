@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunebench.models.source import load_model
+from prunebench.models.loading import load_model
 from prunebench.pruning import track
 from prunebench.records.record import Forecast
 from prunebench.records.store import RecordError, read_forecasts, write_forecasts
@@ -16,8 +16,9 @@ from prunebench.runner import forecast
 from prunebench.runner.forecast import foretell, weight_bytes
 from prunebench.runner.resources import Workshop
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_cli import prunebench
 from tests.test_report import record
 from tests.test_runner import Silent

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, write_record
+from prunebench.report.grouping import looks_of
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
-from prunebench.report.paired import Evidence, PairedTests, paired_by_seed
-from prunebench.report.plots.axes import looks_of
+from prunebench.report.paired import PairedTests, paired_by_seed
 from prunebench.report.summary import summary
 from prunebench.report.tables.best import MARKED
 from prunebench.report.tables.perplexity import perplexity_tables

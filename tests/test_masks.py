@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from prunebench.pruning import Unstructured, prunable
+from prunebench.records.arrays import Evidence
 from prunebench.records.store import write_record
-from prunebench.report.paired import Evidence
 from prunebench.report.tables.mask_overlap import by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
 from tests import tiny

@@ -20,20 +20,21 @@ from transformers import PreTrainedModel
 from prunebench import hookimpl, load_sparse
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import ContractError, DeviceError, ModelError, OutputError
-from prunebench.models.loading import load_on_disk
-from prunebench.models.source import ModelSource, find_model, load_model, weights_digest
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model, load_on_disk
+from prunebench.models.source import ModelSource, find_model
 from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, buffers, calibrated, prunable
 from prunebench.pruning.layers import decoder_blocks
 from prunebench.pruning.offload import in_memory, resident, written_back
 from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
-from prunebench.report.tables.perplexity import all_tables
+from prunebench.report.tables import all_tables
 from prunebench.runner.forecast import foretell
 from prunebench.runner.resources import Workshop
 from prunebench.runner.run_cell import run_cell
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS
 from tests import tiny
@@ -93,7 +94,7 @@ def same_outcome(one: Path, tmp_path: Path) -> None:
 class TestTheSameAsInMemory:
     @pytest.mark.parametrize("name", ["llama", "opt", "gpt2", "mixtral"])
     def test_to_the_bit(self, name: str, suite_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("prunebench.pruning.calibration.TOKENS_PER_CALL", 48)  # several batches, the last smaller
+        monkeypatch.setattr("prunebench.pruning.walk.TOKENS_PER_CALL", 48)  # several batches, the last smaller
         monkeypatch.setattr(sys.modules["prunebench.evaluation.perplexity"], "MAX_BATCH_TOKENS", 100)
         monkeypatch.setattr(buffers, "LARGE", 0)
         lines = {"sparsities": "sparsities: [0.5]" if name != "opt" else "sparsities: [2:4]"}

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from prunebench.cli.progress import outcome
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.compare import formats as compare_formats
@@ -22,7 +23,6 @@ from prunebench.report.output import tidy
 from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
-from prunebench.report.paired import Evidence
 from prunebench.report.tables import perplexity as tables
 from prunebench.text import plain
 from tests.test_report import record

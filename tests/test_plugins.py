@@ -10,14 +10,9 @@ import pytest
 from prunebench import hookimpl
 from prunebench.errors import MethodError, UnknownMethodError
 from prunebench.registry import entry_points as plugins
-from prunebench.registry.entry_points import (
-    MethodClass,
-    load_method,
-    make_method,
-    plugin_manager,
-    resolve_options,
-    wrappers_of,
-)
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager, wrappers_of
+from prunebench.registry.method_class import MethodClass, make_method, resolve_options
 
 METHOD = """
 from dataclasses import dataclass

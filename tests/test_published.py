@@ -12,8 +12,8 @@ from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
 from prunebench.report.tables.published import HEADERS, published_table
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.suite.published import read_published
 from tests.test_report import PROTOCOL, record
 

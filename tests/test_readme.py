@@ -8,9 +8,11 @@ import pytest
 from prunebench import text
 from prunebench.pruning import Unstructured, prunable
 from prunebench.records.store import read_records
-from prunebench.registry.entry_points import MethodClass, load_method, plugin_manager, resolve_options
-from prunebench.suite.cell import plan
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass, resolve_options
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.suite.published import read_published
 from prunebench.suite.schema import Suite
 from prunebench.tinyworld import CORPORA, MODELS

@@ -16,6 +16,7 @@ from prunebench.errors import OutputError
 from prunebench.records.canonical_json import content_digest
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import RecordError, read_record, read_records, write_record
+from prunebench.report.grouping import looks_of
 from prunebench.report.output.text_tables import (
     escape_latex,
     escape_markdown,
@@ -25,10 +26,11 @@ from prunebench.report.output.text_tables import (
     to_terminal,
 )
 from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
-from prunebench.report.plots.axes import looks_of
 from prunebench.report.sections import sections
+from prunebench.report.tables import all_tables
+from prunebench.report.tables.cost import cost_tables
 from prunebench.report.tables.other_texts import robustness_tables
-from prunebench.report.tables.perplexity import all_tables, cost_tables, perplexity_tables
+from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
 

@@ -20,8 +20,9 @@ from prunebench.runner.resources import Workshop
 from prunebench.runner.run_cell import run_cell
 from prunebench.runner.saved_state import Partial, Stopped
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
 from tests.test_runner import Silent
 

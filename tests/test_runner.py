@@ -19,8 +19,9 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_arrays, read_record
 from prunebench.registry import entry_points as plugins
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 Write = Callable[..., Path]
 

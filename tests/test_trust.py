@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from prunebench.cli.app import app
+from prunebench.files import read_regular
 from prunebench.records import quarantine as aside
-from prunebench.records.canonical_json import DEPTH, content_digest, read_regular, strict_json
+from prunebench.records.arrays import Evidence
+from prunebench.records.canonical_json import DEPTH, content_digest, strict_json
 from prunebench.records.record import Failure, PerplexityFacts
 from prunebench.records.store import (
     RecordError,
@@ -30,10 +32,9 @@ from prunebench.records.store import (
 )
 from prunebench.report.compare.compare import compare
 from prunebench.report.compare.verdict import Tolerances
-from prunebench.report.paired import Evidence
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_report import PROTOCOL, record, resealed
 from tests.test_runner import Silent
 

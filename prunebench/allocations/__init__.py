@@ -20,7 +20,7 @@ from prunebench.allocations.uniform import Uniform
 from prunebench.errors import AllocationError, nearest
 from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
 from prunebench.registry.entry_points import KINDS, load_plugin, sources
-from prunebench.registry.method_class import as_type
+from prunebench.registry.options import as_type
 
 ALLOCATIONS: dict[str, type[Any]] = {
     "uniform": Uniform,

@@ -25,7 +25,7 @@ def new(
 ) -> None:
     """Write a complete package with a method that works, its test, and a suite."""
     with quiet_libraries():
-        from prunebench.registry.entry_points import describe_all
+        from prunebench.registry.describe import describe_all
         from prunebench.scaffold import new_plugin
 
         found = describe_all()
@@ -128,7 +128,7 @@ def _options(overrides: list[str]) -> dict[str, Any]:
 def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
     with quiet_libraries():
-        from prunebench.registry.entry_points import describe_plugins
+        from prunebench.registry.describe import describe_plugins
 
         found = describe_plugins()
     if as_json:

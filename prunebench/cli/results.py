@@ -49,11 +49,11 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
     """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
+    from prunebench.records.arrays import Evidence
     from prunebench.records.store import read_records
     from prunebench.report.output import text_tables as render
     from prunebench.report.output import tidy
-    from prunebench.report.paired import Evidence
-    from prunebench.report.tables import perplexity as tables
+    from prunebench.report.tables import all_tables
 
     records, evidence = read_records(folder, leave_out=tell), Evidence(folder)
     if as_json:
@@ -73,10 +73,10 @@ def report(
         for path in write_plots(records, output or folder / "plots", "svg" if style is Format.SVG else "pdf"):
             typer.echo(str(path))
     elif style is Format.TABLE and output is None:
-        print_tables(tables.all_tables(records, evidence=evidence))
+        print_tables(all_tables(records, evidence=evidence))
     else:
         as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
-        print_or_write(as_text(tables.all_tables(records, evidence=evidence)), output)
+        print_or_write(as_text(all_tables(records, evidence=evidence)), output)
 
 
 def compare(
@@ -103,11 +103,11 @@ def compare(
     A regression is a change that is both significant (paired tests) and beyond its tolerance.
     Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
     """
+    from prunebench.records.arrays import Evidence
     from prunebench.records.store import read_records
     from prunebench.report.compare import formats as compare_formats
     from prunebench.report.compare.compare import compare as compare_records
     from prunebench.report.compare.verdict import Tolerances
-    from prunebench.report.paired import Evidence
 
     tolerances = Tolerances(
         perplexity=_percentage("--max-perplexity", max_perplexity),

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prunebench import hub
 from prunebench.errors import CorpusError, nearest
+from prunebench.quiet import quiet
 
 if TYPE_CHECKING:
-    from torch import LongTensor
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 Purpose = Literal["calibration", "perplexity"]
 
@@ -40,9 +39,6 @@ ALIASES: dict[str, tuple[str, str, dict[str, str]]] = {
 
 # id, configuration and revision of a data set on the hub: owner/name:config@revision
 HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
-
-# Calibration reads no further into a corpus than this: 128 MiB of int64, eight times what any paper's method takes.
-POOL_TOKENS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
     import datasets
 
     load = partial(datasets.load_dataset_builder, match["id"], match["config"], revision=match["revision"])
-    with hub.quiet():
+    with quiet():
         try:
             with hub.offline():
                 builder, cached = load(), True
@@ -190,7 +186,7 @@ def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
         raise CorpusError(f"corpus {source} has no split {split!r}: {nearest(split, splits)}")
 
     def documents() -> Iterator[str]:
-        with hub.quiet():
+        with quiet():
             rows = builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
         return _texts(source, rows)
 
@@ -233,62 +229,10 @@ def _whole_file(path: Path) -> Iterator[str]:
 def _parquet(path: Path) -> Iterator[str]:
     import datasets
 
-    with hub.quiet():
+    with quiet():
         rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
     yield from _texts(str(path), rows)
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def tokenised(
-    documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", *, special: bool, batch: int = 512
-) -> Iterator[list[int]]:
-    """Token ids of each document, in order.
-
-    Args:
-        documents: the texts; blank ones are left out.
-        tokenizer: the model's own.
-        special: with the special tokens that the tokenizer adds by itself (BOS for LLaMA), or without.
-        batch: documents handed to the tokenizer at a time.
-    """
-    texts = (text for text in documents if text.strip())
-    while some := list(itertools.islice(texts, batch)):
-        yield from tokenizer(some, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
-
-
-def calibration_pool(
-    corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", *, seqlen: int, windows: Literal["stream", "document"]
-) -> "LongTensor":
-    """The tokens that calibration windows are drawn from.
-
-    Args:
-        corpus: where they come from; read up to ``POOL_TOKENS`` tokens.
-        tokenizer: the model's own; documents carry the special tokens it adds.
-        seqlen: tokens per window.
-        windows: "stream": all documents joined; "document": the first ``seqlen`` tokens of each one that has them.
-
-    Returns:
-        int64, (tokens,) for "stream" and (documents, seqlen) for "document".
-
-    Raises:
-        CorpusError: not even one window.
-    """
-    import torch
-
-    documents = tokenised(corpus.documents(), tokenizer, special=True)
-    kept: list[torch.Tensor] = []
-    total = longest = 0
-    for ids in documents:
-        longest = max(longest, len(ids))
-        if windows == "stream" or len(ids) >= seqlen:
-            kept.append(torch.tensor(ids if windows == "stream" else ids[:seqlen]))
-            total += len(kept[-1])
-        if total >= POOL_TOKENS:
-            break
-    if total < seqlen:
-        have = f"{total} tokens" if windows == "stream" else f"no document of over {longest} tokens"
-        raise CorpusError(f"corpus {corpus.name} has {have}, too few for one window: lower 'seqlen' (it is {seqlen})")
-    pool: LongTensor = torch.cat(kept) if windows == "stream" else torch.stack(kept)  # type: ignore[assignment]
-    return pool

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from prunebench.data.corpora import Corpus, tokenised
+from prunebench.data.corpora import Corpus
+from prunebench.data.tokens import tokenised
 from prunebench.errors import CorpusError, nearest
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunebench import hub
 from prunebench.errors import OutputError
 from prunebench.files import why
 from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
+from prunebench.quiet import quiet
 from prunebench.records.record import MODELS, SPARSE, SavedFacts
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def save_checkpoints(
         if store is not None:
             store.save(folder)
         else:
-            with hub.quiet():
+            with quiet():
                 model.save_pretrained(folder)
         _plain_config(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

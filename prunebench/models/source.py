@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, nearest
-from prunebench.records.canonical_json import MEBIBYTE, read_regular
+from prunebench.files import MEBIBYTE, read_regular
+from prunebench.quiet import quiet
 
 if TYPE_CHECKING:
-    from torch import dtype as torch_dtype
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    pass
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -93,7 +93,7 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
         except LocalEntryNotFoundError:
             cached = None
         if hub.reachable():
-            with hub.quiet():
+            with quiet():
                 commit = HfApi().model_info(repo, revision=wanted or None).sha
                 return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
         if cached is None:
@@ -222,117 +222,11 @@ def pick_dtype(requested: str | None, device: str) -> str:
     return requested
 
 
-def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
-    """Load a model's tokenizer alone.
-
-    Raises:
-        ModelError: transformers cannot read it.
-    """
-    from transformers import AutoTokenizer
-
-    with hub.quiet():
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
-            )
-        except Exception as error:
-            raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {_first_line(error)}") from error
-    return tokenizer
-
-
 def context_length(source: ModelSource) -> int | None:
     """Tokens that a model reads at a time; None where its configuration does not say."""
     config = _read_json(source.source, source.folder / "config.json")
     length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
     return int(length) if isinstance(length, int) else None
-
-
-def load_skeleton(source: ModelSource) -> "PreTrainedModel":
-    """A model's modules and shapes without its weights, on the meta device.
-
-    Raises:
-        ModelError: transformers cannot read its configuration.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with hub.quiet(), torch.device("meta"):
-        try:
-            trusted = {"trust_remote_code": source.trust_remote_code}
-            config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted)
-        except Exception as error:
-            raise ModelError(f"model {source.source} cannot be built: {_first_line(error)}") from error
-    return model
-
-
-def load_model(
-    source: ModelSource, *, dtype: str, device: str, work: Path | None = None
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Load a model and its tokenizer, in eval mode.
-
-    Args:
-        source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
-        device: "cpu", "cuda" or "disk".
-        work: for "disk", an empty folder to work in.
-
-    Raises:
-        ModelError: transformers cannot read it, or the files leave a weight to chance.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    kind: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
-    tokenizer = load_tokenizer(source)
-    if device == "disk":
-        from prunebench.models.loading import load_on_disk
-
-        assert work is not None
-        return load_on_disk(source, dtype=dtype, work=work), tokenizer
-    with hub.quiet():
-        try:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                dtype=kind,
-                output_loading_info=True,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=source.trust_remote_code,
-            )
-        except Exception as error:
-            raise ModelError(f"model {source.source} cannot be loaded: {_first_line(error)}") from error
-    # Transformers fills a missing weight with random numbers and goes on.
-    if lost := [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]:
-        raise ModelError(
-            f"model {source.source} is incomplete: {len(lost)} weights are missing or of the wrong shape, "
-            f"{sorted(map(str, lost))[0]} for one; fetch it again"
-        )
-    return model.to(device).eval(), tokenizer
-
-
-def unique_names(model: "PreTrainedModel") -> list[str]:
-    """Names of parameters and persistent buffers, sorted; of several for one tensor the first in the alphabet."""
-    names: dict[int, str] = {}
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        names.setdefault(id(tensor), name)
-    return list(names.values())
-
-
-def weights_digest(model: "PreTrainedModel") -> str:
-    """sha256 (hex) over name, dtype, shape and bytes of every parameter and persistent buffer.
-
-    The same on any device; a tensor that stands under several names counts once, under the first in the alphabet.
-    """
-    import torch
-
-    from prunebench.pruning.offload import in_memory
-
-    digest = hashlib.sha256()
-    for name, tensor in in_memory(model, unique_names(model)):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

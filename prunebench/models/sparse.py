@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import ModelError
-from prunebench.models.source import unique_names
+from prunebench.models.digest import unique_names
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,32 +3,9 @@
 import hashlib
 import json
 import re
-import stat
-from pathlib import Path
 from typing import Any
 
 DEPTH = 64
-MEBIBYTE = 1 << 20
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file; a pipe would keep us waiting, a device might never end.
-
-    Args:
-        path: the file; a link is followed.
-        limit: bytes that it may hold.
-
-    Raises:
-        OSError: it is not there, no regular file, too large or cannot be read; ``strerror`` says which.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
-        raise OSError(0, kind, str(path))
-    if status.st_size > limit:
-        raise OSError(0, f"it has {status.st_size} bytes, more than the {limit // MEBIBYTE} MiB allowed", str(path))
-    with path.open("rb") as file:
-        return file.read(limit)
 
 
 def strict_json(content: bytes) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
-from prunebench.records.canonical_json import MEBIBYTE, content_digest, read_regular, strict_json
+from prunebench.files import MEBIBYTE, read_regular, why, write_whole
+from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS, SCHEMA, Forecast, Record
 
 # What a record and its arrays may take, in bytes: a hundred times what the largest models need.

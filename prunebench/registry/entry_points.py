@@ -1,4 +1,4 @@
-"""Plugins: entry points and files → classes; a fresh ``PluginManager`` for every cell."""
+"""Plugins: entry points and files, and the classes that they name."""
 
 import hashlib
 import importlib.util
@@ -12,26 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from prunebench import hookspecs
 from prunebench.errors import MethodError, UnknownMethodError, nearest
-from prunebench.pruning.progress import note
-from prunebench.registry.method_class import MethodClass, check_class, check_value, make_method, resolve_options
-
-__all__ = [
-    "GROUP",
-    "WRAPPERS",
-    "MethodClass",
-    "check_value",
-    "describe",
-    "describe_all",
-    "installed",
-    "load_method",
-    "make_method",
-    "plugin_manager",
-    "resolve_options",
-]
+from prunebench.registry.method_class import MethodClass, check_class
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -193,28 +175,6 @@ def _module_of(file: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.PluginManager:
-    """A fresh manager that holds one method and every installed wrapper.
-
-    A wrapper that cannot be loaded is noted and left out: no suite names it, so it stops none.
-
-    Raises:
-        MethodError: the options are refused, or there is not exactly one implementation of ``prune``.
-    """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(make_method(method, options), method.name)
-    for name, found in sources(WRAPPERS).items():
-        try:
-            manager.register(load_wrapper(name), f"{name} ({found[0]})")
-        except MethodError as error:
-            note(f"the wrapper {name!r} was left out: {error}")
-    implementations = [impl for impl in manager.hook.prune.get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
-    if len(implementations) != 1:
-        raise MethodError(f"{len(implementations)} implementations of prune are registered: exactly one must be")
-    return manager
-
-
 def load_plugin(kind: str, name: str) -> Any:
     """What an installed plugin of one of ``KINDS`` names: a class or a function.
 
@@ -235,75 +195,3 @@ def load_evaluation(name: str) -> MethodClass:
     if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
         raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
     return MethodClass(name, cls, source.distribution, source.version, kind="evaluation")
-
-
-def load_wrapper(name: str) -> Any:
-    """An instance of an installed wrapper.
-
-    Raises:
-        MethodError: two packages have it, it failed to import or to be made, or is no ``hookimpl(wrapper=True)``.
-    """
-    cls = load_plugin("wrapper", name)
-    check_class(name, cls, kind="wrapper")
-    try:
-        return cls()
-    except Exception as error:  # whatever a foreign class does
-        raise MethodError(
-            f"the wrapper {name!r} cannot be made: {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
-
-
-def wrappers_of(manager: pluggy.PluginManager, method: MethodClass) -> list[str]:
-    """What surrounds the method, as "name (distribution version)"."""
-    return [name for name, _ in manager.list_name_plugin() if name != method.name]
-
-
-def describe(name: str, files: Iterable[Path] = ()) -> dict[str, Any]:
-    """A method and its options, as plain JSON.
-
-    Raises:
-        MethodError: see ``load_method``.
-    """
-    method = load_method(name, files)
-    docs, types = method.option_docs, method.option_types
-    return {
-        "name": method.name,
-        "distribution": method.distribution,
-        "version": method.version,
-        "summary": method.summary,
-        "changes": method.changes,
-        "options": [
-            {"name": option, "type": types[option], "default": default, "docs": docs.get(option, "")}
-            for option, default in method.options.items()
-        ],
-    }
-
-
-def describe_all(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
-    """Every method as ``describe`` tells of it; one that cannot be loaded with its error in place of its options."""
-    described = []
-    files = list(files)
-    for name, found in installed(files).items():
-        entry = {"name": name, "distribution": found[0].distribution, "version": found[0].version, "summary": ""}
-        try:
-            described.append(describe(name, files) | {"error": None})
-        except MethodError as error:
-            described.append(entry | {"error": str(error)})
-    return described
-
-
-def describe_plugins() -> list[dict[str, Any]]:
-    """Every installed plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
-    load = {"method": load_method, "wrapper": load_wrapper, "evaluation": load_evaluation}
-    described = []
-    for kind, group in KINDS.items():
-        for name, found in sources(group).items():
-            failure = None
-            try:
-                load[kind](name) if kind in load else load_plugin(kind, name)
-            except MethodError as error:
-                failure = str(error)
-            for source in found:
-                origin = {"distribution": source.distribution, "version": source.version}
-                described.append({"kind": kind, "name": name, **origin, "error": failure})
-    return described

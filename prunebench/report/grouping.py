@@ -6,7 +6,7 @@ of one cell, made with different options or versions, it takes the later.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prunebench.records.record import Record
@@ -149,3 +149,76 @@ def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Recor
         for record in records
         if record.cell.method not in pruning and Setting.of(record).checkpoint == setting.checkpoint
     }
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one plot may compare: one model, one setting.
+
+    Args:
+        setting: what its records share.
+        words: what tells it apart from other settings of the model, for titles.
+        base: records of the dense model, by method.
+        entries: records (seeds) of each (method, sparsity) that ran.
+        failed: those of which some seed failed.
+    """
+
+    setting: Setting
+    words: str
+    base: dict[str, Record]
+    entries: dict[tuple[str, str], list[Record]] = field(repr=False)
+    failed: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def sparsities(self) -> list[str]:
+        """Of all entries, in order."""
+        return sparsity_order(sparsity for _, sparsity in self.entries)
+
+    def methods(self, looks: dict[str, int]) -> list[str]:
+        """Of all entries, in the order of their looks."""
+        return sorted({method for method, _ in self.entries}, key=lambda method: looks[method])
+
+
+def scenes(records: Sequence[Record]) -> list[Scene]:
+    """Everything that plots are made of, for each model and setting.
+
+    Args:
+        records: of any models; of failed ones it is only said that they are.
+    """
+    found = []
+    for of_model in grouped(records, lambda record: record.cell.model).values():
+        groups = tabled_settings(of_model)
+        for setting, group in groups.items():
+            base = baselines_of(of_model, setting)
+            pruned = [r for r in group if r.status == "ok" and r.cell.method not in base]
+            found.append(
+                Scene(
+                    setting=setting,
+                    words=setting.words(groups) if len(groups) > 1 else "",
+                    base={method: record for method, record in base.items() if record.status == "ok"},
+                    entries=grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
+                    failed=frozenset((r.cell.method, r.cell.sparsity) for r in group if r.status == "failed"),
+                )
+            )
+    return found
+
+
+def looks_of(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
+    """A number for each method that prunes: the same colour and mark wherever it appears."""
+    pruning = [record for record in records if record.cell.sparsity != DENSE]
+    return {method: number for number, method in enumerate(method_order(pruning, order))}
+
+
+def texts(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Perplexity protocols of some records, each with the digest of its text."""
+    return list(dict.fromkeys(entry for record in records for entry in protocols(record).items()))
+
+
+def text_title(protocol: str, digest: str, among: Iterable[tuple[str, str]]) -> str:
+    """What a text is called: its protocol, and where two are alike the digest."""
+    return protocol if [name for name, _ in among].count(protocol) == 1 else f"{protocol} (text {digest[:8]})"
+
+
+def on_text(records: Iterable[Record], protocol: str, digest: str) -> list[Record]:
+    """Records of cells that are measured on one text."""
+    return [record for record in records if protocols(record).get(protocol) == digest]

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prunebench import text
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
-from prunebench.report.grouping import DENSE
-from prunebench.report.paired import Evidence
-from prunebench.report.plots.axes import Scene, on_text, scenes, texts
-from prunebench.report.plots.charts import mean_perplexity
+from prunebench.report.averages import mean_perplexity
+from prunebench.report.grouping import DENSE, Scene, on_text, scenes, texts
 from prunebench.report.plots.pareto import families, front
 from prunebench.report.tables.best import mark_perplexities
 
@@ -27,7 +26,7 @@ def summary(records: Sequence[Record], looks: dict[str, int], evidence: Evidence
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest``.
-        looks: see ``prunebench.report.plots.axes.looks_of``.
+        looks: see ``prunebench.report.grouping.looks_of``.
         evidence: the arrays beside the records; without them nothing is said of ties.
     """
     paragraphs = [Paragraph(_extent(records))]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.models.source import load_skeleton
+from prunebench.models.loading import load_skeleton
 from prunebench.runner.forecast import weight_bytes
 from prunebench.runner.resources import Workshop
 from prunebench.suite.cell import Cell, CellPerplexity

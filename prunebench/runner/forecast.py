@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,16 +21,18 @@ import torch
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.plugin_measures import measure
 from prunebench.evaluation.zero_shot import zero_shot
-from prunebench.models.source import load_model
+from prunebench.models.loading import load_model
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.callbacks import listening
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.offload import written_back
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.records.record import Forecast
-from prunebench.registry.entry_points import MethodClass, load_method, plugin_manager
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass
 from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
-from prunebench.runner.memory import PeakMemory
+from prunebench.runner.memory import PeakMemory, available_bytes
 from prunebench.runner.resources import Workshop
 from prunebench.suite.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
 
@@ -230,7 +231,7 @@ def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | 
             total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
             size += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
         elif isinstance(wanted, CellMeasure):
-            total += _Stopwatch(seconds).seconds(partial(measure, wanted, model, tokenizer))
+            total += _Stopwatch(seconds).seconds(partial(measure, wanted.name, wanted.options, model, tokenizer))
         else:
             took, questions = _questions(wanted, model, tokenizer, workshop)
             total, size = total + took, size + questions // 5
@@ -281,17 +282,6 @@ def weight_bytes(cell: Cell, workshop: Workshop) -> int:
                 numel *= side
             total += end - begin if size is None else numel * size
     return total
-
-
-def available_bytes(device: str) -> int | None:
-    """Bytes that a process may come to hold; None where the system does not say."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
-    with suppress(OSError, ValueError, IndexError):
-        amounts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
-        return 1024 * (int(amounts["MemAvailable"].split()[0]) + int(resident.split()[1]))
-    return None
 
 
 def _disk_bytes(cell: Cell, weights: int, pruned: _Pruning, measured: _Evaluation, *, save_models: bool) -> int:

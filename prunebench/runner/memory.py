@@ -62,3 +62,14 @@ def large_apart() -> Iterator[None]:
 def _set_threshold(size: int) -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, size)
+
+
+def available_bytes(device: str) -> int | None:
+    """Bytes that a process may come to hold; None where the system does not say."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    with suppress(OSError, ValueError, IndexError):
+        amounts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+        return 1024 * (int(amounts["MemAvailable"].split()[0]) + int(resident.split()[1]))
+    return None

@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from prunebench.data.corpora import calibration_pool, find_corpus
+from prunebench.data.corpora import find_corpus
+from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 from prunebench.evaluation.protocols import Sequences, evaluation_sequences
-from prunebench.evaluation.zero_shot import TaskLibrary
-from prunebench.models.source import ModelSource, context_length, find_model, load_tokenizer
+from prunebench.models.loading import load_tokenizer
+from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell, CellPerplexity, CellZeroShot
 
@@ -59,7 +61,7 @@ class Workshop:
             shutil.rmtree(folder, ignore_errors=True)
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
-        """The calibration text of a cell, tokenised; see ``prunebench.data.corpora.calibration_pool``."""
+        """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
         wanted = cell.calibration
         key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
         if key not in self._texts:

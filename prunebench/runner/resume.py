@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunebench.pruning.callbacks import Kept
-from prunebench.pruning.progress import note
+from prunebench.pruning.callbacks import Kept, note
 from prunebench.records.record import Cost, SparsityFacts
 from prunebench.runner.events import Ear
 from prunebench.runner.saved_state import Partial

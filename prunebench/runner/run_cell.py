@@ -15,19 +15,22 @@ from prunebench.contract.checks import Snapshot, watched
 from prunebench.data.corpora import least_perplexity
 from prunebench.errors import PrunebenchError
 from prunebench.evaluation.lm_eval_answers import Answers
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.plugin_measures import measure
-from prunebench.evaluation.zero_shot import TaskLibrary, zero_shot
+from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
-from prunebench.models.source import load_model, weights_digest
 from prunebench.pruning import CalibrationData, Sparsity, account
-from prunebench.pruning.callbacks import keeping, listening
+from prunebench.pruning.callbacks import keeping, listening, note
 from prunebench.pruning.offload import written_back
-from prunebench.pruning.progress import note
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.records.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
 from prunebench.records.store import read_record, write_record
-from prunebench.registry.entry_points import MethodClass, load_method, plugin_manager, wrappers_of
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager, wrappers_of
+from prunebench.registry.method_class import MethodClass
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, Ear
@@ -198,7 +201,7 @@ class _Run:
                 self._measure_perplexity(evaluation)
             elif isinstance(evaluation, CellMeasure):
                 self.display.phase(evaluation.label)
-                found = measure(evaluation, self.model, self.tokenizer)
+                found = measure(evaluation.name, evaluation.options, self.model, self.tokenizer)
                 self.facts.setdefault("measures", {})[evaluation.label] = found
             else:
                 self.display.phase("zero-shot")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prunebench.errors import OutputError
-from prunebench.evaluation.zero_shot import TaskLibrary
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 from prunebench.models.saving import is_saved
 from prunebench.records.quarantine import good_record, whole_record
 from prunebench.records.record import Record

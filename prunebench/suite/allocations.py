@@ -8,7 +8,8 @@ from typing import Any, cast
 from prunebench.allocations import Allocation, allocate, make_allocation
 from prunebench.allocations.from_file import read_ratios
 from prunebench.errors import AllocationError
-from prunebench.models.source import ModelSource, load_skeleton
+from prunebench.models.loading import load_skeleton
+from prunebench.models.source import ModelSource
 from prunebench.pruning import UnknownMatrixError
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Strict

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from prunebench.registry.method_class import argument_docs
+from prunebench.registry.options import argument_docs
 from prunebench.suite.schema import (
     AllocationEntry,
     Calibration,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prunebench.errors import SuiteError
 from prunebench.evaluation.protocols import PAPER_PROTOCOLS
+from prunebench.files import MEBIBYTE, read_regular
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.records.canonical_json import MEBIBYTE, read_regular
 from prunebench.records.record import PublishedFigure
 
 COLUMNS = ("model", "dataset", "seqlen", "method", "sparsity", "perplexity", "source")

@@ -14,14 +14,9 @@ from prunebench.contract.rules import RULES, Rule, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, nearest
 from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.registry.entry_points import (
-    MethodClass,
-    check_value,
-    load_method,
-    make_method,
-    plugin_manager,
-    resolve_options,
-)
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass, check_value, make_method, resolve_options
 from prunebench.testing.models import MODELS, calibration
 from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
 

@@ -21,8 +21,9 @@ from prunebench.runner import claims
 from prunebench.runner.claims import Abandoned, Claims
 from prunebench.runner.events import Display
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan, shard_of
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan, shard_of
 from tests.test_runner import Silent
 
 Write = Callable[..., Path]

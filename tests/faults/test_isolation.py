@@ -19,8 +19,9 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_record
 from prunebench.runner.isolated import Isolated, Limits
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import Cell, plan
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_runner import Silent
 
 FAULTY = Path(__file__).with_name("faulty.py")

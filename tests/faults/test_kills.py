@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prunebench.runner.sweep import run_suite
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.faults import campaign
 from tests.test_runner import Silent
 

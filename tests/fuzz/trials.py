@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError
+from prunebench.records.arrays import Evidence
 from prunebench.records.canonical_json import content_digest
 from prunebench.records.store import read_record, read_records, sealed, write_record
 from prunebench.report.compare import formats as compare_formats
@@ -26,10 +27,9 @@ from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
 from prunebench.report.output.html_page import to_html
-from prunebench.report.paired import Evidence
 from prunebench.report.tables import perplexity as tables
-from prunebench.suite.cell import plan
 from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite
 from prunebench.yaml12 import read_yaml
 from tests.fuzz.mutate import as_text, mutated, mutated_bytes

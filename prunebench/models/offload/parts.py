@@ -21,11 +21,11 @@ from transformers.core_model_loading import (
 )
 from transformers.modeling_utils import LoadStateDictConfig
 
-from prunebench import hub
 from prunebench.errors import ModelError
 from prunebench.files import write_whole
 from prunebench.models.offload.safetensors_io import Place, places_in, write_tensors
 from prunebench.pruning.buffers import read_tensor
+from prunebench.quiet import quiet
 
 INDEX = "model.safetensors.index.json"
 
@@ -76,7 +76,7 @@ class Checkpoint:
         config = LoadStateDictConfig(
             dtype=model.dtype, dtype_plan=model._get_dtype_plan(model.dtype), weight_mapping=self._conversions
         )
-        with hub.quiet():
+        with quiet():
             info, _ = convert_and_load_state_dict_in_model(model, state, config)
         wrong = [*info.conversion_errors, *(entry[0] for entry in info.mismatched_keys)]
         if wrong:

@@ -10,10 +10,11 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
 from prunebench.report.grouping import Setting, grouped
-from prunebench.report.paired import Evidence, PairedTests, answers
+from prunebench.report.paired import PairedTests, answers
 from prunebench.report.significance import FALSE_DISCOVERIES, Change, benjamini_hochberg
 from prunebench.report.tables.zero_shot import Column, task_scores
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from prunebench.errors import OutputError
 from prunebench.files import why, write_whole
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
-from prunebench.report.paired import Evidence
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.sections import sections
 

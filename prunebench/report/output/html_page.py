@@ -11,9 +11,9 @@ import jinja2
 from markupsafe import Markup
 
 from prunebench import text
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.output.text_tables import numeric_columns
-from prunebench.report.paired import Evidence
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.plot import legend
 from prunebench.report.sections import Section, sections

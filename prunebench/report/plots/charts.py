@@ -8,23 +8,11 @@ from functools import partial
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.plots.axes import (
-    Scene,
-    on_text,
-    ratio_of,
-    scenes,
-    shown,
-    slug,
-    sparsity_axis,
-    text_title,
-    texts,
-    titled,
-)
+from prunebench.report.averages import Measured, mean_perplexity
+from prunebench.report.grouping import Scene, on_text, scenes, text_title, texts
+from prunebench.report.plots.axes import ratio_of, shown, slug, sparsity_axis, titled
 from prunebench.report.plots.plot import Axis, Plot, Rule, Series
-from prunebench.report.significance import over_seeds
 from prunebench.report.tables.zero_shot import Column, averaged, scores
-
-Measured = tuple[float, float, float]  # a value and the ends of its interval, NaN where there is none
 
 BAR = 1.96  # standard errors to each side of a 95 % interval
 COSTS = (
@@ -94,15 +82,6 @@ def perplexity_plots(records: Sequence[Record], looks: dict[str, int]) -> list[P
                 )
             )
     return shown(plots)
-
-
-def mean_perplexity(group: Sequence[Record], protocol: str) -> Measured | None:
-    """Mean over seeds, and its 95 % interval."""
-    values = [record.perplexity[protocol].value for record in group if protocol in record.perplexity]
-    if not values:
-        return None
-    found = over_seeds(values)
-    return found.mean, max(found.low, found.mean / 10), found.high  # a log axis has no place for less than nothing
 
 
 def _dense_rules(scene: Scene, protocol: str) -> list[Rule]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.plots.axes import on_text, scenes, shown, slug, texts, titled
+from prunebench.report.grouping import on_text, scenes, texts
+from prunebench.report.plots.axes import shown, slug, titled
 from prunebench.report.plots.plot import Axis, Plot, Series
 from prunebench.report.tables.table import Table, caption
 
@@ -121,7 +122,7 @@ def pareto_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest``.
-        looks: see ``prunebench.report.plots.axes.looks_of``.
+        looks: see ``prunebench.report.grouping.looks_of``.
     """
     plots = []
     for protocol, candidates in families(records):

@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
-from prunebench.report.paired import Evidence, PairedTests, answers, paired_by_seed
+from prunebench.report.paired import PairedTests, answers, paired_by_seed
 from prunebench.report.significance import Change, best_and_ties
 
 MARKED = "marked: the best of its sparsity and all ties with it (paired tests, false discoveries below 5 %)"

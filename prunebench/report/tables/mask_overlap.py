@@ -7,9 +7,10 @@ from itertools import combinations
 import numpy as np
 
 from prunebench import text
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, grouped, method_order, sparsity_order, tabled_settings
-from prunebench.report.paired import Evidence, paired_by_seed
+from prunebench.report.paired import paired_by_seed
 from prunebench.report.tables.table import Table, caption
 
 MASK = "mask"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.plots.axes import on_text, scenes, text_title, texts
-from prunebench.report.plots.charts import mean_perplexity
+from prunebench.report.averages import mean_perplexity
+from prunebench.report.grouping import on_text, scenes, text_title, texts
 from prunebench.report.tables.table import Table, caption
 
 
@@ -14,7 +14,7 @@ def robustness_tables(records: Sequence[Record], looks: dict[str, int]) -> list[
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest``.
-        looks: see ``prunebench.report.plots.axes.looks_of``.
+        looks: see ``prunebench.report.grouping.looks_of``.
 
     Returns:
         A table for each model and setting that was measured on two texts or more.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunebench import text
+from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.grouping import (
     DENSE,
@@ -18,7 +19,6 @@ from prunebench.report.grouping import (
     sparsity_order,
     tabled_settings,
 )
-from prunebench.report.paired import Evidence
 from prunebench.report.tables.best import MARKED, mark_accuracies
 from prunebench.report.tables.table import Table, caption, seed_words
 
