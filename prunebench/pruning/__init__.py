@@ -1,7 +1,7 @@
 """The toolkit: all that a pruning method may import besides torch."""
 
 from prunebench.pruning.calibration import CalibrationData, calibrated
-from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
+from prunebench.pruning.layers import Layer, UnknownMatrixError, decoder_blocks, prunable
 from prunebench.pruning.progress import account, note, trace, track
 from prunebench.pruning.resume import due, keep, kept
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
@@ -33,6 +33,7 @@ __all__ = [
     "account",
     "calibrated",
     "damped_cholesky",
+    "decoder_blocks",
     "due",
     "keep",
     "kept",

@@ -7,169 +7,17 @@ here knows of language models: ``gradient`` may be that of any function.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from prunebench.pruning import Target, due, keep, kept, trace, track
+from prunebench.pruning import due, keep, kept, trace, track
 from prunebench_plugins.elsa.schedules import learning_rate
-from prunebench_plugins.elsa.states import Moments, Split
+from prunebench_plugins.elsa.variables import Matrix, Projection, Variable
 
-Projection = Literal["objective", "magnitude"]
-BETA1, BETA2, EPS = 0.9, 0.95, 1e-8
 MAX_NORM = 1.0
-
-
-class Variable:
-    """A trained tensor and Adam's state for it.
-
-    Args:
-        x: fp32 leaf tensor that requires a gradient; changed in place.
-        moments: m and v.
-    """
-
-    def __init__(self, x: Tensor, moments: Moments) -> None:
-        self.x, self.moments = x, moments
-        self.W = x.detach()
-
-    def take_gradient(self) -> Tensor:
-        """The gradient, which is freed when the caller is done with it; zeros where x was not used."""
-        g, self.x.grad = self.x.grad, None
-        return torch.zeros_like(self.W) if g is None else g
-
-    def step(self, lmda: float, lr: float, t: int) -> None:
-        """One Adam step; t counts from 1."""
-        adam(self.W, self.take_gradient(), self.moments, lr, t)
-
-    def tensors(self) -> list[Tensor]:
-        """All that lasts from one step to the next, as it is stored."""
-        return [self.W, *self.moments.tensors()]
-
-
-class Stack:
-    """The matrices that one tensor holds, each with its own zeros asked for: one, or those of a mixture's experts.
-
-    Args:
-        parts: of each matrix its target, and a function from a tensor of x's shape to this matrix, a view (out, in).
-    """
-
-    def __init__(self, parts: Sequence[tuple[Target, Callable[[Tensor], Tensor]]]) -> None:
-        self._parts = parts
-
-    def mask(self, scores: Tensor) -> Tensor:
-        """True = kept; each matrix is selected from by itself."""
-        kept = torch.ones_like(scores, dtype=torch.bool)
-        for target, view in self._parts:
-            view(kept).copy_(target.mask(view(scores)))
-        return kept
-
-
-class Matrix(Variable):
-    """A matrix to be pruned, or a stack of them: x with its split z and scaled dual u.
-
-    Args:
-        x, moments: see ``Variable``.
-        split: z and u.
-        target: the zeros asked for; a ``Stack`` where x is not simply one matrix (out, in).
-        dtype: what x will be rounded to after the run.
-    """
-
-    def __init__(
-        self,
-        x: Tensor,
-        moments: Moments,
-        split: Split,
-        target: Target | Stack,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(x, moments)
-        self.split, self.target, self.dtype = split, target, dtype
-
-    def start(self) -> None:
-        """u = 0, and z = the magnitude projection of W at the final sparsity, whichever projection follows."""
-        kept = self.kept(self.W, "magnitude")
-        self.split.update(self.W.masked_fill(~kept, 0), kept)
-
-    def step(self, lmda: float, lr: float, t: int) -> None:
-        """One Adam step on f(W) + λ/2·‖W − z + u‖²: m and v see both parts of the gradient."""
-        g = self.take_gradient()
-        if one_pass := fused(self.W, self.moments, self.split):
-            one_pass(self.W, g, self.moments, lr, t, lmda=lmda, split=self.split)
-        else:
-            g.add_(self.split.residual(self.W).mul_(lmda))
-            adam(self.W, g, self.moments, lr, t)
-
-    def tensors(self) -> list[Tensor]:
-        """All that lasts from one step to the next, as it is stored."""
-        return [*super().tensors(), *self.split.tensors()]
-
-    def kept(self, y: Tensor, projection: Projection) -> Tensor:
-        """The mask of Π(y), True = kept, exactly as many as asked for.
-
-        ``objective``: the largest v·y², without a square root. With v, the diagonal of the empirical Fisher, for the
-        Hessian's, they solve min over supports of Σ v_i (z_i − y_i)². Adam's bias correction is one factor for the
-        whole matrix and changes no order. ``magnitude``: the largest |y|.
-        """
-        score = y.abs() if projection == "magnitude" else y.square().mul_(self.moments.v)
-        return self.target.mask(score)
-
-    def update(self, rescale: float, projection: Projection) -> Tensor:
-        """z ← Π(W + u), u ← u + W − z, after u ← u·rescale.
-
-        Returns:
-            ‖W − z‖², ‖z − z_before‖² and ‖W‖², fp32 (3,).
-        """
-        before = self.split.z
-        y = self.split.u.mul_(rescale).add_(self.W)
-        self.split.update(y, self.kept(y, projection))
-        return self.residuals(self.split.z, before)
-
-    def finish(self, projection: Projection) -> Tensor:
-        """W ← Π(W), with W as it will be rounded, so that no kept weight rounds to zero. No retraining.
-
-        Returns:
-            As ``update``, of the last z: how far the projection moves W.
-        """
-        self.W.copy_(self.W.to(self.dtype))
-        kept = self.kept(self.W, projection)
-        residuals = self.residuals(self.split.z, self.W.masked_fill(~kept, 0))
-        self.W.masked_fill_(~kept, 0)
-        return residuals
-
-    def residuals(self, z: Tensor, before: Tensor) -> Tensor:
-        """‖W − z‖², ‖z − z_before‖² and ‖W‖², fp32 (3,); overwrites ``before``."""
-        moved = before.sub_(z).norm() ** 2
-        return torch.stack([torch.sub(self.W, z, out=before).norm() ** 2, moved, self.W.norm() ** 2])
-
-
-def adam(W: Tensor, g: Tensor, moments: Moments, lr: float, t: int) -> None:
-    """One step of Adam without weight decay (Kingma and Ba, arXiv 1412.6980, algorithm 1); overwrites ``g``.
-
-    m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  W ← W − lr/(1−β₁ᵗ) · m/(√v/√(1−β₂ᵗ) + ε)
-
-    Products and sums are rounded one by one, as the CUDA kernel rounds them.
-    """
-    if one_pass := fused(W, moments):
-        return one_pass(W, g, moments, lr, t)
-    m, v = moments.read()
-    m.mul_(BETA1).add_(g * (1 - BETA1))
-    v.mul_(BETA2).add_(g.mul_(g).mul_(1 - BETA2))
-    denominator = torch.sqrt(v, out=g).mul_((1 - BETA2**t) ** -0.5).add_(EPS)
-    W.sub_(torch.div(m, denominator, out=g).mul_(lr / (1 - BETA1**t)))
-    moments.write(m, v)
-
-
-def fused(W: Tensor, moments: Moments, split: Split | None = None) -> Callable[..., None] | None:
-    """The same step in one pass over memory, where there is a kernel for this device and these states."""
-    if not W.is_cuda:
-        return None
-    try:
-        from prunebench_plugins.elsa.kernels import fused_adam, knows
-    except ImportError:  # triton is not installed
-        return None
-    return fused_adam if knows(W, moments, split) else None
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator, no-untyped-def, no-untyped-call, misc"
 """One pass over memory on CUDA: proximal term, Adam on fp32 or 8-bit moments, write-back (needs triton).
 
-The numbers are those of ``algorithm.adam`` and ``codes``: each product and sum is rounded by itself (no fused
+The numbers are those of ``adam.adam`` and ``codes``: each product and sum is rounded by itself (no fused
 multiply-add), divisions and roots are exact, ties between codes go the same way. (torch's square root on a CPU is not
 exact: there the last bit of a weight may differ, never that of m or v.) e4m3 is decoded by hand, so the pass runs on
 devices without fp8 units too. z and u change at updates only and are requantised there by plain torch.
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from prunebench_plugins.elsa.algorithm import BETA1, BETA2, EPS
+from prunebench_plugins.elsa.adam import BETA1, BETA2, EPS
 from prunebench_plugins.elsa.codes import BLOCK, dynamic_tables
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, Moments, OneState, Split
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunebench import hookimpl
 from prunebench.pruning import CalibrationData, Hessian, Layer, Sparsity, Target, account, calibrated, note, prunable
-from prunebench_plugins.elsa.algorithm import Matrix, Projection, Stack, Variable, elsa
+from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
 from prunebench_plugins.elsa.states import (
@@ -24,6 +24,7 @@ from prunebench_plugins.elsa.states import (
     eight_bit_unless_small,
 )
 from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient, trainable
+from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]
 ENOUGH_TRAVEL = 3.0

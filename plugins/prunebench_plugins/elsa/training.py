@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from prunebench.pruning import note
-from prunebench.pruning.layers import decoder_blocks
+from prunebench.pruning import decoder_blocks, note
 
 
 @contextmanager
