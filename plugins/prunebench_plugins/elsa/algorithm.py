@@ -33,19 +33,19 @@ def elsa(
     projection: Projection = "objective",
     resume: bool = False,
 ) -> None:
-    """Train all tensors on f, draw the matrices to their sparse z, and project them onto it at the end.
+    """Train all tensors on f while the penalty draws each matrix to its sparse z; project the matrices at the end.
 
     Args:
         matrices: tensors to be pruned.
-        others: tensors to be trained along.
+        others: tensors to be trained without pruning.
         gradient: called with t = 0 … T−1, adds ∇f over the batch of step t to every ``x.grad`` and returns f's value;
-            a run that goes on calls it first with the t at which it stood.
+            a resumed run starts at the step at which it was interrupted.
         steps: T.
-        lr: the first step's learning rate, which falls linearly to 0.
-        penalty: λ to be used after the update at step t; also, with t = 0, before the first.
+        lr: learning rate of the first step; it falls linearly to 0.
+        penalty: returns λ for the steps after the update at step t; ``penalty(0)`` also serves the first step.
         interval: K, steps between two updates of z and u.
         projection: which weights are kept, see ``Matrix.kept``.
-        resume: whether its state is kept from time to time and an interrupted run goes on from it; for one run a cell.
+        resume: save the state from time to time, and load what an interrupted run saved; at most one such run a cell.
 
     Raises:
         FloatingPointError: f or its gradient became infinite or NaN.
@@ -53,69 +53,82 @@ def elsa(
     for matrix in matrices:
         matrix.start()
     lmda = lmda_of_u = penalty(0)
-    watch, first = _Watch(lr), 0
+    monitor, first = _Monitor(lr), 0
     variables = [*others, *matrices]
     if resume and (facts := restore(variables)):
         first, lmda, lmda_of_u = facts["t"], facts["lmda"], facts["lmda_of_u"]
-        watch.restore(facts["seen"], variables[0].W.device)
+        monitor.restore(facts["seen"], variables[0].W.device)
     for t in track(range(first, steps), "step", start=first):
         if resume and due():
-            facts = {"t": t, "lmda": lmda, "lmda_of_u": lmda_of_u, "seen": watch.state()}
+            facts = {"t": t, "lmda": lmda, "lmda_of_u": lmda_of_u, "seen": monitor.state()}
             keep("elsa", dict(states(variables)), facts)
         with torch.enable_grad():
             loss = gradient(t)
         # The task gradient alone is clipped: the proximal part is added after.
         norm = clip_grad_norm_([variable.x for variable in variables], MAX_NORM)
-        watch.see(t, loss, norm)
+        monitor.record(t, loss, norm)
         rate = learning_rate(lr, t, steps)
         for variable in variables:
             variable.step(lmda, rate, t + 1)
         if t % interval == 0:
-            watch.check()
+            monitor.check()
             # λu is the multiplier and stays; from λ = 0 this resets u.
             rescale = lmda_of_u / lmda if lmda != lmda_of_u else 1.0
             residuals = [matrix.update(rescale, projection) for matrix in matrices]
-            watch.tell(t, residuals, lmda=lmda, lr=rate)
+            monitor.report(t, residuals, lmda=lmda, lr=rate)
             lmda_of_u = lmda
-            # The coming K steps meet the new λ with a u that is scaled for the old one: so the authors' code runs.
+            # As in the authors' code, the next K steps use the new λ with a u that is still scaled for the old one.
             lmda = penalty(t)
-    watch.check()
-    watch.tell(steps, [matrix.finish(projection) for matrix in matrices], lmda=lmda, lr=0.0)
+    monitor.check()
+    monitor.report(steps, [matrix.finish(projection) for matrix in matrices], lmda=lmda, lr=0.0)
 
 
 def states(variables: Sequence[Variable]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that lasts, by a name: W, Adam's moments, and of a matrix the split."""
-    for place, variable in enumerate(variables):
+    """The run's state as (name, tensor): of each variable W and Adam's moments, of a matrix also the split."""
+    for index, variable in enumerate(variables):
         for part, tensor in enumerate(variable.tensors()):
-            yield f"{place}.{part}", tensor
+            yield f"{index}.{part}", tensor
 
 
 def restore(variables: Sequence[Variable]) -> dict[str, Any] | None:
-    """Make every tensor what an interrupted run kept of it; the facts beside them, None at a first attempt."""
-    if (found := kept("elsa")) is None:
+    """Load the state that an interrupted run saved.
+
+    Returns:
+        The saved step, penalties and pending losses; None if nothing was saved.
+    """
+    if (saved := kept("elsa")) is None:
         return None
-    stored, facts = found
-    for name, held in states(variables):
-        held.copy_(stored[name])
+    stored, facts = saved
+    for name, tensor in states(variables):
+        tensor.copy_(stored[name])
     return facts
 
 
-class _Watch:
-    """Losses since the last update, looked at only then: a look at each step would make a GPU wait."""
+class _Monitor:
+    """Losses and gradient norms since the last update.
+
+    They are read at updates only, since reading a value at every step would make the CPU wait for the GPU.
+    """
 
     def __init__(self, lr: float) -> None:
         self._lr = lr
-        self._seen: list[tuple[int, Tensor, Tensor]] = []
+        self._pending: list[tuple[int, Tensor, Tensor]] = []
         self._loss = float("nan")
 
-    def see(self, t: int, loss: Tensor, norm: Tensor) -> None:
-        self._seen.append((t, loss.detach(), norm))
+    def record(self, t: int, loss: Tensor, norm: Tensor) -> None:
+        """Store the loss and the gradient's norm of step t, both before clipping."""
+        self._pending.append((t, loss.detach(), norm))
 
     def check(self) -> None:
-        if not self._seen:
+        """Average the pending losses.
+
+        Raises:
+            FloatingPointError: a loss or a norm is infinite or NaN.
+        """
+        if not self._pending:
             return
-        values = torch.stack([torch.stack((loss, norm)).float() for _, loss, norm in self._seen]).tolist()
-        for (t, _, _), (loss, norm) in zip(self._seen, values, strict=True):
+        values = torch.stack([torch.stack((loss, norm)).float() for _, loss, norm in self._pending]).tolist()
+        for (t, _, _), (loss, norm) in zip(self._pending, values, strict=True):
             for what, value in (("loss", loss), ("norm of its gradient", norm)):
                 if value - value != 0:
                     raise FloatingPointError(
@@ -123,20 +136,20 @@ class _Watch:
                         "dense model's loss on this text is finite"
                     )
         self._loss = sum(loss for loss, _ in values) / len(values)
-        self._seen.clear()
+        self._pending.clear()
 
     def state(self) -> list[tuple[int, float, float]]:
-        """What was seen since the last look, as JSON, for ``restore``."""
-        return [(t, float(loss), float(norm)) for t, loss, norm in self._seen]
+        """The pending values as JSON, for ``restore``."""
+        return [(t, float(loss), float(norm)) for t, loss, norm in self._pending]
 
     def restore(self, state: list[tuple[int, float, float]], device: torch.device) -> None:
-        """Go on from what an interrupted run had seen."""
-        self._seen = [
+        """Load the pending values of an interrupted run."""
+        self._pending = [
             (t, torch.tensor(loss, device=device), torch.tensor(norm, device=device)) for t, loss, norm in state
         ]
 
-    def tell(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
-        """Loss (mean since the last update), primal ‖W − z‖/‖W‖ and dual ‖z − z_before‖/‖W‖ over all matrices."""
+    def report(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
+        """Trace the mean loss since the last update, and over all matrices ‖W − z‖/‖W‖ and ‖z − z_before‖/‖W‖."""
         primal, dual, size = torch.stack([r.double() for r in residuals]).sum(dim=0).sqrt().tolist()
         size = size or 1.0
         trace(t, loss=self._loss, primal=primal / size, dual=dual / size, lmda=lmda, lr=lr)

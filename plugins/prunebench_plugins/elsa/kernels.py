@@ -16,7 +16,7 @@ from prunebench_plugins.elsa.adam import BETA1, BETA2, EPS
 from prunebench_plugins.elsa.codes import BLOCK, dynamic_tables
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, Moments, OneState, Split
 
-ROWS = 4  # blocks of 256 entries that a program handles
+ROWS = 4  # blocks of 256 entries a program
 
 
 def knows(W: Tensor, moments: Moments, split: Split | None) -> bool:
@@ -64,7 +64,7 @@ def _step(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     at = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
     inside = at < numel
-    some = row * BLOCK < numel
+    row_exists = row * BLOCK < numel
     w = tl.load(W + at, inside, other=0.0)
     g = tl.load(G + at, inside, other=0.0)
     if SPLIT:
@@ -76,8 +76,8 @@ def _step(
             c = tl.load(C + at, inside, other=0.0).to(tl.float32)
         g = g + (w - c) * lmda
     if EIGHT_BIT:
-        m_scale = tl.load(M_absmax + row, some, other=0.0)
-        v_scale = tl.load(V_absmax + row, some, other=0.0)
+        m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
+        v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
         m = tl.load(M_values + tl.load(M + at, inside, other=0)) * m_scale[:, None]
         v = tl.load(V_values + tl.load(V + at, inside, other=0)) * v_scale[:, None]
     else:
@@ -92,8 +92,8 @@ def _step(
         v = tl.where(inside, v, 0.0)
         m_scale = tl.max(tl.abs(m), axis=1)
         v_scale = tl.max(v, axis=1)
-        tl.store(M_absmax + row, m_scale, some)
-        tl.store(V_absmax + row, v_scale, some)
+        tl.store(M_absmax + row, m_scale, row_exists)
+        tl.store(V_absmax + row, v_scale, row_exists)
         tl.store(M + at, _nearest(m, m_scale, M_middles, M_below), inside)
         tl.store(V + at, _nearest(v, v_scale, V_middles, V_below), inside)
     else:

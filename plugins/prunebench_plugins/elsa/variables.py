@@ -29,7 +29,7 @@ class Variable:
         self.W = x.detach()
 
     def take_gradient(self) -> Tensor:
-        """The gradient, which is freed when the caller is done with it; zeros where x was not used."""
+        """Detach the gradient from x, so that its memory is freed after the step; zeros if x was not used."""
         g, self.x.grad = self.x.grad, None
         return torch.zeros_like(self.W) if g is None else g
 
@@ -42,22 +42,22 @@ class Variable:
             adam(self.W, g, self.moments, lr, t)
 
     def tensors(self) -> list[Tensor]:
-        """All that lasts from one step to the next, as it is stored."""
+        """The state that lasts from one step to the next, as stored."""
         return [self.W, *self.moments.tensors()]
 
 
 class Stack:
-    """The matrices that one tensor holds, each with its own zeros asked for: one, or those of a mixture's experts.
+    """The target of a tensor that holds one matrix, or several (all experts of a mixture), each with its own count.
 
     Args:
-        parts: of each matrix its target, and a function from a tensor of x's shape to this matrix, a view (out, in).
+        parts: for each matrix its target, and a function that maps a tensor of x's shape to the view (out, in) of it.
     """
 
     def __init__(self, parts: Sequence[tuple[Target, Callable[[Tensor], Tensor]]]) -> None:
         self._parts = parts
 
     def mask(self, scores: Tensor) -> Tensor:
-        """True = kept; each matrix is selected from by itself."""
+        """Select within each matrix separately; boolean in the shape of ``scores``, True = kept."""
         kept = torch.ones_like(scores, dtype=torch.bool)
         for target, view in self._parts:
             view(kept).copy_(target.mask(view(scores)))
@@ -70,8 +70,8 @@ class Matrix(Variable):
     Args:
         x, moments: see ``Variable``.
         split: z and u.
-        target: the zeros asked for; a ``Stack`` where x is not simply one matrix (out, in).
-        dtype: what x will be rounded to after the run.
+        target: number and pattern of the zeros; a ``Stack`` if x is not one matrix stored as (out, in).
+        dtype: dtype to which x is rounded after the run.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Matrix(Variable):
         self.split, self.target, self.dtype = split, target, dtype
 
     def start(self) -> None:
-        """u = 0, and z = the magnitude projection of W at the final sparsity, whichever projection follows."""
+        """Set u = 0 and z = the magnitude projection of W at the final sparsity, as the authors do for either score."""
         kept = self.kept(self.W, "magnitude")
         self.split.update(self.W.masked_fill(~kept, 0), kept)
 
@@ -100,21 +100,21 @@ class Matrix(Variable):
             adam(self.W, g, self.moments, lr, t)
 
     def tensors(self) -> list[Tensor]:
-        """All that lasts from one step to the next, as it is stored."""
+        """The state that lasts from one step to the next, as stored."""
         return [*super().tensors(), *self.split.tensors()]
 
     def kept(self, y: Tensor, projection: Projection) -> Tensor:
-        """The mask of Π(y), True = kept, exactly as many as asked for.
+        """The mask of Π(y), True = kept, with the exact number of zeros.
 
-        ``objective``: the largest v·y², without a square root. With v, the diagonal of the empirical Fisher, for the
-        Hessian's, they solve min over supports of Σ v_i (z_i − y_i)². Adam's bias correction is one factor for the
-        whole matrix and changes no order. ``magnitude``: the largest |y|.
+        ``objective`` keeps the largest v·y², without a square root: with v, the diagonal of the empirical Fisher, in
+        place of the Hessian's diagonal, this minimises Σ v_i (z_i − y_i)² over the supports. Adam's bias correction is
+        one factor for the whole matrix and does not change the order. ``magnitude`` keeps the largest |y|.
         """
         score = y.abs() if projection == "magnitude" else y.square().mul_(self.moments.v)
         return self.target.mask(score)
 
     def update(self, rescale: float, projection: Projection) -> Tensor:
-        """z ← Π(W + u), u ← u + W − z, after u ← u·rescale.
+        """Rescale u ← u·rescale, then z ← Π(W + u) and u ← u + W − z.
 
         Returns:
             ‖W − z‖², ‖z − z_before‖² and ‖W‖², fp32 (3,).
@@ -125,10 +125,10 @@ class Matrix(Variable):
         return self.residuals(self.split.z, before)
 
     def finish(self, projection: Projection) -> Tensor:
-        """W ← Π(W), with W as it will be rounded, so that no kept weight rounds to zero. No retraining.
+        """W ← Π(W), with W rounded to its final dtype first, so that no kept weight rounds to zero. No retraining.
 
         Returns:
-            As ``update``, of the last z: how far the projection moves W.
+            As ``update``, for the last z: how far the projection moves W.
         """
         self.W.copy_(self.W.to(self.dtype))
         kept = self.kept(self.W, projection)
@@ -143,7 +143,7 @@ class Matrix(Variable):
 
 
 def fused(W: Tensor, moments: Moments, split: Split | None = None) -> Callable[..., None] | None:
-    """The same step in one pass over memory, where there is a kernel for this device and these states."""
+    """The Triton kernel for this step, or None where the device or the states have none."""
     if not W.is_cuda:
         return None
     try:
