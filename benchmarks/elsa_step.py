@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
-from prunebench_plugins.elsa.algorithm import Matrix, Variable, elsa, fused
+from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.method import nbytes
 from prunebench_plugins.elsa.training import task_gradient, trainable
+from prunebench_plugins.elsa.variables import Matrix, Variable, fused
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 

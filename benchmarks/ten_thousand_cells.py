@@ -23,7 +23,7 @@ from prunebench.records.record import CellFacts
 from prunebench.records.store import read_arrays, read_record, read_records, write_record
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
-from prunebench.report.tables import perplexity as tables
+from prunebench.report.tables import all_tables
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 
@@ -75,7 +75,7 @@ def main() -> None:
         with told("read"):
             records = read_records(folder)
         with cProfile.Profile() as profile, told("tables, with paired tests"):
-            found = tables.all_tables(records, evidence=Evidence(folder))
+            found = all_tables(records, evidence=Evidence(folder))
         if asked.profile:
             pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
         with told("as text"):

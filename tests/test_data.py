@@ -153,7 +153,7 @@ def test_a_corpus_shorter_than_a_window(windows: str, have: str) -> None:
 
 
 def test_the_pool_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "POOL_TOKENS", 10)
+    monkeypatch.setattr("prunebench.data.tokens.POOL_TOKENS", 10)
     assert len(calibration_pool(corpus([letters(5)] * 9), tokenizer(), seqlen=2, windows="stream")) == 12
 
 

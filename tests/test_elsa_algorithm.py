@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from prunebench_plugins.elsa.algorithm import Matrix, Variable, adam, elsa
+from prunebench_plugins.elsa.adam import adam
+from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.schedules import learning_rate, penalty
 from prunebench_plugins.elsa.states import FullMoments, Layout, OneState, TwoStates
 from prunebench_plugins.elsa.training import next_token_loss
+from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured, prunable

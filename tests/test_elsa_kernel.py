@@ -16,7 +16,7 @@ import sys
 
 import torch
 from prunebench_plugins.elsa import kernels
-from prunebench_plugins.elsa.algorithm import adam
+from prunebench_plugins.elsa.adam import adam
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, OneState
 

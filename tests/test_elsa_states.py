@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from prunebench_plugins.elsa.algorithm import adam
+from prunebench_plugins.elsa.adam import adam
 from prunebench_plugins.elsa.codes import (
     E4M3,
     decode_blocks,

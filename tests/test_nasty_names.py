@@ -23,7 +23,7 @@ from prunebench.report.output import tidy
 from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
-from prunebench.report.tables import perplexity as tables
+from prunebench.report.tables import all_tables
 from prunebench.text import plain
 from tests.test_report import record
 
@@ -75,9 +75,9 @@ def assert_plain(text: str) -> None:
 
 
 TEXTS: dict[str, Callable[[list[Record]], str]] = {
-    "table": lambda r: render.to_terminal(tables.all_tables(r)),
-    "markdown": lambda r: render.to_markdown(tables.all_tables(r)),
-    "latex": lambda r: render.to_latex(tables.all_tables(r)),
+    "table": lambda r: render.to_terminal(all_tables(r)),
+    "markdown": lambda r: render.to_markdown(all_tables(r)),
+    "latex": lambda r: render.to_latex(all_tables(r)),
     "csv": tidy.to_csv,
     "json": lambda r: json.dumps(tidy.to_plain_json(r)),
     "card": lambda r: model_card(r[0]),

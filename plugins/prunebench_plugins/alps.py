@@ -92,7 +92,7 @@ def alps(W: Tensor, problem: Problem, target: Target, *, rho: float, iterations:
     L = problem.factor_with(rho)
     D, U = W, torch.zeros_like(W)
     checked = support = dense = target.mask(W.abs())
-    kept = max(int(dense.count_nonzero()), 1)
+    count = max(int(dense.count_nonzero()), 1)  # of kept weights
     moved = False
     for step in range(1, iterations + 1):
         B = torch.cholesky_solve(torch.add(AW, D - U, alpha=rho).t(), L).t()
@@ -103,7 +103,7 @@ def alps(W: Tensor, problem: Problem, target: Target, *, rho: float, iterations:
         if step % CHECK_EVERY or step == iterations:  # nothing follows the last that a new ρ could be for
             continue
         changed = int((support ^ checked).count_nonzero())
-        checked, share = support, changed / kept
+        checked, share = support, changed / count
         if not changed and not moved and rho > RHO_MIN:  # too large to move anything: start again with a smaller one
             rho, D, U, checked = rho / 5, W, torch.zeros_like(W), dense
         elif not changed or (step >= EARLIEST_STOP and share < FEW):

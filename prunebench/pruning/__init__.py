@@ -2,7 +2,7 @@
 
 from prunebench.pruning.calibration import CalibrationData
 from prunebench.pruning.callbacks import account, note, trace, track
-from prunebench.pruning.layers import Layer, UnknownMatrixError, prunable
+from prunebench.pruning.layers import Layer, UnknownMatrixError, decoder_blocks, prunable
 from prunebench.pruning.resume import due, keep, kept
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import (
@@ -34,6 +34,7 @@ __all__ = [
     "account",
     "calibrated",
     "damped_cholesky",
+    "decoder_blocks",
     "due",
     "keep",
     "kept",

@@ -27,7 +27,7 @@ from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
 from prunebench.report.output.html_page import to_html
-from prunebench.report.tables import perplexity as tables
+from prunebench.report.tables import all_tables
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite
@@ -200,7 +200,7 @@ class Trials:
     def report(self, rng: random.Random) -> None:
         folder = self._mutants(rng, "report")
         records, evidence = read_records(folder, leave_out=lambda _: None), Evidence(folder)
-        found = tables.all_tables(records, evidence=evidence)
+        found = all_tables(records, evidence=evidence)
         for text in (
             render.to_terminal(found),
             render.to_markdown(found),
@@ -249,7 +249,7 @@ class Trials:
             path = folder / f"{facts['cell']['id']}.json"
             path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
         records, evidence = read_records(folder), Evidence(folder)
-        render.to_terminal(tables.all_tables(records, evidence=evidence))
+        render.to_terminal(all_tables(records, evidence=evidence))
         assert compare(records, records, evidence, evidence, Tolerances()).exit_code != 1
 
 

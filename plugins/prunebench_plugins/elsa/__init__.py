@@ -3,9 +3,15 @@
 Lee, Jang, Lee, Alistarh and Lee, "The Unseen Frontier: Pushing the Limits of LLM Sparsity with Surrogate-Free ADMM",
 ICLR 2026, arXiv 2510.01650.
 
-``method`` holds the two methods and their options; ``algorithm`` the run, to be read beside the paper; ``schedules``
-the penalty's and the learning rate's course; ``training`` what makes a model trainable for a while; ``states`` how
-z, u, m and v are stored; ``codes`` the 8-bit formats; ``kernels`` the one pass over memory on CUDA.
+method       the two methods and their options
+algorithm    the run, to be read beside the paper
+variables    the trained tensors: one Adam step, the update of z and u, the projection
+adam         Adam's constants and its plain update
+states       how z, u, m and v are stored
+codes        the 8-bit formats
+kernels      proximal term and Adam in one pass over memory, for CUDA
+schedules    the penalty and the learning rate during a run
+training     a model made trainable, and the gradient of its loss
 """
 
 from prunebench_plugins.elsa.method import Elsa, ElsaL

@@ -41,14 +41,14 @@ def dynamic_map(signed: bool) -> Tensor:
 
 @lru_cache
 def dynamic_tables(signed: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What coding by the dynamic map takes, on ``device``.
+    """Lookup tables for coding by the dynamic map, on ``device``.
 
-    The nearest code of x is the number of midpoints below x. The upper 16 bits of an fp32 leave a range so narrow that
-    at most one midpoint lies in it: a table tells how many lie below the range, one comparison settles the rest. That
-    is a tenth of a binary search's time.
+    The nearest code of x is the number of midpoints below x. All fp32 numbers with the same upper 16 bits lie in a
+    range so narrow that it holds at most one midpoint: a table gives the number of midpoints below the range, and one
+    comparison decides about the last. This takes a tenth of the time of a binary search.
 
-    Without a sign, nothing but 0 gets the code of 0: Adam divides by √v, and an entry whose m is not 0 while its v has
-    become 0 would leap by m/ε.
+    Without a sign, only 0 itself gets the code of 0: Adam divides by √v, and an entry with m ≠ 0 whose v was rounded
+    to 0 would move by m/ε.
 
     Returns:
         The map's values, fp32 (256,); the midpoints between neighbours, fp32 (256,) with +∞ last; and for each pattern
@@ -76,7 +76,7 @@ def encode_blocks(x: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
         without a sign, what is above 0 stays above 0.
     """
     flat = x.reshape(-1)
-    blocks = _whole(flat, BLOCK).view(-1, BLOCK)
+    blocks = _padded(flat, BLOCK).view(-1, BLOCK)
     absmax = blocks.abs().amax(dim=1)
     _, midpoints, below = dynamic_tables(signed, x.device)
     unit = (blocks * torch.where(absmax < TINY, 1.0, absmax).reciprocal()[:, None]).view(-1)
@@ -90,12 +90,12 @@ def decode_blocks(codes: Tensor, absmax: Tensor, *, signed: bool) -> Tensor:
     """fp32 values of ``encode_blocks``' codes, in their shape."""
     values, _, _ = dynamic_tables(signed, codes.device)
     unit = values.index_select(0, codes.reshape(-1).int())
-    blocks = _whole(unit, BLOCK).view(-1, BLOCK)
+    blocks = _padded(unit, BLOCK).view(-1, BLOCK)
     return blocks.mul_(absmax[:, None]).view(-1)[: codes.numel()].view(codes.shape)
 
 
-def _whole(flat: Tensor, size: int) -> Tensor:
-    """``flat`` with zeros at its end, if it takes any, to fill the last block."""
+def _padded(flat: Tensor, size: int) -> Tensor:
+    """``flat``, padded with zeros to a multiple of ``size``."""
     missing = -flat.numel() % size
     return F.pad(flat, (0, missing)) if missing else flat
 
@@ -103,14 +103,14 @@ def _whole(flat: Tensor, size: int) -> Tensor:
 def pack_bits(mask: Tensor) -> Tensor:
     """Eight booleans to a byte, the first in the lowest bit; uint8 (⌈numel/8⌉,)."""
     flat = mask.reshape(-1).view(torch.uint8)
-    octets = _whole(flat, 8).view(-1, 8)
+    octets = _padded(flat, 8).view(-1, 8)
     packed = octets[:, 0].clone()
-    for place in range(1, 8):
-        packed |= octets[:, place] << place
+    for bit in range(1, 8):
+        packed |= octets[:, bit] << bit
     return packed
 
 
 def unpack_bits(packed: Tensor, shape: torch.Size) -> Tensor:
     """The booleans that ``pack_bits`` packed."""
-    octets = torch.stack([(packed >> place) & 1 for place in range(8)], dim=1)
+    octets = torch.stack([(packed >> bit) & 1 for bit in range(8)], dim=1)
     return octets.view(-1)[: shape.numel()].view(shape).view(torch.bool)

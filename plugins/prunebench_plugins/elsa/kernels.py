@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator, no-untyped-def, no-untyped-call, misc"
 """One pass over memory on CUDA: proximal term, Adam on fp32 or 8-bit moments, write-back (needs triton).
 
-The numbers are those of ``algorithm.adam`` and ``codes``: each product and sum is rounded by itself (no fused
+The numbers are those of ``adam.adam`` and ``codes``: each product and sum is rounded by itself (no fused
 multiply-add), divisions and roots are exact, ties between codes go the same way. (torch's square root on a CPU is not
 exact: there the last bit of a weight may differ, never that of m or v.) e4m3 is decoded by hand, so the pass runs on
 devices without fp8 units too. z and u change at updates only and are requantised there by plain torch.
@@ -12,11 +12,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from prunebench_plugins.elsa.algorithm import BETA1, BETA2, EPS
+from prunebench_plugins.elsa.adam import BETA1, BETA2, EPS
 from prunebench_plugins.elsa.codes import BLOCK, dynamic_tables
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, Moments, OneState, Split
 
-ROWS = 4  # blocks of 256 entries that a program handles
+ROWS = 4  # blocks of 256 entries a program
 
 
 def knows(W: Tensor, moments: Moments, split: Split | None) -> bool:
@@ -64,7 +64,7 @@ def _step(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     at = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
     inside = at < numel
-    some = row * BLOCK < numel
+    row_exists = row * BLOCK < numel
     w = tl.load(W + at, inside, other=0.0)
     g = tl.load(G + at, inside, other=0.0)
     if SPLIT:
@@ -76,8 +76,8 @@ def _step(
             c = tl.load(C + at, inside, other=0.0).to(tl.float32)
         g = g + (w - c) * lmda
     if EIGHT_BIT:
-        m_scale = tl.load(M_absmax + row, some, other=0.0)
-        v_scale = tl.load(V_absmax + row, some, other=0.0)
+        m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
+        v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
         m = tl.load(M_values + tl.load(M + at, inside, other=0)) * m_scale[:, None]
         v = tl.load(V_values + tl.load(V + at, inside, other=0)) * v_scale[:, None]
     else:
@@ -92,8 +92,8 @@ def _step(
         v = tl.where(inside, v, 0.0)
         m_scale = tl.max(tl.abs(m), axis=1)
         v_scale = tl.max(v, axis=1)
-        tl.store(M_absmax + row, m_scale, some)
-        tl.store(V_absmax + row, v_scale, some)
+        tl.store(M_absmax + row, m_scale, row_exists)
+        tl.store(V_absmax + row, v_scale, row_exists)
         tl.store(M + at, _nearest(m, m_scale, M_middles, M_below), inside)
         tl.store(V + at, _nearest(v, v_scale, V_middles, V_below), inside)
     else:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunebench import hookimpl
 from prunebench.pruning import CalibrationData, Hessian, Layer, Sparsity, Target, account, calibrated, note, prunable
-from prunebench_plugins.elsa.algorithm import Matrix, Projection, Stack, Variable, elsa
+from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
 from prunebench_plugins.elsa.states import (
@@ -24,6 +24,7 @@ from prunebench_plugins.elsa.states import (
     eight_bit_unless_small,
 )
 from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient, trainable
+from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]
 ENOUGH_TRAVEL = 3.0
@@ -107,14 +108,14 @@ class Elsa:
                     parameter,
                     self.moments(parameter.detach()),
                     self.split(parameter.detach()),
-                    Stack([(target, layer.view) for layer, target in row]),
+                    Stack([(target, layer.view) for layer, target in members]),
                     dtype=dtypes[parameter],
                 )
-                for parameter, row in pruned.items()
+                for parameter, members in pruned.items()
             ]
             chosen = {id(matrix.x) for matrix in matrices}
             others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in chosen]
-            self.note_beforehand(matrices)
+            self.note_short_run(matrices)
             account(
                 state_bytes=sum(nbytes([x.W, *x.moments.tensors(), *x.split.tensors()]) for x in matrices),
                 gradient_bytes=nbytes([x.W for x in (*matrices, *others)]),
@@ -124,7 +125,7 @@ class Elsa:
             self.run(matrices, others, gradient, resume=True)
 
     def prune_layerwise(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
-        """The same ADMM with the same budget for each matrix by itself, on the error of its outputs."""
+        """Run the same ADMM, with the whole budget of steps, on each matrix's output error separately."""
         for layer, H, target in calibrated(model, data, sparsity, Hessian):
             W = layer.weight.float().clone()
             matrix = Matrix(W.requires_grad_(), self.moments(W), self.split(W), target, dtype=layer.weight.dtype)
@@ -148,16 +149,16 @@ class Elsa:
         )
 
     def split(self, W: Tensor) -> Split:
-        """Where z and u of a matrix are kept: fp32."""
+        """Storage of z and u of a matrix: fp32."""
         one_state = self.layout == "one-state"
         return OneState(W, torch.float32) if one_state else TwoStates(W, torch.float32, torch.float32)
 
     def moments(self, W: Tensor) -> Moments:
-        """Where Adam's m and v of a tensor are kept: fp32."""
+        """Storage of Adam's m and v of a tensor: fp32."""
         return FullMoments(W)
 
-    def note_beforehand(self, matrices: list[Matrix]) -> None:
-        """Say that a run is too short for its learning rate or its interval, or slower than it need be."""
+    def note_short_run(self, matrices: list[Matrix]) -> None:
+        """Note a run that is too short for its learning rate or its interval, or that lacks its fused kernel."""
         if matrices[0].W.is_cuda and find_spec("triton") is None:
             note("triton is not installed, so a step takes several passes over memory: pip install 'prunebench[gpu]'")
         squares = sum(float(matrix.W.norm()) ** 2 for matrix in matrices)
@@ -208,16 +209,16 @@ class ElsaL(Elsa):
             raise ValueError(f"c_dtype {self.c_dtype} belongs to layout one-state; the two-state layout has no c")
 
     def split(self, W: Tensor) -> Split:
-        """Where z and u of a matrix are kept."""
+        """Storage of z and u of a matrix: fp8, or what ``layout`` and ``c_dtype`` say."""
         if self.layout == "two-state":
             return TwoStates(W, E4M3, torch.bfloat16)
         return OneState(W, E4M3 if self.c_dtype == "fp8" else torch.bfloat16)
 
     def moments(self, W: Tensor) -> Moments:
-        """Where Adam's m and v of a tensor are kept."""
+        """Storage of Adam's m and v of a tensor: 8 bits, fp32 if it is small."""
         return eight_bit_unless_small(W)
 
 
 def nbytes(tensors: list[Tensor]) -> int:
-    """Bytes of memory of these tensors."""
+    """Memory of these tensors, bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

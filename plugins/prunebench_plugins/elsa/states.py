@@ -1,6 +1,6 @@
-"""How a run's states are stored: the split z and the dual u, and Adam's moments m and v.
+"""Storage formats of a run's states: the split z and the dual u, and Adam's moments m and v.
 
-The algorithm reads and writes fp32; all that tells ELSA-L from ELSA is in this file.
+The algorithm reads and writes fp32; ELSA and ELSA-L differ only in the formats chosen from this file.
 """
 
 from typing import Literal, Protocol
@@ -40,13 +40,13 @@ class Split(Protocol):
         """Store z = y·M and u = y·(1−M), where y = W + u and M is ``kept``."""
 
     def tensors(self) -> list[Tensor]:
-        """All memory held."""
+        """All tensors of the state."""
 
 
 class OneState:
     """z and u in one tensor c = z − u and one bit for each weight.
 
-    After an update z = y·M and u = y·(1−M): what the one holds, the other does not. So c is y where M is set and −y
+    After an update z = y·M and u = y·(1−M), whose supports are complementary. So c is y where M is set and −y
     elsewhere, the proximal term λ(W − z + u) is λ(W − c), and u is read back as −c off the mask. In fp32 this is
     the two-state form bit for bit.
 
@@ -70,8 +70,8 @@ class OneState:
         if self.scales is None:
             return self.c.float()
         values = (e4m3_values(self.c.device) * self.scales[:, None]).flatten()  # of dual entries, then of kept ones
-        places = self.c.view(torch.uint8).int().add_(self.kept, alpha=256)
-        return values.index_select(0, places.reshape(-1)).view(self.c.shape)
+        indices = self.c.view(torch.uint8).int().add_(self.kept, alpha=256)
+        return values.index_select(0, indices.reshape(-1)).view(self.c.shape)
 
     @property
     def z(self) -> Tensor:
@@ -131,7 +131,7 @@ class TwoStates:
         return (W - self.z).add_(self._u)
 
     def update(self, y: Tensor, kept: Tensor) -> None:
-        """u comes from z before it is rounded to its storage."""
+        """Store z and u; u is computed from z before z is rounded to its storage dtype."""
         z = y.masked_fill(~kept, 0)
         self._u.copy_(y - z)
         if self.scale is not None:
@@ -149,16 +149,16 @@ class Moments(Protocol):
 
     @property
     def v(self) -> Tensor:
-        """v, fp32, to be read only."""
+        """v, fp32; not to be written to."""
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """m and v, fp32, to be changed in place and handed to ``write``."""
+        """m and v, fp32; the caller changes them in place and passes them to ``write``."""
 
     def write(self, m: Tensor, v: Tensor) -> None:
-        """Store them."""
+        """Store m and v."""
 
     def tensors(self) -> list[Tensor]:
-        """All memory held."""
+        """All tensors of the state."""
 
 
 class FullMoments:
@@ -192,7 +192,7 @@ class EightBitMoments:
         return decode_blocks(self.v_codes, self.v_absmax, signed=False)
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """Both, dequantised."""
+        """m and v, dequantised."""
         return decode_blocks(self.m, self.m_absmax, signed=True), self.v
 
     def write(self, m: Tensor, v: Tensor) -> None:

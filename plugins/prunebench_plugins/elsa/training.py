@@ -1,4 +1,4 @@
-"""A language model made trainable for a while: fp32 masters, its loss, checkpointing; all put back at the end."""
+"""Training of a whole language model: fp32 master weights, its loss and gradient, activation checkpointing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from prunebench.pruning import note
-from prunebench.pruning.layers import decoder_blocks
+from prunebench.pruning import decoder_blocks, note
 
 
 @contextmanager
 def trainable(model: nn.Module, *, grad_checkpointing: bool) -> Iterator[list[nn.Parameter]]:
-    """All parameters as fp32 masters that require gradients; eval mode, so that there is no dropout.
+    """Make all parameters trainable as fp32 masters within this context; eval mode, so that there is no dropout.
 
-    A parameter of another dtype holds an fp32 copy of itself until the end, when it is rounded once: the same
-    ``nn.Parameter`` all along, so tied heads stay tied. Frozen parameters are trained like the others.
+    A parameter of another dtype holds an fp32 copy of itself, which is rounded once at the end. It stays the same
+    ``nn.Parameter``, so tied heads stay tied. Frozen parameters are trained like the others. Dtypes, ``requires_grad``,
+    gradients and modes are restored at the end.
 
     Args:
         model: a causal language model.
@@ -30,9 +30,9 @@ def trainable(model: nn.Module, *, grad_checkpointing: bool) -> Iterator[list[nn
         The floating-point parameters, each once.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    found = [(parameter.dtype, parameter.requires_grad, parameter.grad) for parameter in parameters]
+    original = [(parameter.dtype, parameter.requires_grad, parameter.grad) for parameter in parameters]
     modes = [(module, module.training) for module in model.modules()]
-    if not all(required for _, required, _ in found):
+    if not all(required for _, required, _ in original):
         note("frozen parameters are trained all the same")
     blocks = list(decoder_blocks(model)) if grad_checkpointing else []
     forwards = [block.__dict__.get("forward") for block in blocks]
@@ -51,7 +51,7 @@ def trainable(model: nn.Module, *, grad_checkpointing: bool) -> Iterator[list[nn
             block.__dict__.pop("forward", None)
             if forward is not None:
                 block.forward = forward
-        for parameter, (dtype, required, grad) in zip(parameters, found, strict=True):
+        for parameter, (dtype, required, grad) in zip(parameters, original, strict=True):
             parameter.grad = None
             parameter.data = parameter.data.to(dtype)
             parameter.grad = grad
