@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from prunebench.cli.app import app
-from prunebench.files import read_regular
+from prunebench.files import read_regular_file
 from prunebench.records import quarantine as aside
 from prunebench.records.arrays import Evidence
-from prunebench.records.canonical_json import DEPTH, content_digest, strict_json
+from prunebench.records.canonical_json import MAX_DEPTH, content_digest, strict_json
 from prunebench.records.record import Failure, PerplexityFacts
 from prunebench.records.store import (
     RecordError,
@@ -194,7 +194,7 @@ class TestJson:
             (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
             (b'{"a": NaN}', "NaN is no number in JSON"),
             (b'{"a": -Infinity}', "-Infinity is no number in JSON"),
-            (b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), f"nested deeper than {DEPTH}"),
+            (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), f"nested deeper than {MAX_DEPTH}"),
             (b"[" * 100_000, "nested too deeply"),
             (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
             (b"\xef\xbb\xbf{}", "BOM"),
@@ -209,7 +209,7 @@ class TestJson:
 
     def test_what_it_has_is_read(self) -> None:
         assert strict_json(b'{"a": [1, -0.5e3, "\\u00fc", null, true, {}]}') == {"a": [1, -500, "ü", None, True, {}]}
-        assert strict_json(b"[" * DEPTH + b"]" * DEPTH)
+        assert strict_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
 
     @pytest.mark.parametrize(("number", "words"), [("1e999", "not JSON compliant"), ('"\\ud800"', "surrogates")])
     def test_what_has_no_digest_is_no_record(self, tmp_path: Path, number: str, words: str) -> None:
@@ -273,8 +273,8 @@ class TestFiles:
                 read_record(tmp_path / f"{name}.json")
         (tmp_path / "large").write_bytes(b"x" * 11)
         with pytest.raises(OSError, match="11 bytes"):
-            read_regular(tmp_path / "large", 10)
-        assert read_regular(tmp_path / "large", 11) == b"x" * 11
+            read_regular_file(tmp_path / "large", 10)
+        assert read_regular_file(tmp_path / "large", 11) == b"x" * 11
 
     @pytest.mark.parametrize("name", ["../out", "a/b", "/etc/x", "..", "", "a\nb", "a b", ".hidden", "-x", "x" * 201])
     def test_an_id_can_lead_nowhere(self, tmp_path: Path, name: str) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import OutputError
-from prunebench.files import why
+from prunebench.files import disk_error_advice
 from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 from prunebench.records.record import MODELS, SPARSE, SavedFacts
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def save_checkpoints(
         if store is not None:
             store.save(folder)
         else:
-            with quiet():
+            with quiet_hub_libraries():
                 model.save_pretrained(folder)
         _plain_config(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -94,7 +94,7 @@ def _whole(folder: Path, write: Callable[[Path], int]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except OSError as error:
-        raise OutputError(f"cannot save the model in {folder}: {why(error)}") from None
+        raise OutputError(f"cannot save the model in {folder}: {disk_error_advice(error)}") from None
     except SafetensorError as error:  # which says only in words that the disk is full
         raise OutputError(f"cannot save the model in {folder}: {error}; is there space left?") from None
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import replacing
+from prunebench.files import atomic_replacement
 from prunebench.records.record import MODELS, SPARSE, Record
 from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
 
@@ -112,5 +112,5 @@ def _copy(record: Path, output: Path) -> None:
             temporary.rename(output / form / record.stem)
     for path in (record.with_suffix(".npz"), record):
         if path.exists():
-            with replacing(output / path.name) as temporary:
+            with atomic_replacement(output / path.name) as temporary:
                 shutil.copyfile(path, temporary)

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.files import why
+from prunebench.files import disk_error_advice
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, check_arrays, read_record
-from prunebench.text import plain
+from prunebench.text import printable
 
 FOLDER = ".set-aside"
 _LOG = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def good_record(folder: Path, name: str) -> Record | None:
         record = whole_record(folder, name)
     except RecordError as error:
         place = set_aside(folder / f"{name}.json")
-        _LOG.warning("%s", plain(f"set aside in {place.parent}, the cell runs again: {error.reason}"))
+        _LOG.warning("%s", printable(f"set aside in {place.parent}, the cell runs again: {error.reason}"))
         return None
     return record if record is not None and record.status == "ok" else None
 
@@ -81,5 +81,5 @@ def set_aside(path: Path) -> Path:
     except FileNotFoundError:
         pass  # another runner has moved it just now
     except OSError as error:
-        raise OutputError(f"cannot move {path} out of the way: {why(error)}") from None
+        raise OutputError(f"cannot move {path} out of the way: {disk_error_advice(error)}") from None
     return place

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import OutputError
-from prunebench.files import MEBIBYTE, read_regular, why, write_whole
+from prunebench.files import MEBIBYTE, disk_error_advice, read_regular_file, write_atomically
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS, SCHEMA, Forecast, Record
 
@@ -52,9 +52,9 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
             record = record.model_copy(update={"arrays_digest": _write_arrays(beside, arrays)})
         elif record.arrays_digest is None:
             beside.unlink(missing_ok=True)  # of an outcome that this one replaces
-        write_whole(path, sealed(record).encode())
+        write_atomically(path, sealed(record).encode())
     except OSError as error:
-        raise OutputError(f"cannot write the record {path}: {why(error)}") from None
+        raise OutputError(f"cannot write the record {path}: {disk_error_advice(error)}") from None
     except ValueError as error:  # as an option nested a hundred deep, which nothing of ours would read again
         raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
     return path
@@ -73,7 +73,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     """Write a file of arrays; its digest."""
     content = io.BytesIO()
     np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
-    write_whole(path, content.getbuffer())
+    write_atomically(path, content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
@@ -87,7 +87,7 @@ def read_record(path: Path) -> Record:
         RecordError: the file is no record, was altered, or is of a newer schema.
     """
     try:
-        content = strict_json(read_regular(path, RECORD_LIMIT))
+        content = strict_json(read_regular_file(path, RECORD_LIMIT))
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -167,7 +167,7 @@ def _arrays_content(beside: Path, digest: str | None) -> bytes | None:
     if digest is None and not os.path.lexists(beside):
         return None
     try:
-        content = read_regular(beside, ARRAYS_LIMIT)
+        content = read_regular_file(beside, ARRAYS_LIMIT)
     except OSError as error:
         raise RecordError(f"cannot read the arrays {beside}: {error.strerror or error}", _ARRAYS_ADVICE) from None
     if digest is None:
@@ -222,9 +222,9 @@ def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
     path = folder / FORECASTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
+        write_atomically(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
 
 
 def read_forecasts(folder: Path) -> dict[str, Forecast]:
@@ -235,7 +235,7 @@ def read_forecasts(folder: Path) -> dict[str, Forecast]:
     """
     path = folder / FORECASTS
     try:
-        lines = read_regular(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
+        lines = read_regular_file(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is no file of forecasts: {_first_line(error)}; delete it and plan again") from None

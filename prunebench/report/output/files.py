@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
+from prunebench.files import disk_error_advice, write_atomically
 from prunebench.records.arrays import Evidence
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
@@ -65,7 +65,7 @@ def write(path: Path, content: str | bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.encode(errors="replace") if isinstance(content, str) else content)
+        write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}; choose another with --output") from None
     return path

@@ -34,10 +34,10 @@ def to_html(records: Sequence[Record], title: str, order: Sequence[str] = (), ev
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["plain"] = text.plain
+    page.globals["plain"] = text.printable
     found = sections(records, order, evidence)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
-        title=text.plain(title),
+        title=text.printable(title),
         sections=[_shown(section) for section in found],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
@@ -68,13 +68,13 @@ def _rows(table: Table) -> dict[str, Any]:
     """A table with, for each entry, what it is sorted by."""
     numeric = numeric_columns(table)
     return {
-        "caption": text.plain(table.caption),
+        "caption": text.printable(table.caption),
         "headers": list(zip(table.headers, numeric, strict=True)),
         "rows": [
             [
                 {
-                    "text": text.plain(entry),
-                    "sort": _script_number(text.amount(entry)) if numeric[column] else None,
+                    "text": text.printable(entry),
+                    "sort": _script_number(text.sort_key(entry)) if numeric[column] else None,
                     "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
                     "marked": (row, column) in table.marked,
                 }
