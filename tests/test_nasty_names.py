@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from prunebench.cli.progress import outcome
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.compare import formats as compare_formats
@@ -91,7 +91,7 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
 
 
 def compared(records: list[Record]):  # type: ignore[no-untyped-def]
-    nowhere = Evidence(Path("/nonexistent"))
+    nowhere = ArrayStore(Path("/nonexistent"))
     return compare(records, records[:2], nowhere, nowhere, Tolerances())
 
 

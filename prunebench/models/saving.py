@@ -13,7 +13,7 @@ from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
 from prunebench.quiet import quiet_hub_libraries
-from prunebench.records.record import MODELS, SPARSE, SavedFacts
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, SavedFacts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,13 +64,15 @@ def save_checkpoints(
 
     # The ordinary form last: the files of a model on disk are moved there.
     bound = information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None)
-    compact = _whole(output / SPARSE / name, both(sparse))
-    return SavedFacts(dense_bytes=_whole(output / MODELS / name, both(dense)), sparse_bytes=compact, bound_bytes=bound)
+    compact = _whole(output / SPARSE_FOLDER / name, both(sparse))
+    return SavedFacts(
+        dense_bytes=_whole(output / MODELS_FOLDER / name, both(dense)), sparse_bytes=compact, bound_bytes=bound
+    )
 
 
 def is_saved(output: Path, name: str) -> bool:
     """Whether both forms of a cell's model are there."""
-    return all((output / form / name / "config.json").is_file() for form in (MODELS, SPARSE))
+    return all((output / form / name / "config.json").is_file() for form in (MODELS_FOLDER, SPARSE_FOLDER))
 
 
 def _plain_config(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading what may be torn, altered or foreign: regular files of a sane size, and JSON as the standard has it."""
+"""Strict JSON: a parser that accepts only what the standard has, and a digest that ignores the layout."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ def strict_json(content: bytes) -> Any:
     """Parse JSON: UTF-8, each key once, finite numbers, integers of 64 bits, nested no deeper than ``MAX_DEPTH``.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: the content is not such JSON; the message says why.
     """
-    integer = _bounded_integer if _LONG_NUMBER.search(content) else None  # a call for each costs time
+    integer = _bounded_integer if _LONG_NUMBER.search(content) else None  # a Python call per integer is slow
     try:
         value = json.loads(
             content.decode("utf-8"),
@@ -60,10 +60,10 @@ def _refuse_constant(token: str) -> Any:
 
 
 def content_digest(content: Any) -> str:
-    """SHA-256 (hex) of a JSON value, however it is laid out: keys sorted, no blanks, numbers as Python writes them.
+    """SHA-256 (hex) of a JSON value in canonical form: keys sorted, no white space, numbers as Python writes them.
 
     Raises:
-        ValueError: it holds a number that is not finite, or half a character (a lone surrogate).
+        ValueError: it holds a number that is not finite, or a lone surrogate.
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

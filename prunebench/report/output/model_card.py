@@ -9,7 +9,7 @@ from typing import Any
 from prunebench import text
 from prunebench.errors import OutputError
 from prunebench.files import disk_error_advice, write_atomically
-from prunebench.records.record import MODELS, SPARSE, Record
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import task_scores
@@ -74,11 +74,11 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
         OutputError: the folder cannot be written.
     """
     for record in records:
-        for form in (MODELS, SPARSE):
+        for form in (MODELS_FOLDER, SPARSE_FOLDER):
             place = folder / form / record.cell.id
             if record.saved is not None and place.is_dir():
                 try:
-                    write_atomically(place / "README.md", model_card(record, compact=form == SPARSE).encode())
+                    write_atomically(place / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
                 except OSError as error:
                     raise OutputError(f"cannot write a model card in {place}: {disk_error_advice(error)}") from None
 
