@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from prunebench.cli.app import app
-from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
+from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from prunebench.records.store import read_record, record_to_json
 from prunebench.runner import sweep as runner
 from prunebench.runner.events import Display
@@ -340,4 +340,4 @@ class TestDisplay:
         assert isinstance(display_for(io.StringIO()), PlainDisplay)
 
     def test_clock(self) -> None:
-        assert [clock(value) for value in (0, 65.4, 3725)] == ["0:00", "1:05", "1:02:05"]
+        assert [clock_text(value) for value in (0, 65.4, 3725)] == ["0:00", "1:05", "1:02:05"]

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prunebench.cli.progress import outcome
+from prunebench.cli.progress import outcome_text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
@@ -82,7 +82,7 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
     "json": lambda r: json.dumps(tidy.to_plain_json(r)),
     "card": lambda r: model_card(r[0]),
     "html": lambda r: to_html(r, NASTY),
-    "lines": lambda r: "\n".join(outcome(one, 1.0) for one in r),
+    "lines": lambda r: "\n".join(outcome_text(one, 1.0) for one in r),
     "comparison": lambda r: compare_formats.comparison_to_terminal(compared(r), 100),
     "comparison as markdown": lambda r: compare_formats.comparison_to_markdown(compared(r)),
     "comparison as junit": lambda r: compare_formats.comparison_to_junit(compared(r)),
