@@ -13,7 +13,7 @@ import pytest
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_records, write_record
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
 from prunebench.report.compare.verdict import Comparison, Tolerances, Verdict
 from tests.test_cli import one_line, prunebench
@@ -40,7 +40,7 @@ def kept(
 
 
 def compared(base: Path, head: Path, tolerances: Tolerances | None = None) -> Comparison:
-    return compare(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
+    return compare_records(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
 
 
 @pytest.fixture

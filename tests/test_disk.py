@@ -16,7 +16,7 @@ from prunebench.errors import OutputError
 from prunebench.files import write_atomically
 from prunebench.records.record import Forecast
 from prunebench.records.store import read_records, write_forecasts, write_record
-from prunebench.report.output.files import write, write_html, write_plots
+from prunebench.report.output.files import write_file, write_html, write_plots
 from prunebench.report.output.tidy import write_parquet
 from tests.test_report import GOLDEN, record
 from tests.test_trust import ARRAYS
@@ -33,7 +33,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "page": lambda folder: write_html([record()], folder),
     "plots": lambda folder: write_plots([record()], folder / "plots", "svg"),
     "parquet": lambda folder: write_parquet([record()], folder / "x.parquet"),
-    "text": lambda folder: write(folder / "x.md", "x"),
+    "text": lambda folder: write_file(folder / "x.md", "x"),
 }
 
 

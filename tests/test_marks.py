@@ -8,11 +8,11 @@ import pytest
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, write_record
-from prunebench.report.grouping import looks_of
+from prunebench.report.grouping import method_styles
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.paired import PairedTests, paired_by_seed
-from prunebench.report.summary import summary
-from prunebench.report.tables.best import MARKED
+from prunebench.report.summary import summarise
+from prunebench.report.tables.best import MARKED_CAPTION
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
@@ -50,7 +50,7 @@ def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
     ]
     (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
     assert marked(table) == {("best", "0.5"), ("tie", "0.5")}
-    assert MARKED in table.caption
+    assert MARKED_CAPTION in table.caption
 
 
 def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
@@ -131,6 +131,8 @@ def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
     records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
     every = [*records, *lucky]
-    (told,) = [p for p in summary(every, looks_of(every), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")]
+    (told,) = [
+        p for p in summarise(every, method_styles(every), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")
+    ]
     assert told.points[0].startswith("At 0.5 the best is good")
     assert told.points[0].endswith("lucky failed for a seed and does not compete.")

@@ -9,7 +9,7 @@ import torch
 from prunebench.pruning import Unstructured, prunable
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.store import write_record
-from prunebench.report.tables.mask_overlap import by_chance, jaccard, overlap_tables
+from prunebench.report.tables.mask_overlap import expected_by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
 from tests import tiny
 from tests.test_report import record
@@ -55,7 +55,7 @@ class TestOverlap:
 
     @pytest.mark.parametrize("ratio", [0.5, 0.9])
     def test_unrelated_masks_overlap_by_chance(self, ratio: float) -> None:
-        assert jaccard(pruned(0, ratio), pruned(1, ratio)) == pytest.approx(by_chance(ratio), abs=0.02)
+        assert jaccard(pruned(0, ratio), pruned(1, ratio)) == pytest.approx(expected_by_chance(ratio), abs=0.02)
 
     def test_between_seeds_and_between_methods(self, tmp_path: Path) -> None:
         masks = {("a", 0): (1, 1, 0, 0), ("a", 1): (0, 1, 1, 0), ("b", 0): (1, 1, 0, 0)}

@@ -16,7 +16,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.compare import formats as compare_formats
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
@@ -92,7 +92,7 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
 
 def compared(records: list[Record]):  # type: ignore[no-untyped-def]
     nowhere = ArrayStore(Path("/nonexistent"))
-    return compare(records, records[:2], nowhere, nowhere, Tolerances())
+    return compare_records(records, records[:2], nowhere, nowhere, Tolerances())
 
 
 @pytest.mark.parametrize("style", TEXTS)

@@ -30,7 +30,7 @@ from prunebench.records.store import (
     record_to_json,
     write_record,
 )
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -254,7 +254,7 @@ class TestContent:
         other = (losses, counts * 0) if change == "zero" else (losses[:-1], counts)
         write_record(tmp_path, record(), dict(zip(ARRAYS, other, strict=True)))
         records, array_store = read_records(tmp_path), ArrayStore(tmp_path)
-        found = compare(records, records, array_store, array_store, Tolerances())
+        found = compare_records(records, records, array_store, array_store, Tolerances())
         assert found.exit_code == 2
         assert "the losses were not kept on both sides, or are of other sequences" in found.cells[0].refused[0]
 

@@ -33,9 +33,9 @@ def print_tables(tables: "Iterable[Table]") -> None:
 
 def terminal_width() -> int:
     """Columns of the terminal; a fixed number if stdout is not one."""
-    from prunebench.report.output.text_tables import WIDTH
+    from prunebench.report.output.text_tables import DEFAULT_WIDTH
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else DEFAULT_WIDTH
 
 
 def print_or_write(content: str, output: Path | None) -> None:
@@ -43,9 +43,9 @@ def print_or_write(content: str, output: Path | None) -> None:
     if output is None:
         typer.echo(content)
         return
-    from prunebench.report.output.files import write
+    from prunebench.report.output.files import write_file
 
-    typer.echo(str(write(output, content + "\n")))
+    typer.echo(str(write_file(output, content + "\n")))
 
 
 def print_json(content: Any) -> None:

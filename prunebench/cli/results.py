@@ -114,7 +114,7 @@ def compare(
     from prunebench.records.arrays import ArrayStore
     from prunebench.records.store import read_records
     from prunebench.report.compare import formats as compare_formats
-    from prunebench.report.compare.compare import compare as compare_records
+    from prunebench.report.compare.compare import compare_records
     from prunebench.report.compare.verdict import Tolerances
 
     tolerances = Tolerances(
