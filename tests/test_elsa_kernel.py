@@ -36,7 +36,11 @@ for shape in ((20, 96), (33, 125)):
             for t in range(1, 5):
                 noise = torch.Generator().manual_seed(t)
                 grad = 10 ** (3 * torch.randn(shape, generator=noise)) * torch.randn(shape, generator=noise)
-                kernels.fused_adam(theirs, grad.to(DEVICE), their_moments, 0.01, t, lmda=0.3, split=their_split)
+                clip = torch.tensor(1.0 if t == 1 else 1 / (3 * t))
+                kernels.fused_adam(
+                    theirs, grad.to(DEVICE), their_moments, 0.01, t, clip.to(DEVICE), lmda=0.3, split=their_split
+                )
+                grad.mul_(clip)
                 if split is not None:
                     grad.add_(split.residual(W).mul_(0.3))
                 adam(W, grad, moments, 0.01, t)
