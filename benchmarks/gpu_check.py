@@ -40,7 +40,7 @@ def letters(text: str) -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of gpu_check.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu-check", help="folder of gpu_check.json")
     parser.add_argument("--parts", type=letters, default="abc")
     parser.add_argument("--text", type=Path, help="UTF-8 text for part e")
     parser.add_argument("--train-seconds", type=float, default=120.0, help="of the dense model of part e")

@@ -88,8 +88,8 @@ class Matrix:
         latent = torch.randn(2 * columns, columns // 3, generator=g) * torch.arange(1, columns // 3 + 1) ** -0.5
         X = latent @ torch.randn(columns // 3, columns, generator=g)
         X = (X + 0.3 * torch.randn(X.shape, generator=g)) * torch.rand(columns, generator=g)
-        self.X = X.to(self.device)
-        self.W = (torch.randn(rows, columns, generator=g) / columns**0.5).to(self.device)
+        self.X: Tensor = X.to(self.device)
+        self.W: Tensor = (torch.randn(rows, columns, generator=g) / columns**0.5).to(self.device)
         self.target = Target.of(SPARSITY, self.shape)
 
     def statistic(self, kind: type[S]) -> S:
@@ -136,8 +136,7 @@ def solvers(context: Context, matrix: Matrix) -> dict[str, Callable[[], Tensor]]
         problem = matrix.statistic(Problem)
         scaled = W * problem.scale
         D, support = alps(scaled, problem, target, rho=0.1, iterations=300)
-        pruned: Tensor = conjugate_gradients(scaled, D, support, problem.A, steps=10) / problem.scale
-        return pruned
+        return conjugate_gradients(scaled, D, support, problem.A, steps=10) / problem.scale
 
     def by_wanda() -> Tensor:
         return W.masked_fill(~target.mask(wanda_scores(W, matrix.X.norm(dim=0)), per="row"), 0)

@@ -86,8 +86,8 @@ def _step(
     if EIGHT_BIT:
         m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
         v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
-        m = tl.load(M_values + tl.load(M + at, inside, other=0)) * m_scale[:, None]
-        v = tl.load(V_values + tl.load(V + at, inside, other=0)) * v_scale[:, None]
+        m = tl.load(M_values + tl.load(M + at, inside, other=0).to(tl.int32)) * m_scale[:, None]
+        v = tl.load(V_values + tl.load(V + at, inside, other=0).to(tl.int32)) * v_scale[:, None]
     else:
         m = tl.load(M + at, inside, other=0.0)
         v = tl.load(V + at, inside, other=0.0)
