@@ -20,14 +20,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from prunebench.cell import plan
-from prunebench.display import display_for
-from prunebench.record import Record
-from prunebench.report.compare import compare
-from prunebench.report.comparison import Verdict
-from prunebench.report.evidence import Evidence
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.cli.progress import display_for
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.verdict import Verdict
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 SUITE = """
 name: alarms

@@ -27,10 +27,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from prunebench.disk.files import write_tensors
-from prunebench.display import display_for
-from prunebench.execution import run_cell
-from prunebench.workshop import Workshop
+from prunebench.cli.progress import display_for
+from prunebench.models.offload.safetensors_io import write_tensors
+from prunebench.runner.resources import Workshop
+from prunebench.runner.run_cell import run_cell
 
 POLL = 0.05  # seconds; the mark is reset as pruning begins, so that a single look at the end would not do
 
@@ -118,8 +118,8 @@ def write_suite(folder: Path, method: str, options: argparse.Namespace) -> Path:
 
 def run_one(suite: Path) -> None:
     """In a process of its own: run the one cell of a suite, and tell what came of it as JSON."""
-    from prunebench.cell import plan
-    from prunebench.suite_file import load_suite
+    from prunebench.suite.file import load_suite
+    from prunebench.suite.planning import plan
 
     (cell,) = plan(load_suite(suite))
     workshop = Workshop(output=suite.parent)

@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prunebench.aside import good_record
-from prunebench.cell import plan
-from prunebench.record import CellFacts
-from prunebench.record_files import read_arrays, read_record, read_records, write_record
-from prunebench.report import render, tables, tidy
-from prunebench.report.evidence import Evidence
-from prunebench.suite_file import load_suite
+from prunebench.records.arrays import Evidence
+from prunebench.records.quarantine import good_record
+from prunebench.records.record import CellFacts
+from prunebench.records.store import read_arrays, read_record, read_records, write_record
+from prunebench.report.output import text_tables as render
+from prunebench.report.output import tidy
+from prunebench.report.tables import all_tables
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 SUITE = """
 name: ten-thousand
@@ -73,7 +75,7 @@ def main() -> None:
         with told("read"):
             records = read_records(folder)
         with cProfile.Profile() as profile, told("tables, with paired tests"):
-            found = tables.all_tables(records, evidence=Evidence(folder))
+            found = all_tables(records, evidence=Evidence(folder))
         if asked.profile:
             pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
         with told("as text"):

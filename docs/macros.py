@@ -39,7 +39,7 @@ def code(value: object) -> str:
 @macro
 def rules() -> str:
     """The rules of the contract, and who checks them."""
-    from prunebench.rules import RULES
+    from prunebench.contract.rules import RULES
 
     return table(
         ("rule", "what is promised", "how to mend a breach", "checked by"),
@@ -62,7 +62,7 @@ def hook() -> str:
 @macro
 def options(name: str) -> str:
     """The options of a method, from its class."""
-    from prunebench.plugins import describe
+    from prunebench.registry.describe import describe
 
     found = describe(name)
     if not found["options"]:
@@ -76,7 +76,7 @@ def options(name: str) -> str:
 @macro
 def summary(name: str) -> str:
     """The first lines of a method's docstring."""
-    from prunebench.plugins import load_method
+    from prunebench.registry.entry_points import load_method
 
     return (inspect.getdoc(load_method(name).cls) or "").partition("\n\nArgs:")[0] + "\n"
 
@@ -84,8 +84,8 @@ def summary(name: str) -> str:
 @macro
 def measured(name: str) -> str:
     """What the reference records hold of a method: perplexity beside the dense model's, time, memory."""
-    from prunebench.record_files import read_records
-    from prunebench.report import text
+    from prunebench import text
+    from prunebench.records.store import read_records
 
     rows: list[tuple[object, ...]] = []
     for folder in sorted({path.parent for path in REFERENCE.glob("*/*.json")}):
@@ -123,7 +123,7 @@ def measured(name: str) -> str:
 @macro
 def methods() -> str:
     """The methods that come with prunebench."""
-    from prunebench.plugins import describe_all
+    from prunebench.registry.describe import describe_all
 
     return table(
         ("method", "what it does", "may change"),
@@ -138,8 +138,8 @@ def methods() -> str:
 @macro
 def suite_keys() -> str:
     """Every key of a suite file, from the models that read it."""
-    from prunebench.methods import argument_docs
-    from prunebench.suite_schema import PARTS
+    from prunebench.registry.options import argument_docs
+    from prunebench.suite.json_schema import PARTS
 
     parts = []
     for model in PARTS:
@@ -175,8 +175,7 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
-    from prunebench.methods import argument_docs
-    from prunebench.record import (
+    from prunebench.records.record import (
         CellFacts,
         Cost,
         Failure,
@@ -188,6 +187,7 @@ def record_keys() -> str:
         SavedFacts,
         SparsityFacts,
     )
+    from prunebench.registry.options import argument_docs
 
     places = {
         Record: "The record",
@@ -214,7 +214,7 @@ def commands() -> str:
     """Every command with its arguments and options, from the program."""
     import typer.main
 
-    from prunebench.cli import app
+    from prunebench.cli.app import app
 
     parts = []
     for words, command in _leaves("prunebench", typer.main.get_command(app)):
@@ -268,7 +268,7 @@ def world_questions() -> str:
 @macro
 def world_models() -> str:
     """What the dense models of the embedded world reach, beside the least perplexity possible and chance."""
-    from prunebench.record_files import read_records
+    from prunebench.records.store import read_records
     from prunebench.tinyworld import CORPORA, MODELS, floor
     from prunebench.tinyworld.tasks import CHANCE
 
@@ -286,8 +286,8 @@ def world_models() -> str:
 @macro
 def world_pruned() -> str:
     """Perplexity over the dense model's, of the embedded models at each ratio, from the reference records."""
-    from prunebench.record_files import read_records
-    from prunebench.report import text
+    from prunebench import text
+    from prunebench.records.store import read_records
     from prunebench.tinyworld import MODELS
 
     records = [record for record in read_records(REFERENCE / "full") if record.status == "ok"]
@@ -311,8 +311,8 @@ def world_pruned() -> str:
 @macro
 def world_front() -> str:
     """The smallest dense model beside the largest one at 90 %: non-zero parameters and perplexity."""
-    from prunebench.record_files import read_records
-    from prunebench.report import text
+    from prunebench import text
+    from prunebench.records.store import read_records
     from prunebench.tinyworld import MODELS
 
     small, large = MODELS[0], "tinyworld-llama-3m"

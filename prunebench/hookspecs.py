@@ -44,7 +44,7 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
         * the global random generators are untouched and ``data`` is unchanged;
         * nothing was printed to stdout, and nothing is kept in the instance, its class or their module for a next call.
 
-        ``prunebench.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
+        ``prunebench.contract.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
 
         A method finishes with one layer of ``calibrated(...)`` before it asks for the next, and carries nothing from
         one to the next: an interrupted run goes on in the middle of the walk. One that does carry something says

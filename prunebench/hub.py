@@ -4,18 +4,17 @@ Without a network ``huggingface_hub`` and ``datasets`` retry for some 23 s befor
 deserves an answer within five.
 """
 
-import logging
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from prunebench.quiet import quiet
+
 CONNECT_SECONDS = 2.0
-LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")
 
 
 def reachable(timeout: float = CONNECT_SECONDS) -> bool:
@@ -95,28 +94,4 @@ def offline() -> Iterator[None]:
         patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
         patch.object(datasets.config, "HF_HUB_OFFLINE", True),
     ):
-        yield
-
-
-@contextmanager
-def quiet(level: int = logging.ERROR) -> Iterator[None]:
-    """Silence logs under ``level`` and progress bars of the hub's libraries; all as before afterwards."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    with ExitStack() as undo:
-        for name in LIBRARIES:
-            logger = logging.getLogger(name)
-            undo.callback(logger.setLevel, logger.level)
-            logger.setLevel(level)
-        if not are_progress_bars_disabled():
-            undo.callback(enable_progress_bars)
-            disable_progress_bars()
-        if (datasets := sys.modules.get("datasets")) and not datasets.are_progress_bars_disabled():
-            undo.callback(datasets.enable_progress_bars)
-            datasets.disable_progress_bars()
-        if transformers := sys.modules.get("transformers"):
-            bars = transformers.utils.logging
-            if bars.is_progress_bar_enabled():
-                undo.callback(bars.enable_progress_bar)
-                bars.disable_progress_bar()
         yield

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prunebench.rules import RULES
+from prunebench.contract.rules import RULES
 
 if TYPE_CHECKING:
     from prunebench.testing import Conformance, Verdict

@@ -1,10 +1,11 @@
 """Keeps libraries from saying on their own behalf what nobody asked."""
 
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 
 
 @contextmanager
@@ -24,4 +25,31 @@ def quiet_libraries() -> Iterator[None]:
         if not sys.warnoptions:
             foreign = r"(torch|transformers|datasets|lm_eval|huggingface_hub|tokenizers)(\.|$)"
             warnings.filterwarnings("ignore", module=foreign)
+        yield
+
+
+LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")
+
+
+@contextmanager
+def quiet(level: int = logging.ERROR) -> Iterator[None]:
+    """Silence logs under ``level`` and progress bars of the hub's libraries; all as before afterwards."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    with ExitStack() as undo:
+        for name in LIBRARIES:
+            logger = logging.getLogger(name)
+            undo.callback(logger.setLevel, logger.level)
+            logger.setLevel(level)
+        if not are_progress_bars_disabled():
+            undo.callback(enable_progress_bars)
+            disable_progress_bars()
+        if (datasets := sys.modules.get("datasets")) and not datasets.are_progress_bars_disabled():
+            undo.callback(datasets.enable_progress_bars)
+            datasets.disable_progress_bars()
+        if transformers := sys.modules.get("transformers"):
+            bars = transformers.utils.logging
+            if bars.is_progress_bar_enabled():
+                undo.callback(bars.enable_progress_bar)
+                bars.disable_progress_bar()
         yield

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from prunebench.allocations import ALLOCATIONS, allocate, make_allocation
 from prunebench.allocations.budget import apportion, budget_of, sizes_of, spread
-from prunebench.allocations.magnitude import kth_smallest
-from prunebench.cell import Cell, plan
-from prunebench.contract import Snapshot
+from prunebench.allocations.global_magnitude import kth_smallest
+from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, UsageError
-from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
-from prunebench.pruning.audience import listening
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.pruning.callbacks import listening
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests import tiny
 from tests.test_runner import Silent
 from tests.test_toolkit import Ear

@@ -7,7 +7,7 @@ from prunebench_plugins.alps import ALPS, Problem, alps, conjugate_gradients
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from tests.oracles.alps import alps_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
 from tests.test_layerwise import problem, system_of

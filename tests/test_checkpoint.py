@@ -14,19 +14,21 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from prunebench import load_sparse
-from prunebench.cell import plan
-from prunebench.checkpoint import save_checkpoints
 from prunebench.errors import ModelError, OutputError
-from prunebench.models import find_model, load_model, weights_digest
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model
+from prunebench.models.saving import save_checkpoints
+from prunebench.models.source import find_model
+from prunebench.models.sparse import FILE, decode, encode, information_bound
 from prunebench.pruning import NM, Unstructured, prunable
-from prunebench.record import SavedFacts
-from prunebench.record_files import read_record
-from prunebench.report.card import model_card, write_cards
-from prunebench.report.tables import size_table
-from prunebench.runner import run_suite
-from prunebench.sparse import FILE, decode, encode, information_bound
-from prunebench.suite_file import load_suite
-from prunebench.yaml import read_yaml
+from prunebench.records.record import SavedFacts
+from prunebench.records.store import read_record
+from prunebench.report.output.model_card import model_card, write_cards
+from prunebench.report.tables.cost import size_table
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.yaml12 import read_yaml
 from tests import tiny
 from tests.test_cli import prunebench
 from tests.test_report import record

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from prunebench import runner
-from prunebench.cli import app
-from prunebench.display import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
-from prunebench.ear import Display
-from prunebench.record_files import read_record, sealed
+from prunebench.cli.app import app
+from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
+from prunebench.records.store import read_record, sealed
+from prunebench.runner import sweep as runner
+from prunebench.runner.events import Display
 from tests.test_report import GOLDEN, record
 
 Write = Callable[..., Path]
@@ -46,7 +46,7 @@ class TestHelp:
     def test_help_imports_nothing_heavy(self) -> None:
         code = (
             "import sys; sys.argv = ['prunebench', '--help']\n"
-            "from prunebench.cli import main\n"
+            "from prunebench.cli.app import main\n"
             "try: main()\n"
             "except SystemExit: pass\n"
             "heavy = {'torch', 'transformers', 'pydantic', 'datasets', 'lm_eval', 'numpy', 'rich'} & set(sys.modules)\n"
@@ -164,7 +164,7 @@ class TestMethods:
     def test_one_that_fails_to_import_is_listed_with_its_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib.metadata import EntryPoint
 
-        from prunebench import plugins
+        from prunebench.registry import entry_points as plugins
 
         broken = EntryPoint("broken", "nowhere.at_all:X", plugins.GROUP)
         monkeypatch.setattr(plugins, "entry_points", lambda group: [broken] if group == plugins.GROUP else [])

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from prunebench.record import Record
-from prunebench.record_files import read_records, write_record
-from prunebench.report.compare import compare
-from prunebench.report.compare_formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
-from prunebench.report.comparison import Comparison, Tolerances, Verdict
-from prunebench.report.evidence import Evidence
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.records.store import read_records, write_record
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
+from prunebench.report.compare.verdict import Comparison, Tolerances, Verdict
 from tests.test_cli import one_line, prunebench
 from tests.test_report import PROTOCOL, record
 

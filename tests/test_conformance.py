@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.cell import plan
+from prunebench.contract.rules import RULES
 from prunebench.errors import MethodError, UnknownMethodError, UsageError
-from prunebench.rules import RULES
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.testing import Verdict, check
 from tests.test_runner import Silent
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from prunebench.contract import Snapshot
+from prunebench.contract.checks import Snapshot
 from prunebench.errors import ContractError
-from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning.sparsity import parse_pattern
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
 from prunebench.testing import Verdict
 from tests import tiny
 

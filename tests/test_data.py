@@ -10,10 +10,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from prunebench import data, hub
-from prunebench.data import Corpus, calibration_pool, find_corpus
+from prunebench import hub
+from prunebench.data import corpora as data
+from prunebench.data.corpora import Corpus, find_corpus
+from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError
-from prunebench.evaluation.sequences import evaluation_sequences, protocol_name
+from prunebench.evaluation.protocols import evaluation_sequences, protocol_name
 from tests.text import jsonl, letters, tokenizer
 
 
@@ -151,7 +153,7 @@ def test_a_corpus_shorter_than_a_window(windows: str, have: str) -> None:
 
 
 def test_the_pool_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "POOL_TOKENS", 10)
+    monkeypatch.setattr("prunebench.data.tokens.POOL_TOKENS", 10)
     assert len(calibration_pool(corpus([letters(5)] * 9), tokenizer(), seqlen=2, windows="stream")) == 12
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from prunebench.cli import app
+from prunebench.cli.app import app
 from prunebench.errors import OutputError
-from prunebench.record import Forecast
-from prunebench.record_files import read_records, write_forecasts, write_record
-from prunebench.report.files import write, write_html, write_plots
-from prunebench.report.tidy import write_parquet
-from prunebench.writing import write_whole
+from prunebench.files import write_whole
+from prunebench.records.record import Forecast
+from prunebench.records.store import read_records, write_forecasts, write_record
+from prunebench.report.output.files import write, write_html, write_plots
+from prunebench.report.output.tidy import write_parquet
 from tests.test_report import GOLDEN, record
 from tests.test_trust import ARRAYS
 
@@ -63,7 +63,7 @@ def test_a_limit_on_files_ends_a_report_in_one_line(tmp_path: Path) -> None:
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
-        "from prunebench.cli import main; main()"
+        "from prunebench.cli.app import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "report", str(tmp_path), "--format", "csv", "-o", str(tmp_path / "x.csv")],
@@ -80,7 +80,7 @@ def test_a_limit_on_files_ends_a_report_in_one_line(tmp_path: Path) -> None:
 def test_a_full_standard_output(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "one.json").write_text(GOLDEN.read_text())
     with Path("/dev/full").open("w") as full:
-        code = "from prunebench.cli import main; main()"
+        code = "from prunebench.cli.app import main; main()"
         done = subprocess.run(
             [sys.executable, "-c", code, *words, *[str(tmp_path)] * (words == ["report"])],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,

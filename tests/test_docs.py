@@ -17,20 +17,21 @@ import typer.main
 from jinja2 import Environment, StrictUndefined
 
 from prunebench import hookspecs, pruning
-from prunebench.cell import plan
-from prunebench.cli import app
+from prunebench.cli.app import app
+from prunebench.contract.rules import RULES
 from prunebench.errors import CorpusError, MethodError, SuiteError
-from prunebench.plugins import KINDS, describe_all, entry_points, load_method
-from prunebench.record import Record
-from prunebench.record_files import read_record
+from prunebench.records.record import Record
+from prunebench.records.store import read_record
+from prunebench.registry.describe import describe_all
+from prunebench.registry.entry_points import KINDS, entry_points, load_method
 from prunebench.report.tables import all_tables
-from prunebench.rules import RULES
-from prunebench.runner import run_suite
-from prunebench.suite import Suite
-from prunebench.suite_file import load_suite
-from prunebench.suite_schema import PARTS, schema_text, suite_schema
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.json_schema import PARTS, schema_text, suite_schema
+from prunebench.suite.planning import plan
+from prunebench.suite.schema import Suite
 from prunebench.testing import check
-from prunebench.yaml import read_yaml
+from prunebench.yaml12 import read_yaml
 from tests import tiny
 from tests.test_runner import Silent
 
@@ -142,7 +143,7 @@ class TestComplete:
 
 class TestSchema:
     def test_it_is_current(self) -> None:
-        told = "python -m prunebench.suite_schema > docs/suite.schema.json"
+        told = "python -m prunebench.suite.json_schema > docs/suite.schema.json"
         assert (DOCS / "suite.schema.json").read_text(encoding="utf-8") == schema_text(), told
 
     @pytest.mark.parametrize("path", sorted((ROOT / "suites").rglob("*.yaml")), ids=lambda path: path.stem)
@@ -210,7 +211,7 @@ def example_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         points.append(EntryPoint(name, f"{module}:{value}", group))
     assert {point.group for point in points} == set(KINDS.values()) - {"prunebench"}
     monkeypatch.setattr(
-        "prunebench.plugins.entry_points",
+        "prunebench.registry.entry_points.entry_points",
         lambda group: EntryPoints([*entry_points(group=group), *(p for p in points if p.group == group)]),
     )
 

@@ -15,7 +15,7 @@ from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured, prunable
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from tests import tiny
 from tests.oracles.elsa_two_state import elsa_two_state
 

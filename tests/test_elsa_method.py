@@ -10,11 +10,11 @@ from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.elsa.training import next_token_loss, trainable
 from torch import Tensor, nn
 
-from prunebench.contract import Snapshot
-from prunebench.plugins import load_method
+from prunebench.contract.checks import Snapshot
 from prunebench.pruning import CalibrationData, Hessian, Sparsity, Unstructured, calibrated, prunable
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from prunebench.pruning.sparsity import parse_pattern
+from prunebench.registry.entry_points import load_method
 from tests import tiny
 
 QUICK: dict[str, Any] = {"steps": 6, "lr": 1e-3, "interval": 2, "batch_size": 2}

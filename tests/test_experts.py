@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunebench.cell import plan
-from prunebench.contract import Snapshot
+from prunebench.contract.checks import Snapshot
 from prunebench.errors import ContractError
-from prunebench.plugins import load_method, plugin_manager
 from prunebench.pruning import CalibrationData, FeatureNorm, Hessian, Unstructured, calibrated, prunable
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests import tiny
 from tests.test_runner import Silent
 from tests.test_toolkit import Ear

@@ -7,17 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunebench import forecast
-from prunebench.cell import Cell, plan
-from prunebench.forecast import foretell, weight_bytes
-from prunebench.models import load_model
+from prunebench.models.loading import load_model
 from prunebench.pruning import track
-from prunebench.record import Forecast
-from prunebench.record_files import RecordError, read_forecasts, write_forecasts
-from prunebench.report.forecasts import forecast_tables
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
-from prunebench.workshop import Workshop
+from prunebench.records.record import Forecast
+from prunebench.records.store import RecordError, read_forecasts, write_forecasts
+from prunebench.report.tables.forecasts import forecast_tables
+from prunebench.runner import forecast
+from prunebench.runner.forecast import foretell, weight_bytes
+from prunebench.runner.resources import Workshop
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_cli import prunebench
 from tests.test_report import record
 from tests.test_runner import Silent

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.record import PublishedFigure, Record
-from prunebench.record_files import write_record
-from prunebench.report.evidence import Evidence
-from prunebench.report.html import to_html
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import PublishedFigure, Record
+from prunebench.records.store import write_record
+from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import sections
 from tests.test_report import GOLDEN, PROTOCOL, record
 

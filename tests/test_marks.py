@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.record import Record
-from prunebench.record_files import RecordError, write_record
-from prunebench.report.evidence import Evidence, PairedTests, paired_by_seed
-from prunebench.report.marks import MARKED
-from prunebench.report.render import to_latex, to_markdown, to_terminal
-from prunebench.report.scene import looks_of
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.records.store import RecordError, write_record
+from prunebench.report.grouping import looks_of
+from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
+from prunebench.report.paired import PairedTests, paired_by_seed
 from prunebench.report.summary import summary
-from prunebench.report.table import Table
-from prunebench.report.tables import perplexity_tables
-from prunebench.report.zero_shot import zero_shot_tables
+from prunebench.report.tables.best import MARKED
+from prunebench.report.tables.perplexity import perplexity_tables
+from prunebench.report.tables.table import Table
+from prunebench.report.tables.zero_shot import zero_shot_tables
 from tests.test_report import PROTOCOL, record
 
 COUNTS = np.random.default_rng(0).integers(20, 60, 200)

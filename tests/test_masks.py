@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench.masks import mask_sample
 from prunebench.pruning import Unstructured, prunable
-from prunebench.record_files import write_record
-from prunebench.report.evidence import Evidence
-from prunebench.report.overlap import by_chance, jaccard, overlap_tables
+from prunebench.records.arrays import Evidence
+from prunebench.records.store import write_record
+from prunebench.report.tables.mask_overlap import by_chance, jaccard, overlap_tables
+from prunebench.runner.mask_sample import mask_sample
 from tests import tiny
 from tests.test_report import record
 

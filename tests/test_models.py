@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prunebench.cell import plan
 from prunebench.errors import DeviceError, ModelError
-from prunebench.models import find_model, load_model, load_skeleton, pick_device, pick_dtype, weights_digest
-from prunebench.suite_file import load_suite
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model, load_skeleton
+from prunebench.models.source import find_model, pick_device, pick_dtype
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests import tiny
 from tests.text import SHARED, needs_shared, tokenizer
 

@@ -18,24 +18,25 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prunebench import hookimpl, load_sparse
-from prunebench.cell import plan
-from prunebench.contract import Snapshot, watched
-from prunebench.disk.loading import load_on_disk
+from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import ContractError, DeviceError, ModelError, OutputError
-from prunebench.execution import run_cell
-from prunebench.forecast import foretell
-from prunebench.models import ModelSource, find_model, load_model, weights_digest
-from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, calibrated, prunable, spill
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model, load_on_disk
+from prunebench.models.source import ModelSource, find_model
+from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, buffers, calibrated, prunable
 from prunebench.pruning.layers import decoder_blocks
-from prunebench.pruning.residence import in_memory, resident, written_back
-from prunebench.record import Record
-from prunebench.record_files import read_arrays
+from prunebench.pruning.offload import in_memory, resident, written_back
+from prunebench.records.record import Record
+from prunebench.records.store import read_arrays
 from prunebench.report.tables import all_tables
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
-from prunebench.testing.memory import LiveBytes
+from prunebench.runner.forecast import foretell
+from prunebench.runner.resources import Workshop
+from prunebench.runner.run_cell import run_cell
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS
-from prunebench.workshop import Workshop
 from tests import tiny
 from tests.test_runner import Silent
 
@@ -93,9 +94,9 @@ def same_outcome(one: Path, tmp_path: Path) -> None:
 class TestTheSameAsInMemory:
     @pytest.mark.parametrize("name", ["llama", "opt", "gpt2", "mixtral"])
     def test_to_the_bit(self, name: str, suite_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("prunebench.pruning.calibration.TOKENS_PER_CALL", 48)  # several batches, the last smaller
+        monkeypatch.setattr("prunebench.pruning.walk.TOKENS_PER_CALL", 48)  # several batches, the last smaller
         monkeypatch.setattr(sys.modules["prunebench.evaluation.perplexity"], "MAX_BATCH_TOKENS", 100)
-        monkeypatch.setattr(spill, "LARGE", 0)
+        monkeypatch.setattr(buffers, "LARGE", 0)
         lines = {"sparsities": "sparsities: [0.5]" if name != "opt" else "sparsities: [2:4]"}
         same_outcome(suite_of(name, methods="methods: [dense, magnitude, wanda, sparsegpt]", **lines), tmp_path)
 
@@ -257,7 +258,7 @@ class TestPlanning:
     ) -> None:
         display, suite = Silent(), suite_of("llama", methods="methods: [wanda]")
         usage = shutil.disk_usage(tmp_path)._replace(free=50_000)
-        monkeypatch.setattr("prunebench.disk.room.shutil.disk_usage", lambda path: usage)
+        monkeypatch.setattr("prunebench.runner.disk_space.shutil.disk_usage", lambda path: usage)
         weights = sum(parameter.nbytes for parameter in tiny.llama().parameters())
         needed = weights + 480 * 32 * 4  # hidden states of the test text, which is the longer one
         for save_models, bytes_ in ((False, needed), (True, needed + 4 * weights)):  # two cells

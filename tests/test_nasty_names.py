@@ -11,17 +11,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prunebench.display import outcome
-from prunebench.record import Record
-from prunebench.record_files import read_record, write_record
-from prunebench.report import compare_formats, render, tables, tidy
-from prunebench.report.card import model_card
-from prunebench.report.compare import compare
-from prunebench.report.comparison import Tolerances
-from prunebench.report.evidence import Evidence
-from prunebench.report.files import write_plots
-from prunebench.report.html import to_html
-from prunebench.report.text import plain
+from prunebench.cli.progress import outcome
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.records.store import read_record, write_record
+from prunebench.report.compare import formats as compare_formats
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.verdict import Tolerances
+from prunebench.report.output import text_tables as render
+from prunebench.report.output import tidy
+from prunebench.report.output.files import write_plots
+from prunebench.report.output.html_page import to_html
+from prunebench.report.output.model_card import model_card
+from prunebench.report.tables import all_tables
+from prunebench.text import plain
 from tests.test_report import record
 
 STEERING = "\x1b[2J\x07\x9b31m\u202e\u2066\u200b\u2028\r\n\t\x00\x7f\ufeff\uffff\U000e0041"
@@ -72,9 +75,9 @@ def assert_plain(text: str) -> None:
 
 
 TEXTS: dict[str, Callable[[list[Record]], str]] = {
-    "table": lambda r: render.to_terminal(tables.all_tables(r)),
-    "markdown": lambda r: render.to_markdown(tables.all_tables(r)),
-    "latex": lambda r: render.to_latex(tables.all_tables(r)),
+    "table": lambda r: render.to_terminal(all_tables(r)),
+    "markdown": lambda r: render.to_markdown(all_tables(r)),
+    "latex": lambda r: render.to_latex(all_tables(r)),
     "csv": tidy.to_csv,
     "json": lambda r: json.dumps(tidy.to_plain_json(r)),
     "card": lambda r: model_card(r[0]),

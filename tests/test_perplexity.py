@@ -7,12 +7,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from prunebench.data import find_corpus
+from prunebench.data.corpora import find_corpus
 from prunebench.errors import CorpusError
 from prunebench.evaluation import Perplexity, Sequences, evaluation_sequences, perplexity, protocol_name
 from prunebench.evaluation.perplexity import summarise
-from prunebench.models import find_model, load_model
-from prunebench.pruning.audience import listening
+from prunebench.models.loading import load_model
+from prunebench.models.source import find_model
+from prunebench.pruning.callbacks import listening
 from tests import tiny
 from tests.text import SHARED, Steps, needs_shared
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from prunebench.record import Record
-from prunebench.report import charts, draw, pareto
-from prunebench.report.plot import Axis, Plot, Rule, Series, legend
-from prunebench.report.scene import looks_of, sparsity_axis
+from prunebench.records.record import Record
+from prunebench.report.grouping import looks_of
+from prunebench.report.plots import charts, pareto
+from prunebench.report.plots import matplotlib_svg as draw
+from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.plot import Axis, Plot, Rule, Series, legend
 from tests.test_report import PROTOCOL, record
 
 

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from prunebench import hookimpl, plugins
+from prunebench import hookimpl
 from prunebench.errors import MethodError, UnknownMethodError
-from prunebench.plugins import (
-    MethodClass,
-    load_method,
-    make_method,
-    plugin_manager,
-    resolve_options,
-    wrappers_of,
-)
+from prunebench.registry import describe, manager
+from prunebench.registry import entry_points as plugins
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager, wrappers_of
+from prunebench.registry.method_class import MethodClass, make_method, resolve_options
 
 METHOD = """
 from dataclasses import dataclass
@@ -158,7 +155,7 @@ def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MethodError, match="two packages register the method 'wanda': prunebench and unknown"):
         load_method("wanda")
     assert load_method("magnitude").name == "magnitude"
-    (told,) = [method for method in plugins.describe_all() if method["name"] == "wanda"]
+    (told,) = [method for method in describe.describe_all() if method["name"] == "wanda"]
     assert "uninstall one of them" in told["error"]
 
 
@@ -182,7 +179,7 @@ class TestPluginFiles:
         file.write_text(METHOD.format(cls="MyMethod"))
         method = load_method("my-method", [file])
         assert (method.distribution, method.file) == ("mine.py", file)
-        assert {"my-method", "wanda"} <= {entry["name"] for entry in plugins.describe_all([file])}
+        assert {"my-method", "wanda"} <= {entry["name"] for entry in describe.describe_all([file])}
 
     def test_a_name_that_is_taken(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"
@@ -256,10 +253,10 @@ def test_wrappers_surround_the_one_method(monkeypatch: pytest.MonkeyPatch) -> No
         "entry_points",
         lambda group: EntryPoints([wrapper] if group == plugins.WRAPPERS else real(group=group)),
     )
-    manager = plugin_manager(GOOD, {})
-    assert wrappers_of(manager, GOOD) == ["profiler (unknown 0)"]
-    assert len(manager.hook.prune.get_hookimpls()) == 2
-    assert plugin_manager(GOOD, {}) is not manager
+    made = plugin_manager(GOOD, {})
+    assert wrappers_of(made, GOOD) == ["profiler (unknown 0)"]
+    assert len(made.hook.prune.get_hookimpls()) == 2
+    assert plugin_manager(GOOD, {}) is not made
 
 
 @pytest.mark.parametrize(
@@ -270,11 +267,11 @@ def test_a_broken_wrapper_is_noted_and_left_out(name: str, reason: str, monkeypa
     wrapper = EntryPoint("profiler", f"{__name__}:{name}", plugins.WRAPPERS)
     monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([wrapper]))
     told: list[str] = []
-    monkeypatch.setattr(plugins, "note", lambda what, **_: told.append(what))
+    monkeypatch.setattr(manager, "note", lambda what, **_: told.append(what))
     assert wrappers_of(plugin_manager(GOOD, {}), GOOD) == []
     assert told[0].startswith("the wrapper 'profiler' was left out:")
     assert reason in told[0]
-    (entry,) = [entry for entry in plugins.describe_plugins() if entry["kind"] == "wrapper"]
+    (entry,) = [entry for entry in describe.describe_plugins() if entry["kind"] == "wrapper"]
     assert reason in entry["error"]
 
 

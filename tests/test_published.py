@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.cell import plan
-from prunebench.display import PlainDisplay
+from prunebench.cli.progress import PlainDisplay
 from prunebench.errors import SuiteError
-from prunebench.published import read_published
-from prunebench.record import PublishedFigure, Record
-from prunebench.record_files import read_records
-from prunebench.report.elsewhere import HEADERS, published_table
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.records.record import PublishedFigure, Record
+from prunebench.records.store import read_records
+from prunebench.report.tables.published import HEADERS, published_table
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.suite.published import read_published
 from tests.test_report import PROTOCOL, record
 
 HEADER = "model,dataset,seqlen,method,sparsity,perplexity,source,note\n"

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.cell import plan
-from prunebench.plugins import MethodClass, load_method, plugin_manager, resolve_options
+from prunebench import text
 from prunebench.pruning import Unstructured, prunable
-from prunebench.published import read_published
-from prunebench.record_files import read_records
-from prunebench.report import text
-from prunebench.suite import Suite
-from prunebench.suite_file import load_suite
+from prunebench.records.store import read_records
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass, resolve_options
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.suite.published import read_published
+from prunebench.suite.schema import Suite
 from prunebench.tinyworld import CORPORA, MODELS
 from prunebench.tinyworld.tasks import CHANCE
-from prunebench.yaml import read_yaml
+from prunebench.yaml12 import read_yaml
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parent.parent

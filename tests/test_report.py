@@ -11,19 +11,28 @@ from typing import Any
 
 import pytest
 
+from prunebench import text
 from prunebench.errors import OutputError
-from prunebench.reading import content_digest
-from prunebench.record import PublishedFigure, Record
-from prunebench.record_files import RecordError, read_record, read_records, write_record
-from prunebench.report import text
-from prunebench.report.render import escape_latex, escape_markdown, numeric_columns, to_latex, to_markdown, to_terminal
-from prunebench.report.robustness import robustness_tables
-from prunebench.report.scene import looks_of
+from prunebench.records.canonical_json import content_digest
+from prunebench.records.record import PublishedFigure, Record
+from prunebench.records.store import RecordError, read_record, read_records, write_record
+from prunebench.report.grouping import looks_of
+from prunebench.report.output.text_tables import (
+    escape_latex,
+    escape_markdown,
+    numeric_columns,
+    to_latex,
+    to_markdown,
+    to_terminal,
+)
+from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
 from prunebench.report.sections import sections
-from prunebench.report.table import Table
-from prunebench.report.tables import all_tables, cost_tables, perplexity_tables
-from prunebench.report.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
-from prunebench.report.zero_shot import zero_shot_tables
+from prunebench.report.tables import all_tables
+from prunebench.report.tables.cost import cost_tables
+from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.perplexity import perplexity_tables
+from prunebench.report.tables.table import Table
+from prunebench.report.tables.zero_shot import zero_shot_tables
 
 GOLDEN = Path(__file__).parent / "fixtures" / "record.json"
 PROTOCOL = "tinystories_eval/document-256"

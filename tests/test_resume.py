@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunebench.cell import Cell, plan
-from prunebench.ear import Ear
-from prunebench.environment import environment
-from prunebench.execution import run_cell
-from prunebench.partial import Partial, Stopped
-from prunebench.plugins import load_method
-from prunebench.pruning.audience import listening
-from prunebench.record import Record
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.pruning.callbacks import listening
+from prunebench.records.record import Record
+from prunebench.registry.entry_points import load_method
+from prunebench.runner.environment import environment
+from prunebench.runner.events import Ear
+from prunebench.runner.resources import Workshop
+from prunebench.runner.run_cell import run_cell
+from prunebench.runner.saved_state import Partial, Stopped
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
-from prunebench.workshop import Workshop
 from tests.test_runner import Silent
 
 Write = Callable[..., Path]
@@ -174,7 +175,9 @@ class TestPartial:
         Partial.of(tmp_path, cell).keep("x", {}, {})
         assert Partial.of(tmp_path, cell).kept("x") == ({}, {})
         there = environment(cell)
-        monkeypatch.setattr("prunebench.partial.environment", lambda _: {**there, "threads": there["threads"] + 1})
+        monkeypatch.setattr(
+            "prunebench.runner.saved_state.environment", lambda _: {**there, "threads": there["threads"] + 1}
+        )
         assert Partial.of(tmp_path, cell).kept("x") is None
 
     def test_names_that_begin_alike(self, tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from prunebench import hookimpl, plugins
-from prunebench.cell import Cell, plan
+from prunebench import hookimpl
 from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
 from prunebench.pruning import account, note, trace
-from prunebench.record import Record
-from prunebench.record_files import read_arrays, read_record
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.records.record import Record
+from prunebench.records.store import read_arrays, read_record
+from prunebench.registry import entry_points as plugins
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 Write = Callable[..., Path]
 

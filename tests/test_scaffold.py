@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.cell import plan
 from prunebench.errors import UsageError
 from prunebench.scaffold import new_plugin
-from prunebench.suite_file import load_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_cli import one_line, prunebench
 
 BROKEN = Path(__file__).parent / "broken.py"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from prunebench.pruning import NM, Allocated, PatternError, Target, Unstructured
-from prunebench.pruning.selection import _select_on_cpu, _select_on_device
 from prunebench.pruning.sparsity import parse_pattern
+from prunebench.pruning.topk import _select_on_cpu, _select_on_device
 
 
 def half_up(ratio: str, numel: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.report.statistics import (
+from prunebench.report.significance import (
     UNITS,
     PairedBootstrap,
     accuracy_change,

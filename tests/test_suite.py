@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import SuiteError
-from prunebench.suite import Suite
-from prunebench.suite_file import load_suite
-from prunebench.yaml import read_yaml
+from prunebench.suite.file import load_suite
+from prunebench.suite.schema import Suite
+from prunebench.yaml12 import read_yaml
 
 GOLDEN = Path(__file__).parent / "fixtures" / "suite.yaml"
 MINIMAL = {

@@ -22,7 +22,7 @@ from prunebench.pruning import (
     calibrated,
     prunable,
 )
-from prunebench.pruning.audience import listening
+from prunebench.pruning.callbacks import listening
 from prunebench.pruning.layers import all_layers
 from tests import tiny
 
@@ -150,7 +150,7 @@ def naive_inputs(model: Any, layer_name: str, windows: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", tiny.MODELS)
 def test_the_block_walk_equals_a_naive_capture_of_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics of a block come from the model whose earlier blocks are pruned and whose own is dense."""
-    monkeypatch.setattr("prunebench.pruning.calibration.TOKENS_PER_CALL", 5 * 24)  # batches of 5, 5 and 2
+    monkeypatch.setattr("prunebench.pruning.walk.TOKENS_PER_CALL", 5 * 24)  # batches of 5, 5 and 2
     model = tiny.MODELS[name]()
     shadow = copy.deepcopy(model)  # pruned one block behind
     shadows = {layer.name: layer for layer in all_layers(shadow)}

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from prunebench import aside
-from prunebench.cell import plan
-from prunebench.cli import app
-from prunebench.reading import DEPTH, content_digest, read_regular, strict_json
-from prunebench.record import Failure, PerplexityFacts
-from prunebench.record_files import (
+from prunebench.cli.app import app
+from prunebench.files import read_regular
+from prunebench.records import quarantine as aside
+from prunebench.records.arrays import Evidence
+from prunebench.records.canonical_json import DEPTH, content_digest, strict_json
+from prunebench.records.record import Failure, PerplexityFacts
+from prunebench.records.store import (
     RecordError,
     check_arrays,
     read_arrays,
@@ -29,11 +30,11 @@ from prunebench.record_files import (
     sealed,
     write_record,
 )
-from prunebench.report.compare import compare
-from prunebench.report.comparison import Tolerances
-from prunebench.report.evidence import Evidence
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.verdict import Tolerances
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_report import PROTOCOL, record, resealed
 from tests.test_runner import Silent
 

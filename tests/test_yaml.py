@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunebench.reading import DEPTH
-from prunebench.yaml import ALIASES, NODES, SIZE, one_line, read_yaml, read_yaml_file
+from prunebench.records.canonical_json import DEPTH
+from prunebench.yaml12 import ALIASES, NODES, SIZE, one_line, read_yaml, read_yaml_file
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40))

@@ -13,8 +13,9 @@ from datasets import Dataset
 
 from prunebench.errors import TaskError
 from prunebench.evaluation import TaskLibrary, check_tasks, zero_shot
-from prunebench.models import find_model, load_model
-from prunebench.pruning.audience import listening
+from prunebench.models.loading import load_model
+from prunebench.models.source import find_model
+from prunebench.pruning.callbacks import listening
 from tests import tiny
 from tests.text import ROOT, SHARED, Steps, jsonl, letters, needs_shared, tokenizer
 

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from torch import nn
 
 from prunebench.allocations.budget import budget_of, check_names, sizes_of
-from prunebench.allocations.file import FromFile
-from prunebench.allocations.magnitude import GlobalMagnitude
+from prunebench.allocations.from_file import FromFile
+from prunebench.allocations.global_magnitude import GlobalMagnitude
 from prunebench.allocations.owl import OWL
 from prunebench.allocations.uniform import Uniform
 from prunebench.errors import AllocationError, nearest
-from prunebench.methods import as_type
-from prunebench.plugins import KINDS, load_plugin, sources
 from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
+from prunebench.registry.entry_points import KINDS, load_plugin, sources
+from prunebench.registry.options import as_type
 
 ALLOCATIONS: dict[str, type[Any]] = {
     "uniform": Uniform,

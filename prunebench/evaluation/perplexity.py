@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunebench.errors import CorpusError
-from prunebench.evaluation.sequences import Sequences
-from prunebench.pruning.calibration import walked
-from prunebench.pruning.progress import track
+from prunebench.evaluation.protocols import Sequences
+from prunebench.pruning.callbacks import track
+from prunebench.pruning.walk import walked
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor

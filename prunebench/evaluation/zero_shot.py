@@ -1,20 +1,16 @@
 """Zero-shot tasks: stock lm-eval on a model that is already loaded."""
 
 import copy
-import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prunebench import hub
-from prunebench.errors import TaskError, nearest
-from prunebench.evaluation.answers import Answers, ask_by_task
-from prunebench.evaluation.silence import silent
+from prunebench.evaluation.lm_eval_answers import Answers, ask_by_task
+from prunebench.evaluation.lm_eval_output import silent
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,109 +34,6 @@ class ZeroShot:
 
     outcome: dict[str, Any]
     correct: dict[str, np.ndarray]
-
-
-class TaskLibrary:
-    """Tasks by name, each read once.
-
-    lm-eval takes 11 s to index the tasks it bundles, and a task's data set is built when the task is: one library,
-    held by whoever measures several models, pays for either once. A name is looked for among the builtin tasks, then
-    in ``include_path``, and only then among those that lm-eval bundles.
-    """
-
-    def __init__(self, builtin: Mapping[str, dict[str, Any]] | None = None) -> None:
-        """Args: builtin: lm-eval configurations by task name; None for the embedded default's."""
-        self._builtin = builtin
-        self._managers: dict[tuple[str | None, bool], Any] = {}
-        self._loaded: dict[tuple[str, str | None, int | None], list[Any]] = {}
-
-    def check(self, tasks: Iterable[str], include_path: str | None) -> None:
-        """Refuse names that nobody knows, without building anything.
-
-        Raises:
-            TaskError: an unknown name, or no such folder.
-        """
-        for name in tasks:
-            self._source(name, include_path)
-
-    def load(self, tasks: Iterable[str], include_path: str | None, num_fewshot: int | None) -> Any:
-        """The tasks as ``lm_eval.evaluate`` takes them.
-
-        Raises:
-            TaskError: an unknown name, data that cannot be had, or one task asked for twice.
-        """
-        with silent():
-            items = [item for name in tasks for item in self._items(name, include_path, num_fewshot)]
-            try:
-                return self._manager(None, defaults=False).load(items)
-            except ValueError as error:
-                raise TaskError(f"tasks {', '.join(tasks)}: {error}") from error
-
-    def _items(self, name: str, include_path: str | None, num_fewshot: int | None) -> list[Any]:
-        """The task, the group, or a tag's tasks."""
-        key = (name, include_path, num_fewshot)
-        if key not in self._loaded:
-            source = self._source(name, include_path)
-            builtin = isinstance(source, dict)
-            load = functools.partial(
-                (self._manager(None, defaults=False) if builtin else source).load, [source if builtin else name]
-            )
-            loaded = _offline_first(name, load)
-            for task in loaded["tasks"].values():
-                # As lm_eval.simple_evaluate does: a task's own 0 is not overridden.
-                own = task.get_config("num_fewshot")
-                if own is None or (num_fewshot is not None and own != 0):
-                    task.set_config(key="num_fewshot", value=num_fewshot or 0)
-            groups = loaded.get("groups", {})
-            self._loaded[key] = [groups[name]] if name in groups else list(loaded["tasks"].values())
-        return self._loaded[key]
-
-    def _source(self, name: str, include_path: str | None) -> Any:
-        """The builtin configuration of that name, or the manager that knows it."""
-        builtin = self._builtin_configs()
-        if name in builtin:
-            return builtin[name]
-        with hub.quiet():
-            for defaults in (False, True):
-                manager = self._manager(include_path, defaults=defaults)
-                if _complete(manager, name):
-                    return manager
-        local = {*builtin, *self._manager(include_path, defaults=False).all_tasks}
-        near = get_close_matches(name, [*local, *manager.all_tasks], n=3, cutoff=0.5)
-        raise TaskError(
-            f"unknown task {name!r}: {nearest(name, near or local)}; `lm-eval ls tasks` lists lm-eval's own"
-        )
-
-    def _builtin_configs(self) -> Mapping[str, dict[str, Any]]:
-        if self._builtin is None:
-            from prunebench.tinyworld.tasks import task_configs
-
-            self._builtin = task_configs()
-        return self._builtin
-
-    def _manager(self, include_path: str | None, *, defaults: bool) -> Any:
-        from lm_eval.tasks import TaskManager
-
-        if include_path is not None and not Path(include_path).is_dir():
-            raise TaskError(f"include_path {include_path} is not a folder: name one that holds lm-eval task files")
-        key = (include_path, defaults)
-        if key not in self._managers:
-            self._managers[key] = TaskManager(include_path=include_path, include_defaults=defaults)
-        return self._managers[key]
-
-
-def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLibrary) -> None:
-    """Refuse unknown task names before anything runs.
-
-    Args:
-        tasks: names of tasks, groups or tags.
-        include_path: folder of task files.
-        library: where to look them up.
-
-    Raises:
-        TaskError: an unknown name, or no such folder.
-    """
-    library.check(tasks, include_path)
 
 
 def zero_shot(
@@ -202,29 +95,3 @@ def _correct(samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, np.ndarra
                     suffix = "" if entry["filter"] == "none" else f",{entry['filter']}"
                     scores.setdefault(f"{task}/{metric}{suffix}", {})[entry["doc_id"]] = float(entry[metric])
     return {name: np.array([by[doc] for doc in sorted(by)]) for name, by in scores.items()}
-
-
-def _complete(manager: Any, name: str) -> bool:
-    """Whether a manager knows a name, and for a group the names in it."""
-    entry = manager.task_index.get(name)
-    if entry is None:
-        return False
-    members = (entry.cfg or {}).get("task") if entry.kind.name == "GROUP" else None
-    names = [member for member in members or [] if isinstance(member, str)]
-    return all(_complete(manager, member) for member in names)
-
-
-def _offline_first(name: str, load: Any) -> Any:
-    """Build a task from local files and caches, and ask the hub only when that fails and it answers."""
-    try:
-        with hub.offline():
-            return load()
-    except Exception as missing:
-        error, remedy = missing, "check its data, or connect to the hub if that has it"
-        if hub.reachable():
-            try:
-                return load()
-            except Exception as wrong:
-                error, remedy = wrong, "check its file and its data"
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    raise TaskError(f"task {name!r} cannot be built: {reason}; {remedy}") from error

@@ -1,8 +1,8 @@
 """The toolkit: all that a pruning method may import besides torch."""
 
-from prunebench.pruning.calibration import CalibrationData, calibrated
+from prunebench.pruning.calibration import CalibrationData
+from prunebench.pruning.callbacks import account, note, trace, track
 from prunebench.pruning.layers import Layer, UnknownMatrixError, decoder_blocks, prunable
-from prunebench.pruning.progress import account, note, trace, track
 from prunebench.pruning.resume import due, keep, kept
 from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import (
@@ -13,6 +13,7 @@ from prunebench.pruning.statistics import (
     StatisticError,
     damped_cholesky,
 )
+from prunebench.pruning.walk import calibrated
 
 __all__ = [
     "NM",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from prunebench.pruning.experts import are_experts, expert_biases, expert_weights, is_router
-from prunebench.pruning.residence import resident
+from prunebench.pruning.offload import resident
 from prunebench.pruning.sparsity import PatternError, Sparsity, Target
 
 

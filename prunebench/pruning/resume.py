@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from prunebench.pruning.audience import Kept, audience
+from prunebench.pruning.callbacks import Kept, audience
 
 
 def kept(name: str) -> Kept | None:

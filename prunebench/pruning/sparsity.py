@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from prunebench.pruning.selection import keep_of_groups, keep_of_matrix, keep_of_rows
+from prunebench.pruning.topk import keep_of_groups, keep_of_matrix, keep_of_rows
 
 
 class PatternError(ValueError):

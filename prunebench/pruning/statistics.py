@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from prunebench.pruning.callbacks import note
 from prunebench.pruning.layers import Layer
-from prunebench.pruning.progress import note
 
 MAX_PERCDAMP = 1.0
 SMALLEST_STRIP = 64

@@ -3,30 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunebench.record import Record
-from prunebench.report import charts
-from prunebench.report.elsewhere import published_table
-from prunebench.report.evidence import Evidence
-from prunebench.report.forecasts import forecast_tables
-from prunebench.report.measures import measure_tables
-from prunebench.report.overlap import overlap_tables
-from prunebench.report.pareto import front_tables, pareto_plots
-from prunebench.report.plot import Plot
-from prunebench.report.provenance import cell_table, provenance_tables
-from prunebench.report.records import grouped, latest
-from prunebench.report.robustness import robustness_tables
-from prunebench.report.scene import looks_of
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.grouping import grouped, latest, looks_of
+from prunebench.report.plots import charts
+from prunebench.report.plots.pareto import front_tables, pareto_plots
+from prunebench.report.plots.plot import Plot
 from prunebench.report.summary import Paragraph, summary
-from prunebench.report.table import Table
-from prunebench.report.tables import (
-    cost_tables,
-    failure_table,
-    left_out_table,
-    note_table,
-    perplexity_tables,
-    size_table,
-)
-from prunebench.report.zero_shot import zero_shot_tables
+from prunebench.report.tables.cells import failure_table, left_out_table, note_table
+from prunebench.report.tables.cost import cost_tables, size_table
+from prunebench.report.tables.forecasts import forecast_tables
+from prunebench.report.tables.mask_overlap import overlap_tables
+from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.perplexity import perplexity_tables
+from prunebench.report.tables.plugin_measures import measure_tables
+from prunebench.report.tables.provenance import cell_table, provenance_tables
+from prunebench.report.tables.published import published_table
+from prunebench.report.tables.table import Table
+from prunebench.report.tables.zero_shot import zero_shot_tables
 
 
 @dataclass(frozen=True)

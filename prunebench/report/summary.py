@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prunebench.record import Record
-from prunebench.report import text
-from prunebench.report.charts import mean_perplexity
-from prunebench.report.evidence import Evidence
-from prunebench.report.marks import mark_perplexities
-from prunebench.report.pareto import families, front
-from prunebench.report.records import DENSE
-from prunebench.report.scene import Scene, on_text, scenes, texts
+from prunebench import text
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.averages import mean_perplexity
+from prunebench.report.grouping import DENSE, Scene, on_text, scenes, texts
+from prunebench.report.plots.pareto import families, front
+from prunebench.report.tables.best import mark_perplexities
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ def summary(records: Sequence[Record], looks: dict[str, int], evidence: Evidence
     """What was run, which method is best where, and what is amiss.
 
     Args:
-        records: those to show; see ``prunebench.report.records.latest``.
-        looks: see ``prunebench.report.scene.looks_of``.
+        records: those to show; see ``prunebench.report.grouping.latest``.
+        looks: see ``prunebench.report.grouping.looks_of``.
         evidence: the arrays beside the records; without them nothing is said of ties.
     """
     paragraphs = [Paragraph(_extent(records))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from prunebench.errors import UsageError
-from prunebench.plugins import kebab
+from prunebench.registry.entry_points import kebab
 
 # What is written (with the package's names filled in), and the template it is made from.
 FILES = {

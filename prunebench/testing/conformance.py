@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from prunebench.contract.rules import RULES, Rule, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, nearest
-from prunebench.plugins import MethodClass, check_value, load_method, make_method, plugin_manager, resolve_options
 from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.rules import RULES, Rule, Violation
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass, check_value, make_method, resolve_options
 from prunebench.testing.models import MODELS, calibration
 from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
 

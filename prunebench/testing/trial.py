@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunebench import hub
 from prunebench.allocations.budget import sizes_of, spread
-from prunebench.contract import Snapshot, watched
-from prunebench.plugins import MethodClass, plugin_manager
+from prunebench.contract.checks import Snapshot, watched
+from prunebench.contract.rules import Violation
 from prunebench.pruning import Allocated, Sparsity, Unstructured
-from prunebench.pruning.audience import Keeper, Kept, keeping
+from prunebench.pruning.callbacks import Keeper, Kept, keeping
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.rules import Violation
-from prunebench.testing.memory import LiveBytes
+from prunebench.quiet import quiet
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass
+from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS, calibration
 
 SPREAD = 0.1  # between the sparsities of neighbouring layers, where they differ
@@ -183,7 +184,7 @@ def _not_reloaded(model: Any) -> Iterator[Violation]:
     """What a saved and reloaded model has otherwise."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with hub.quiet():
+            with quiet():
                 model.save_pretrained(folder)
                 again = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
         except Exception as error:  # whatever a method has made of the model

@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from prunebench.record import Record
-from prunebench.record_files import read_arrays, read_record
+from prunebench.records.record import Record
+from prunebench.records.store import read_arrays, read_record
 
 SUITE = """
 name: campaign
@@ -65,7 +65,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def start(suite: Path, output: Path) -> subprocess.Popen[str]:
     """A sweep that keeps its state twice a second, in a process group of its own."""
-    code = "from prunebench.cli import main; main()"
+    code = "from prunebench.cli.app import main; main()"
     words = [sys.executable, "-c", code, "run", str(suite), "-o", str(output), "--checkpoint-every", "0.5", "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PRUNEBENCH_IN_PROCESS": ""}
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prunebench import claims
-from prunebench.cell import Cell, plan, shard_of
-from prunebench.claims import Abandoned, Claims
-from prunebench.ear import Display
 from prunebench.errors import OutputError, SuiteError
-from prunebench.merge import merge_records
-from prunebench.record import CellFacts, Record
-from prunebench.record_files import read_arrays, read_record, write_record
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.records.merge import merge_records
+from prunebench.records.record import CellFacts, Record
+from prunebench.records.store import read_arrays, read_record, write_record
+from prunebench.runner import claims
+from prunebench.runner.claims import Abandoned, Claims
+from prunebench.runner.events import Display
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan, shard_of
 from tests.test_runner import Silent
 
 Write = Callable[..., Path]

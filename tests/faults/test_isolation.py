@@ -12,15 +12,16 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from prunebench.cell import Cell, plan
-from prunebench.cli import app
+from prunebench.cli.app import app
+from prunebench.cli.signals import ending_on_signals
 from prunebench.errors import CorpusError, OutputError, SuiteError
-from prunebench.isolation import Isolated, Limits
-from prunebench.record import Record
-from prunebench.record_files import read_record
-from prunebench.runner import run_suite
-from prunebench.signals import ending_on_signals
-from prunebench.suite_file import load_suite
+from prunebench.records.record import Record
+from prunebench.records.store import read_record
+from prunebench.runner.isolated import Isolated, Limits
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.test_runner import Silent
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -51,7 +52,7 @@ evaluations: [{{name: perplexity, corpus: {world / "test.jsonl"}, seqlen: 16}}]
     )
     with Isolated(Limits(seconds=12, bytes=3 << 29)) as executor:
         records = run_suite(faulty_cells(suite), folder / "out", Silent(), executor=executor)
-    assert not [child for child in psutil.Process().children() if "prunebench.worker" in child.cmdline()]
+    assert not [child for child in psutil.Process().children() if "prunebench.runner.worker" in child.cmdline()]
     assert records == [read_record(folder / "out" / f"{record.cell.id}.json") for record in records]
     return by_method(records)
 
@@ -117,7 +118,7 @@ class TestEnding:
         started: list[subprocess.Popen[str]] = []
 
         def start() -> subprocess.Popen[str]:
-            words = [sys.executable, "-c", "from prunebench.cli import main; main()", "run", str(suite)]
+            words = [sys.executable, "-c", "from prunebench.cli.app import main; main()", "run", str(suite)]
             process = subprocess.Popen(
                 [*words, "-o", str(tmp_path / "out"), "--plugin", str(FAULTY)],
                 stdout=subprocess.PIPE,

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from prunebench.cell import plan
-from prunebench.runner import run_suite
-from prunebench.suite_file import load_suite
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.faults import campaign
 from tests.test_runner import Silent
 

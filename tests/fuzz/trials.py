@@ -17,18 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.cell import plan
 from prunebench.errors import PrunebenchError
-from prunebench.reading import content_digest
-from prunebench.record_files import read_record, read_records, sealed, write_record
-from prunebench.report import compare_formats, render, tables, tidy
-from prunebench.report.compare import compare
-from prunebench.report.comparison import Tolerances
-from prunebench.report.evidence import Evidence
-from prunebench.report.html import to_html
-from prunebench.suite import Suite
-from prunebench.suite_file import load_suite
-from prunebench.yaml import read_yaml
+from prunebench.records.arrays import Evidence
+from prunebench.records.canonical_json import content_digest
+from prunebench.records.store import read_record, read_records, sealed, write_record
+from prunebench.report.compare import formats as compare_formats
+from prunebench.report.compare.compare import compare
+from prunebench.report.compare.verdict import Tolerances
+from prunebench.report.output import text_tables as render
+from prunebench.report.output import tidy
+from prunebench.report.output.html_page import to_html
+from prunebench.report.tables import all_tables
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.suite.schema import Suite
+from prunebench.yaml12 import read_yaml
 from tests.fuzz.mutate import as_text, mutated, mutated_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -197,7 +200,7 @@ class Trials:
     def report(self, rng: random.Random) -> None:
         folder = self._mutants(rng, "report")
         records, evidence = read_records(folder, leave_out=lambda _: None), Evidence(folder)
-        found = tables.all_tables(records, evidence=evidence)
+        found = all_tables(records, evidence=evidence)
         for text in (
             render.to_terminal(found),
             render.to_markdown(found),
@@ -246,7 +249,7 @@ class Trials:
             path = folder / f"{facts['cell']['id']}.json"
             path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
         records, evidence = read_records(folder), Evidence(folder)
-        render.to_terminal(tables.all_tables(records, evidence=evidence))
+        render.to_terminal(all_tables(records, evidence=evidence))
         assert compare(records, records, evidence, evidence, Tolerances()).exit_code != 1
 
 

@@ -1,0 +1,93 @@
+"""The command line. Each command imports what it needs in its body, so that help comes at once."""
+
+import sys
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from prunebench.cli import plugins
+from prunebench.cli.methods import methods
+from prunebench.cli.output import tell
+from prunebench.cli.plan import plan
+from prunebench.cli.results import compare, merge, report
+from prunebench.cli.run import run
+from prunebench.cli.signals import exit_code_of, name_of
+from prunebench.errors import PrunebenchError, UsageError
+from prunebench.files import is_of_the_disk, why
+
+
+class _Commands(TyperGroup):
+    """Reports every foreseen error as one line, with its own exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # now, while a full disk can still be told of
+            return answer
+        except PrunebenchError as error:
+            tell(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            raise typer.Exit(_report_disk_error(error)) from None
+        except KeyboardInterrupt as stop:
+            tell(name_of(stop))
+            raise typer.Exit(exit_code_of(stop)) from None
+
+
+def _report_disk_error(error: OSError) -> int:
+    """Say that something cannot be written; the exit code. Raises what is no such error."""
+    if not is_of_the_disk(error):
+        raise error
+    tell(f"error: cannot write what was asked for: {why(error)}")
+    with suppress(OSError):  # what is left unwritten would be tried again at the end
+        sys.stdout.close()
+    return UsageError.exit_code
+
+
+app = typer.Typer(
+    name="prunebench",
+    cls=_Commands,
+    help="Compare methods for making large language models sparse, on one footing.",
+    epilog="Exit codes: 0 all is well; 1 a cell failed, the others are kept; 2 the request was wrong, nothing ran.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(plugins.app)
+app.command(short_help="Run a suite and print its tables.")(run)
+app.command()(plan)
+app.command()(report)
+app.command(short_help="Compare two results folders; a regression gate.")(compare)
+app.command()(merge)
+app.command()(methods)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"prunebench {version('prunebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _prunebench(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a sign that the terminal lacks is no reason to fail
+            stream.reconfigure(errors="replace")
+
+
+def main() -> None:
+    """Entry point of the command ``prunebench``."""
+    try:
+        app()
+    except OSError as error:  # help is written before any command is invoked
+        sys.exit(_report_disk_error(error))

@@ -1,0 +1,62 @@
+"""The command ``plan``."""
+
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.output import AsJson, print_json, print_tables, tell
+from prunebench.cli.plugins import PluginFiles
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, planned, record_of
+from prunebench.quiet import quiet_libraries
+
+
+def plan(
+    suite: SuiteFile,
+    output: Output = None,
+    override: Overrides = None,
+    only: Only = None,
+    device: Device = None,
+    plugin: PluginFiles = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast/--no-forecast", help="Foretell time, memory and disk by short runs.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After which a short run is stopped.")] = 5.0,
+    save_models: Annotated[bool, typer.Option("--save-models", help="Count the disk that saved models take.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the cells of a suite, which have their record already, and what the others will cost.
+
+    Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
+    that a report can show them against what was measured.
+    """
+    from prunebench.cli.progress import asked
+    from prunebench.records.store import read_forecasts, write_forecasts
+
+    with quiet_libraries():
+        _, cells, folder = planned(suite, output, override, only, device, plugin)
+        records = [record_of(folder, cell) for cell in cells]
+        to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
+        if forecast and to_run:
+            from prunebench.runner.forecast import foretell
+            from prunebench.runner.resources import Workshop
+
+            workshop = Workshop(output=folder)
+            workshop.prepare(to_run)
+            found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=tell)
+            write_forecasts(folder, found)
+        forecasts = read_forecasts(folder)
+    if as_json:
+        print_json(
+            [
+                cell.model_dump(mode="json")
+                | {"record": record and record.status}
+                | {"forecast": forecasts[cell.id].model_dump() if cell.id in forecasts else None}
+                for cell, record in zip(cells, records, strict=True)
+            ]
+        )
+        return
+    from prunebench.report.tables.forecasts import forecast_tables, plan_table
+
+    rows = [((cell.model, cell.method, asked(cell), str(cell.seed)), cell.id) for cell in cells]
+    known = {record.cell.id: record for record in records if record is not None}
+    print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])

@@ -1,0 +1,141 @@
+"""The commands under ``prunebench plugins``: for who writes one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prunebench.cli.output import print_json, print_table
+from prunebench.quiet import quiet_libraries
+
+app = typer.Typer(name="plugins", help="Write a method of your own, and check it.", no_args_is_help=True)
+
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A Python file with methods not yet packaged; repeatable."),
+]
+
+
+@app.command("new", short_help="Write a package with a method, its test and a suite.")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The method's name, as my-method.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.  [default: ./NAME]")
+    ] = None,
+) -> None:
+    """Write a complete package with a method that works, its test, and a suite."""
+    with quiet_libraries():
+        from prunebench.registry.describe import describe_all
+        from prunebench.scaffold import new_plugin
+
+        found = describe_all()
+    folder = output or Path(name)
+    beside = [method["name"] for method in found if method["error"] is None and not method["options"]]
+    for path in new_plugin(name, folder, taken=[method["name"] for method in found], beside=beside):
+        typer.echo(str(path))
+    typer.echo(f"next: cd {folder} && pip install -e . && pytest && prunebench run suite.yaml", err=True)
+
+
+@app.command("check", short_help="Check a method against every rule of the contract.")
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A method.")],
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, to make it quick; repeatable."),
+    ] = None,
+    plugin: PluginFiles = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option("--architecture", metavar="NAME", help="Only this tiny model; repeatable.")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option("--pattern", metavar="SPARSITY", help="In place of the usual; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+) -> None:
+    """Run a method on tiny models and check every rule of the contract; exit code 1 where one does not hold."""
+    with quiet_libraries():
+        from prunebench.testing import check as check_method
+
+        found = check_method(
+            name,
+            _options(override or []),
+            architectures=architecture or (),
+            patterns=pattern or (),
+            files=plugin or (),
+        )
+    verdicts = list(found.verdicts.values())
+    if as_json:
+        print_json(
+            {
+                "method": found.method,
+                "distribution": found.distribution,
+                "version": found.version,
+                "holds": found.holds,
+                "rules": {
+                    verdict.rule.name: {
+                        "promise": verdict.rule.promise,
+                        "trials": verdict.tried,
+                        "holds": verdict.holds if verdict.tried else None,
+                        "breaches": [{"where": where, "measured": told} for where, told in verdict.breaches],
+                        "mend": None if verdict.holds else verdict.rule.mend,
+                    }
+                    for verdict in verdicts
+                },
+            }
+        )
+    else:
+        broken = [verdict for verdict in verdicts if not verdict.holds]
+        looked = [verdict for verdict in verdicts if verdict.tried]
+        title = f"{found.method} ({found.distribution} {found.version})" if found.distribution else found.method
+        print_table(
+            f"{title}: {len(looked) - len(broken)} of {len(looked)} rules hold",
+            ("rule", "what is promised", "trials", "verdict"),
+            [
+                (
+                    verdict.rule.name,
+                    verdict.rule.promise,
+                    str(verdict.tried),
+                    ("holds" if verdict.holds else "fails") if verdict.tried else "–",
+                )
+                for verdict in verdicts
+            ],
+        )
+        for verdict in broken:
+            typer.echo(f"\n{verdict}")
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+def _options(overrides: list[str]) -> dict[str, Any]:
+    from yaml import YAMLError
+
+    from prunebench.errors import UsageError
+    from prunebench.yaml12 import one_line, read_yaml
+
+    options = {}
+    for override in overrides:
+        option, equals, value = override.partition("=")
+        if not equals or not option:
+            raise UsageError(f"--set {override!r} is no option=value: write, say, --set steps=4")
+        try:
+            options[option] = read_yaml(value)
+        except YAMLError as error:
+            raise UsageError(f"--set {override!r}: the value is no valid YAML: {one_line(error)}") from None
+    return options
+
+
+@app.command("list", short_help="List every plugin of every kind.")
+def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
+    """List every plugin of every kind, with its package and why it fails to load, if it does."""
+    with quiet_libraries():
+        from prunebench.registry.describe import describe_plugins
+
+        found = describe_plugins()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "Installed plugins",
+        ("kind", "name", "distribution", "version", "state"),
+        [(e["kind"], e["name"], e["distribution"], e["version"], e["error"] or "ok") for e in found],
+    )

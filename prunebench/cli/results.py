@@ -1,0 +1,181 @@
+"""The commands on results folders: report, compare, merge."""
+
+import json
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.output import AsJson, print_json, print_or_write, print_table, print_tables, tell, width
+from prunebench.errors import UsageError
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+    PARQUET = "parquet"
+    HTML = "html"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+class ComparisonFormat(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    JSON = "json"
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of records, as run makes it.")],
+    style: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file; for svg and pdf a folder.  [default: DIR/report.html, DIR/plots …; text is printed]",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
+) -> None:
+    """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
+    from prunebench.records.arrays import Evidence
+    from prunebench.records.store import read_records
+    from prunebench.report.output import text_tables as render
+    from prunebench.report.output import tidy
+    from prunebench.report.tables import all_tables
+
+    records, evidence = read_records(folder, leave_out=tell), Evidence(folder)
+    if as_json:
+        print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
+    elif style is Format.CSV:
+        print_or_write(tidy.to_csv(records), output)
+    elif style is Format.PARQUET:
+        tidy.write_parquet(records, path := output or folder / "measurements.parquet")
+        typer.echo(str(path))
+    elif style is Format.HTML:
+        from prunebench.report.output.files import write_html
+
+        typer.echo(str(write_html(records, folder, evidence=evidence, path=output)))
+    elif style in (Format.SVG, Format.PDF):
+        from prunebench.report.output.files import write_plots
+
+        for path in write_plots(records, output or folder / "plots", "svg" if style is Format.SVG else "pdf"):
+            typer.echo(str(path))
+    elif style is Format.TABLE and output is None:
+        print_tables(all_tables(records, evidence=evidence))
+    else:
+        as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
+        print_or_write(as_text(all_tables(records, evidence=evidence)), output)
+
+
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to hold against.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The results folder that is judged.")],
+    max_perplexity: Annotated[str, typer.Option(metavar="PERCENT", help="Perplexity may rise by so much.")] = "1%",
+    max_accuracy: Annotated[
+        float, typer.Option(min=0, metavar="POINTS", help="Accuracy may fall by so many points (percent of questions).")
+    ] = 0.5,
+    trained: Annotated[
+        float, typer.Option(min=1, metavar="FACTOR", help="Both times so much for methods that train the model.")
+    ] = 3.0,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Pruning may take so much longer on one machine.")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Peak memory may rise by so much on one machine.")
+    ] = None,
+    style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results folders, cell by cell.
+
+    A regression is a change that is both significant (paired tests) and beyond its tolerance.
+    Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
+    """
+    from prunebench.records.arrays import Evidence
+    from prunebench.records.store import read_records
+    from prunebench.report.compare import formats as compare_formats
+    from prunebench.report.compare.compare import compare as compare_records
+    from prunebench.report.compare.verdict import Tolerances
+
+    tolerances = Tolerances(
+        perplexity=_percentage("--max-perplexity", max_perplexity),
+        accuracy=_finite("--max-accuracy", max_accuracy) / 100,
+        trained=_finite("--trained", trained),
+        time=None if max_time is None else _percentage("--max-time", max_time),
+        memory=None if max_memory is None else _percentage("--max-memory", max_memory),
+    )
+    found = compare_records(read_records(base), read_records(head), Evidence(base), Evidence(head), tolerances)
+    if as_json or style is ComparisonFormat.JSON:
+        print_json(compare_formats.comparison_to_json(found))
+    elif style is ComparisonFormat.MARKDOWN:
+        typer.echo(compare_formats.comparison_to_markdown(found))
+    elif style is ComparisonFormat.JUNIT:
+        typer.echo(compare_formats.comparison_to_junit(found))
+    else:
+        typer.echo(compare_formats.comparison_to_terminal(found, width()))
+    if found.exit_code == 2:
+        if found.refused:
+            tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
+        elif found.cells:
+            tell(f"error: every cell that {base} and {head} share failed on one side or both: nothing was compared")
+        else:
+            tell(f"error: {base} and {head} have no cell in common: nothing was compared")
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _finite(option: str, given: float) -> float:
+    """A tolerance that is not finite would let everything pass."""
+    if not math.isfinite(given):
+        raise UsageError(f"{option} {given} is not finite: give a number such as 0.5 or 3")
+    return given
+
+
+def _percentage(option: str, given: str) -> float:
+    """``1%`` as 0.01; a bare number is refused, for nobody would know which of the two it is."""
+    try:
+        value = float(given.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not given.strip().endswith("%") or not 0 <= value < float("inf"):
+        raise UsageError(f"{option} {given!r} is no percentage: give one such as 1% or 0.5%")
+    return value / 100
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders, as of shards.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that gets all of them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Join results folders in one, with arrays and saved models, and report what disagrees.
+
+    A cell that several folders have, all with the same outcome, is taken once; one that ran well goes before one that
+    failed. Of a cell whose outcomes differ the first is taken, and reported.
+    Exit codes: 0 all is joined; 1 some cells disagree; 2 a folder cannot be read or written.
+    """
+    from prunebench.records.merge import merge_records
+
+    merged = merge_records(folders, output)
+    if as_json:
+        print_json(merged.to_json())
+    else:
+        tell(f"{merged.cells} cells in {output}, {merged.copied} of them new")
+        rows = [
+            (conflict.cell, conflict.differs, str(conflict.taken), str(conflict.left)) for conflict in merged.conflicts
+        ]
+        if rows:
+            print_table("Cells that disagree", ("cell", "differs in", "taken", "left"), rows)
+    if merged.conflicts:
+        raise typer.Exit(1)

@@ -1,0 +1,91 @@
+"""The command ``run``."""
+
+import shlex
+import sys
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.output import AsJson, print_json, print_tables, tell
+from prunebench.cli.plugins import PluginFiles
+from prunebench.cli.signals import ending_on_signals, exit_code_of, name_of
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, every_record, planned
+from prunebench.quiet import quiet_libraries
+
+
+def run(
+    suite: SuiteFile,
+    output: Output = None,
+    override: Overrides = None,
+    only: Only = None,
+    device: Device = None,
+    plugin: PluginFiles = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again whose record is there.")] = False,
+    save_models: Annotated[
+        bool, typer.Option("--save-models", help="Keep the pruned models: DIR/models, and DIR/sparse, compact.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
+    ] = None,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
+        ),
+    ] = False,
+    every: Annotated[
+        float,
+        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two saves of a cell's progress."),
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run every cell of a suite whose record is not there yet, and print the tables.
+
+    Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
+    """
+    with quiet_libraries(), ending_on_signals():
+        from prunebench.suite.planning import shard_of
+
+        asked, cells, folder = planned(suite, output, override, only, device, plugin)
+        cells = shard_of(cells, shard)
+        if not cells:
+            return tell(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
+
+        from prunebench.cli.progress import display_for
+        from prunebench.runner.isolated import Isolated, Limits
+        from prunebench.runner.run_cell import InProcess
+        from prunebench.runner.sweep import run_suite
+
+        limits = Limits(asked.timeout, asked.memory_limit)
+        try:
+            with (
+                display_for(sys.stderr) as display,
+                nullcontext(InProcess(every=every)) if in_process else Isolated(limits, every=every) as executor,
+            ):
+                records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+        except KeyboardInterrupt as stop:
+            tell(f"{name_of(stop)}: the records so far are in {folder}; the same command goes on from there")
+            raise typer.Exit(exit_code_of(stop)) from None
+    if save_models:
+        from prunebench.report.output.model_card import write_cards
+
+        write_cards(folder, records)
+    failed = sum(record.status == "failed" for record in records)
+    if as_json:
+        cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
+        print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
+    else:
+        from prunebench.records.arrays import Evidence
+        from prunebench.report.output.files import write_html
+        from prunebench.report.tables import all_tables
+
+        order = list(dict.fromkeys(cell.method for cell in cells))
+        print_tables(all_tables(records, order, Evidence(folder)))
+        page = write_html(every_record(folder), folder, order, Evidence(folder))
+        again = f"prunebench report {shlex.quote(str(folder))}"
+        tell("")
+        tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
+    if failed:
+        tell(f"{failed} of {len(records)} cells failed; the same command tries them again")
+        raise typer.Exit(1)

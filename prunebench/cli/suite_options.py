@@ -1,0 +1,71 @@
+"""The arguments that the commands on a suite share, and the suite, cells and folder that they stand for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench.cli.output import tell
+
+if TYPE_CHECKING:
+    from prunebench.records.record import Record
+    from prunebench.suite.cell import Cell
+    from prunebench.suite.schema import Suite
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (YAML).")]
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.  [default: results/<suite name>]"),
+]
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace a value of the suite, as calibration.nsamples=8; repeatable."
+    ),
+]
+
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="METHOD", help="Only this method of the suite; repeatable.")
+]
+
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, auto or disk, for every model.")
+]
+
+
+def planned(
+    suite: Path,
+    output: Path | None,
+    override: list[str] | None,
+    only: list[str] | None,
+    device: str | None,
+    plugin: list[Path] | None,
+) -> "tuple[Suite, tuple[Cell, ...], Path]":
+    """A suite, its cells and the folder of their records."""
+    from prunebench.suite.file import load_suite
+    from prunebench.suite.planning import plan as plan_cells
+
+    asked = load_suite(suite, override or ())
+    cells = plan_cells(asked, only=only or (), device=device, plugin_files=plugin or ())
+    return asked, cells, output or Path("results") / asked.name
+
+
+def record_of(folder: Path, cell: "Cell") -> "Record | None":
+    """The cell's record; None where there is none that is whole, so that the cell will run."""
+    from prunebench.records.quarantine import whole_record
+    from prunebench.records.store import RecordError
+
+    try:
+        return whole_record(folder, cell.id)
+    except RecordError as error:
+        tell(f"to be run again: {error.reason}")
+        return None
+
+
+def every_record(folder: Path) -> "list[Record]":
+    """All whole records of a folder, those of other runs too."""
+    from prunebench.records.store import read_records
+
+    return read_records(folder, leave_out=tell)

@@ -1,0 +1,1 @@
+"""What a method must hold to, and the checks that see whether it did."""

@@ -1,0 +1,233 @@
+"""Models: from a name to a checked folder, and from the folder to a model and its tokenizer."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunebench import hub
+from prunebench.errors import DeviceError, ModelError, nearest
+from prunebench.files import MEBIBYTE, read_regular
+from prunebench.quiet import quiet
+
+if TYPE_CHECKING:
+    pass
+
+DEVICES = ("auto", "cpu", "cuda", "disk")
+DTYPES = ("auto", "float32", "bfloat16")
+
+# A folder's tokenizer is one of the first, and whatever there is of the rest.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is there and looks whole.
+
+    Args:
+        source: as it was asked for.
+        folder: where its files lie.
+        revision: the hub's commit; None for a local folder or a builtin.
+        digest: sha256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
+        trust_remote_code: whether code that the model brings may run.
+    """
+
+    source: str
+    folder: Path
+    revision: str | None
+    digest: str
+    trust_remote_code: bool = False
+
+
+def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
+    """Find a model, fetch it where it is on the hub, and check its files without loading them.
+
+    Args:
+        source: ``builtin/<name>``, a local folder, or a hub id ``owner/name[@revision]``.
+        trust_remote_code: let code that the model brings run; without it such a model is refused.
+
+    Returns:
+        The checked model.
+
+    Raises:
+        ModelError: there is none of that name, it is out of reach, incomplete or unreadable.
+    """
+    folder, revision = Path(source).expanduser(), None
+    if source.startswith("builtin/"):
+        from prunebench.tinyworld import MODELS, model_folder
+
+        name = source.removeprefix("builtin/")
+        if name not in MODELS:
+            raise ModelError(f"unknown model {source!r}: {nearest(source, [f'builtin/{known}' for known in MODELS])}")
+        folder = model_folder(name)
+    elif not folder.is_dir():
+        if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
+            raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
+        folder, revision = _snapshot(source, trust_remote_code)
+    _check_config(source, folder, trust_remote_code)
+    weights = _check_weights(source, folder)
+    tokenizer = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
+    if not tokenizer:
+        raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
+    extras = [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
+    digest = hashlib.sha256()
+    code = folder.glob("*.py") if trust_remote_code else ()
+    for file in sorted([folder / "config.json", *tokenizer, *extras, *weights, *code]):
+        with file.open("rb") as content:
+            digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code)
+
+
+def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
+    """Folder and commit of a model on the hub; from the local cache alone when the hub does not answer."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo, _, wanted = source.partition("@")
+    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
+    try:
+        try:
+            cached = snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True)
+        except LocalEntryNotFoundError:
+            cached = None
+        if hub.reachable():
+            with quiet():
+                commit = HfApi().model_info(repo, revision=wanted or None).sha
+                return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
+        if cached is None:
+            raise ModelError(f"model {source} is no local folder, and {hub.unreachable()}")
+        return Path(cached), Path(cached).name
+    except HFValidationError as error:
+        raise ModelError(f"model {source!r} is neither a folder nor a hub id (owner/name[@revision])") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(f"model {source} cannot be fetched from the hub: {_first_line(error)}") from error
+
+
+def _check_config(source: str, folder: Path, trusted: bool) -> None:
+    config = _read_json(source, folder / "config.json")
+    words = _read_json(source, place) if (place := folder / "tokenizer_config.json").is_file() else {}
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES
+    brought = [part["auto_map"] for part in (config, words) if part.get("auto_map")]
+    if brought and trusted:
+        if "--" in json.dumps(brought):
+            raise ModelError(
+                f"model {source} runs code from another repository (auto_map), which no digest of ours covers: "
+                "use a copy that holds its own code"
+            )
+        return
+    if "auto_map" in words or ("auto_map" in config and not known):
+        raise ModelError(
+            f"model {source} brings code of its own (auto_map), which is not run unless its entry in the suite says "
+            "trust_remote_code: true; read the code before, or use a stock architecture"
+        )
+    if not known:
+        raise ModelError(f"model {source}: config.json says model_type {kind!r}, which transformers does not know")
+
+
+def _check_weights(source: str, folder: Path) -> list[Path]:
+    """The safetensors files of a folder, each as long as its header says."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        named = _read_json(source, index).get("weight_map")
+        shards = {str(shard) for shard in named.values()} if isinstance(named, dict) else set()
+        if foreign := sorted(s for s in shards if Path(s).name != s or "\0" in s or not s.endswith(".safetensors")):
+            raise ModelError(
+                f"model {source}: {index.name} names {foreign[0]!r}, which is no .safetensors file of its folder"
+            )
+        files = [folder / shard for shard in sorted(shards)]
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise ModelError(f"model {source} is incomplete: {folder} lacks {', '.join(missing)}; fetch it again")
+    else:
+        files = [file for file in [folder / "model.safetensors"] if file.is_file()]
+    if not files:
+        if pickled := sorted(file.name for file in folder.glob("pytorch_model*.bin")):
+            raise ModelError(
+                f"model {source} has its weights in {pickled[0]}, a pickle, which is not read: "
+                "convert them to safetensors, or name a revision that has them"
+            )
+        raise ModelError(f"model {source} has no weights: {folder} holds no model.safetensors")
+    for file in files:
+        expected, actual = _expected_size(source, file), file.stat().st_size
+        if actual != expected:
+            raise ModelError(
+                f"model {source}: {file.name} has {actual} bytes, its header says {expected}: fetch it again"
+            )
+    return files
+
+
+def _expected_size(source: str, file: Path) -> int:
+    """Bytes that a safetensors file should have: 8 for the header's length, the header, the tensors."""
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        try:
+            header: dict[str, Any] = json.loads(content.read(length)) if length < file.stat().st_size else {"": {}}
+            ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
+            raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error
+    return 8 + length + max(ends, default=0)
+
+
+def _read_json(source: str, file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_regular(file, 64 * MEBIBYTE).decode("utf-8"))
+    except OSError as error:
+        raise ModelError(f"model {source} has no readable {file.name} in {file.parent}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"model {source}: {file.name} is not JSON: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"model {source}: {file.name} is not a JSON object")
+    return content
+
+
+def pick_device(requested: str) -> str:
+    """The device to run on: "cpu", "cuda", or "disk" for the CPU with the decoder blocks on disk.
+
+    Args:
+        requested: one of those, or "auto" for cuda where there is one.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    import torch
+
+    if requested not in DEVICES:
+        raise DeviceError(f"unknown device {requested!r}: {nearest(requested, DEVICES)}")
+    there = torch.cuda.is_available()
+    if requested == "cuda" and not there:
+        raise DeviceError("device 'cuda' was asked for, but torch finds none here: use 'cpu' or 'auto'")
+    if requested == "auto":
+        return "cuda" if there else "cpu"
+    return requested
+
+
+def pick_dtype(requested: str | None, device: str) -> str:
+    """The dtype to load in: "float32", "bfloat16", or "auto" for what the checkpoint holds.
+
+    Args:
+        requested: one of those; None for auto on CUDA and float32 on the CPU, whose bfloat16 products are slower.
+        device: "cpu", "cuda" or "disk".
+
+    Raises:
+        ModelError: an unknown dtype.
+    """
+    if requested is None:
+        return "auto" if device == "cuda" else "float32"
+    if requested not in DTYPES:
+        raise ModelError(f"unknown dtype {requested!r}: {nearest(requested, DTYPES)}")
+    return requested
+
+
+def context_length(source: ModelSource) -> int | None:
+    """Tokens that a model reads at a time; None where its configuration does not say."""
+    config = _read_json(source.source, source.folder / "config.json")
+    length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
+    return int(length) if isinstance(length, int) else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,116 @@
+"""Joining results folders, as those of shards, in one."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import OutputError
+from prunebench.files import replacing
+from prunebench.records.record import MODELS, SPARSE, Record
+from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
+
+OUTCOME = ("status", "sparsity", "perplexity", "zero_shot", "measures")
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One cell with two outcomes.
+
+    Args:
+        cell: its id.
+        differs: the first part of the record that does.
+        taken, left: the records' files.
+    """
+
+    cell: str
+    differs: str
+    taken: Path
+    left: Path
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did.
+
+    Args:
+        cells: in the folder now.
+        copied: records that were not there before.
+        conflicts: cells whose outcomes differ.
+    """
+
+    cells: int
+    copied: int
+    conflicts: tuple[Conflict, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        conflicts = [{name: str(value) for name, value in asdict(conflict).items()} for conflict in self.conflicts]
+        return {"cells": self.cells, "copied": self.copied, "conflicts": conflicts}
+
+
+def merge_records(folders: Iterable[Path], output: Path) -> Merged:
+    """Join results folders; those in ``output`` come first. Every record is read and checked before any is copied.
+
+    Args:
+        folders: where the records lie; they are not changed.
+        output: gets them all; made if needed.
+
+    Raises:
+        RecordError: a folder is not there, or a file in it is no record.
+        OutputError: the output cannot be written.
+    """
+    chosen: dict[str, tuple[Path, Record]] = {}
+    conflicts = []
+    there = [output] if output.is_dir() else []
+    for folder in dict.fromkeys(path.resolve() for path in (*there, *folders)):
+        if not folder.is_dir():
+            raise OutputError(f"there is no results folder {folder}: name those that run has made")
+        for path in sorted(folder.glob("*.json")):
+            record = read_record(path)
+            check_arrays(path, record)
+            first, known = chosen.setdefault(record.cell.id, (path, record))
+            if known.status == "failed" and record.status == "ok":
+                chosen[record.cell.id] = (path, record)
+            elif known.status == record.status and (part := _difference(known, record)):
+                conflicts.append(Conflict(record.cell.id, part, first, path))
+    if not chosen:
+        raise OutputError(f"no records in {', '.join(map(str, folders))}: name folders that run has made")
+    copied = [path for path, _ in chosen.values() if path.parent != output.resolve()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for path in copied:
+            _copy(path, output)
+    except OSError as error:
+        raise OutputError(f"cannot write to {output}: {error.strerror}; free some room, or choose another") from None
+    write_forecasts(output, [known for folder in folders for known in read_forecasts(folder).values()])
+    return Merged(len(chosen), len(copied), tuple(conflicts))
+
+
+def _difference(one: Record, other: Record) -> str | None:
+    """The first part of the outcome that differs; cost, time and place are none of it."""
+    if one.status == "failed":
+        return None
+    for part in OUTCOME:
+        if repr(getattr(one, part)) != repr(getattr(other, part)):  # NaN differs from itself
+            return part
+    digests = [record.environment.get("weights_digest") for record in (one, other)]
+    return "weights_digest" if digests[0] != digests[1] else None
+
+
+def _copy(record: Path, output: Path) -> None:
+    """A record with what lies beside it: the record last, since where it is everything is."""
+    for form in (MODELS, SPARSE):
+        model = record.parent / form / record.stem
+        if model.is_dir():
+            (output / form).mkdir(exist_ok=True)
+            temporary = output / form / f".{record.stem}.merge.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(model, temporary)
+            shutil.rmtree(output / form / record.stem, ignore_errors=True)
+            temporary.rename(output / form / record.stem)
+    for path in (record.with_suffix(".npz"), record):
+        if path.exists():
+            with replacing(output / path.name) as temporary:
+                shutil.copyfile(path, temporary)

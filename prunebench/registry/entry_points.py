@@ -1,0 +1,197 @@
+"""Plugins: entry points and files, and the classes that they name."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from prunebench.errors import MethodError, UnknownMethodError, nearest
+from prunebench.registry.method_class import MethodClass, check_class
+
+GROUP = "prunebench"
+WRAPPERS = "prunebench.wrappers"
+CORPORA = "prunebench.corpora"
+EVALUATIONS = "prunebench.evaluations"
+ALLOCATIONS = "prunebench.allocations"
+KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
+RESTRICTION = "PRUNEBENCH_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a plugin comes from.
+
+    Args:
+        name: what a suite calls it.
+        distribution, version: the package that installed it; of a plugin file its name and a digest.
+        point: the entry point; None for a plugin file.
+        file: the plugin file; None for an entry point.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    point: EntryPoint | None = None
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+    def load(self) -> Any:
+        """Import what it names.
+
+        Raises:
+            MethodError: the import failed.
+        """
+        try:
+            return self.point.load() if self.point else methods_in(self.file or Path())[self.name]
+        except MethodError:
+            raise
+        except Exception as error:  # whatever a foreign module does at import
+            raise MethodError(
+                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+
+
+def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
+    """Plugins of one group by name, those of ``files`` included; no package is imported.
+
+    The environment variable ``PRUNEBENCH_PLUGINS`` restricts them to the packages it names, separated by commas.
+    A name with several sources belongs to nobody: loading it is refused.
+    """
+    allowed = os.environ.get(RESTRICTION)
+    names = None if allowed is None else {_plain(name) for name in allowed.split(",")}
+    found: dict[str, list[Source]] = {}
+    for point in entry_points(group=group):
+        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+        known = [(source.point.value, source.distribution) for source in found.get(point.name, []) if source.point]
+        if (names is None or _plain(distribution) in names) and (point.value, distribution) not in known:
+            found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))
+    for file in files if group == GROUP else ():
+        for name in methods_in(file):
+            found.setdefault(name, []).append(Source(name, file.name, _digest(file), file=file))
+    return dict(sorted(found.items()))
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def installed(files: Iterable[Path] = ()) -> dict[str, list[Source]]:
+    """Where each method comes from, by name; nothing but ``files`` is imported."""
+    return sources(GROUP, files)
+
+
+def the_one(kind: str, name: str, found: Mapping[str, list[Source]]) -> Source:
+    """The source of one name.
+
+    Raises:
+        UnknownMethodError: nobody has it.
+        MethodError: two packages have it.
+    """
+    if name not in found:
+        limit = os.environ.get(RESTRICTION)
+        why = "" if limit is None else f" ({RESTRICTION}={limit!r} restricts what is loaded)"
+        raise UnknownMethodError(f"unknown {kind} {name!r}: {nearest(name, found)}{why}")
+    one, *others = found[name]
+    if others:
+        raise MethodError(
+            f"two packages register the {kind} {name!r}: {one.distribution} and {others[0].distribution}; "
+            f"uninstall one of them, or name the packages to load in {RESTRICTION}"
+        )
+    return one
+
+
+def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
+    """Import one method and check that it can be one.
+
+    Args:
+        name: its entry point's name, or for a class in one of ``files`` the class's name in kebab case.
+        files: plugin files, whose methods stand beside the installed ones.
+
+    Raises:
+        UnknownMethodError: there is none of that name.
+        MethodError: two packages have it, its import failed, or its class does not fit the specification.
+    """
+    source = the_one("method", name, installed(files))
+    cls = source.load()
+    check_class(name, cls)
+    return MethodClass(name, cls, source.distribution, source.version, source.file)
+
+
+def methods_in(file: Path) -> dict[str, type]:
+    """The methods of a plugin file: its dataclasses with a function ``prune``, by their names in kebab case.
+
+    Raises:
+        MethodError: there is no such file, its import failed, or it holds no method.
+    """
+    module = _module_of(file)
+    found = {
+        kebab(name): value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and is_dataclass(value)
+        if hasattr(value, "prune")
+    }
+    if not found:
+        raise MethodError(f"the plugin file {file} holds no method: define a dataclass with a function 'prune'")
+    return found
+
+
+def kebab(name: str) -> str:
+    """A class's name as a method's: MyMethod → my-method, SNIP → snip."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
+
+
+def _module_of(file: Path) -> ModuleType:
+    """Import a file once for each content it has."""
+    if not file.is_file() or file.suffix != ".py":
+        raise MethodError(f"there is no plugin file {file}: name a Python file that defines a method")
+    name = f"prunebench_file_{re.sub(r'[^A-Za-z0-9]', '_', file.stem)}_{_digest(file)}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever a foreign file does
+            del sys.modules[name]
+            raise MethodError(
+                f"the plugin file {file} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+    return sys.modules[name]
+
+
+def load_plugin(kind: str, name: str) -> Any:
+    """What an installed plugin of one of ``KINDS`` names: a class or a function.
+
+    Raises:
+        MethodError: nobody has it, two packages have it, or its import failed.
+    """
+    return the_one(kind, name, sources(KINDS[kind])).load()
+
+
+def load_evaluation(name: str) -> MethodClass:
+    """An installed evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
+
+    Raises:
+        MethodError: it cannot be loaded, or is no such class.
+    """
+    source = the_one("evaluation", name, sources(EVALUATIONS))
+    cls = source.load()
+    if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
+        raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
+    return MethodClass(name, cls, source.distribution, source.version, kind="evaluation")

@@ -1,0 +1,226 @@
+"""Two result folders, cell by cell: what changed, and what of it is a regression.
+
+A regression is a change for the worse that is both significant (paired test, false discoveries controlled over the
+comparison) and beyond a tolerance. Cells are matched by ``cell.key``; what cannot be compared is refused with the
+reason, never compared anyway.
+"""
+
+import math
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
+from prunebench.report.grouping import Setting, grouped
+from prunebench.report.paired import PairedTests, answers
+from prunebench.report.significance import FALSE_DISCOVERIES, Change, benjamini_hochberg
+from prunebench.report.tables.zero_shot import Column, task_scores
+
+TRAINED = "all"  # a method that changes all parameters trains the model
+
+
+def compare(
+    base: Sequence[Record],
+    head: Sequence[Record],
+    base_evidence: Evidence,
+    head_evidence: Evidence,
+    tolerances: Tolerances | None = None,
+) -> Comparison:
+    """Compare two folders of records.
+
+    Args:
+        base: what was.
+        head: what is.
+        base_evidence, head_evidence: the arrays beside them.
+        tolerances: how much worse is no regression yet.
+    """
+    tolerances = tolerances or Tolerances()
+    sides = [grouped(records, lambda record: record.cell.key) for records in (base, head)]
+    tests = PairedTests()
+    cells = [
+        _compared(*_best_match(old, sides[1][key]), base_evidence, head_evidence, tests, tolerances)
+        for key, old in sides[0].items()
+        if key in sides[1]
+    ]
+    only = [tuple(records[-1] for key, records in sides[this].items() if key not in sides[1 - this]) for this in (0, 1)]
+    return Comparison(_judged(cells), only[0], only[1], tolerances)
+
+
+def _best_match(base: Sequence[Record], head: Sequence[Record]) -> tuple[Record, Record]:
+    """Of several records of one key the latest that can be compared, else the latest."""
+    by_age = [sorted(side, key=lambda r: str(r.environment.get("started") or "")) for side in (base, head)]
+    pairs = [(old, new) for old in reversed(by_age[0]) for new in reversed(by_age[1])]
+    return next((pair for pair in pairs if not _incomparable(*pair)), pairs[0])
+
+
+def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
+    """Why two records of one key are not of the same thing."""
+    old, new = Setting.of(base), Setting.of(head)
+    reasons = []
+    for what, first, second in (
+        ("the dense model has other weights", old.digest[:8], new.digest[:8]),
+        ("the model ran in another format", old.dtype, new.dtype),
+        ("the calibration text is another one", old.corpus_digest[:8], new.corpus_digest[:8]),
+    ):
+        if first != second:
+            reasons.append(f"{what}: {first or 'unknown'} in BASE, {second or 'unknown'} in HEAD")
+    return tuple(reasons)
+
+
+def _compared(
+    base: Record,
+    head: Record,
+    base_evidence: Evidence,
+    head_evidence: Evidence,
+    tests: PairedTests,
+    tolerances: Tolerances,
+) -> ComparedCell:
+    if refused := _incomparable(base, head):
+        return ComparedCell(base, head, refused=refused)
+    remarks = _settings_that_differ(base, head)
+    if "failed" in (base.status, head.status):
+        where = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
+        said = where.get((base.status, head.status))
+        return ComparedCell(base, head, remarks=(*remarks, said) if said else remarks)
+    facts = (base.method, head.method)
+    factor = tolerances.trained if any(fact and fact.changes == TRAINED for fact in facts) else 1.0
+    measures, refusals = [], []
+    arrays = [base_evidence.of(base)], [head_evidence.of(head)]
+    for found, remark in (
+        _perplexities(base, head, arrays, tests, tolerances.perplexity * factor),
+        _accuracies(base, head, arrays, tests, tolerances.accuracy * factor),
+    ):
+        measures += [one for one in found if isinstance(one, Measure)]
+        refusals += [one for one in found if isinstance(one, str)]
+        remarks = (*remarks, *remark)
+    if not measures and not refusals:
+        refusals.append("nothing was measured on both sides")
+    measures += _costs(base, head, tolerances)
+    return ComparedCell(base, head, tuple(measures), tuple(refusals), remarks)
+
+
+def _settings_that_differ(base: Record, head: Record) -> tuple[str, ...]:
+    """Options and calibration amounts are no part of the key: a changed default is what one wants to compare."""
+    found = []
+    for old, new in ((base.cell.options, head.cell.options), (base.cell.calibration, head.cell.calibration)):
+        names = [name for name in dict.fromkeys([*old, *new]) if name not in ("source", "digest")]
+        found += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+    return tuple(found)
+
+
+Arrays = tuple[list[Any], list[Any]]
+Found = tuple[list[Measure | str], list[str]]
+
+
+def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Found:
+    texts = [
+        {str(asked["protocol"]): asked.get("digest") for asked in record.cell.evaluations if "protocol" in asked}
+        for record in (base, head)
+    ]
+    found: list[Measure | str] = []
+    for protocol in base.perplexity:
+        if protocol not in head.perplexity:
+            continue
+        old, new = (side.get(protocol) for side in texts)
+        if old != new:
+            found.append(f"{protocol} is another text: {str(old)[:8]} in BASE, {str(new)[:8]} in HEAD")
+            continue
+        change = tests.perplexity(protocol, *arrays)
+        if change is None:
+            found.append(f"{protocol}: the losses were not kept on both sides, or are of other sequences")
+            continue
+        values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
+        relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
+        found.append(_measure("perplexity", protocol, values, relative, tolerance))
+    return found + _dropped(base.perplexity, head.perplexity), _added(base.perplexity, head.perplexity)
+
+
+def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Found:
+    old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
+    digests = _file_digests(base), _file_digests(head)
+    found: list[Measure | str] = []
+    remarks = _added(old, new)
+    for task in old:
+        if task not in new:
+            continue
+        (before, score), (after, head_score) = old[task], new[task]
+        if before != after:
+            found.append(f"{task} is another task: {_differences(before, after)}")
+        elif digests[0].get(task) != digests[1].get(task):
+            found.append(f"{task} is another task: its files changed")
+        elif not before.kept and all(answers(side[0], task, before.metric) is None for side in arrays):
+            remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
+        elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
+            found.append(f"{task}: the answers were not kept on both sides, or are to other questions")
+        else:
+            found.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
+    return found + _dropped(old, new), remarks
+
+
+def _dropped(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
+    """A gate that let a measure disappear would pass whatever it hid."""
+    return [f"{name} was measured in BASE alone" for name in base if name not in head]
+
+
+def _added(base: Container[str], head: Iterable[str]) -> list[str]:
+    return [f"{name} only in HEAD" for name in head if name not in base]
+
+
+def _file_digests(record: Record) -> dict[str, list[str]]:
+    """Of each task the digest of its files; a member of a group has those of all that was asked for."""
+    asked = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
+    named = {str(task): [str(evaluation.get("digest"))] for evaluation in asked for task in evaluation["tasks"]}
+    every = sorted(str(evaluation.get("digest")) for evaluation in asked)
+    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), every) | named
+
+
+def _differences(base: Column, head: Column) -> str:
+    names = ("metric", "shots", "questions", "version")
+    pairs = {name: (getattr(base, name), getattr(head, name)) for name in names}
+    return ", ".join(f"{name} {old} in BASE, {new} in HEAD" for name, (old, new) in pairs.items() if old != new)
+
+
+def _measure(name: str, of: str, values: tuple[float, float], change: Change, tolerance: float) -> Measure:
+    return Measure(name, of, *values, change.value, change.low, change.high, change.p, tolerance)
+
+
+def _costs(base: Record, head: Record, tolerances: Tolerances) -> list[Measure]:
+    """Time and memory; they are held against a tolerance only where both sides ran on one machine."""
+    same = _machine(base) == _machine(head) and None not in _machine(base)
+    found = []
+    for name, part, tolerance in (
+        ("prune time", "prune_seconds", tolerances.time),
+        ("peak memory", "peak_bytes", tolerances.memory),
+    ):
+        old, new = getattr(base.cost, part), getattr(head.cost, part)
+        if old and new is not None:
+            change = new / old - 1
+            worse = same and tolerance is not None and change > tolerance
+            verdict = Verdict.REGRESSION if worse else Verdict.UNCHANGED
+            found.append(Measure(name, "", old, new, change, tolerance=tolerance if same else None, verdict=verdict))
+    return found
+
+
+def _machine(record: Record) -> tuple[Any, ...]:
+    return tuple(record.environment.get(part) for part in ("device", "threads", "platform"))
+
+
+def _judged(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
+    """Adjust all p-values together, and judge."""
+    tested = [measure.p for cell in cells for measure in cell.measures if not math.isnan(measure.p)]
+    adjusted = iter(benjamini_hochberg(tested))
+
+    def judge(measure: Measure) -> Measure:
+        if math.isnan(measure.p) or measure.tolerance is None:
+            return measure
+        p = next(adjusted)
+        larger_is_worse = measure.name != "accuracy"
+        verdict = Verdict.UNCHANGED
+        if p <= FALSE_DISCOVERIES and abs(measure.change) > measure.tolerance:
+            worse = (measure.change > 0) == larger_is_worse
+            verdict = Verdict.REGRESSION if worse else Verdict.IMPROVEMENT
+        return replace(measure, p=p, verdict=verdict)
+
+    return tuple(replace(cell, measures=tuple(judge(measure) for measure in cell.measures)) for cell in cells)

@@ -1,0 +1,1 @@
+"""Tables and plots as text, HTML, CSV, Parquet and plot files."""

@@ -1,0 +1,71 @@
+"""Reports as files: the HTML page, and plots for papers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from prunebench.errors import OutputError
+from prunebench.files import why, write_whole
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.output.html_page import to_html
+from prunebench.report.plots import matplotlib_svg as draw
+from prunebench.report.sections import sections
+
+PAGE = "report.html"
+
+
+def write_html(
+    records: Sequence[Record],
+    folder: Path,
+    order: Sequence[str] = (),
+    evidence: Evidence | None = None,
+    path: Path | None = None,
+) -> Path:
+    """Write the HTML page.
+
+    Args:
+        records: what to report on.
+        folder: where they come from; its name is the page's title.
+        order, evidence: see ``prunebench.report.output.html_page.to_html``.
+        path: the page's file; by default ``report.html`` in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    return write(path or folder / PAGE, to_html(records, folder.resolve().name or str(folder), order, evidence))
+
+
+def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "pdf"]) -> list[Path]:
+    """Write every plot of the report as a file, with its title and legend.
+
+    Args:
+        records: what to report on.
+        folder: made if needed.
+        style: the format.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    plots = [plot for section in sections(records) for plot in section.plots]
+    return [write(folder / f"{plot.name}.{style}", draw.to_file(plot, style)) for plot in plots]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Write a file, and the folders above it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.encode(errors="replace") if isinstance(content, str) else content)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {why(error)}; choose another with --output") from None
+    return path

@@ -1,0 +1,110 @@
+"""The report as one HTML file: nothing in it is fetched from anywhere, and no name in it is taken for markup."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from prunebench import text
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.output.text_tables import numeric_columns
+from prunebench.report.plots import matplotlib_svg as draw
+from prunebench.report.plots.plot import legend
+from prunebench.report.sections import Section, sections
+from prunebench.report.tables.table import Table
+
+LONG = 40  # letters; longer entries are wrapped
+
+
+def to_html(records: Sequence[Record], title: str, order: Sequence[str] = (), evidence: Evidence | None = None) -> str:
+    """A report with all its plots and tables; the same records give the same bytes.
+
+    Args:
+        records: what to report on.
+        title: its heading.
+        order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
+    """
+    templates = files("prunebench.report.output") / "templates"
+    style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.globals["plain"] = text.plain
+    found = sections(records, order, evidence)
+    return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
+        title=text.plain(title),
+        sections=[_shown(section) for section in found],
+        tiles=_tiles(records),
+        style=Markup(_colours() + style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _shown(section: Section) -> dict[str, Any]:
+    name = section.name
+    return {
+        "name": name,
+        "title": section.title,
+        "words": section.words,
+        "paragraphs": section.paragraphs,
+        "plots": [
+            (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)
+        ],
+        "legend": [
+            (series.label, Markup(draw.to_swatch(series, f"{name}-legend-{number}")))
+            for number, series in enumerate(legend(section.plots))
+        ],
+        "tables": [_rows(table) for table in section.tables],
+    }
+
+
+def _rows(table: Table) -> dict[str, Any]:
+    """A table with, for each entry, what it is sorted by."""
+    numeric = numeric_columns(table)
+    return {
+        "caption": text.plain(table.caption),
+        "headers": list(zip(table.headers, numeric, strict=True)),
+        "rows": [
+            [
+                {
+                    "text": text.plain(entry),
+                    "sort": _script_number(text.amount(entry)) if numeric[column] else None,
+                    "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
+                    "marked": (row, column) in table.marked,
+                }
+                for column, entry in enumerate(entries)
+            ]
+            for row, entries in enumerate(table.rows)
+        ],
+    }
+
+
+def _script_number(value: float | None) -> str | None:
+    """A number as JavaScript reads it."""
+    return "Infinity" if value == math.inf else None if value is None else str(value)
+
+
+def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:
+    cells = [record.cell for record in records]
+    failed = sum(record.status == "failed" for record in records)
+    return [
+        (str(len(cells)), "cells"),
+        (str(len({cell.model for cell in cells})), "models"),
+        (str(len({cell.method for cell in cells})), "methods"),
+        (str(failed), "failed"),
+    ]
+
+
+def _colours() -> str:
+    """The colours of series, on a light and on a dark page."""
+    light, dark = (
+        "".join(f"--series-{number}: {colour}; " for number, colour in enumerate(colours))
+        for colours in (draw.COLOURS, draw.DARK_COLOURS)
+    )
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"

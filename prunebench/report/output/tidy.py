@@ -1,0 +1,107 @@
+"""Measurements one by one, for programs: a row each, nothing averaged, nothing rounded."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import OutputError
+from prunebench.files import why, write_whole
+from prunebench.records.record import Record
+from prunebench.text import plain
+
+IDENTITY = ("cell", "model", "method", "sparsity", "allocation", "calibration", "seed", "status", "error")
+COLUMNS = (*IDENTITY, "measure", "of", "value", "stderr")
+
+
+def measurements(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows in the long format.
+
+    Returns:
+        For each record one row a measure, with the keys ``COLUMNS``: ``measure`` (perplexity, sparsity, prune_seconds,
+        a zero-shot metric …), ``of`` (the protocol or task, else empty), ``value`` and ``stderr`` (None where there is
+        none). A record without any measure has one row with ``measure`` None.
+    """
+    for record in records:
+        rows = list(_measures(record)) or [(None, "", None, None)]
+        for row in rows:
+            yield dict(zip(COLUMNS, (*_identity(record), *row), strict=True))
+
+
+def _identity(record: Record) -> tuple[Any, ...]:
+    cell, error = record.cell, record.error
+    told = plain(f"{error.type}: {error.message}") if error else None
+    corpus = plain(cell.calibration.get("corpus", ""))
+    names = (plain(part) for part in (cell.id, cell.model, cell.method, cell.sparsity, cell.allocation))
+    return (*names, corpus, cell.seed, record.status, told)
+
+
+def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, float | None]]:
+    for protocol, found in record.perplexity.items():
+        yield "perplexity", plain(protocol), found.value, found.stderr
+    tasks, groups = (record.zero_shot.get(part) or {} for part in ("results", "groups"))
+    for task, entry in (tasks | groups).items():
+        for key, value in entry.items():
+            metric, comma, filtered = key.partition(",")
+            if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
+                stderr = entry.get(f"{metric}_stderr,{filtered}")
+                name = metric if filtered == "none" else key
+                yield plain(name), plain(task), value, stderr if isinstance(stderr, int | float) else None
+    for label, found_numbers in record.measures.items():
+        for name, number in found_numbers.items():
+            yield plain(name), plain(label), number, None
+    if record.sparsity is not None:
+        yield "sparsity", "", record.sparsity.reached, None
+    for name in type(record.cost).model_fields:
+        if (amount := getattr(record.cost, name)) is not None:
+            yield name, "", amount, None
+
+
+def to_csv(records: Iterable[Record]) -> str:
+    """One CSV file with the columns ``COLUMNS``; inf and nan are written so.
+
+    A name that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in measurements(records))
+    return file.getvalue().rstrip("\n")
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+def write_parquet(records: Iterable[Record], path: Path) -> None:
+    """One Parquet file with the columns ``COLUMNS``; ``seed`` is an integer, ``value`` and ``stderr`` are float64.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"seed": pyarrow.int64(), "value": pyarrow.float64(), "stderr": pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), content)
+        write_whole(path, content.getbuffer())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {why(error)}") from None
+
+
+def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """``measurements`` as strict JSON has them: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
+    return [{name: to_finite(value) for name, value in row.items()} for row in measurements(records)]
+
+
+def to_finite(value: Any) -> Any:
+    """A value as strict JSON has it."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,198 @@
+"""What is worth its size: the front of perplexity against non-zero parameters and against bytes."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prunebench import text
+from prunebench.records.record import Record
+from prunebench.report.grouping import on_text, scenes, texts
+from prunebench.report.plots.axes import shown, slug, titled
+from prunebench.report.plots.plot import Axis, Plot, Series
+from prunebench.report.tables.table import Table, caption
+
+SIZES = (("non-zero parameters", "nonzero"), ("bytes", "size"))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model, dense or pruned, as a choice among others.
+
+    Args:
+        model, method, sparsity: what it is.
+        dense: whether nothing was pruned.
+        perplexity: mean over seeds.
+        nonzero: parameters that are not zero.
+        size: bytes in a sparse form; see ``sparse_bytes``.
+    """
+
+    model: str
+    method: str
+    sparsity: str
+    dense: bool
+    perplexity: float
+    nonzero: float
+    size: float
+
+
+def nonzero_parameters(record: Record) -> float:
+    """How many parameters are not zero, in all of the model; NaN where the record does not say."""
+    facts = record.sparsity
+    if facts is None or facts.parameters is None:
+        return math.nan
+    return round(facts.parameters * (1 - facts.whole_model))
+
+
+def sparse_bytes(record: Record) -> float:
+    """Bytes of the weights, each pruned matrix as a bit for every weight and the values that are not zero.
+
+    A matrix for which that is larger stays as it is, and so does all that is not pruned. NaN where the record does not
+    say.
+    """
+    facts = record.sparsity
+    if facts is None or not facts.parameters or facts.parameter_bytes is None:
+        return math.nan
+    width = facts.parameter_bytes / facts.parameters
+    saved = sum(max(0.0, width * m.zeros - math.ceil(m.numel / 8)) for m in facts.matrices.values())
+    return facts.parameter_bytes - saved
+
+
+def families(records: Sequence[Record]) -> list[tuple[str, list[Candidate]]]:
+    """Models whose perplexities compare: those that predicted the same number of tokens of the same text.
+
+    A tokenizer that cuts a text otherwise gives other tokens to predict, and another perplexity.
+
+    Args:
+        records: those to show; see ``prunebench.report.grouping.latest``.
+
+    Returns:
+        (protocol, candidates) of each family; candidates without a size or a finite perplexity are left out.
+    """
+    found = []
+    for protocol, digest in texts(records):
+        measured = [r for r in on_text(records, protocol, digest) if protocol in r.perplexity]
+        for tokens in dict.fromkeys(record.perplexity[protocol].tokens for record in measured):
+            alike = [record for record in measured if record.perplexity[protocol].tokens == tokens]
+            candidates = dict.fromkeys(
+                candidate
+                for scene in scenes(alike)
+                for dense, group in [
+                    *((True, [record]) for record in scene.base.values()),
+                    *((False, group) for group in scene.entries.values()),
+                ]
+                if math.isfinite((candidate := _candidate(group, protocol, dense=dense)).perplexity)
+                and math.isfinite(candidate.nonzero)
+            )
+            if candidates:
+                found.append((protocol, list(candidates)))
+    return found
+
+
+def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candidate:
+    cell = group[0].cell
+    return Candidate(
+        model=cell.model,
+        method=cell.method,
+        sparsity=cell.sparsity,
+        dense=dense,
+        perplexity=statistics.fmean(record.perplexity[protocol].value for record in group),
+        nonzero=statistics.fmean(nonzero_parameters(record) for record in group),
+        size=statistics.fmean(sparse_bytes(record) for record in group),
+    )
+
+
+def front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
+    """Candidates that no other beats in both size and perplexity, the smallest first.
+
+    Args:
+        candidates: of one family.
+        by: the field of their size.
+    """
+    best: list[Candidate] = []
+    sized = [candidate for candidate in candidates if math.isfinite(getattr(candidate, by))]
+    for candidate in sorted(sized, key=lambda candidate: (getattr(candidate, by), candidate.perplexity)):
+        if not best or candidate.perplexity < best[-1].perplexity:
+            best.append(candidate)
+    return best
+
+
+def pareto_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]:
+    """All models of a family, pruned and dense, with the front; by non-zero parameters and by bytes.
+
+    Args:
+        records: those to show; see ``prunebench.report.grouping.latest``.
+        looks: see ``prunebench.report.grouping.looks_of``.
+    """
+    plots = []
+    for protocol, candidates in families(records):
+        for label, by in SIZES:
+            scale, unit = _unit(max(getattr(candidate, by) for candidate in candidates)) if by == "size" else (1.0, "")
+
+            def point(candidate: Candidate, by: str = by, scale: float = scale) -> tuple[float, float]:
+                return getattr(candidate, by) / scale, candidate.perplexity
+
+            best = front(candidates, by)
+            dense = sorted((candidate for candidate in candidates if candidate.dense), key=point)
+            series = [Series("the front", None, tuple(map(point, best)), marks=False, steps=True, faint=True)]
+            pruned = [candidate for candidate in candidates if not candidate.dense]
+            for method in sorted({candidate.method for candidate in pruned}, key=lambda name: looks[name]):
+                for faint in (True, False):
+                    of_method = [
+                        c for c in candidates if c.method == method and not c.dense and (c not in best) == faint
+                    ]
+                    series.append(Series(method, looks[method], tuple(map(point, of_method)), line=False, faint=faint))
+            names = tuple(candidate.model for candidate in dense)
+            series.append(Series("dense models", None, tuple(map(point, dense)), names=names, line=False))
+            plots.append(
+                Plot(
+                    name=slug("pareto", by, protocol),
+                    title=titled(f"Perplexity on {protocol} against {label}"),
+                    panel=titled(protocol, label),
+                    x=Axis(unit or label, "log"),
+                    y=Axis("perplexity", "log"),
+                    series=tuple(one for one in series if one.points),
+                )
+            )
+    return shown(plots)
+
+
+def _unit(largest: float) -> tuple[float, str]:
+    """A unit in which an amount of memory is a number of few digits."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if largest >= 1024.0**power:
+            return 1024.0**power, unit
+    return 1.0, "bytes"
+
+
+def front_tables(records: Sequence[Record]) -> list[Table]:
+    """What is on each front, the smallest first.
+
+    Args:
+        records: see ``pareto_plots``.
+    """
+    tables = []
+    for protocol, candidates in families(records):
+        by_count, by_bytes = (front(candidates, by) for _, by in SIZES)
+        rows = [candidate for candidate in candidates if candidate in by_count or candidate in by_bytes]
+        tables.append(
+            Table(
+                caption(f"On the front of perplexity on {protocol}", f"{len(rows)} of {len(candidates)} models"),
+                ("model", "method", "sparsity", "non-zero parameters", "bytes", "perplexity", "on the front by"),
+                tuple(
+                    (
+                        candidate.model,
+                        candidate.method,
+                        candidate.sparsity,
+                        text.count(candidate.nonzero),
+                        text.size(candidate.size) if math.isfinite(candidate.size) else text.MISSING,
+                        text.number(candidate.perplexity),
+                        " and ".join(
+                            word for word, best in (("parameters", by_count), ("bytes", by_bytes)) if candidate in best
+                        ),
+                    )
+                    for candidate in sorted(rows, key=lambda candidate: candidate.nonzero)
+                ),
+            )
+        )
+    return tables

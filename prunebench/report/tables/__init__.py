@@ -1,0 +1,50 @@
+"""The tables of a report, one module each."""
+
+from collections.abc import Sequence
+
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.grouping import grouped, latest, looks_of
+from prunebench.report.tables.cells import failure_table, left_out_table, note_table
+from prunebench.report.tables.cost import cost_tables, size_table
+from prunebench.report.tables.forecasts import forecast_tables
+from prunebench.report.tables.mask_overlap import overlap_tables
+from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.perplexity import perplexity_tables
+from prunebench.report.tables.plugin_measures import measure_tables
+from prunebench.report.tables.published import published_table
+from prunebench.report.tables.table import Table
+from prunebench.report.tables.zero_shot import zero_shot_tables
+
+__all__ = ["all_tables"]
+
+
+def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
+    """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then the rest.
+
+    Args:
+        records: what to report on. Models and protocols keep the order in which they appear.
+        order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
+
+    Returns:
+        Tables that have rows.
+    """
+    shown, left_out = latest(records)
+    tables: list[Table] = []
+    for of_model in grouped(shown, lambda record: record.cell.model).values():
+        tables += perplexity_tables(of_model, order, evidence)
+        tables += zero_shot_tables(of_model, order, evidence)
+        tables += measure_tables(of_model, order)
+        tables += overlap_tables(of_model, order, evidence)
+        tables += cost_tables(of_model, order)
+    tables += robustness_tables(shown, looks_of(shown, order))
+    tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
+    tables += [
+        size_table(shown),
+        published_table(shown),
+        failure_table(shown),
+        note_table(shown, order),
+        left_out_table(left_out),
+    ]
+    return [table for table in tables if table.rows]

@@ -1,0 +1,55 @@
+"""Tables of cells that failed, of what was noted, and of what a report leaves out."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from prunebench import text
+from prunebench.records.record import Record
+from prunebench.report.grouping import (
+    method_order,
+)
+from prunebench.report.tables.table import Table
+
+
+def failure_table(records: Iterable[Record]) -> Table:
+    """Cells that failed, and why."""
+    return Table(
+        "Failed cells",
+        ("model", "method", "sparsity", "seed", "error", "message"),
+        tuple(
+            (
+                *(str(part) for part in (cell.model, cell.method, cell.sparsity, cell.seed)),
+                *((record.error.type, record.error.message) if record.error else ("unknown", "")),
+            )
+            for record in records
+            if record.status == "failed"
+            for cell in (record.cell,)
+        ),
+    )
+
+
+def note_table(records: Iterable[Record], order: Sequence[str] = ()) -> Table:
+    """Adjustments that methods and the runner made, counted."""
+    noted = [record for record in records if record.notes]
+    counts: Counter[tuple[str, str, str]] = Counter()
+    cells: Counter[tuple[str, str, str]] = Counter()
+    for record in noted:
+        for what, times in record.notes.items():
+            counts[record.cell.model, record.cell.method, what] += times
+            cells[record.cell.model, record.cell.method, what] += 1
+    place = {method: position for position, method in enumerate(method_order(noted, order))}
+    rows = sorted(counts, key=lambda row: (row[0], place[row[1]], row[2]))
+    return Table(
+        "Notes",
+        ("model", "method", "note", "cells", "times"),
+        tuple((*row, str(cells[row]), str(counts[row])) for row in rows),
+    )
+
+
+def left_out_table(records: Iterable[Record]) -> Table:
+    """Records that a later one of the same cell replaces in the tables above."""
+    return Table(
+        "Left out: a later record of the same cell is there",
+        ("record", "started"),
+        tuple((record.cell.id, str(record.environment.get("started") or text.MISSING)) for record in records),
+    )

@@ -1,0 +1,76 @@
+"""Tables of what pruning cost, and of the size of saved models."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from prunebench import text
+from prunebench.records.record import Cost, Record
+from prunebench.report.grouping import (
+    DENSE,
+    grouped,
+    method_order,
+    tabled_settings,
+)
+from prunebench.report.tables.table import Table, caption
+
+
+def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+    """What each method took, from the least to the most over its sparsities and seeds.
+
+    Args:
+        records: of one model.
+        order: see ``all_tables``.
+    """
+    groups = tabled_settings(records)
+    tables = []
+    for setting, group in groups.items():
+        pruned = [record for record in group if record.status == "ok" and record.cell.sparsity != DENSE]
+        methods = grouped(pruned, lambda record: record.cell.method)
+        state = any(record.cost.state_bytes is not None for record in pruned)
+        devices = {_device(record) for record in pruned}
+        where = devices.pop() if len(devices) == 1 else ""
+        tables.append(
+            Table(
+                caption(f"Cost of pruning {setting.model}", setting.words(groups), where),
+                ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
+                tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
+            )
+        )
+    return tables
+
+
+def _cost_row(method: str, records: Sequence[Record], *, state: bool) -> tuple[str, ...]:
+    def range_of(amount: Callable[[Cost], float | None], show: Callable[[float], str]) -> str:
+        values = [value for record in records if (value := amount(record.cost)) is not None]
+        ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
+        return " to ".join(ends)
+
+    return (
+        method,
+        str(len(records)),
+        range_of(lambda cost: cost.prune_seconds, text.seconds),
+        range_of(lambda cost: cost.tokens_seen, text.count),
+        range_of(lambda cost: cost.peak_bytes, text.size),
+        *((range_of(lambda cost: cost.state_bytes, text.size),) if state else ()),
+    )
+
+
+def _device(record: Record) -> str:
+    device, threads = record.environment.get("device"), record.environment.get("threads")
+    return ", ".join([*([str(device)] if device else []), *([f"threads: {threads}"] if threads else [])])
+
+
+def size_table(records: Iterable[Record]) -> Table:
+    """Saved models: their weights as they are, in the compact form, and the fewest bytes that could tell them."""
+    rows = []
+    for record in records:
+        if record.saved is not None:
+            cell, saved = record.cell, record.saved
+            share = f"{saved.sparse_bytes / saved.dense_bytes:.3f}"
+            sizes = (saved.dense_bytes, saved.sparse_bytes, saved.bound_bytes)
+            over = f"{100 * (saved.sparse_bytes / saved.bound_bytes - 1):.1f} %"
+            rows.append((cell.model, cell.method, cell.sparsity, str(cell.seed), *map(text.size, sizes), share, over))
+    return Table(
+        "Sizes of saved weights; least: entropy of the masks plus the kept values",
+        ("model", "method", "sparsity", "seed", "dense", "compact", "least", "compact / dense", "above least"),
+        tuple(rows),
+    )

@@ -1,0 +1,123 @@
+"""What cells were foretold to cost, and what they did."""
+
+from collections.abc import Mapping, Sequence
+
+from prunebench import text
+from prunebench.records.record import Forecast, Record
+from prunebench.report.grouping import grouped, method_order
+from prunebench.report.tables.table import Table
+
+MEMORY_WITHIN, TIME_WITHIN = 0.15, 0.30
+
+
+def plan_table(
+    rows: Sequence[tuple[tuple[str, str, str, str], str]],
+    records: Mapping[str, Record],
+    forecasts: Mapping[str, Forecast],
+    folder: str,
+) -> Table:
+    """The cells of a suite and what each is foretold to cost.
+
+    Args:
+        rows: ((model, method, sparsity, seed), cell id) of each.
+        records: those that are there, by id.
+        forecasts: those that were made, by id.
+        folder: where the records are.
+    """
+
+    def costs(cell: str) -> tuple[str, ...]:
+        found = forecasts.get(cell) or Forecast(cell=cell)
+        shown = [*map(_seconds, (found.prune_seconds, found.evaluate_seconds))]
+        return (*shown, *map(_size, (found.peak_bytes, found.disk_bytes)))
+
+    def state(cell: str) -> str:
+        return records[cell].status if cell in records else "to run"
+
+    remaining = [forecasts[cell] for _, cell in rows if state(cell) != "ok" and cell in forecasts]
+    times = [(f.prune_seconds or 0) + (f.evaluate_seconds or 0) for f in remaining]
+    total = f"; to run: {text.seconds(sum(times))} and the loading of models" if times else ""
+    if disk := sum(f.disk_bytes or 0 for f in remaining):
+        total += f", {text.size(disk)} of disk"
+    done = sum(state(cell) == "ok" for _, cell in rows)
+    return Table(
+        f"{len(rows)} cells, {done} already in {folder}{total}",
+        ("model", "method", "sparsity", "seed", "record", "prune", "measure", "peak memory", "disk"),
+        tuple((*names, state(cell), *costs(cell)) for names, cell in rows),
+    )
+
+
+def forecast_tables(
+    records: Sequence[Record], forecasts: Mapping[str, Forecast], order: Sequence[str] = ()
+) -> list[Table]:
+    """Foretold over measured for each model and method, from the least to the most; how many cells were well foretold.
+
+    Args:
+        records: what was measured.
+        forecasts: by cell id.
+        order: methods in the order to show them; the rest follow by name.
+    """
+    pairs = [(record, forecasts[record.cell.id]) for record in records if record.cell.id in forecasts]
+    pairs = [pair for pair in pairs if pair[0].status == "ok"]
+    if not pairs:
+        return []
+    times = [ratio for pair in pairs if (ratio := _time_ratio(*pair)) is not None]
+    peaks = [ratio for pair in pairs if (ratio := _peak_ratio(*pair)) is not None]
+    rows = []
+    by_model = grouped([record for record, _ in pairs], lambda record: record.cell.model)
+    for model, of_model in by_model.items():
+        for method in method_order(of_model, order):
+            cells = [pair for pair in pairs if pair[0].cell.model == model and pair[0].cell.method == method]
+            rows.append(
+                (
+                    model,
+                    method,
+                    str(len(cells)),
+                    _range([_ratio(f.prune_seconds, r.cost.prune_seconds) for r, f in cells]),
+                    _range([_ratio(f.evaluate_seconds, r.cost.evaluate_seconds) for r, f in cells]),
+                    _range([_time_ratio(*pair) for pair in cells]),
+                    _range([_peak_ratio(*pair) for pair in cells]),
+                )
+            )
+    return [
+        Table(
+            f"Foretold / measured; time within {TIME_WITHIN:.0%} for {_share(times, TIME_WITHIN)} cells, "
+            f"memory within {MEMORY_WITHIN:.0%} for {_share(peaks, MEMORY_WITHIN)}",
+            ("model", "method", "cells", "prune", "measure", "both", "peak memory"),
+            tuple(rows),
+        )
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    return text.MISSING if value is None else text.seconds(value)
+
+
+def _size(value: float | None) -> str:
+    return text.MISSING if value is None else text.size(value)
+
+
+def _ratio(foretold: float | None, measured: float | None) -> float | None:
+    return foretold / measured if foretold is not None and measured else None
+
+
+def _time_ratio(record: Record, forecast: Forecast) -> float | None:
+    """Pruning and measuring together, which is how long one waits."""
+    parts = (forecast.prune_seconds, forecast.evaluate_seconds, record.cost.prune_seconds, record.cost.evaluate_seconds)
+    if any(part is None for part in parts):
+        return None
+    known = [part for part in parts if part is not None]
+    return _ratio(known[0] + known[1], known[2] + known[3])
+
+
+def _peak_ratio(record: Record, forecast: Forecast) -> float | None:
+    return _ratio(forecast.peak_bytes, record.cost.peak_bytes)
+
+
+def _range(ratios: Sequence[float | None]) -> str:
+    known = [ratio for ratio in ratios if ratio is not None]
+    ends = dict.fromkeys((f"{min(known):.2f}", f"{max(known):.2f}")) if known else [text.MISSING]
+    return " to ".join(ends)
+
+
+def _share(ratios: Sequence[float], within: float) -> str:
+    return f"{sum(abs(ratio - 1) <= within for ratio in ratios)} of {len(ratios)}"

@@ -1,0 +1,83 @@
+"""Tables from records."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from prunebench import text
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.grouping import (
+    Setting,
+    baselines_of,
+    grouped,
+    method_order,
+    protocols,
+    sparsity_order,
+    tabled_settings,
+)
+from prunebench.report.tables.best import MARKED, mark_perplexities
+from prunebench.report.tables.table import Table, caption, seed_words
+
+
+def perplexity_tables(
+    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+) -> list[Table]:
+    """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
+
+    Args:
+        records: of one model.
+        order, evidence: see ``all_tables``.
+    """
+    tables = []
+    found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
+    for name, digest in found:
+        measured = [record for record in records if protocols(record).get(name) == digest]
+        title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
+        groups = tabled_settings(measured)
+        tables += [_perplexity_table(name, title, setting, groups, measured, order, evidence) for setting in groups]
+    return tables
+
+
+def _perplexity_table(
+    protocol: str,
+    title: str,
+    setting: Setting,
+    groups: dict[Setting, list[Record]],
+    measured: Sequence[Record],
+    order: Sequence[str],
+    evidence: Evidence | None,
+) -> Table:
+    base = baselines_of(measured, setting)
+    rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
+    cells = grouped(rows, lambda record: (record.cell.method, record.cell.sparsity))
+    columns = sparsity_order(sparsity for _, sparsity in cells)
+    dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
+    methods = method_order(rows, order)
+    entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
+    marked = mark_perplexities(entries, protocol, evidence)
+    return Table(
+        caption(
+            f"Perplexity of {setting.model} on {title}",
+            ", ".join(dense) or "the dense model was not measured",
+            setting.words(groups),
+            seed_words(cells.values(), "standard deviation"),
+            MARKED if marked else "",
+        ),
+        ("method", *columns),
+        tuple((method, *(averaged(column[row], protocol) for column in entries)) for row, method in enumerate(methods)),
+        frozenset((row, 1 + column) for column, row in marked),
+    )
+
+
+def averaged(records: Sequence[Record], protocol: str) -> str:
+    """Mean ± standard deviation over seeds; failed ones are told, not averaged away."""
+    values = [r.perplexity[protocol].value for r in records if r.status == "ok" and protocol in r.perplexity]
+    failed = sum(record.status == "failed" for record in records)
+    if not values:
+        return text.FAILED if failed else text.MISSING
+    mean = statistics.fmean(values)
+    shown = text.number(mean)
+    if len(values) > 1 and math.isfinite(mean):
+        shown += f" ± {text.number(statistics.stdev(values), like=mean)}"
+    return f"{shown} ({failed} {text.FAILED})" if failed else shown

@@ -1,0 +1,115 @@
+"""Where figures come from: machines, versions, models, texts, and every cell with the digest of its weights."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from prunebench import text
+from prunebench.records.record import Record
+from prunebench.report.grouping import grouped
+from prunebench.report.tables.table import Table
+
+DIGITS = 16  # of a digest; the records have all of them
+
+
+def provenance_tables(records: Sequence[Record]) -> list[Table]:
+    """Environments, models, methods with their options, and texts.
+
+    Args:
+        records: all that are reported on.
+    """
+    return [_environments(records), _models(records), _methods(records), _texts(records)]
+
+
+def _environments(records: Sequence[Record]) -> Table:
+    def machine(record: Record) -> tuple[str, ...]:
+        facts = record.environment
+        versions = facts.get("versions") or {}
+        return (
+            *(_shown(facts.get(name)) for name in ("device", "threads", "platform")),
+            ", ".join(f"{name} {version}" for name, version in versions.items() if version) or text.MISSING,
+            _shown(facts.get("git_commit"))[:DIGITS],
+        )
+
+    rows = []
+    for facts, group in grouped(records, machine).items():
+        started = sorted(str(record.environment.get("started") or "") for record in group)
+        rows.append((*facts, str(len(group)), started[0] or text.MISSING, started[-1] or text.MISSING))
+    return Table(
+        "Environments", ("device", "threads", "platform", "versions", "commit", "cells", "first", "last"), tuple(rows)
+    )
+
+
+def _models(records: Iterable[Record]) -> Table:
+    def model(record: Record) -> tuple[str, ...]:
+        cell, extra = record.cell, record.cell.model_extra or {}
+        digest = record.environment.get("model_digest") or extra.get("model_digest")
+        return (
+            cell.model,
+            _shown(extra.get("source")),
+            _shown(cell.revision),
+            _shown(extra.get("dtype")),
+            _short(digest),
+        )
+
+    return Table("Models", ("model", "source", "revision", "dtype", "digest"), _distinct(records, model))
+
+
+def _methods(records: Iterable[Record]) -> Table:
+    def method(record: Record) -> tuple[str, ...]:
+        cell, extra = record.cell, record.cell.model_extra or {}
+        told = " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name))
+        options = ", ".join(f"{name}={value}" for name, value in cell.options.items())
+        return (cell.method, _shown(extra.get("plugin")), _shown(told), _shown(options))
+
+    return Table("Methods", ("method", "plugin", "distribution", "options"), _distinct(records, method))
+
+
+def _texts(records: Iterable[Record]) -> Table:
+    def parts(record: Record) -> list[tuple[str, dict[str, Any]]]:
+        measured = [part for part in record.cell.evaluations if "protocol" in part]
+        return [("calibration", record.cell.calibration), *(("perplexity", part) for part in measured)]
+
+    rows = dict.fromkeys(
+        (use, *(_shown(part.get(name)) for name in ("corpus", "source", "split", "windows", "seqlen", "nsamples")),
+         _short(part.get("digest")))
+        for record in records
+        for use, part in parts(record)
+    )  # fmt: skip
+    return Table(
+        "Texts", ("use", "corpus", "source", "split", "windows", "seqlen", "nsamples", "digest"), tuple(sorted(rows))
+    )
+
+
+def cell_table(records: Iterable[Record]) -> Table:
+    """Every cell, with the zeros counted and the digest of the pruned weights."""
+    return Table(
+        "Cells",
+        ("model", "method", "sparsity", "seed", "status", "zeros", "weights", "started", "record"),
+        tuple(
+            (
+                cell.model,
+                cell.method,
+                cell.sparsity,
+                str(cell.seed),
+                record.status,
+                f"{record.sparsity.reached:.6f}" if record.sparsity else text.MISSING,
+                _short(record.environment.get("weights_digest")),
+                _shown(record.environment.get("started")),
+                cell.id,
+            )
+            for record in records
+            for cell in (record.cell,)
+        ),
+    )
+
+
+def _distinct(records: Iterable[Record], row: Callable[[Record], tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(row(record) for record in records))
+
+
+def _shown(value: object) -> str:
+    return text.MISSING if value is None or value == "" else text.plain(value)
+
+
+def _short(digest: object) -> str:
+    return _shown(digest)[:DIGITS]

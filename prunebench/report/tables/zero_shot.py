@@ -1,0 +1,238 @@
+"""Zero-shot tables from lm-eval's own results."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prunebench import text
+from prunebench.records.arrays import Evidence
+from prunebench.records.record import Record
+from prunebench.report.grouping import (
+    DENSE,
+    Setting,
+    baselines_of,
+    grouped,
+    method_order,
+    sparsity_order,
+    tabled_settings,
+)
+from prunebench.report.tables.best import MARKED, mark_accuracies
+from prunebench.report.tables.table import Table, caption, seed_words
+
+# Metrics that are shares of questions: shown in percent and averaged over tasks.
+SHARES = ("acc", "exact_match", "em", "f1")
+# Metrics of which the answer to every question lies beside the record.
+KEPT = ("acc", "exact_match")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One task's result in one record, as lm-eval gives it."""
+
+    value: float
+    stderr: float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column never mixes: a task, measured with the same metric on the same questions."""
+
+    task: str
+    metric: str
+    shots: str
+    questions: str
+    version: str
+
+    @property
+    def share(self) -> bool:
+        """Whether it is a share of questions, shown in percent."""
+        return self.metric.startswith(SHARES)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the answers to its questions are kept, for paired tests."""
+        return self.metric.startswith(KEPT)
+
+    def header(self, among: Iterable["Column"]) -> str:
+        """The task, and what else tells the column apart from the others."""
+        alike = [other for other in among if other.task == self.task]
+        parts = [self.task]
+        if self.metric != "acc":
+            parts.append(self.metric)
+        if len({other.shots for other in alike}) > 1 or self.shots not in ("0", ""):
+            parts.append(f"{self.shots}-shot")
+        if len({other.questions for other in alike}) > 1:
+            parts.append(f"{self.questions} questions")
+        if len({other.version for other in alike}) > 1:
+            parts.append(f"version {self.version}")
+        return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
+
+
+def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
+    """What was asked for, by name: a group stands for its members. A tag has no result of its own; then all tasks."""
+    results: dict[str, Any] = record.zero_shot.get("results") or {}
+    found = results | (record.zero_shot.get("groups") or {})
+    asked = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
+    return {task: found[task] for task in asked} if asked and set(asked) <= set(found) else results
+
+
+def scores(record: Record) -> dict[Column, Score]:
+    """What was asked for: accuracy where a task has it, else the first of its metrics."""
+    return _scores(record, asked_entries(record))
+
+
+def task_scores(record: Record) -> dict[Column, Score]:
+    """The same of every single task, members of groups included and groups not."""
+    groups = record.zero_shot.get("groups") or {}
+    return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
+
+
+def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, Score]:
+    columns = {}
+    for task, entry in entries.items():
+        metrics = {
+            key.partition(",")[0]: (key, value)
+            for key, value in reversed(entry.items())
+            if "," in key and "_stderr," not in key and isinstance(value, int | float)
+        }
+        ranked = ["acc", *(record.zero_shot.get("higher_is_better", {}).get(task) or {}), *reversed(metrics)]
+        metric = next((name for name in ranked if name in metrics), None)
+        if metric is None:
+            continue
+        key, value = metrics[metric]
+        stderr = entry.get(f"{metric}_stderr,{key.partition(',')[2]}")
+        questions = (record.zero_shot.get("n-samples", {}).get(task) or {}).get(
+            "effective", entry.get("sample_len", "")
+        )
+        shots, version = (record.zero_shot.get(part, {}).get(task, "") for part in ("n-shot", "versions"))
+        columns[Column(task, metric, str(shots), str(questions), str(version))] = Score(
+            float(value), float(stderr) if isinstance(stderr, int | float) else None
+        )
+    return columns
+
+
+def zero_shot_tables(
+    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+) -> list[Table]:
+    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first.
+
+    Args:
+        records: of one model.
+        order: methods in the order to show them; the rest follow by name.
+        evidence: the arrays beside the records; without them nothing is marked as best.
+    """
+    asked = [record for record in records if _asked(record)]
+    groups = tabled_settings(asked)
+    tables = [_table(setting, groups, asked, order, evidence) for setting in groups]
+    return [table for table in tables if table.headers[2:]]
+
+
+def _table(
+    setting: Setting,
+    groups: dict[Setting, list[Record]],
+    asked: Sequence[Record],
+    order: Sequence[str],
+    evidence: Evidence | None,
+) -> Table:
+    base = baselines_of(asked, setting)
+    pruned = [record for record in groups[setting] if record.cell.method not in base]
+    cells = grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity))
+    rows = {(method, DENSE): [base[method]] for method in method_order(base.values(), order)}
+    for method in method_order(pruned, order):
+        for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
+            rows[method, sparsity] = cells[method, sparsity]
+    columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
+    columns = columns or [Column(task, "acc", "", "", "") for task in _passed_over(rows.values())]
+    shares = [column for column in columns if column.share]
+    contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
+    marked = mark_accuracies(
+        [[_competing(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
+        [sparsity for _, sparsity in rows],
+        [[(column.task, column.metric) for column in over] for over in contests],
+        evidence,
+    )
+    return Table(
+        caption(
+            f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
+            setting.words(groups),
+            seed_words(rows.values()),
+            MARKED if marked else "",
+        ),
+        ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
+        tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
+        frozenset((row, 2 + column) for column, row in marked),
+    )
+
+
+def _competing(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
+    """The seeds, where each has all those columns: answers by other shots or to other questions do not compete."""
+    return group if sparsity != DENSE and all(set(columns) <= set(scores(record)) for record in group) else []
+
+
+def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]) -> list[str]:
+    """One row; the mean is left out where a task is missing, for it would compare with no other row."""
+    width = len(columns) + (len(shares) > 1)
+    measured = averaged([scores(record) for record in records if record.status == "ok"])
+    if not measured:
+        return [text.FAILED if any(record.status == "failed" for record in records) else text.MISSING] * width
+    entries = [_entry(measured.get(column), share=column.share) for column in columns]
+    if len(shares) > 1:
+        whole = all(column in measured for column in shares)
+        entries.append(_entry(mean_of([measured[column] for column in shares]) if whole else None, share=True))
+    return entries
+
+
+def _passed_over(groups: Iterable[list[Record]]) -> list[str]:
+    """Tasks that were asked for and left out, as of a model that never is in memory as a whole."""
+    tasks = [
+        str(task)
+        for group in groups
+        for record in group
+        if record.status == "ok"
+        for evaluation in record.cell.evaluations
+        for task in evaluation.get("tasks", ())
+    ]
+    return list(dict.fromkeys(tasks))
+
+
+def _asked(record: Record) -> bool:
+    return any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations) or bool(
+        record.zero_shot
+    )
+
+
+def averaged(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
+    """Mean over seeds. The questions are the same for each, so that their standard errors do not shrink."""
+    counts = Counter(column for found in seeds for column in found)
+    means = {}
+    for column in counts:
+        entries = [found[column] for found in seeds if column in found]
+        errors = [entry.stderr for entry in entries if entry.stderr is not None]
+        means[column] = Score(
+            statistics.fmean(entry.value for entry in entries),
+            statistics.fmean(errors) if len(errors) == len(entries) else None,
+        )
+    return means
+
+
+def mean_of(entries: Sequence[Score]) -> Score:
+    """Unweighted mean over tasks; its standard error is √Σse² / n, the tasks' questions being independent."""
+    errors = [entry.stderr for entry in entries if entry.stderr is not None]
+    known = len(errors) == len(entries)
+    return Score(
+        statistics.fmean(entry.value for entry in entries),
+        math.sqrt(sum(error**2 for error in errors)) / len(entries) if known else None,
+    )
+
+
+def _entry(score: Score | None, *, share: bool) -> str:
+    if score is None:
+        return text.MISSING
+    if not share:
+        spread = "" if score.stderr is None else f" ± {text.number(score.stderr, like=score.value)}"
+        return text.number(score.value) + spread
+    spread = "" if score.stderr is None else f" ± {100 * score.stderr:.1f}"
+    return f"{100 * score.value:.1f}{spread}"

@@ -1,0 +1,51 @@
+"""Whether the disk has room for models that are worked on there, told before anything runs."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from prunebench.errors import OutputError
+from prunebench.models.loading import load_skeleton
+from prunebench.runner.forecast import weight_bytes
+from prunebench.runner.resources import Workshop
+from prunebench.suite.cell import Cell, CellPerplexity
+
+
+def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_models: bool) -> None:
+    """Refuse a sweep whose models on disk would fill it.
+
+    Args:
+        cells: what is to run; those in memory need nothing here.
+        workshop: prepared for them.
+        output: the results folder.
+        save_models: whether pruned models stay, in both forms.
+
+    Raises:
+        OutputError: the disk has less room than they need.
+    """
+    cells = [cell for cell in cells if cell.device == "disk"]
+    if not cells:
+        return
+    models = {cell.model_digest: workshop.model(cell) for cell in cells}
+    widths = {
+        digest: int(load_skeleton(model).config.get_text_config().hidden_size) for digest, model in models.items()
+    }
+    needed = max(_work_bytes(cell, workshop, widths[cell.model_digest]) for cell in cells)
+    if save_models:
+        needed += 2 * sum(weight_bytes(cell, workshop) for cell in cells)
+    available = shutil.disk_usage(output).free
+    if needed > available:
+        raise OutputError(
+            f"models on disk need {needed:,} bytes under {output}, whose disk has {available:,}: make room there, or "
+            f"choose a folder on another disk with --output{', or leave out --save-models' if save_models else ''}"
+        )
+
+
+def _work_bytes(cell: Cell, workshop: Workshop, width: int) -> int:
+    """The most that one cell has on disk while it runs: its blocks once more, and hidden states of a text."""
+    texts = [cell.calibration.nsamples * cell.calibration.seqlen]
+    for evaluation in cell.evaluations:
+        if isinstance(evaluation, CellPerplexity):
+            # Tokenised already. Rows of a batch are as long as the longest, which is little more than themselves.
+            texts.append(sum(len(tokens) for tokens in workshop.sequences(cell, evaluation, None).tokens))
+    return weight_bytes(cell, workshop) + max(texts) * width * (2 if cell.dtype == "bfloat16" else 4)

@@ -1,0 +1,62 @@
+"""What a result may depend on besides its cell: versions, device, threads, commit."""
+
+import platform
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunebench.suite.cell import Cell
+
+VERSIONED = ("prunebench", "torch", "transformers", "lm-eval", "datasets", "numpy", "pluggy")
+
+
+def environment(cell: Cell) -> dict[str, Any]:
+    """What a result may depend on besides the cell: versions, device, threads, commit, digests."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if cell.device == "cuda" else _processor() + _blocks_on(cell.device),
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_digest": cell.model_digest,
+        "calibration_digest": cell.calibration.digest,
+    }
+
+
+def _blocks_on(device: str) -> str:
+    return ", blocks on disk" if device == "disk" else ""
+
+
+def _processor() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit that this program was checked out at; None for an installed package."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    tracked = "site-packages" not in folder.parts
+    return done.stdout.strip() or None if done.returncode == 0 and tracked else None

@@ -1,0 +1,298 @@
+"""What cells will cost, before they run: shapes, and a short calibration run of each method on each model.
+
+Nothing is known of a method but what it tells every listener: how many of its steps are done. So it is started on the
+model itself, with its own options, and stopped once a few seconds are over; the time of the steps that were seen is
+carried on to those that were not, and the peak of memory is taken to be reached by then, since what a method holds is
+allocated when it begins, or anew in each block. A method that never says where it is runs to its end.
+"""
+
+import gc
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunebench.evaluation.perplexity import perplexity
+from prunebench.evaluation.plugin_measures import measure
+from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.models.loading import load_model
+from prunebench.pruning import CalibrationData
+from prunebench.pruning.callbacks import listening
+from prunebench.pruning.layers import all_layers
+from prunebench.pruning.offload import written_back
+from prunebench.pruning.sparsity import parse_pattern
+from prunebench.records.record import Forecast
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass
+from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
+from prunebench.runner.memory import PeakMemory, available_bytes
+from prunebench.runner.resources import Workshop
+from prunebench.suite.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
+
+SECONDS = 5.0
+RECORD_BYTES = 5500
+FEW, MORE = 4, 20  # questions a task, to tell the time of a question from what comes before the first
+
+
+class _Enough(BaseException):
+    """Ends a calibration run; no ``except Exception`` of a method holds it up."""
+
+
+class _Stopwatch:
+    """Times the steps of the first label it hears, which is the outermost, and stops the work when time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._limit = seconds
+        self._label: str | None = None
+        self._total: int | None = None
+        self._times: list[float] = []
+        self._began = self._ended = time.perf_counter()
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        now = time.perf_counter()
+        if self._label is None:
+            self._label, self._total = label, total
+        if label == self._label:
+            self._times.append(now)
+            if now - self._began >= self._limit and done >= 2 and total is not None and done < total:
+                raise _Enough
+
+    def note(self, what: str, where: dict[str, object]) -> None: ...
+    def trace(self, step: int, values: dict[str, float]) -> None: ...
+    def account(self, amounts: dict[str, Any]) -> None: ...
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        """How long ``work`` takes, or would have taken had it not been stopped."""
+        self._began = time.perf_counter()
+        try:
+            with listening(self):
+                work()
+            return time.perf_counter() - self._began
+        except _Enough:
+            # The first step pays for what is set up once.
+            first, last, done = self._times[1], self._times[-1], len(self._times) - 1
+            assert self._total is not None
+            return first - self._began + (last - first) / (done - 1) * (self._total - 1)
+
+
+def foretell(
+    cells: Iterable[Cell],
+    workshop: Workshop,
+    *,
+    seconds: float = SECONDS,
+    save_models: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Forecast]:
+    """Forecast time, memory and disk of each cell.
+
+    One calibration run serves all sparsities of a kind and all seeds of a method on a model.
+
+    Args:
+        cells: what is planned.
+        workshop: what cells share.
+        seconds: after which a calibration run is stopped.
+        save_models: whether the pruned models are kept.
+        tell: takes a line for the reader: what is being measured, what does not fit or cannot be told.
+    """
+    cells = list(cells)
+    room = {device: available_bytes(device) for device in {cell.device for cell in cells}}
+    known: dict[str, Any] = {}
+    forecasts = []
+    for cell in cells:
+        weights = weight_bytes(cell, workshop)
+        if (available := room[cell.device]) is not None and weights > available and cell.device != "disk":
+            _warn(cell, f"its weights alone take {_gib(weights)} of {_gib(available)}", known, tell)
+            forecasts.append(Forecast(cell=cell.id, peak_bytes=weights))
+            continue
+        measuring = _key(cell, "evaluate")
+        if measuring not in known:
+            tell(f"measuring {cell.model} …")
+            known[measuring] = _attempt(_evaluation, cell, workshop, seconds, tell)
+        pruning = _key(cell, "prune")
+        if pruning not in known:
+            tell(f"measuring {cell.method} on {cell.model} …")
+            known[pruning] = _attempt(_pruning, cell, workshop, seconds, tell)
+        pruned, measured = known[pruning], known[measuring]
+        if pruned and available is not None and pruned.peak and pruned.peak > available:
+            _warn(cell, f"it takes {_gib(pruned.peak)} of {_gib(available)}", known, tell)
+        disk = _disk_bytes(cell, weights, pruned, measured, save_models=save_models) if pruned and measured else None
+        forecasts.append(
+            Forecast(
+                cell=cell.id,
+                prune_seconds=pruned and pruned.seconds,
+                evaluate_seconds=measured and measured.seconds,
+                peak_bytes=pruned and pruned.peak,
+                disk_bytes=disk,
+            )
+        )
+    return forecasts
+
+
+def _key(cell: Cell, part: str) -> str:
+    """What one calibration run is good for."""
+    shared: list[Any] = [part, cell.model_digest, cell.dtype, cell.device]
+    if part == "evaluate":
+        shared += [entry.model_dump(mode="json") for entry in cell.evaluations]
+    else:
+        shared += [cell.plugin, cell.options, cell.calibration.model_dump(mode="json"), ":" in cell.sparsity]
+    return json.dumps(shared, sort_keys=True, default=str)
+
+
+def _attempt(
+    measure: Callable[[Cell, Workshop, float], Any],
+    cell: Cell,
+    workshop: Workshop,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> Any:
+    """None where a calibration run fails; the cell itself may fail likewise, and will say why."""
+    try:
+        return measure(cell, workshop, seconds)
+    except Exception as error:  # a plugin may raise anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        tell(f"warning: nothing can be told of {cell.method} on {cell.model}: {reason}")
+        return None
+    finally:
+        gc.collect()
+        if cell.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _warn(cell: Cell, why: str, known: dict[str, Any], tell: Callable[[str], None]) -> None:
+    words = f"warning: {cell.method} on {cell.model} does not fit in the memory of {cell.device}: {why}"
+    if known.setdefault(words, True) is True:
+        known[words] = "told"
+        tell(words)
+
+
+@dataclass(frozen=True)
+class _Pruning:
+    """Seconds, peak of bytes, and how many weights there are to prune (0 for a method that changes nothing)."""
+
+    seconds: float
+    peak: int | None
+    prunable: int
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Seconds of all evaluations, and bytes of the losses and answers that are kept of them."""
+
+    seconds: float
+    kept: int
+
+
+def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
+    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
+    with workshop.work_folder(cell) as work:
+        return _pruning_in(cell, workshop, seconds, method, work)
+
+
+def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+    wanted = cell.calibration
+    pool = workshop.pool(cell, tokenizer)
+    data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
+    hook, sparsity = plugin_manager(method, cell.options).hook, parse_pattern(cell.sparsity)
+    layers = [] if method.changes == "nothing" else all_layers(model)
+
+    def prune() -> None:
+        with written_back(model):
+            hook.prune(model=model, data=data, sparsity=sparsity)
+        if cell.device == "cuda":
+            torch.cuda.synchronize()
+
+    with PeakMemory(cell.device) as peak:
+        took = _Stopwatch(seconds).seconds(prune)
+    return _Pruning(took, peak.bytes, sum(math.prod(layer.shape) for layer in layers))
+
+
+def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
+    """The dense model is measured: zeros change neither time nor size."""
+    with workshop.work_folder(cell) as work:
+        return _evaluation_in(cell, workshop, seconds, work)
+
+
+def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | None) -> _Evaluation:
+    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+    total, size = 0.0, 0
+    for wanted in cell.evaluations:
+        if wanted in cell.skipped:
+            continue
+        if isinstance(wanted, CellPerplexity):
+            sequences = workshop.sequences(cell, wanted, tokenizer)
+            total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
+            size += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
+        elif isinstance(wanted, CellMeasure):
+            total += _Stopwatch(seconds).seconds(partial(measure, wanted.name, wanted.options, model, tokenizer))
+        else:
+            took, questions = _questions(wanted, model, tokenizer, workshop)
+            total, size = total + took, size + questions // 5
+    return _Evaluation(total, size)
+
+
+def _questions(wanted: CellZeroShot, model: Any, tokenizer: Any, workshop: Workshop) -> tuple[float, int]:
+    def of(limit: int) -> tuple[float, dict[str, Any]]:
+        began = time.perf_counter()
+        found = zero_shot(
+            model,
+            tokenizer,
+            tasks=wanted.tasks,
+            limit=limit,
+            num_fewshot=wanted.num_fewshot,
+            include_path=wanted.include_path,
+            batch_size=wanted.batch_size,
+            library=workshop.library,
+        )
+        return time.perf_counter() - began, found.outcome["n-samples"]
+
+    of(1)  # what is built once
+    few, counts = of(FEW)
+    more, _ = of(MORE)
+    wholes = [int(entry["original"]) for entry in counts.values()]
+    limit = wanted.limit
+    asked = [
+        whole if limit is None else min(whole, int(limit) if limit >= 1 else math.ceil(whole * limit))
+        for whole in wholes
+    ]
+    seen = [sum(min(whole, count) for whole in wholes) for count in (FEW, MORE)]
+    each = max(0.0, more - few) / max(1, seen[1] - seen[0])
+    return few + each * (sum(asked) - seen[0]), sum(asked)
+
+
+def weight_bytes(cell: Cell, workshop: Workshop) -> int:
+    """Bytes of a model's parameters in the dtype it is loaded in, from the headers of its files."""
+    total = 0
+    for file in sorted(workshop.model(cell).folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        header.pop("__metadata__", None)
+        size = {"float32": 4, "bfloat16": 2}.get(cell.dtype)
+        for entry in header.values():
+            begin, end = entry["data_offsets"]
+            numel = 1
+            for side in entry["shape"]:
+                numel *= side
+            total += end - begin if size is None else numel * size
+    return total
+
+
+def _disk_bytes(cell: Cell, weights: int, pruned: _Pruning, measured: _Evaluation, *, save_models: bool) -> int:
+    """The record, the evidence, the sample of the mask, and where models are kept an ordinary and a compact one."""
+    kept = RECORD_BYTES + measured.kept + min(SAMPLED_WEIGHTS, pruned.prunable) // 8
+    if not save_models or pruned.prunable == 0:
+        return kept
+    size = 2 if cell.dtype == "bfloat16" else 4
+    zeros = parse_pattern(cell.sparsity).ratio * pruned.prunable
+    return kept + 2 * weights - round(size * zeros - pruned.prunable / 8)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"

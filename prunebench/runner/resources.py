@@ -1,0 +1,115 @@
+"""What the cells of one sweep share, so that it is found, tokenised and loaded once."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from prunebench.data.corpora import find_corpus
+from prunebench.data.tokens import calibration_pool
+from prunebench.errors import CorpusError
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
+from prunebench.evaluation.protocols import Sequences, evaluation_sequences
+from prunebench.models.loading import load_tokenizer
+from prunebench.models.source import ModelSource, context_length, find_model
+from prunebench.runner.memory import large_apart
+from prunebench.suite.cell import Cell, CellPerplexity, CellZeroShot
+
+
+class Workshop:
+    """What the cells of one sweep share: found models, tokenised text, loaded tasks; text is keyed by digests.
+
+    Args:
+        library: tasks that are loaded already.
+        output: the results folder, in which models on disk are worked on; by default the system's temporary folder.
+    """
+
+    def __init__(self, library: TaskLibrary | None = None, output: Path | None = None) -> None:
+        self.library = library or TaskLibrary()
+        self.output = output or Path(tempfile.gettempdir())
+        self._models: dict[tuple[str, bool], ModelSource] = {}
+        self._texts: dict[tuple[object, ...], Any] = {}
+
+    def model(self, cell: Cell) -> ModelSource:
+        """The model of a cell, found and hashed once."""
+        key = (cell.source, cell.trust_remote_code)
+        if key not in self._models:
+            self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+        return self._models[key]
+
+    @contextmanager
+    def work_folder(self, cell: Cell) -> Iterator[Path | None]:
+        """What a cell needs whose model is on disk: an empty folder, gone afterwards, and memory that does not pile up.
+
+        Yields:
+            The folder; None for another cell.
+        """
+        if cell.device != "disk":
+            yield None
+            return
+        folder = self.output / f".{cell.id}.work"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        try:
+            folder.mkdir(parents=True)
+            with large_apart():
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
+        """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
+        wanted = cell.calibration
+        key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
+        if key not in self._texts:
+            corpus = find_corpus(wanted.source, wanted.split, "calibration")
+            self._texts[key] = calibration_pool(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        pool: Tensor = self._texts[key]
+        return pool
+
+    def sequences(self, cell: Cell, wanted: CellPerplexity, tokenizer: Any) -> Sequences:
+        """A perplexity corpus, tokenised; see ``prunebench.evaluation.protocols.evaluation_sequences``."""
+        key = ("sequences", cell.model_digest, wanted.digest, wanted.protocol)
+        if key not in self._texts:
+            corpus = find_corpus(wanted.source, wanted.split, "perplexity")
+            self._texts[key] = evaluation_sequences(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
+        sequences: Sequences = self._texts[key]
+        return sequences
+
+    def prepare(self, cells: Iterable[Cell]) -> None:
+        """Tokenise every text and load every task that ``cells`` use, so that what is amiss shows before anything runs.
+
+        Raises:
+            UsageError: a text is shorter than one window, a window longer than the model's context, or a task's data
+                not there.
+        """
+        cells = list(cells)
+        for tasks, include_path, num_fewshot in dict.fromkeys(
+            (evaluation.tasks, evaluation.include_path, evaluation.num_fewshot)
+            for cell in cells
+            for evaluation in cell.evaluations
+            if isinstance(evaluation, CellZeroShot)
+        ):
+            self.library.load(tasks, include_path, num_fewshot)
+        tokenizers: dict[str, Any] = {}
+        for cell in cells:
+            model = self.model(cell)
+            if cell.model_digest not in tokenizers:
+                tokenizers[cell.model_digest] = load_tokenizer(model)
+            tokenizer = tokenizers[cell.model_digest]
+            self.pool(cell, tokenizer)
+            windows = {cell.calibration.corpus: cell.calibration.seqlen}
+            for evaluation in cell.evaluations:
+                if isinstance(evaluation, CellPerplexity):
+                    sequences = self.sequences(cell, evaluation, tokenizer)
+                    windows[evaluation.protocol] = max(len(tokens) for tokens in sequences.tokens) - 1
+            context = context_length(model)
+            for name, length in windows.items():
+                if context is not None and length > context:
+                    raise CorpusError(
+                        f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
+                        f"set its seqlen to at most {context}"
+                    )

@@ -1,0 +1,223 @@
+"""One attempt at a cell: what it keeps for the next one, with all that belongs to the same moment.
+
+Three things lie in the cell's ``Partial`` (``prunebench.runner.saved_state``), one after the other: what the method
+keeps on its way, the pruned model, and what the evaluations found.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunebench.pruning.callbacks import Kept, note
+from prunebench.records.record import Cost, SparsityFacts
+from prunebench.runner.events import Ear
+from prunebench.runner.saved_state import Partial
+
+PRUNE = "prune"
+
+
+class Carried(Protocol):
+    """What changes while a method runs, besides its own state: what was noted, how many tokens were taken …"""
+
+    def state(self) -> Any:
+        """It now, as JSON."""
+
+    def restore(self, state: Any) -> None:
+        """Make it what it was."""
+
+
+class Clock:
+    """Seconds since it was made, and those of earlier attempts up to what they kept."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.perf_counter(), 0.0
+
+    def state(self) -> float:
+        """All seconds."""
+        return self._before + time.perf_counter() - self._began
+
+    def restore(self, state: float) -> None:
+        """Add those of an earlier attempt."""
+        self._before = max(self._before, state)
+
+
+class Attempt:
+    """The keeper of a method in a cell; see ``prunebench.pruning.resume.Keeper``.
+
+    Args:
+        partial: where it is kept.
+        carried: goes back to the same moment as the method.
+    """
+
+    def __init__(self, partial: Partial, carried: Sequence[Carried]) -> None:
+        self._partial, self._carried = partial, carried
+        self._walks = 0
+
+    def kept(self, name: str) -> Kept | None:
+        """What was kept under the name; all that is carried becomes what it was then."""
+        found = self._partial.kept(f"{PRUNE}/{name}")
+        if found is None:
+            return None
+        tensors, content = found
+        for thing, state in zip(self._carried, content["carried"], strict=True):
+            thing.restore(state)
+        return tensors, content["facts"]
+
+    def due(self) -> bool:
+        """Whether a save is due."""
+        return self._partial.due()
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """Save both; a method runs on without, where the disk is full."""
+        carried = [thing.state() for thing in self._carried]
+        if not self._partial.keep(f"{PRUNE}/{name}", tensors, {"facts": facts, "carried": carried}):
+            note("progress could not be kept: the results folder is full or cannot be written")
+
+    def walk(self) -> int:
+        """The number of this walk."""
+        self._walks += 1
+        return self._walks - 1
+
+
+def keep_pruned(
+    partial: Partial, model: Any, changes: str, ear: Ear, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Keep a model that is pruned and checked, in place of what the method kept on its way.
+
+    Args:
+        partial: where it is kept.
+        model: after pruning.
+        changes: what the method may change; of "nothing" no weight is kept.
+        ear: what was heard.
+        facts: of method, sparsity, cost and environment.
+        arrays: to be kept beside the record.
+    """
+    weights = {} if changes == "nothing" else {f"weights/{name}": t for name, t in _unique_tensors(model).items()}
+    content = {
+        "cost": facts["cost"].model_dump(),
+        "sparsity": facts["sparsity"].model_dump(),
+        "environment": {name: facts["environment"][name] for name in ("wrappers", "weights_digest")},
+        "ear": ear.state(),
+    }
+    if partial.keep("pruned", {**weights, **_tensors(arrays)}, content):
+        partial.forget(PRUNE)
+
+
+def restore_pruned(
+    partial: Partial, model: Any, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> bool:
+    """Fill in what ``keep_pruned`` kept; whether there was anything."""
+    found = partial.kept("pruned")
+    if found is None:
+        return False
+    partial.forget(PRUNE)
+    tensors, content = found
+    for name, tensor in _unique_tensors(model).items():
+        if f"weights/{name}" in tensors:
+            tensor.copy_(tensors[f"weights/{name}"])
+    arrays.update(_arrays(tensors))
+    facts["cost"] = Cost.model_validate(content["cost"])
+    facts["sparsity"] = SparsityFacts.model_validate(content["sparsity"])
+    facts["environment"] |= content["environment"]
+    ear.restore(content["ear"])
+    return True
+
+
+class Measured:
+    """What the evaluations of a pruned model found; goes on from an attempt that was interrupted among them.
+
+    Args:
+        partial: where it is kept.
+        ear: what was heard.
+        facts: those of perplexity, zero-shot tasks and measures are filled in.
+        arrays: theirs are filled in.
+        evaluations: how many there are in all.
+    """
+
+    PARTS = ("perplexity", "zero_shot", "measures")
+
+    def __init__(
+        self, partial: Partial, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray], evaluations: int
+    ) -> None:
+        self._partial, self._ear, self._facts, self._arrays = partial, ear, facts, arrays
+        self._evaluations = evaluations
+        self._digest = facts["environment"]["weights_digest"]
+        self._clock, self.finished = Clock(), 0
+        found = partial.kept("measured")
+        if found is None or found[1]["digest"] != self._digest:
+            return
+        tensors, content = found
+        self.finished = content["finished"]
+        facts.update(content["facts"])
+        arrays.update(_arrays(tensors))
+        self._clock.restore(content["seconds"])
+        ear.restore(content["ear"])
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return self._clock.state()
+
+    def one_more(self) -> None:
+        """The next evaluation has finished, and filled in what it found."""
+        self.finished += 1
+        if self.finished == self._evaluations or not self._partial.due():  # after the last the record is written
+            return
+        found = {part: self._facts[part] for part in self.PARTS if part in self._facts}
+        plain = json.loads(json.dumps(found, default=lambda part: part.model_dump()))
+        content = {"digest": self._digest, "finished": self.finished, "facts": plain, "seconds": self.seconds}
+        if self._partial.keep("measured", _tensors(self._arrays), {**content, "ear": self._ear.state()}):
+            self._partial.forget("answers")
+
+    def answers(self) -> "KeptAnswers":
+        """Those to the tasks of the evaluation that runs now."""
+        return KeptAnswers(self._partial, [self._digest, self.finished])
+
+
+class KeptAnswers:
+    """The answers of a model to finished tasks; see ``prunebench.evaluation.lm_eval_answers``.
+
+    Args:
+        partial: where they are kept.
+        belongs: which model's and which evaluation's they are.
+    """
+
+    def __init__(self, partial: Partial, belongs: list[Any]) -> None:
+        self._partial, self._belongs = partial, belongs
+        self._found: dict[str, list[Any]] = {}
+        kept = partial.kept("answers")
+        if kept is not None and kept[1]["belongs"] == belongs:
+            self._found = kept[1]["answers"]
+
+    def known(self, task: str) -> list[Any] | None:
+        """What an interrupted run was answered."""
+        told = self._found.get(task)
+        return None if told is None else [tuple(one) if isinstance(one, list) else one for one in told]
+
+    def add(self, task: str, answers: list[Any]) -> None:
+        """Keep them, when a save is due."""
+        self._found[task] = answers
+        if self._partial.due():
+            self._partial.keep("answers", {}, {"belongs": self._belongs, "answers": self._found})
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {f"arrays/{name}": torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    starts = "arrays/"
+    return {name.removeprefix(starts): t.numpy().copy() for name, t in tensors.items() if name.startswith(starts)}
+
+
+def _unique_tensors(model: Any) -> dict[str, Tensor]:
+    """Parameters and persistent buffers; one that stands under several names is under the first in the alphabet."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
+        found.setdefault(id(tensor), (name, tensor.detach()))
+    return dict(found.values())

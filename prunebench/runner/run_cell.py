@@ -1,0 +1,295 @@
+"""One cell, run: prune, check, measure. A failed cell is a record with its error."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+
+from prunebench.allocations import allocate, make_allocation
+from prunebench.contract.checks import Snapshot, watched
+from prunebench.data.corpora import least_perplexity
+from prunebench.errors import PrunebenchError
+from prunebench.evaluation.lm_eval_answers import Answers
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
+from prunebench.evaluation.perplexity import perplexity
+from prunebench.evaluation.plugin_measures import measure
+from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model
+from prunebench.models.saving import save_checkpoints
+from prunebench.pruning import CalibrationData, Sparsity, account
+from prunebench.pruning.callbacks import keeping, listening, note
+from prunebench.pruning.offload import written_back
+from prunebench.pruning.sparsity import parse_pattern
+from prunebench.records.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
+from prunebench.records.store import read_record, write_record
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager, wrappers_of
+from prunebench.registry.method_class import MethodClass
+from prunebench.runner.disk_space import check_room
+from prunebench.runner.environment import environment
+from prunebench.runner.events import Display, Ear
+from prunebench.runner.mask_sample import mask_sample
+from prunebench.runner.memory import PeakMemory
+from prunebench.runner.resources import Workshop
+from prunebench.runner.resume import PRUNE, Attempt, Clock, Measured, keep_pruned, restore_pruned
+from prunebench.runner.saved_state import INTERVAL, Partial
+from prunebench.suite.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
+
+WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
+
+
+class InProcess:
+    """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
+
+    Args:
+        library: tasks that are loaded already.
+        every: seconds between two saves of a cell's progress.
+        stop: once set, the cell in hand ends by ``Stopped`` when its progress is saved.
+    """
+
+    def __init__(
+        self, library: TaskLibrary | None = None, *, every: float = INTERVAL, stop: Event | None = None
+    ) -> None:
+        self._workshop = Workshop(library)
+        self.every, self._stop = every, stop
+
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
+        """Tokenise every text, load every task, see that there is room.
+
+        Args:
+            cells: to be run.
+            output: the results folder.
+            save_models: whether pruned models will be kept in it.
+
+        Raises:
+            UsageError: a text does not fit, or the disk has no room for models on it.
+        """
+        self._workshop.output = output
+        self._workshop.prepare(cells)
+        check_room(cells, self._workshop, output, save_models=save_models)
+
+    def run(
+        self,
+        cell: Cell,
+        output: Path,
+        display: Display,
+        *,
+        save_models: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Record:
+        """Run a cell and write its record.
+
+        Args:
+            cell: what to run.
+            output: the results folder.
+            display: shows the progress.
+            save_models: keep the pruned model too.
+            wanted: not asked: nothing can be stopped here.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            Stopped: a stop was asked for.
+        """
+        partial = Partial.of(output, cell, interval=self.every, stop=self._stop)
+        saved_to = output if save_models else None
+        record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, partial=partial)
+        path = write_record(output, record, arrays)
+        if record.status == "ok":
+            partial.remove()
+        else:  # it would fail there again; a model that is pruned is kept, if it was kept
+            partial.forget(PRUNE)
+        return read_record(path)
+
+
+def run_cell(
+    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None, partial: Partial | None = None
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """Prune and measure one cell.
+
+    Args:
+        cell: what to run.
+        workshop: what cells share.
+        display: shows the progress.
+        save_to: the results folder that takes the pruned model; None to let it go.
+        partial: what an interrupted attempt left, and takes what this one leaves; None for neither.
+
+    Returns:
+        The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
+
+    Raises:
+        Stopped: ``partial.stop`` was set; the next attempt goes on from here.
+    """
+    run = _Run(cell, workshop, display, partial or Partial())
+    error = None
+    try:
+        with listening(run.ear), workshop.work_folder(cell) as work:
+            run.prune_and_measure(work, save_to)
+    except Exception as failure:  # a plugin may raise anything
+        error = Failure(type=type(failure).__name__, message=_message(failure))
+        run.arrays.clear()
+    finally:
+        gc.collect()
+    record = Record(
+        schema_version=SCHEMA,
+        cell=CellFacts.model_validate(cell.model_dump(mode="json")),
+        status="failed" if error else "ok",
+        error=error,
+        notes=dict(run.ear.notes),
+        trace=run.ear.rows,
+        **run.facts,
+    )
+    return record, run.arrays
+
+
+def _message(failure: Exception) -> str:
+    text = " ".join(str(failure).split()) or "no message"
+    if isinstance(failure, PrunebenchError | ArithmeticError) or failure.__traceback__ is None:
+        return text
+    trace = failure.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+
+
+class _Run:
+    """One run of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before.
+
+    Args:
+        cell, workshop, display, partial: see ``run_cell``.
+    """
+
+    def __init__(self, cell: Cell, workshop: Workshop, display: Display, partial: Partial) -> None:
+        self.cell, self.workshop, self.display, self.partial = cell, workshop, display, partial
+        self.ear = Ear(display)
+        self.facts: dict[str, Any] = {"environment": environment(cell)}
+        self.arrays: dict[str, np.ndarray] = {}
+        self.model: Any = None
+        self.tokenizer: Any = None
+
+    def prune_and_measure(self, work: Path | None, save_to: Path | None) -> None:
+        """The phases of a cell.
+
+        Args:
+            work: folder for a model that stays on disk.
+            save_to: the results folder that takes the pruned model; None to let it go.
+        """
+        cell = self.cell
+        self.display.phase("load")
+        method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
+        self.facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
+        self.model, self.tokenizer = load_model(
+            self.workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work
+        )
+        if not restore_pruned(self.partial, self.model, self.ear, self.facts, self.arrays):
+            self._prune(method)
+            if self.partial.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
+                keep_pruned(self.partial, self.model, method.changes, self.ear, self.facts, self.arrays)
+
+        self.facts["perplexity"], self.facts["zero_shot"] = {}, {}
+        measured = Measured(self.partial, self.ear, self.facts, self.arrays, len(cell.evaluations))
+        for evaluation in cell.evaluations[measured.finished :]:
+            if evaluation in cell.skipped:
+                note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
+            elif isinstance(evaluation, CellPerplexity):
+                self.display.phase(evaluation.protocol)
+                self._measure_perplexity(evaluation)
+            elif isinstance(evaluation, CellMeasure):
+                self.display.phase(evaluation.label)
+                found = measure(evaluation.name, evaluation.options, self.model, self.tokenizer)
+                self.facts.setdefault("measures", {})[evaluation.label] = found
+            else:
+                self.display.phase("zero-shot")
+                self._measure_zero_shot(evaluation, measured.answers())
+            measured.one_more()
+        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
+
+        if save_to is not None and method.changes != "nothing":
+            self.display.phase("save")
+            pattern = parse_pattern(cell.sparsity)
+            self.facts["saved"] = save_checkpoints(self.model, self.tokenizer, save_to, cell.id, pattern)
+
+    def _prune(self, method: MethodClass) -> None:
+        """Prune and check, from where an interrupted attempt stood."""
+        cell, wanted = self.cell, self.cell.calibration
+        pool = self.workshop.pool(cell, self.tokenizer)
+        data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
+        if data.nsamples < wanted.nsamples:
+            note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
+        if any(isinstance(entry, CellPerplexity) and entry.digest == wanted.digest for entry in cell.evaluations):
+            note("calibration and perplexity use the same text")
+        sparsity, alongside = self._allocated(data)
+        manager = plugin_manager(method, cell.options)
+        self.facts["environment"]["wrappers"] = wrappers_of(manager, method)
+        instance = manager.get_plugin(method.name)
+        before = Snapshot.of(self.model, sparsity, method.changes, data=data, method=instance)
+
+        self.display.phase("prune")
+        with PeakMemory(cell.device) as peak:
+            clock = Clock()
+            with (
+                watched() as watch,
+                written_back(self.model),
+                keeping(Attempt(self.partial, (self.ear, data, watch, clock))),
+            ):
+                manager.hook.prune(model=self.model, data=data, sparsity=sparsity)
+            if cell.device == "cuda":
+                torch.cuda.synchronize()
+            seconds = clock.state()
+        self.ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
+        amounts = {**alongside.amounts, **self.ear.amounts}
+        self.facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
+
+        self.display.phase("check")
+        self.facts["sparsity"] = before.verify(self.model, data=data, method=instance, watch=watch)
+        self.facts["environment"]["weights_digest"] = weights_digest(self.model)
+        if method.changes != "nothing":
+            self.arrays["mask"] = mask_sample(self.model, sparsity)
+
+    def _allocated(self, data: CalibrationData) -> tuple[Sparsity, Ear]:
+        """What is asked of the method, and what was heard while it was worked out."""
+        pattern, rule, ear = parse_pattern(self.cell.sparsity), self.cell.allocation_rule, Ear(self.display)
+        if rule is None:
+            return pattern, ear
+        self.display.phase("allocate")
+        began = time.perf_counter()
+        with listening(ear):
+            sparsity = allocate(make_allocation(rule.name, rule.options), self.model, data, pattern)
+            account(allocate_seconds=time.perf_counter() - began)
+        return sparsity, ear
+
+    def _measure_perplexity(self, wanted: CellPerplexity) -> None:
+        sequences = self.workshop.sequences(self.cell, wanted, self.tokenizer)
+        measured = perplexity(self.model, sequences, protocol=wanted.protocol)
+        self.facts["perplexity"][wanted.protocol] = PerplexityFacts(
+            value=measured.value,
+            nll=measured.nll,
+            tokens=measured.tokens,
+            dropped_tokens=measured.dropped_tokens,
+            stderr=measured.stderr,
+            floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
+        )
+        self.arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
+        self.arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
+
+    def _measure_zero_shot(self, wanted: CellZeroShot, answers: Answers) -> None:
+        measured = zero_shot(
+            self.model,
+            self.tokenizer,
+            tasks=wanted.tasks,
+            limit=wanted.limit,
+            num_fewshot=wanted.num_fewshot,
+            include_path=wanted.include_path,
+            batch_size=wanted.batch_size,
+            seed=self.cell.seed,
+            library=self.workshop.library,
+            answers=answers,
+        )
+        for part, content in measured.outcome.items():
+            self.facts["zero_shot"].setdefault(part, {}).update(content)
+        self.arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})

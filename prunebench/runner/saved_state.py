@@ -1,0 +1,195 @@
+"""What an unfinished cell leaves on disk, so that the next attempt goes on from there.
+
+``<results>/.partial/<cell id>/`` holds a JSON file for each name that something was kept under: its facts, the name of
+a safetensors file with its tensors, and a SHA-256 digest of both. The tensors are written first and the JSON is renamed
+into place last, so that either the old state or the new one is there, whole. What does not belong to the very same
+cell, versions, machine and thread count, or does not meet its digest, is removed and not used.
+"""
+
+import hashlib
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+from urllib.parse import quote
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from prunebench.files import replacing, write_whole
+from prunebench.pruning.callbacks import Kept
+from prunebench.runner.environment import environment
+from prunebench.suite.cell import Cell
+
+FOLDER = ".partial"
+INTERVAL = 60.0
+STALE = 30 * 24 * 3600.0
+
+
+class Stopped(BaseException):
+    """A stop was asked for, and what there is of the cell is kept; no ``except Exception`` of a method holds it up."""
+
+
+class Partial:
+    """The folder of one unfinished cell.
+
+    Args:
+        folder: made when something is kept; None keeps nothing.
+        belongs: what has to be the same for a state to be used: a digest.
+        interval: seconds between two saves.
+        stop: once set, a save is due at once, and ends the cell by ``Stopped``.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, belongs: str = "", *, interval: float = INTERVAL, stop: Event | None = None
+    ) -> None:
+        self._folder, self._belongs, self._interval = folder, belongs, interval
+        self._pause, self._saved = interval, time.monotonic()
+        self.stop = stop or Event()
+
+    @classmethod
+    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> "Partial":
+        """That of a cell in a results folder, for this machine as it is now."""
+        content = {**cell.model_dump(mode="json", exclude={"published"}), **environment(cell), "started": None}
+        belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+        folder = None if cell.device == "disk" else output / FOLDER / cell.id  # too large to be written once more
+        return cls(folder, belongs, interval=interval, stop=stop)
+
+    def due(self) -> bool:
+        """Whether a save is due: the interval has passed, or a stop was asked for."""
+        late = self.stop.is_set() or time.monotonic() - self._saved >= self._pause
+        return self._folder is not None and late
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> bool:
+        """Save a state in place of what was kept under ``name``, all or nothing.
+
+        Args:
+            name: any text.
+            tensors: on any device, of any dtype.
+            facts: plain JSON.
+
+        Returns:
+            Whether it was saved; a disk that is full costs the state, not the cell.
+
+        Raises:
+            Stopped: a stop was asked for.
+        """
+        if self._folder is None:
+            return False
+        began = time.monotonic()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_torn()
+            self._write(self._folder / f"{_plain(name)}.json", tensors, facts)
+            saved = True
+        except (OSError, SafetensorError):
+            saved = False
+            self._remove_torn()
+        self._saved = time.monotonic()
+        if self._interval:  # saving takes at most a twentieth of the time
+            self._pause = max(self._interval, 20 * (self._saved - began))
+        if self.stop.is_set():
+            raise Stopped
+        return saved
+
+    def _remove_torn(self) -> None:
+        """What an attempt that was killed was writing."""
+        assert self._folder is not None
+        for torn in self._folder.glob("*.tmp"):
+            torn.unlink(missing_ok=True)
+
+    def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        text, file = json.dumps(facts), None
+        if tensors:
+            file = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.safetensors")
+            with replacing(file) as temporary:
+                save_file(_separate(tensors), temporary)
+        content = {"belongs": self._belongs, "digest": _digest(text, file), "file": file and file.name, "facts": text}
+        write_whole(path, json.dumps(content).encode())
+        for old in _files_of(path):
+            if old != file:
+                old.unlink(missing_ok=True)
+
+    def kept(self, name: str) -> Kept | None:
+        """The tensors, on the CPU, and the facts kept under ``name``; None where there are none that can be used."""
+        if self._folder is None:
+            return None
+        path = self._folder / f"{_plain(name)}.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            file = None if content["file"] is None else path.with_name(content["file"])
+            if content["belongs"] == self._belongs and content["digest"] == _digest(content["facts"], file):
+                return ({} if file is None else load_file(file)), json.loads(content["facts"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            pass
+        self.forget(name)
+        return None
+
+    def forget(self, name: str) -> None:
+        """Remove what was kept under ``name``, and under all names that go on from it after a slash."""
+        if self._folder is not None and self._folder.is_dir():
+            starts = f"{_plain(name)}.", _plain(f"{name}/")
+            for path in list(self._folder.iterdir()):
+                if path.name.startswith(starts):
+                    path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder: the cell is done, or to be run afresh."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):  # other cells may have theirs in it
+                self._folder.parent.rmdir()
+
+
+def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = (), *, older_than: float = STALE) -> None:
+    """Remove what cells left that have their record, and those not planned here that nobody wrote to for a month.
+
+    Args:
+        output: the results folder.
+        planned: cells whose state is left alone.
+        done: ids of those among them that have their record: an attempt was killed right after it had written it.
+        older_than: seconds since the last write.
+    """
+    names = {cell.id for cell in planned}
+    for name in done:
+        shutil.rmtree(output / FOLDER / name, ignore_errors=True)
+    for folder in (output / FOLDER).glob("*/"):
+        with suppress(OSError):  # another sweep may remove it meanwhile
+            if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
+                shutil.rmtree(folder)
+
+
+def _plain(name: str) -> str:
+    """A name as a part of a file's name, without dots and slashes."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def _digest(text: str, file: Path | None) -> str:
+    digest = hashlib.sha256(text.encode())
+    if file is not None:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same on the CPU, contiguous, no two in one memory, as safetensors wants them."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if place in places else plain
+        places.add(place)
+    return found
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The tensor files, old and new, of one JSON file."""
+    return [file for file in path.parent.glob("*.safetensors") if file.name.startswith(f"{path.stem}.")]

@@ -1,0 +1,190 @@
+"""The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from prunebench.errors import OutputError
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary
+from prunebench.models.saving import is_saved
+from prunebench.records.quarantine import good_record, whole_record
+from prunebench.records.record import Record
+from prunebench.records.store import read_record, write_record
+from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
+from prunebench.runner.events import Display
+from prunebench.runner.run_cell import InProcess
+from prunebench.runner.saved_state import Partial, remove_stale
+from prunebench.suite.cell import Cell
+
+
+class Executor(Protocol):
+    """Who runs cells: this process, a worker."""
+
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
+        """See to what cells need, so that what is amiss shows before anything runs."""
+
+    def run(
+        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+    ) -> Record:
+        """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more."""
+
+
+def run_suite(
+    cells: Iterable[Cell],
+    output: Path,
+    display: Display,
+    *,
+    fresh: bool = False,
+    library: TaskLibrary | None = None,
+    save_models: bool = False,
+    executor: Executor | None = None,
+    lease: float = LEASE,
+) -> list[Record]:
+    """Run every cell whose record is not there, and write its record.
+
+    Several runners may work on one folder: each cell runs once, and each runner returns when all its cells have run.
+
+    Args:
+        cells: what to run, in this order.
+        output: the results folder; made if needed.
+        display: shows the progress.
+        fresh: run cells again whose record is there.
+        library: tasks that are loaded already.
+        save_models: keep the pruned models too; cells whose model is not there are run again.
+        executor: who runs them; by default this process.
+        lease: seconds after which another runner that gives no sign is held for dead.
+
+    Returns:
+        The record of every cell, those that were there included.
+
+    Raises:
+        OutputError: the folder cannot be written, or its disk lacks room for models that are worked on there.
+        UsageError: a text does not fit its windows or the model; nothing ran.
+    """
+    cells = list(cells)
+    executor = executor or InProcess(library)
+    _ensure_writable(output)
+    found = {cell.id: _signature(output, cell) for cell in cells}
+    there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}
+    kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
+    if to_run := [cell for cell in cells if cell.id not in kept]:
+        executor.prepare(to_run, output, save_models=save_models)
+    display.start(len(cells), len(kept))
+
+    remove_stale(output, cells, kept)
+    sweep = _Sweep(output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models)
+    claims = Claims(output, lease)
+    left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
+    while left:
+        waiting = []
+        for number, cell in left:
+            with claims.held(cell.id) as claim:
+                if claim is None:
+                    waiting.append((number, cell))
+                elif _signature(output, cell) != found[cell.id] and (record := _outcome(output, cell)):
+                    kept[cell.id] = record  # another runner has run it since
+                elif record := sweep.run(number, cell, claim):
+                    kept[cell.id] = record
+                else:
+                    waiting.append((number, cell))
+        if len(waiting) == len(left):
+            time.sleep(min(lease / 4, 1.0))
+        left = waiting
+    records = [_with_published(output, cell, kept[cell.id], claims) for cell in cells]
+    claims.close()
+    return records
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the cells of one sweep have in common.
+
+    Args:
+        output: the results folder.
+        display: shows the progress.
+        executor: runs a cell.
+        torn: files that runners were writing when the sweep began; of a cell that is claimed, those of a dead one.
+        fresh: run cells anew.
+        save_models: keep the pruned models.
+    """
+
+    output: Path
+    display: Display
+    executor: Executor
+    torn: list[Path]
+    fresh: bool
+    save_models: bool
+
+    def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
+        """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
+        good_record(self.output, cell.id)  # sets one aside that is not whole
+        for path in self.torn:
+            if path.name.startswith(f".{cell.id}."):
+                path.unlink(missing_ok=True)
+        if self.fresh:
+            Partial.of(self.output, cell).remove()
+        self.display.begin(number, cell)
+        began = time.perf_counter()
+        try:
+            record = self.executor.run(
+                cell, self.output, self.display, save_models=self.save_models, wanted=lambda: not claim.lost
+            )
+        except Abandoned:
+            return None
+        self.display.end(record, time.perf_counter() - began)
+        return record
+
+
+def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
+    """Changes when a cell's record is written; no clock is trusted."""
+    try:
+        seen = (output / f"{cell.id}.json").stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+
+def _outcome(output: Path, cell: Cell) -> Record | None:
+    """The record of a cell, be it failed; None where there is none that is whole."""
+    try:
+        return whole_record(output, cell.id)
+    except OutputError:
+        return None
+
+
+def _seen(output: Path, cell: Cell) -> Record | None:
+    """The record of a cell that ran well; nothing is moved, for another runner may be writing it."""
+    record = _outcome(output, cell)
+    return record if record is not None and record.status == "ok" else None
+
+
+def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) -> Record:
+    """A kept record, with the published figures that the suite names now: they change no outcome."""
+    if record.cell.published == cell.published:
+        return record
+    with claims.held(cell.id) as claim:
+        record = _outcome(output, cell) or record  # which another runner may have made anew
+        facts = record.cell.model_copy(update={"published": cell.published})
+        record = record.model_copy(update={"cell": facts})
+        return record if claim is None else read_record(write_record(output, record, {}))
+
+
+def _ensure_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the output folder {folder}: {error.strerror}; choose another with --output"
+        ) from None
+
+
+def _needs_no_model(output: Path, record: Record) -> bool:
+    """Whether a cell's model is saved, or is the dense one, which is there anyway."""
+    pruned = record.method is None or record.method.changes != "nothing"
+    return not pruned or (record.saved is not None and is_saved(output, record.cell.id))

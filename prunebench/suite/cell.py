@@ -1,0 +1,132 @@
+"""The cell: one unit of a sweep, as plain JSON. Planning turns a suite into cells."""
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import computed_field
+
+from prunebench.records.record import SCHEMA, PublishedFigure
+from prunebench.suite.allocations import CellAllocation
+from prunebench.suite.schema import (
+    Strict,
+    Windows,
+)
+
+
+class CellCalibration(Strict):
+    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it."""
+
+    corpus: str
+    source: str
+    split: str | None
+    nsamples: int
+    seqlen: int
+    windows: Windows
+    digest: str
+
+
+class CellPerplexity(Strict):
+    """A perplexity to measure; ``protocol`` is its name in records and tables."""
+
+    name: Literal["perplexity"] = "perplexity"
+    protocol: str
+    corpus: str
+    source: str
+    split: str | None
+    seqlen: int | None
+    windows: Literal["stream", "document", "paper"]
+    digest: str
+
+
+class CellZeroShot(Strict):
+    """Tasks to measure; ``digest`` is that of the task files found in ``include_path``, if any."""
+
+    name: Literal["zero_shot"] = "zero_shot"
+    tasks: tuple[str, ...]
+    limit: int | float | None
+    num_fewshot: int | None
+    include_path: str | None
+    batch_size: int
+    digest: str | None
+
+
+class CellMeasure(Strict):
+    """A plugin's measurement; ``label`` is its name in records and tables."""
+
+    name: str
+    label: str
+    options: dict[str, Any]
+    distribution: str
+    version: str
+
+
+CellEvaluation = CellPerplexity | CellZeroShot | CellMeasure
+
+
+class Cell(Strict):
+    """One model, pruned by one method to one sparsity from one seed, and how it is measured.
+
+    ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
+    record is still good: it depends on everything that can change the outcome and on no path.
+
+    ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
+    ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
+    """
+
+    model: str
+    source: str
+    revision: str | None
+    dtype: str
+    device: str
+    model_digest: str
+    method: str
+    plugin: str
+    distribution: str
+    version: str
+    plugin_file: str | None = None
+    options: dict[str, Any]
+    sparsity: str
+    allocation: str
+    allocation_rule: CellAllocation | None = None
+    seed: int
+    calibration: CellCalibration
+    evaluations: tuple[CellEvaluation, ...]
+    published: tuple[PublishedFigure, ...] = ()
+    trust_remote_code: bool = False
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> tuple[str, str, str, str, int, str]:
+        """(model, method, sparsity, allocation, seed, calibration corpus)."""
+        return (self.model, self.method, self.sparsity, self.allocation, self.seed, self.calibration.corpus)
+
+    @property
+    def skipped(self) -> tuple[CellEvaluation, ...]:
+        """Evaluations that are not made, since a model on disk never is in memory as a whole."""
+        if self.device != "disk":
+            return ()
+        return tuple(evaluation for evaluation in self.evaluations if not isinstance(evaluation, CellPerplexity))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def id(self) -> str:
+        """A readable slug and a short hash; the name of the record's file."""
+        content = self.model_dump(
+            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "published"}
+        )
+        for part in (content["calibration"], *content["evaluations"]):
+            for name in ("source", "include_path", "batch_size"):
+                part.pop(name, None)
+        if self.allocation_rule is None:
+            del content["allocation_rule"]
+        if not self.trust_remote_code:
+            del content["trust_remote_code"]
+        if self.skipped:  # else its record would pass for one that has them
+            content["skipped"] = len(self.skipped)
+        text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
+        shared = () if self.allocation_rule is None else (self.allocation,)
+        words = (self.model, self.method, self.sparsity.replace(":", "of"), *shared, f"s{self.seed}")
+        slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
+        return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"

@@ -1,0 +1,140 @@
+"""A suite from its file: read, changed by --set, checked, its paths counted from where it lies."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from prunebench.errors import SuiteError, shown
+from prunebench.suite.schema import (
+    AllocationEntry,
+    MethodEntry,
+    ModelEntry,
+    PerplexityEntry,
+    PluginEntry,
+    Suite,
+    ZeroShotEntry,
+)
+from prunebench.yaml12 import one_line, read_yaml, read_yaml_file
+
+
+def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
+    """Read a suite file.
+
+    Args:
+        path: a YAML file. Relative paths in it count from where it lies.
+        overrides: ``key=value`` with a dotted key (``calibration.nsamples=8``, ``methods.wanda.sparsities=[0.5]``) and
+            a YAML value.
+
+    Raises:
+        SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
+    """
+    try:
+        content = read_yaml_file(path)
+    except OSError as error:
+        raise SuiteError(f"cannot read the suite {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SuiteError(f"{path} is no text file in UTF-8: give a YAML suite") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path} is no valid YAML: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        raise SuiteError(f"{path}: {_explain(error)}") from None
+    return _with_absolute_paths(suite, path.resolve().parent)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first of pydantic's errors as one line, with the place in the file."""
+    first, *others = error.errors(include_url=False)
+    place = ".".join(str(part)[:80] for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
+        message += f", got {shown(first['input'])}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Apply one ``key=value`` to the file's content."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise SuiteError(f"--set {shown(override)} is no key=value: write, say, calibration.nsamples=8")
+    try:
+        parsed = read_yaml(value)
+    except yaml.YAMLError as error:
+        raise SuiteError(f"--set {shown(override)}: the value is no valid YAML: {one_line(error)}") from None
+    *parents, last = key.split(".")
+    place: Any = content
+    for part in parents:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else place[_member(place, part, override)]
+    if isinstance(place, dict):
+        place[last] = parsed
+    else:
+        place[_member(place, last, override)] = parsed
+
+
+def _member(place: Any, part: str, override: str) -> int:
+    """The index of a list's member, by number, label, name or id."""
+    if isinstance(place, list):
+        for index, item in enumerate(place):
+            if isinstance(item, str) and not part.isdigit():
+                if item == part:
+                    return index
+            elif part == str(index) or (
+                isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
+            ):
+                return index
+    raise SuiteError(f"--set {shown(override)}: there is no {part!r} at that place of the suite")
+
+
+def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
+    """Count relative paths from the suite file."""
+
+    def located(text: str, is_path: bool) -> str:
+        return str((folder / Path(text).expanduser()).resolve()) if is_path else text
+
+    def corpus(text: str) -> str:
+        return located(text, Path(text).suffix in (".jsonl", ".txt"))
+
+    def entry(item: Any) -> Any:
+        return item if item.corpus is None else item.model_copy(update={"corpus": corpus(item.corpus)})
+
+    def model(item: ModelEntry) -> ModelEntry:
+        local = item.id.startswith((".", "/", "~")) or (
+            not item.id.startswith("builtin/") and (folder / item.id).is_dir()
+        )
+        return item.model_copy(update={"id": located(item.id, local), "label": item.name})
+
+    def allocations(items: tuple[AllocationEntry, ...] | None) -> tuple[AllocationEntry, ...] | None:
+        if items is None:
+            return None
+        return tuple(i.model_copy(update={"path": located(i.path, True)}) if i.path else i for i in items)
+
+    def method(item: MethodEntry) -> MethodEntry:
+        calibration = entry(item.calibration) if item.calibration else None
+        return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
+
+    def evaluation(item: PerplexityEntry | ZeroShotEntry | PluginEntry) -> Any:
+        if isinstance(item, PerplexityEntry):
+            return item.model_copy(update={"corpus": corpus(item.corpus)})
+        if isinstance(item, PluginEntry) or item.include_path is None:
+            return item
+        return item.model_copy(update={"include_path": located(item.include_path, True)})
+
+    return suite.model_copy(
+        update={
+            "models": tuple(model(item) for item in suite.models),
+            "calibration": entry(suite.calibration),
+            "allocation": allocations(suite.allocation),
+            "methods": tuple(method(item) for item in suite.methods),
+            "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+            "published": located(suite.published, True) if suite.published else None,
+        }
+    )

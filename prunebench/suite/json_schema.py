@@ -1,0 +1,76 @@
+"""The suite format as a JSON Schema, for editors: ``python -m prunebench.suite.json_schema``."""
+
+import inspect
+import json
+import sys
+from typing import Any
+
+from prunebench.registry.options import argument_docs
+from prunebench.suite.schema import (
+    AllocationEntry,
+    Calibration,
+    CalibrationChange,
+    MethodEntry,
+    ModelEntry,
+    PerplexityEntry,
+    PluginEntry,
+    Strict,
+    Suite,
+    ZeroShotEntry,
+)
+
+# Every mapping of a suite file, from the outside in.
+PARTS: tuple[type[Strict], ...] = (
+    Suite,
+    ModelEntry,
+    Calibration,
+    MethodEntry,
+    CalibrationChange,
+    AllocationEntry,
+    PerplexityEntry,
+    ZeroShotEntry,
+    PluginEntry,
+)
+
+
+def suite_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a suite file as people write it.
+
+    Made from the models that read the file; on top come the short forms they allow: a model's id and a method's name
+    alone, and sparsities written as numbers.
+    """
+    schema = Suite.model_json_schema()
+    definitions = schema["$defs"]
+    for model in PARTS:
+        part = schema if model is Suite else definitions[model.__name__]
+        part["description"] = (inspect.getdoc(model) or "").partition("\n\nArgs:")[0]
+        for name, text in argument_docs(model).items():
+            part["properties"][name]["description"] = text
+    for name in ("ModelEntry", "MethodEntry", "AllocationEntry"):
+        definitions[name] = {"anyOf": [{"type": "string", "minLength": 1}, definitions[name]]}
+    sparsity = {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+            {"type": "string", "pattern": r"^\s*(\d{1,4}\s*:\s*\d{1,4}|0?\.\d+|0)\s*$"},
+        ]
+    }
+    schema["properties"]["sparsities"]["items"] = sparsity
+    for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
+        if branch.get("type") == "array":
+            branch["items"] = sparsity
+    for owner in (schema, definitions["MethodEntry"]["anyOf"][1]):  # one entry may stand for a list of one
+        place = owner["properties"]["allocation"]
+        listed = {key: place.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in place}
+        listed.pop("default", None)
+        place["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *listed.get("anyOf", [listed])]
+    definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """The schema as the file in the documentation holds it."""
+    return json.dumps(suite_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

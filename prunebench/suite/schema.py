@@ -1,0 +1,381 @@
+"""The suite: what a file asks for, checked and complete."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from prunebench.errors import nearest, shown
+from prunebench.pruning.sparsity import PatternError, parse_pattern
+from prunebench.registry.entry_points import EVALUATIONS, sources
+
+
+def _fits_a_file_system(text: str) -> str:
+    if len(text.encode("utf-8", "replace")) > 4000 or any(
+        len(part.encode("utf-8", "replace")) > 255 for part in text.split("/")
+    ):
+        raise ValueError(f"{shown(text)} is longer than a path can be (4000 bytes, 255 a part): give a shorter one")
+    return text
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
+"""A path, or what may be one: a model, a corpus."""
+Windows = Literal["stream", "document"]
+Count = Annotated[int, Field(gt=0)]
+Length = Annotated[int, Field(gt=1)]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and names the nearest valid one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {shown(key)}: {nearest(str(key)[:80], cls.model_fields)}")
+        return value
+
+
+def _plain_pattern(value: Any) -> str:
+    """A sparsity as it will be shown: "0.9", "2:4"."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"sparsity {shown(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+    try:
+        plain = str(parse_pattern(str(value))) if len(str(value)) <= 40 else None
+    except PatternError as error:
+        raise ValueError(str(error)) from None
+    if plain is None or len(plain) > 40:  # 1e-300 has few digits until it is written out
+        raise ValueError(f"sparsity {shown(value)} has more digits than can matter")
+    return plain
+
+
+class ModelEntry(Strict):
+    """A model to prune: a builtin, a local folder, or a hub id (``id@revision``).
+
+    Args:
+        id: where it comes from.
+        label: what tables call it; by default the last part of ``id``.
+        dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
+        device: cpu, cuda, auto (cuda where there is one), or disk for a model larger than memory: the CPU, with one
+            decoder block in memory at a time.
+        trust_remote_code: let code that the model's folder brings run on this machine, with all your rights; without
+            it such a model is refused. The record tells of it.
+    """
+
+    id: Place
+    label: str = ""
+    dtype: Literal["float32", "bfloat16", "auto"] | None = None
+    device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
+    trust_remote_code: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_id(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.label or Path(self.id.split("@")[0]).name
+
+
+class Calibration(Strict):
+    """The text that methods may use.
+
+    Args:
+        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local .jsonl or .txt file.
+        nsamples: windows a layer-wise method sees.
+        seqlen: tokens in a window.
+        windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
+            documents that are long enough.
+        split: by default train (the builtin's: calibration); a local file has none.
+    """
+
+    corpus: Place
+    nsamples: Count = 128
+    seqlen: Length = 2048
+    windows: Windows = "stream"
+    split: str | None = None
+
+
+class CalibrationChange(Strict):
+    """What one method entry changes of the suite's calibration; what is not named stays.
+
+    Args:
+        corpus, nsamples, seqlen, windows, split: as in the suite's own.
+    """
+
+    corpus: Place | None = None
+    nsamples: Count | None = None
+    seqlen: Length | None = None
+    windows: Windows | None = None
+    split: str | None = None
+
+
+class AllocationEntry(Strict):
+    """How zeros are shared out among the layers.
+
+    Args:
+        name: uniform, owl, file or magnitude-global.
+        label: what tables call it; by default its name, of a file the file's. Tells two entries of one name apart.
+        options: its hyperparameters; what is not named has its default.
+        path: of ``file``, a YAML or JSON mapping of layer names to fractions of zeros.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+    path: Place | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_file_has_a_path(self) -> "AllocationEntry":
+        if (self.name == "file") != (self.path is not None):
+            raise ValueError("the allocation 'file', and no other, needs a path: {name: file, path: ratios.yaml}")
+        return self
+
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.label or (Path(self.path).stem if self.path else self.name)
+
+
+UNIFORM = AllocationEntry(name="uniform")
+
+
+def _entries(value: Any) -> Any:
+    """One entry or several, as several."""
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
+class MethodEntry(Strict):
+    """A method, its options, and what it narrows of the suite's axes.
+
+    Args:
+        name: an installed method.
+        label: what tables call it; tells two entries of one method apart. Entries for different models, sparsities
+            or allocations may share it: one method, tuned for each.
+        options: the method's hyperparameters; what is not named has the method's default.
+        models: labels of those of the suite's models that it is for; by default all.
+        sparsities, allocation, seeds, calibration: in place of the suite's.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+    models: tuple[str, ...] | None = Field(default=None, min_length=1)
+    sparsities: tuple[str, ...] | None = None
+    allocation: tuple[AllocationEntry, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    calibration: CalibrationChange | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return _patterns(value)
+
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _allocations(cls, value: Any) -> Any:
+        return _entries(value)
+
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+
+class PerplexityEntry(Strict):
+    """Perplexity of a corpus under a named protocol.
+
+    Args:
+        name: perplexity.
+        corpus: as in calibration.
+        seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
+        windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus).
+        split: by default test (c4: validation); a local file has none.
+    """
+
+    name: Literal["perplexity"]
+    corpus: Place
+    seqlen: Length | None = None
+    windows: Literal["stream", "document", "paper"] = "stream"
+    split: str | None = None
+
+    @model_validator(mode="after")
+    def _windows_have_a_length(self) -> "PerplexityEntry":
+        if self.windows == "stream" and self.seqlen is None:
+            raise ValueError("windows: stream needs a seqlen, as 2048")
+        return self
+
+
+class ZeroShotEntry(Strict):
+    """Tasks measured by lm-eval; the names are lm-eval's own.
+
+    Args:
+        name: zero_shot.
+        tasks: task or group names.
+        limit: first documents of each task: a count, or a fraction below 1.
+        num_fewshot: examples in the prompt; by default the task's own number.
+        include_path: a folder of task files, besides those of lm-eval.
+        batch_size: requests in one forward pass.
+    """
+
+    name: Literal["zero_shot"]
+    tasks: tuple[str, ...] = Field(min_length=1)
+    limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    include_path: Place | None = None
+    batch_size: Count = 32
+
+
+class PluginEntry(Strict):
+    """A measurement that a plugin brings.
+
+    Args:
+        name: an installed evaluation.
+        label: what tables call it; tells two entries of one evaluation apart.
+        options: its options; what is not named has its default.
+    """
+
+    name: str = Field(min_length=1)
+    label: str = ""
+    options: dict[str, Any] = {}
+
+
+def _kind_of_evaluation(entry: Any) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)
+    return name if name in ("perplexity", "zero_shot") else "plugin"
+
+
+Evaluation = Annotated[
+    Annotated[PerplexityEntry, Tag("perplexity")]
+    | Annotated[ZeroShotEntry, Tag("zero_shot")]
+    | Annotated[PluginEntry, Tag("plugin")],
+    Discriminator(_kind_of_evaluation),
+]
+
+
+class Suite(Strict):
+    """Models × methods × sparsities × seeds, and how to measure them.
+
+    Args:
+        name: of the suite, and of its results folder.
+        description: what it is for.
+        models: what to prune.
+        calibration: the text that methods may use.
+        sparsities: fractions of zeros, as 0.9, or n:m with n kept of every m inputs, as 2:4.
+        allocation: how zeros are shared out among the layers.
+        seeds: one cell each, for methods that take data.
+        methods: what to compare.
+        evaluations: what to measure of each pruned model.
+        published: a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.suite.published``.
+        timeout: seconds, or a text as 90s, 30m, 2h, 1d, after which a cell fails; by default none.
+        memory_limit: bytes, or a text as 20GiB, of resident memory above which a cell fails; by default none.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    calibration: Calibration
+    sparsities: tuple[str, ...] = Field(min_length=1)
+    allocation: tuple[AllocationEntry, ...] = Field(default=(UNIFORM,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+    published: Place | None = None
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", value)
+        if not found:
+            raise ValueError(f"{shown(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return _patterns(value)
+
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _allocations(cls, value: Any) -> Any:
+        return _entries(value)
+
+    @field_validator("evaluations", mode="before")
+    @classmethod
+    def _known_evaluations(cls, value: Any) -> Any:
+        names = {"perplexity", "zero_shot", *sources(EVALUATIONS)}
+        for entry in value if isinstance(value, list | tuple) else ():
+            name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
+            if not isinstance(name, str) or name not in names:
+                raise ValueError(f"unknown evaluation {shown(name)}: {nearest(str(name)[:80], names)}")
+        return value
+
+    @model_validator(mode="after")
+    def _labels_are_told_apart(self) -> "Suite":
+        allocations = [UNIFORM]  # baselines have it, whatever the suite asks for
+        for row in (self.allocation, *(entry.allocation or () for entry in self.methods)):
+            allocations += [entry for entry in row if entry not in allocations]
+        for kind, labels in (
+            ("models", [entry.name for entry in self.models]),
+            ("methods", [entry.shown for entry in self.methods if any(self._meet(entry, x) for x in self.methods)]),
+            ("allocations", [entry.shown for entry in allocations]),
+        ):
+            if twice := sorted({label for label in labels if labels.count(label) > 1}):
+                raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
+        return self
+
+    def _meet(self, one: MethodEntry, other: MethodEntry) -> bool:
+        """Whether two entries of one label would make the same cell, or are of different methods."""
+        if one is other or one.shown != other.shown:
+            return False
+        every = tuple(entry.name for entry in self.models)
+        models, sparsities = (
+            {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
+            for axis, all_ in (("models", every), ("sparsities", self.sparsities))
+        )
+        mine, theirs = ({rule.shown for rule in entry.allocation or self.allocation} for entry in (one, other))
+        return one.name != other.name or bool(models and sparsities and mine & theirs)
+
+    @model_validator(mode="after")
+    def _narrowed_models_are_there(self) -> "Suite":
+        names = [entry.name for entry in self.models]
+        for entry in self.methods:
+            for name in entry.models or ():
+                if name not in names:
+                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {nearest(name, names)}")
+        return self
+
+
+def _patterns(value: Any) -> Any:
+    return [_plain_pattern(item) for item in value] if isinstance(value, list | tuple) else value
