@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import prunebench.pruning
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ROOT / "plugins" / "prunebench_plugins"
 CORE = ROOT / "prunebench"
 
