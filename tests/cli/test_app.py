@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
-from prunebench.records.store import read_record, sealed
+from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
+from prunebench.records.store import read_record, record_to_json
 from prunebench.runner import sweep as runner
 from prunebench.runner.events import Display
 from tests.helpers.command_line import one_line, prunebench
@@ -119,7 +119,7 @@ class TestReport:
 
     def test_names_do_not_steer_the_terminal(self, folder: Path) -> None:
         evil = record(method="[red]x\x1b[31m\x07", model="m\x9b2J")
-        (folder / "one.json").write_text(sealed(evil))
+        (folder / "one.json").write_text(record_to_json(evil))
         for style in ("table", "markdown", "latex", "csv"):
             output = prunebench("report", folder, "--format", style).stdout
             assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in output.replace("\n", ""))
@@ -328,4 +328,4 @@ class TestDisplay:
         assert isinstance(display_for(io.StringIO()), PlainDisplay)
 
     def test_clock(self) -> None:
-        assert [clock(value) for value in (0, 65.4, 3725)] == ["0:00", "1:05", "1:02:05"]
+        assert [clock_text(value) for value in (0, 65.4, 3725)] == ["0:00", "1:05", "1:02:05"]

@@ -343,6 +343,31 @@ def test_the_task_gradient_alone_is_clipped() -> None:
     torch.testing.assert_close(log.matrix.moments.read()[0], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_clipping_inside_the_step_is_torchs_clipping_bit_for_bit(size: float) -> None:
+    """The norm is taken over all tensors; with λ = 0 the first moment is (1 − β₁) times the clipped gradient."""
+    shapes = [(16, 16), (7,), (3, 5)]
+    gradients = [size * torch.randn(shape, generator=generator(i)) for i, shape in enumerate(shapes)]
+    x = [torch.ones(shape).requires_grad_() for shape in shapes]
+    W = x[0].detach()
+    matrix = Matrix(x[0], FullMoments(W), OneState(W, torch.float32), Target.of(Unstructured(0.5), (16, 16)))
+    others = [Variable(each, FullMoments(each.detach())) for each in x[1:]]
+
+    def task(_: int) -> Tensor:
+        for each, g in zip(x, gradients, strict=True):
+            each.grad = g.clone()
+        return torch.zeros(())
+
+    elsa([matrix], others, task, steps=1, lr=1e-3, penalty=lambda _: 0.0, interval=1)
+    expected = [torch.zeros(shape).requires_grad_() for shape in shapes]
+    for each, g in zip(expected, gradients, strict=True):
+        each.grad = g.clone()
+    torch.nn.utils.clip_grad_norm_([*expected[1:], expected[0]], 1.0)  # in the order in which ELSA sums them
+    for variable, each in zip([matrix, *others], expected, strict=True):
+        assert each.grad is not None
+        assert torch.equal(variable.moments.read()[0], each.grad * (1 - 0.9))
+
+
 def test_updates_come_at_multiples_of_the_interval_from_step_zero() -> None:
     problem = Regression()
     log = run(problem.start(), lambda W, _: problem.gradient(W), Unstructured(0.5), steps=20, lr=0.01, interval=8)

@@ -71,7 +71,7 @@ def test_the_kernel_compiles_without_a_gpu(n: int, m: int, tmp_path: Path, monke
     from triton.compiler import ASTSource
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    constants = {"N": n, "M": m, "ROWS": kernels.ENTRIES // 128, "WIDTH": 128}
+    constants = {"COLUMNS": 128, "N": n, "M": m, "ROWS": kernels.ENTRIES // 128, "WIDTH": 128}
     kinds = {
         "W": "*fp32",
         "Errors": "*fp32",
@@ -79,7 +79,6 @@ def test_the_kernel_compiles_without_a_gpu(n: int, m: int, tmp_path: Path, monke
         "Kept": "*u8",
         "Dead": "*u8",
         "rows": "i32",
-        "columns": "i32",
     }
     names = kernels._prune_tile.arg_names
     signature = kinds | dict.fromkeys(constants, "constexpr")

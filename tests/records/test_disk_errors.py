@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from prunebench.cli.app import app
 from prunebench.errors import OutputError
-from prunebench.files import write_whole
+from prunebench.files import write_atomically
 from prunebench.records.record import Forecast
 from prunebench.records.store import read_records, write_forecasts, write_record
-from prunebench.report.output.files import write, write_html, write_plots
+from prunebench.report.output.files import write_file, write_html, write_plots
 from prunebench.report.output.tidy import write_parquet
 from tests.helpers.paths import GOLDEN_RECORD
 from tests.helpers.records import ARRAYS, record
@@ -33,7 +33,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "page": lambda folder: write_html([record()], folder),
     "plots": lambda folder: write_plots([record()], folder / "plots", "svg"),
     "parquet": lambda folder: write_parquet([record()], folder / "x.parquet"),
-    "text": lambda folder: write(folder / "x.md", "x"),
+    "text": lambda folder: write_file(folder / "x.md", "x"),
 }
 
 
@@ -96,7 +96,7 @@ def test_links_are_replaced_and_devices_written_to(tmp_path: Path) -> None:
     write_html([record()], tmp_path)
     assert outside.read_text() == "mine"
     assert not link.is_symlink()
-    write_whole(Path("/dev/null"), b"x")
+    write_atomically(Path("/dev/null"), b"x")
     assert Path("/dev/null").is_char_device()
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import write_record
 from prunebench.report.output.html_page import to_html
-from prunebench.report.sections import sections
+from prunebench.report.sections import report_sections
 from tests.helpers.paths import GOLDEN_RECORD
 from tests.helpers.records import PROTOCOL, record
 
@@ -144,7 +144,7 @@ class TestSections:
             update={"cell": records[1].cell.model_copy(update={"published": (published,)})}
         )
         older = record("wanda", "0.5", started="2025-01-01")
-        names = [section.name for section in sections([older, *records])]
+        names = [section.name for section in report_sections([older, *records])]
         assert names == [
             "summary", "failed", "perplexity", "pareto", "cost", "robustness", "zero-shot", "convergence", "layers",
             "published", "notes", "provenance", "cells",
@@ -155,7 +155,9 @@ class TestSections:
         assert "Left out: a later record of the same cell is there" in text
 
     def test_the_summary_says_what_is_best_and_how_far_from_dense(self, tmp_path: Path) -> None:
-        (summary, *_) = sections([record("dense", "0", value=5.0), record("a", value=6.0), record("b", value=8.0)])
+        (summary, *_) = report_sections(
+            [record("dense", "0", value=5.0), record("a", value=6.0), record("b", value=8.0)]
+        )
         told = " ".join(point for paragraph in summary.paragraphs for point in (paragraph.lead, *paragraph.points))
         assert "3 cells of 1 model, 2 pruning methods, 1 sparsity and 1 seed: all ran." in told
         assert (
@@ -180,11 +182,11 @@ class TestSections:
                 f"perplexity/{PROTOCOL}/counts": counts,
             }
             write_record(tmp_path, found, arrays)
-        (summary, *_) = sections(records, evidence=Evidence(tmp_path))
+        (summary, *_) = report_sections(records, array_store=ArrayStore(tmp_path))
         assert words in [point for paragraph in summary.paragraphs for point in paragraph.points]
 
     def test_robustness_is_relative_to_the_dense_model_on_the_same_text(self) -> None:
-        (found,) = [section for section in sections(rich_records()) if section.name == "robustness"]
+        (found,) = [section for section in report_sections(rich_records()) if section.name == "robustness"]
         (table,) = found.tables
         assert table.headers == ("method", "sparsity", PROTOCOL, SHIFTED)
         assert ("wanda", "0.5", "6.050 (×1.155)", "12.10 (×1.155)") in table.rows
@@ -239,11 +241,11 @@ def test_any_records_make_a_page(records: Callable[[], list[Record]]) -> None:
     ],
 )
 def test_a_section_plots_what_the_records_have(records: Callable[[], list[Record]], plotted: set[str]) -> None:
-    assert {section.name for section in sections(records()) if section.plots} == plotted
+    assert {section.name for section in report_sections(records()) if section.plots} == plotted
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_what_is_not_finite_is_not_ranked(value: float) -> None:
-    (summary, *_) = sections([record("a", value=value), record("b", value=7.0), record("dense", "0", value=5.0)])
+    (summary, *_) = report_sections([record("a", value=value), record("b", value=7.0), record("dense", "0", value=5.0)])
     (verdict,) = [point for paragraph in summary.paragraphs for point in paragraph.points]
     assert verdict.startswith("At 0.5 the lowest is b with 7.000, 1.40 times the dense model's")

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import Record
-from prunebench.report.grouping import looks_of
+from prunebench.report.grouping import method_styles
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
-from prunebench.report.plots.plot import Axis, Plot, Rule, Series, legend
+from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
 from tests.helpers.records import PROTOCOL, record
 
 
 def plotted(make: Any, records: list[Record]) -> list[Plot]:
-    found: list[Plot] = make(records, looks_of(records))
+    found: list[Plot] = make(records, method_styles(records))
     return found
 
 
@@ -63,7 +63,7 @@ class TestPerplexity:
         assert marks.points == ((100.0, 7.0),)
         assert plot.x.ticks == ((50.0, "50"), (90.0, "90"), (100.0, "2:4"))
         assert series_of(plot)["b"][0].points == ((50.0, math.inf),)
-        assert {rule.label: rule.y for rule in plot.rules} == {"dense 5.000": 5.0, "floor 7.500": 7.5}
+        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 5.0, "floor 7.500": 7.5}
 
     def test_bars_are_the_interval_over_seeds(self) -> None:
         (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
@@ -76,7 +76,7 @@ class TestPerplexity:
     def test_a_method_looks_the_same_in_every_plot(self) -> None:
         records = [record("b"), record("a"), record("b", model="other")]
         plots = plotted(charts.perplexity_plots, records)
-        assert [{s.label: s.look for s in plot.series} for plot in plots] == [{"a": 0, "b": 1}, {"b": 1}]
+        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": 0, "b": 1}, {"b": 1}]
 
 
 def test_patterns_stand_apart_on_the_axis() -> None:
@@ -102,12 +102,12 @@ class TestPareto:
             sized(0.9, 30.0),
             sized(0, 8.0, parameters=2500, model="small", model_digest="22"),
         ]
-        ((protocol, candidates),) = pareto.families(records)
+        ((protocol, candidates),) = pareto.comparable_families(records)
         assert protocol == PROTOCOL
-        assert [c.perplexity for c in pareto.front(candidates, "nonzero")] == [30.0, 8.0, 6.0, 5.0]
+        assert [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")] == [30.0, 8.0, 6.0, 5.0]
         worse = [*records, sized(0.7, 40.0)]
-        ((_, candidates),) = pareto.families(worse)
-        assert 40.0 not in [c.perplexity for c in pareto.front(candidates, "nonzero")]
+        ((_, candidates),) = pareto.comparable_families(worse)
+        assert 40.0 not in [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")]
 
     def test_dense_models_of_the_family_are_on_the_plot(self) -> None:
         records = [sized(0, 5.0), sized(0.5, 6.0), sized(0, 8.0, parameters=2500, model="small", model_digest="22")]
@@ -119,7 +119,10 @@ class TestPareto:
     def test_another_tokenizer_is_another_family(self) -> None:
         other = sized(0.5, 6.0, model="other")
         facts = other.perplexity[PROTOCOL].model_copy(update={"tokens": 5})
-        assert len(pareto.families([sized(0, 5.0), other.model_copy(update={"perplexity": {PROTOCOL: facts}})])) == 2
+        assert (
+            len(pareto.comparable_families([sized(0, 5.0), other.model_copy(update={"perplexity": {PROTOCOL: facts}})]))
+            == 2
+        )
 
 
 class TestOtherCharts:
@@ -136,7 +139,7 @@ class TestOtherCharts:
         (series,) = series_of(plots[0])["a"]
         assert series.points[0][1] == 25.0
         assert series.bars[0] == pytest.approx((25 - 1.96 * 3, 25 + 1.96 * 3))
-        assert plots[0].rules == (Rule("dense 25.0", 25.0),)
+        assert plots[0].lines == (HorizontalLine("dense 25.0", 25.0),)
         assert series.points[0][0] < series_of(plots[0])["b"][0].points[0][0]
 
     def test_any_trace_of_any_method(self) -> None:
@@ -151,7 +154,7 @@ class TestOtherCharts:
         alike = [record("a"), record("b")]
         (plot,) = plotted(charts.layer_plots, alike)
         (series,) = plot.series
-        assert (series.label, series.look) == ("every method", None)
+        assert (series.label, series.style) == ("every method", None)
         assert series.points == ((0.0, 90.0), (1.0, 90.0))
         assert plot.x.ticks == ((0.0, "0"),)
         other = sized(0.5, 6.0)
@@ -170,7 +173,11 @@ class TestDrawing:
             Series("a", 0, ((0.0, 3.0), (10.0, 4.0), (1e6, math.inf)), bars=((2.0, 4.0), (math.nan, math.nan))),
             Series("</text><script>", 12, ((100.0, 400.0),), names=("#222288;",), line=False, faint=True),
         ),
-        rules=(Rule("dense 2.5", 2.5), Rule("floor 2.4", 2.4), Rule("broken inf", math.inf)),
+        lines=(
+            HorizontalLine("dense 2.5", 2.5),
+            HorizontalLine("floor 2.4", 2.4),
+            HorizontalLine("broken inf", math.inf),
+        ),
     )
 
     def test_the_same_plot_is_the_same_bytes(self) -> None:
@@ -223,12 +230,12 @@ class TestDrawing:
         assert 2 <= len([tick for tick in found if low <= tick <= high]) <= 7
 
     def test_a_legend_names_each_look_once(self) -> None:
-        entries = legend([self.PLOT, self.PLOT])
+        entries = legend_entries([self.PLOT, self.PLOT])
         assert [entry.label for entry in entries] == ["a", "</text><script>"]
         assert not any(entry.faint for entry in entries)
 
     def test_methods_beyond_the_colours_have_other_dashes(self) -> None:
         looks = {(look % len(draw.COLOURS), look // len(draw.COLOURS)) for look in range(40)}
         assert len(looks) == 40
-        drawn = {draw.to_swatch(Series("a", look, ((0.0, 0.0),)), "s") for look in (0, 8, 16)}
+        drawn = {draw.to_legend_sample(Series("a", look, ((0.0, 0.0),)), "s") for look in (0, 8, 16)}
         assert len(drawn) == 3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunebench.report.significance import (
-    UNITS,
+    MAX_UNITS,
     PairedBootstrap,
     accuracy_change,
     benjamini_hochberg,
@@ -86,7 +86,7 @@ class TestPerplexity:
         assert 400 * 0.02 < alarms < 400 * 0.09
 
     def test_many_sequences_are_drawn_in_groups(self) -> None:
-        counts = np.random.default_rng(5).integers(1, 50, size=3 * UNITS + 7)
+        counts = np.random.default_rng(5).integers(1, 50, size=3 * MAX_UNITS + 7)
         a, b = losses(1, counts=counts), losses(2, nll=1.05, counts=counts)
         found = PairedBootstrap(counts, resamples=999).ratio(a, b)
         assert found.value == pytest.approx(math.exp((b - a).sum() / counts.sum()))

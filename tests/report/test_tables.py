@@ -14,7 +14,7 @@ from prunebench import text
 from prunebench.errors import OutputError
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import RecordError, read_record, read_records, write_record
-from prunebench.report.grouping import looks_of
+from prunebench.report.grouping import method_styles
 from prunebench.report.output.text_tables import (
     escape_latex,
     escape_markdown,
@@ -24,10 +24,10 @@ from prunebench.report.output.text_tables import (
     to_terminal,
 )
 from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
-from prunebench.report.sections import sections
+from prunebench.report.sections import report_sections
 from prunebench.report.tables import all_tables
 from prunebench.report.tables.cost import cost_tables
-from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
@@ -359,7 +359,7 @@ class TestFormats:
         (text.count, 9999, "9999"),
         (text.count, 2_097_152, "2.1 M"),
         (text.size, 3.5e9, "3.26 GiB"),
-        (text.plain, "a\x1b]0;x\x07\u202e\u200b\n\tb\ud800", "a]0;x b"),
+        (text.printable, "a\x1b]0;x\x07\u202e\u200b\n\tb\ud800", "a]0;x b"),
     ],
 )
 def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -> None:
@@ -382,16 +382,16 @@ def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -
     ],
 )
 def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str], value: float) -> None:
-    assert text.amount(show(value)) == value
-    assert text.amount(f"{show(value)} ± 1.5") == value
-    assert text.amount(f"{show(value)} to 7 s") == value
+    assert text.sort_key(show(value)) == value
+    assert text.sort_key(f"{show(value)} ± 1.5") == value
+    assert text.sort_key(f"{show(value)} to 7 s") == value
 
 
 @pytest.mark.parametrize(
     ("entry", "value"), [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None)]
 )
 def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
-    assert text.amount(entry) == value
+    assert text.sort_key(entry) == value
 
 
 def on_two_texts(method: str, sparsity: str, digest: str, value: float) -> Record:
@@ -405,7 +405,7 @@ def on_two_texts(method: str, sparsity: str, digest: str, value: float) -> Recor
 def test_two_texts_of_one_name_have_a_column_each() -> None:
     records = [on_two_texts("dense", "0", "d1", 10.0), on_two_texts("a", "0.5", "d1", 12.0)]
     records.append(on_two_texts("b", "0.5", "d2", 99.0))
-    (table,) = robustness_tables(records, looks_of(records))
+    (table,) = other_text_tables(records, method_styles(records))
     assert table.headers[-2:] == ("shifted (text d1)", "shifted (text d2)")
     assert [row[-2:] for row in table.rows] == [("10.00 (×1.000)", "–"), ("12.00 (×1.200)", "–"), ("–", "99.00")]
 
@@ -414,7 +414,7 @@ def test_every_form_of_the_report_tells_of_plugins_measures_texts_and_published_
     figure = PublishedFigure(corpus="c4", seqlen=8, protocol=None, perplexity=7.0, source="a paper")
     made = on_two_texts("a", "0.5", "d1", 12.0).model_copy(update={"measures": {"speed": {"tokens_per_second": 123.0}}})
     made = made.model_copy(update={"cell": made.cell.model_copy(update={"published": (figure,)})})
-    paged = [table.caption for section in sections([made]) for table in section.tables]
+    paged = [table.caption for section in report_sections([made]) for table in section.tables]
     for captions in (paged, [table.caption for table in all_tables([made])]):
         for words in ("tokens_per_second", "on several texts", "Published figures"):
             assert any(words in caption for caption in captions), (words, captions)

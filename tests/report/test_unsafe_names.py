@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prunebench.cli.progress import outcome
-from prunebench.records.arrays import Evidence
+from prunebench.cli.progress import outcome_text
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.compare import formats as compare_formats
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
@@ -24,7 +24,7 @@ from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
 from prunebench.report.tables import all_tables
-from prunebench.text import plain
+from prunebench.text import printable
 from tests.helpers.records import record
 
 STEERING = "\x1b[2J\x07\x9b31m\u202e\u2066\u200b\u2028\r\n\t\x00\x7f\ufeff\uffff\U000e0041"
@@ -82,7 +82,7 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
     "json": lambda r: json.dumps(tidy.to_plain_json(r)),
     "card": lambda r: model_card(r[0]),
     "html": lambda r: to_html(r, NASTY),
-    "lines": lambda r: "\n".join(outcome(one, 1.0) for one in r),
+    "lines": lambda r: "\n".join(outcome_text(one, 1.0) for one in r),
     "comparison": lambda r: compare_formats.comparison_to_terminal(compared(r), 100),
     "comparison as markdown": lambda r: compare_formats.comparison_to_markdown(compared(r)),
     "comparison as junit": lambda r: compare_formats.comparison_to_junit(compared(r)),
@@ -91,8 +91,8 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
 
 
 def compared(records: list[Record]):  # type: ignore[no-untyped-def]
-    nowhere = Evidence(Path("/nonexistent"))
-    return compare(records, records[:2], nowhere, nowhere, Tolerances())
+    nowhere = ArrayStore(Path("/nonexistent"))
+    return compare_records(records, records[:2], nowhere, nowhere, Tolerances())
 
 
 @pytest.mark.parametrize("style", TEXTS)
@@ -152,6 +152,6 @@ def test_plots_for_papers(records: list[Record], tmp_path: Path) -> None:
 
 
 def test_plain() -> None:
-    assert plain(NASTY).startswith("=1+1[2J31m <script>")
-    assert_plain(plain(NASTY))
-    assert plain("é 日本 😀 e\u0301") == "é 日本 😀 e\u0301"
+    assert printable(NASTY).startswith("=1+1[2J31m <script>")
+    assert_plain(printable(NASTY))
+    assert printable("é 日本 😀 e\u0301") == "é 日本 😀 e\u0301"

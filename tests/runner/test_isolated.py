@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from prunebench.cli.app import app
-from prunebench.cli.signals import ending_on_signals
+from prunebench.cli.signals import raise_on_signals
 from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.records.record import Record
 from prunebench.records.store import read_record
@@ -207,7 +207,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     """As nohup has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with ending_on_signals():
+        with raise_on_signals():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
     finally:

@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
-from prunebench.records.arrays import Evidence
+from prunebench.files import disk_error_advice, write_atomically
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
 from prunebench.report.plots import matplotlib_svg as draw
-from prunebench.report.sections import sections
+from prunebench.report.sections import report_sections
 
-PAGE = "report.html"
+PAGE_NAME = "report.html"
 
 
 def write_html(
     records: Sequence[Record],
     folder: Path,
     order: Sequence[str] = (),
-    evidence: Evidence | None = None,
+    array_store: ArrayStore | None = None,
     path: Path | None = None,
 ) -> Path:
     """Write the HTML page.
@@ -27,7 +27,7 @@ def write_html(
     Args:
         records: what to report on.
         folder: where they come from; its name is the page's title.
-        order, evidence: see ``prunebench.report.output.html_page.to_html``.
+        order, array_store: see ``prunebench.report.output.html_page.to_html``.
         path: the page's file; by default ``report.html`` in the folder.
 
     Returns:
@@ -36,7 +36,9 @@ def write_html(
     Raises:
         OutputError: it cannot be written.
     """
-    return write(path or folder / PAGE, to_html(records, folder.resolve().name or str(folder), order, evidence))
+    return write_file(
+        path or folder / PAGE_NAME, to_html(records, folder.resolve().name or str(folder), order, array_store)
+    )
 
 
 def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "pdf"]) -> list[Path]:
@@ -53,11 +55,11 @@ def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "
     Raises:
         OutputError: the folder cannot be written.
     """
-    plots = [plot for section in sections(records) for plot in section.plots]
-    return [write(folder / f"{plot.name}.{style}", draw.to_file(plot, style)) for plot in plots]
+    plots = [plot for section in report_sections(records) for plot in section.plots]
+    return [write_file(folder / f"{plot.name}.{style}", draw.to_file(plot, style)) for plot in plots]
 
 
-def write(path: Path, content: str | bytes) -> Path:
+def write_file(path: Path, content: str | bytes) -> Path:
     """Write a file, and the folders above it.
 
     Raises:
@@ -65,7 +67,7 @@ def write(path: Path, content: str | bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.encode(errors="replace") if isinstance(content, str) else content)
+        write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}; choose another with --output") from None
     return path

@@ -11,34 +11,36 @@ import jinja2
 from markupsafe import Markup
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
-from prunebench.report.plots.plot import legend
-from prunebench.report.sections import Section, sections
+from prunebench.report.plots.plot import legend_entries
+from prunebench.report.sections import Section, report_sections
 from prunebench.report.tables.table import Table
 
-LONG = 40  # letters; longer entries are wrapped
+WRAP_LENGTH = 40  # letters; longer entries are wrapped
 
 
-def to_html(records: Sequence[Record], title: str, order: Sequence[str] = (), evidence: Evidence | None = None) -> str:
+def to_html(
+    records: Sequence[Record], title: str, order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> str:
     """A report with all its plots and tables; the same records give the same bytes.
 
     Args:
         records: what to report on.
         title: its heading.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays beside the records; without them nothing is marked as best.
     """
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["plain"] = text.plain
-    found = sections(records, order, evidence)
+    page.globals["plain"] = text.printable
+    found = report_sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
-        title=text.plain(title),
-        sections=[_shown(section) for section in found],
+        title=text.printable(title),
+        sections=[_section_context(section) for section in found],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
         script=Markup(script),
@@ -46,36 +48,36 @@ def to_html(records: Sequence[Record], title: str, order: Sequence[str] = (), ev
     )
 
 
-def _shown(section: Section) -> dict[str, Any]:
+def _section_context(section: Section) -> dict[str, Any]:
     name = section.name
     return {
         "name": name,
         "title": section.title,
-        "words": section.words,
+        "words": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
             (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)
         ],
         "legend": [
-            (series.label, Markup(draw.to_swatch(series, f"{name}-legend-{number}")))
-            for number, series in enumerate(legend(section.plots))
+            (series.label, Markup(draw.to_legend_sample(series, f"{name}-legend-{number}")))
+            for number, series in enumerate(legend_entries(section.plots))
         ],
-        "tables": [_rows(table) for table in section.tables],
+        "tables": [_table_context(table) for table in section.tables],
     }
 
 
-def _rows(table: Table) -> dict[str, Any]:
+def _table_context(table: Table) -> dict[str, Any]:
     """A table with, for each entry, what it is sorted by."""
     numeric = numeric_columns(table)
     return {
-        "caption": text.plain(table.caption),
+        "caption": text.printable(table.caption),
         "headers": list(zip(table.headers, numeric, strict=True)),
         "rows": [
             [
                 {
-                    "text": text.plain(entry),
-                    "sort": _script_number(text.amount(entry)) if numeric[column] else None,
-                    "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
+                    "text": text.printable(entry),
+                    "sort": _script_number(text.sort_key(entry)) if numeric[column] else None,
+                    "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
                     "marked": (row, column) in table.marked,
                 }
                 for column, entry in enumerate(entries)
