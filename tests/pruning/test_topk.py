@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunebench.pruning import selection
+from prunebench.pruning import topk
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -30,7 +30,7 @@ SCORES = {
 
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "_select_on_cpu", selection._select_on_device)
+    monkeypatch.setattr(topk, "_select_on_cpu", topk._select_on_device)
 
 
 @pytest.mark.usefixtures("on_device")
@@ -41,7 +41,7 @@ def test_the_mask_is_that_of_a_stable_sort(scores: Tensor, share: float) -> None
     order = torch.sort(scores.flatten(), descending=True, stable=True).indices  # ties: the lower index comes first
     expected = torch.zeros(scores.numel(), dtype=torch.bool)
     expected[order[: scores.numel() - zeros]] = True
-    mask = selection.keep_of_matrix(scores, zeros)
+    mask = topk.keep_of_matrix(scores, zeros)
     assert int((~mask).sum()) == zeros
     assert torch.equal(mask.flatten(), expected)
 
@@ -51,7 +51,7 @@ def test_every_order_statistic_is_torchs(scores: Tensor) -> None:
     values = scores.flatten()
     ordered = values.sort().values
     for place in {0, 1, len(values) // 3, len(values) // 2, len(values) - 2, len(values) - 1}:
-        assert selection._kth_smallest(values, place) == ordered[place]
+        assert topk._kth_smallest(values, place) == ordered[place]
 
 
 @pytest.mark.usefixtures("on_device")
@@ -59,10 +59,10 @@ def test_double_precision_and_rows_are_selected_exactly_too() -> None:
     scores = normal(6, 50).double()
     scores[:, ::2] = scores[:, 1::2]
     for zeros in (0, 7, 151, 300):
-        assert int((~selection.keep_of_matrix(scores, zeros)).sum()) == zeros
-        assert int((~selection.keep_of_rows(scores, zeros)).sum()) == zeros
+        assert int((~topk.keep_of_matrix(scores, zeros)).sum()) == zeros
+        assert int((~topk.keep_of_rows(scores, zeros)).sum()) == zeros
     close = torch.tensor([[1.0, 1.0 + 1e-12, 1.0 - 1e-12]], dtype=torch.float64)  # equal in fp32
-    assert selection.keep_of_matrix(close, 2).tolist() == [[False, True, False]]
+    assert topk.keep_of_matrix(close, 2).tolist() == [[False, True, False]]
 
 
 @pytest.mark.gpu
@@ -70,6 +70,4 @@ def test_double_precision_and_rows_are_selected_exactly_too() -> None:
 @pytest.mark.parametrize("scores", SCORES.values(), ids=SCORES.keys())
 def test_a_gpu_gives_the_cpus_mask(scores: Tensor) -> None:
     for zeros in (1, scores.numel() // 2, scores.numel() - 1):
-        assert torch.equal(
-            selection.keep_of_matrix(scores.cuda(), zeros).cpu(), selection.keep_of_matrix(scores, zeros)
-        )
+        assert torch.equal(topk.keep_of_matrix(scores.cuda(), zeros).cpu(), topk.keep_of_matrix(scores, zeros))
