@@ -1,5 +1,6 @@
 """What kills a cell's process costs that cell alone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -124,7 +125,7 @@ class TestEnding:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={"PATH": "", "OMP_NUM_THREADS": "1"},
+                env={"PATH": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
                 # Where these tests run in the background, Ctrl-C is ignored, and would be there too.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
