@@ -16,7 +16,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT
+
 FOLDER = ROOT / "tests" / "golden"
 FORMATS = ("table", "markdown", "latex", "csv", "parquet", "html", "svg", "pdf")
 COMMANDS = ("", "run", "plan", "report", "compare", "merge", "methods", "plugins", "plugins new", "plugins check",

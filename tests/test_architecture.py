@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import prunebench.pruning
+from tests.helpers.paths import ROOT, TESTS
 
-ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ROOT / "plugins" / "prunebench_plugins"
 CORE = ROOT / "prunebench"
 
@@ -27,6 +27,8 @@ LEVELS = (
     "records hookspecs hub",
     "pruning tinyworld errors text files quiet",
 )
+# Folders of tests that belong to no package of the core.
+BESIDE = {"benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
 FOREIGN = {"plugins": {"torch", "triton"}, "pruning": {"torch", "numpy"}}
 
 
@@ -121,3 +123,36 @@ def test_no_pickle_and_no_foreign_code() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert "weights_only=True" in ast.unparse(node), path
+
+
+def imported_tests(path: Path) -> set[str]:
+    """Imported names that lead to a test module; what several tests use belongs in ``tests.helpers``."""
+    return {name for name in imports(path) if any(part.startswith("test_") for part in name.split("."))}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
+def test_no_test_module_is_imported(path: Path) -> None:
+    assert not imported_tests(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import tests.cli.test_app",
+        "from tests.cli import test_app",
+        "from tests.cli.test_app import folder",
+        "from . import test_app",
+        "from .test_app import folder",
+    ],
+)
+def test_an_import_of_a_test_module_would_be_noticed(line: str, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(f"from tests.helpers import tiny\n{line}\n")
+    assert imported_tests(tmp_path / "one.py")
+    (tmp_path / "one.py").write_text("from tests.helpers import tiny\n")
+    assert not imported_tests(tmp_path / "one.py")
+
+
+def test_every_package_has_a_folder_of_tests() -> None:
+    packages = {path.parent.name for path in CORE.glob("*/__init__.py")}
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - BESIDE == packages

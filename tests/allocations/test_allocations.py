@@ -26,8 +26,7 @@ from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers import tiny
-from tests.pruning.test_walk import Ear
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import RecordingObserver, SilentDisplay
 
 Write = Callable[..., Path]
 NAMES = ("owl", "owl-layer", "magnitude-global", "file")
@@ -117,11 +116,11 @@ class TestBudget:
         assert 1 <= counts["c"] < 4
 
     def test_a_ratio_that_is_cut_off_is_noted_and_made_up_for(self) -> None:
-        ear, sizes = Ear(), {"a": 100, "b": 100}
-        with listening(ear):
+        observer, sizes = RecordingObserver(), {"a": 100, "b": 100}
+        with listening(observer):
             counts = zeros_of(spread({"a": 0.9, "b": 0.0}, sizes, Unstructured(0.7)), sizes)
         assert counts == {"a": 99, "b": 41}
-        assert ear.notes == [("an allocation's ratio would have left [0, 1)", {"layer": "a"})]
+        assert observer.notes == [("an allocation's ratio would have left [0, 1)", {"layer": "a"})]
 
     def test_more_zeros_than_layers_can_lose_are_refused(self) -> None:
         with pytest.raises(AllocationError, match="leave one of 2 layers without any weight"):
@@ -203,13 +202,13 @@ class TestGlobalMagnitude:
             assert patterns[name].zeros((1, W.numel())) == int((W.abs() <= threshold).sum())
 
     def test_a_matrix_of_tiny_weights_keeps_one(self) -> None:
-        model, ear = tiny.llama(), Ear()
+        model, observer = tiny.llama(), RecordingObserver()
         first = next(layer for layer, _ in prunable(model, Unstructured(0.5)))
         first.weight.mul_(1e-6)
-        with listening(ear):
+        with listening(observer):
             patterns = make_allocation("magnitude-global", {})(model, tiny.calibration(), Unstructured(0.5))
         assert patterns[first.name].zeros(first.shape) == first.weight.numel() - 1
-        assert [where["layer"] for _, where in ear.notes] == [first.name]
+        assert [where["layer"] for _, where in observer.notes] == [first.name]
 
 
 class TestFile:
@@ -229,7 +228,7 @@ class TestFile:
     def test_what_it_says_is_what_is_pruned(self, write_suite: Write, tmp_path: Path) -> None:
         name = "model.layers.{}.self_attn.{}_proj"
         self.write(tmp_path, {name.format(0, "q"): 0.25, name.format(2, "q"): 0.75, name.format(1, "v"): 0.5})
-        (record,) = run_suite(self.cells(write_suite), tmp_path / "out", Silent())
+        (record,) = run_suite(self.cells(write_suite), tmp_path / "out", SilentDisplay())
         assert record.status == "ok", record.error
         assert record.cell.allocation == "ratios"
         assert record.cell.key[3] == "ratios"
@@ -367,7 +366,7 @@ class TestSuite:
             sparsities="sparsities: [0.5]",
             allocation="allocation: [uniform, owl]",
         )
-        dense, uniform, owl = run_suite(plan(load_suite(path)), tmp_path / "out", Silent())
+        dense, uniform, owl = run_suite(plan(load_suite(path)), tmp_path / "out", SilentDisplay())
         assert (dense.status, uniform.status, owl.status) == ("ok", "ok", "ok")
         assert owl.sparsity is not None
         assert uniform.sparsity is not None

@@ -10,35 +10,23 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
-from prunebench.cli.app import app
 from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from prunebench.records.store import read_record, record_to_json
 from prunebench.runner import sweep as runner
 from prunebench.runner.events import Display
-from tests.report.test_tables import GOLDEN, record
+from tests.helpers.command_line import one_line, prunebench
+from tests.helpers.paths import GOLDEN_RECORD
+from tests.helpers.records import record
 
 Write = Callable[..., Path]
-
-
-def prunebench(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def one_line(result: Result) -> str:
-    """The error, which is all that was said."""
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-    return result.stderr.strip()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A results folder with one record."""
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "one.json").write_text(GOLDEN.read_text())
+    (tmp_path / "results" / "one.json").write_text(GOLDEN_RECORD.read_text())
     return tmp_path / "results"
 
 

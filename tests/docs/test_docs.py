@@ -33,9 +33,9 @@ from prunebench.suite.schema import Suite
 from prunebench.testing import check
 from prunebench.yaml12 import read_yaml
 from tests.helpers import tiny
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -184,7 +184,7 @@ class TestTutorial:
         wanted = read_yaml((EXAMPLES / "suite.yaml").read_text())
         path = write_suite(methods=f"methods: {json.dumps(wanted['methods'])}")
         cells = plan(load_suite(path), plugin_files=[EXAMPLES / "ria.py"])
-        records = run_suite(cells, tmp_path / "out", Silent())
+        records = run_suite(cells, tmp_path / "out", SilentDisplay())
         assert {record.status for record in records} == {"ok"}
         table = all_tables(records, order=wanted["methods"])[0]
         assert [line[0] for line in table.rows] == ["magnitude", "wanda", "ria"]
@@ -220,7 +220,7 @@ def example_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestOtherPlugins:
     def run(self, write_suite: Callable[..., Path], tmp_path: Path, **lines: str) -> list[Record]:
         path = write_suite(methods="methods: [dense, wanda]", sparsities="sparsities: [0.5]", **lines)
-        return run_suite(plan(load_suite(path)), tmp_path / "out", Silent())
+        return run_suite(plan(load_suite(path)), tmp_path / "out", SilentDisplay())
 
     def test_a_wrapper_surrounds_the_method_and_is_named(
         self, write_suite: Callable[..., Path], tmp_path: Path

@@ -19,8 +19,8 @@ from prunebench.tinyworld import CORPORA, MODELS
 from prunebench.tinyworld.tasks import CHANCE
 from prunebench.yaml12 import read_yaml
 from tests.helpers import tiny
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -15,7 +15,8 @@ from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import listening
 from tests.helpers import tiny
-from tests.helpers.text import SHARED, Steps, needs_shared
+from tests.helpers.observers import RecordingObserver
+from tests.helpers.paths import SHARED, needs_shared
 
 LENGTHS = (2, 31, 7, 7, 64, 12, 30)
 
@@ -91,10 +92,10 @@ def test_a_sequence_beyond_the_context_is_refused() -> None:
 
 
 def test_progress_is_told() -> None:
-    ear = Steps()
-    with listening(ear):
+    observer = RecordingObserver()
+    with listening(observer):
         perplexity(tiny.llama(), sequences(), protocol="p")
-    label, done, total = ear.steps[-1]
+    label, done, total = observer.steps[-1]
     assert label == "batch"
     assert done == total
 

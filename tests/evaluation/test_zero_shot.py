@@ -18,7 +18,9 @@ from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import listening
 from tests.helpers import tiny
-from tests.helpers.text import ROOT, SHARED, Steps, jsonl, letters, needs_shared, tokenizer
+from tests.helpers.observers import RecordingObserver
+from tests.helpers.paths import ROOT, SHARED, needs_shared
+from tests.helpers.text import jsonl, letters, tokenizer
 
 QUESTIONS = 12
 
@@ -191,10 +193,10 @@ def test_nothing_is_printed_and_nothing_stays_changed(folder: Path, capfd: pytes
 
 
 def test_progress_is_told() -> None:
-    ear = Steps()
-    with listening(ear):
+    observer = RecordingObserver()
+    with listening(observer):
         zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=TaskLibrary(configs()))
-    assert ear.steps[-1] == ("request", 2 * QUESTIONS, 2 * QUESTIONS)
+    assert observer.steps[-1] == ("request", 2 * QUESTIONS, 2 * QUESTIONS)
 
 
 def test_embedded_tasks() -> None:

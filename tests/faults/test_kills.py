@@ -9,7 +9,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.faults import campaign
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
 
 METHODS = """methods:
   - {name: sparsegpt, sparsities: [0.5]}
@@ -21,7 +21,7 @@ def test_killed_at_random_nothing_is_lost_and_nothing_different(
     write_suite: Callable[..., Path], tmp_path: Path
 ) -> None:
     suite, kills = write_suite(methods=METHODS), Counter[str]()
-    run_suite(plan(load_suite(suite)), tmp_path / "whole", Silent())
+    run_suite(plan(load_suite(suite)), tmp_path / "whole", SilentDisplay())
     done = campaign.interrupted(suite, tmp_path / "killed", random.Random(1), budget=2, kills=kills)
     assert done == kills.total() >= 1
     whole, killed = campaign.outcome(tmp_path / "whole"), campaign.outcome(tmp_path / "killed")

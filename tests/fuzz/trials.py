@@ -33,8 +33,8 @@ from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite
 from prunebench.yaml12 import read_yaml
 from tests.fuzz.mutate import as_text, mutated, mutated_bytes
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 10  # of processor time: the machine may have other things to do
 
 

@@ -4,15 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 WORDS = tuple("abcdefghijklmnopqrstuvwxyz")
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
-
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the models and data of ../shared")
 
 
 def tokenizer(*, bos: bool = True, eos: bool = True) -> PreTrainedTokenizerFast:
@@ -37,22 +32,3 @@ def jsonl(path: Path, texts: Sequence[str]) -> str:
     """A corpus file, and its name."""
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return str(path)
-
-
-class Steps:
-    """Listens to a run and keeps the steps it was told of."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[str, int, int | None]] = []
-
-    def step(self, label: str, done: int, total: int | None) -> None:
-        self.steps.append((label, done, total))
-
-    def note(self, what: str, where: dict[str, object]) -> None:
-        """Nothing is kept of it."""
-
-    def trace(self, step: int, values: dict[str, float]) -> None:
-        """Nothing is kept of it."""
-
-    def account(self, amounts: dict[str, int]) -> None:
-        """Nothing is kept of it."""

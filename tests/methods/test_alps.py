@@ -8,10 +8,10 @@ from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
 from prunebench.pruning.callbacks import listening
-from tests.methods.test_layerwise import problem, system_of
+from tests.helpers.layerwise import layer_of, problem, system_of
+from tests.helpers.observers import RecordingObserver
 from tests.oracles.alps import alps_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
-from tests.pruning.test_walk import Ear, layer_of
 
 PATTERNS = [Unstructured(0.5), Unstructured(0.7), Unstructured(0.9), NM(2, 4), NM(1, 4), NM(4, 8)]
 
@@ -95,10 +95,10 @@ def test_damping_is_raised_and_noted_when_the_factorisation_fails() -> None:
     _, X = problem()
     statistic = problem_of(X)
     statistic.A[0, 1] = statistic.A[1, 0] = 1.3  # indefinite
-    ear = Ear()
-    with listening(ear):
+    observer = RecordingObserver()
+    with listening(observer):
         statistic.factor_with(0.1)
-    assert {what for what, _ in ear.notes} == {"damping raised: the Hessian was not positive definite"}
+    assert set(observer.messages) == {"damping raised: the Hessian was not positive definite"}
 
 
 def test_the_last_iterate_is_never_a_fresh_start() -> None:

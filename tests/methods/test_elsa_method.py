@@ -1,7 +1,6 @@
 """``elsa`` and ``elsa-l`` on whole models: options, what is put back, what is told."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,35 +15,18 @@ from prunebench.pruning.callbacks import listening
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.entry_points import load_method
 from tests.helpers import tiny
+from tests.helpers.observers import RecordingObserver
 
 QUICK: dict[str, Any] = {"steps": 6, "lr": 1e-3, "interval": 2, "batch_size": 2}
 
 
-@dataclass
-class Ear:
-    notes: list[str] = field(default_factory=list)
-    rows: list[dict[str, float]] = field(default_factory=list)
-    amounts: dict[str, int] = field(default_factory=dict)
-
-    def step(self, label: str, done: int, total: int | None) -> None: ...
-
-    def note(self, what: str, where: dict[str, object]) -> None:
-        self.notes.append(what)
-
-    def trace(self, step: int, values: dict[str, float]) -> None:
-        self.rows.append({"step": step, **values})
-
-    def account(self, amounts: dict[str, int]) -> None:
-        self.amounts |= amounts
-
-
-def prune(method: Elsa, model: Any, pattern: str = "0.7", data: CalibrationData | None = None) -> Ear:
+def prune(method: Elsa, model: Any, pattern: str = "0.7", data: CalibrationData | None = None) -> RecordingObserver:
     sparsity: Sparsity = parse_pattern(pattern)
-    before, ear = Snapshot.of(model, sparsity, "all"), Ear()
-    with listening(ear):
+    before, observer = Snapshot.of(model, sparsity, "all"), RecordingObserver()
+    with listening(observer):
         method.prune(model=model, data=data or tiny.calibration(), sparsity=sparsity)
     before.verify(model)
-    return ear
+    return observer
 
 
 def weights(model: nn.Module) -> Tensor:
@@ -129,12 +111,12 @@ def test_gradients_modes_and_flags_are_put_back() -> None:
     frozen, other = model.model.decoder.embed_tokens.weight, model.model.decoder.layers[0].fc1.weight
     frozen.requires_grad_(False)
     other.grad = kept = torch.ones_like(other)
-    ear = prune(Elsa(**QUICK), model)
+    observer = prune(Elsa(**QUICK), model)
     assert not frozen.requires_grad
     assert other.requires_grad
     assert other.grad is kept
     assert model.model.decoder.layers[1].fc1.weight.grad is None
-    assert "frozen parameters are trained all the same" in ear.notes
+    assert "frozen parameters are trained all the same" in observer.messages
 
 
 def test_what_was_found_is_put_back_when_a_run_fails() -> None:
@@ -159,24 +141,24 @@ def test_it_learns() -> None:
     text = torch.arange(1, 9).repeat(500)
     data = CalibrationData(text, nsamples=4, seqlen=24, seed=0)
     model = tiny.llama()
-    ear = prune(Elsa(steps=60, lr=2e-2, lmda=1.0, interval=2, batch_size=4), model, "0.8", data)
+    observer = prune(Elsa(steps=60, lr=2e-2, lmda=1.0, interval=2, batch_size=4), model, "0.8", data)
     with torch.no_grad():
-        assert next_token_loss(model, data.windows) < 0.1 < 4 < ear.rows[0]["loss"]
-    assert ear.rows[-1]["loss"] < 0.1
-    assert ear.rows[-1]["primal"] < ear.rows[0]["primal"]
+        assert next_token_loss(model, data.windows) < 0.1 < 4 < observer.traces[0]["loss"]
+    assert observer.traces[-1]["loss"] < 0.1
+    assert observer.traces[-1]["primal"] < observer.traces[0]["primal"]
 
 
 def test_what_a_run_tells() -> None:
-    ear = prune(Elsa(**QUICK), tiny.llama())
-    assert [row["step"] for row in ear.rows] == [0, 2, 4, 6]
-    assert all(set(row) == {"step", "loss", "primal", "dual", "lmda", "lr"} for row in ear.rows)
+    observer = prune(Elsa(**QUICK), tiny.llama())
+    assert [row["step"] for row in observer.traces] == [0, 2, 4, 6]
+    assert all(set(row) == {"step", "loss", "primal", "dual", "lmda", "lr"} for row in observer.traces)
     model = tiny.llama()
     numel = sum(layer.weight.numel() for layer, _ in prunable(model, Unstructured(0.5)))
-    assert ear.amounts["state_bytes"] == numel * 129 // 8
+    assert observer.amounts["state_bytes"] == numel * 129 // 8
     everything = sum(parameter.numel() for parameter in model.parameters())
-    assert ear.amounts["gradient_bytes"] == 4 * everything
-    assert ear.amounts["other_state_bytes"] == 12 * (everything - numel)
-    assert ear.notes == [
+    assert observer.amounts["gradient_bytes"] == 4 * everything
+    assert observer.amounts["other_state_bytes"] == 12 * (everything - numel)
+    assert observer.messages == [
         "weights can travel less than three times their rms (lr·steps/2): raise lr or steps",
         "fewer than 30 updates of z and u: lower interval or raise steps",
     ]

@@ -2,35 +2,21 @@
 
 import pytest
 import torch
-from prunebench_plugins.admm import System, admm
+from prunebench_plugins.admm import admm
 from prunebench_plugins.sparsegpt import sparsegpt
 from prunebench_plugins.wanda import Wanda, wanda_scores
 from torch import Tensor
 
 from prunebench.pruning import NM, Hessian, Pattern, Target, Unstructured
 from tests.helpers import tiny
+from tests.helpers.layerwise import hessian_of, problem, system_of
 from tests.oracles.admm import admm_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
 from tests.oracles.sparsegpt import sparsegpt_on_mask, sparsegpt_textbook
 from tests.oracles.walk import walk_textbook
 from tests.oracles.wanda import wanda_row_mask, wanda_textbook
-from tests.pruning.test_walk import layer_of
 
 PATTERNS = [Unstructured(0.5), Unstructured(0.7), Unstructured(0.9), NM(2, 4), NM(1, 4)]
-
-
-def problem(rows: int = 24, columns: int = 40, tokens: int = 400, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Weights, and inputs as correlated as activations are: most of their variance lies in a few directions."""
-    generator = torch.Generator().manual_seed(seed)
-    W = torch.randn(rows, columns, generator=generator)
-    X = torch.randn(tokens, columns // 3, generator=generator) @ torch.randn(columns // 3, columns, generator=generator)
-    return W, X / columns**0.5 + 0.3 * torch.randn(tokens, columns, generator=generator)
-
-
-def hessian_of(X: Tensor) -> Hessian:
-    H = Hessian(layer_of(torch.zeros(1, X.shape[1])))
-    H.add(X)
-    return H
 
 
 def run_sparsegpt(W: Tensor, H: Hessian, pattern: Pattern, blocksize: int = 128, percdamp: float = 0.01) -> Tensor:
@@ -151,12 +137,6 @@ def test_the_block_walk_equals_the_textbook() -> None:
     )
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(one, other)
-
-
-def system_of(X: Tensor) -> System:
-    system = System(layer_of(torch.zeros(1, X.shape[1])))
-    system.add(X)
-    return system
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.7, 0.9])

@@ -17,7 +17,8 @@ from prunebench.models.source import find_model, pick_device, pick_dtype
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers import tiny
-from tests.helpers.text import SHARED, needs_shared, tokenizer
+from tests.helpers.paths import SHARED, needs_shared
+from tests.helpers.text import tokenizer
 
 
 @pytest.fixture(scope="module")

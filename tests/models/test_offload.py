@@ -38,7 +38,7 @@ from prunebench.suite.planning import plan
 from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS
 from tests.helpers import tiny
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
 
@@ -70,7 +70,7 @@ def suite_of(world: Path, tmp_path: Path, write_suite: Write) -> Write:
 
 def run(suite: Path, output: Path, device: str, **options: Any) -> tuple[list[Record], list[dict[str, np.ndarray]]]:
     cells = plan(load_suite(suite), device=device)
-    records = run_suite(cells, output, Silent(), **options)
+    records = run_suite(cells, output, SilentDisplay(), **options)
     assert [record.error for record in records] == [None] * len(records)
     return records, [read_arrays(output / f"{record.cell.id}.json") for record in records]
 
@@ -256,7 +256,7 @@ class TestPlanning:
     def test_too_little_room_is_told_before_anything_runs(
         self, suite_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        display, suite = Silent(), suite_of("llama", methods="methods: [wanda]")
+        display, suite = SilentDisplay(), suite_of("llama", methods="methods: [wanda]")
         usage = shutil.disk_usage(tmp_path)._replace(free=50_000)
         monkeypatch.setattr("prunebench.runner.disk_space.shutil.disk_usage", lambda path: usage)
         weights = sum(parameter.nbytes for parameter in tiny.llama().parameters())
@@ -291,7 +291,7 @@ class TestWhatNeedsAWholeModel:
         suite = load_suite(suite_of("llama", **lines))
         (cell,), (other,) = plan(suite, device="disk"), plan(suite, device="cpu")
         assert cell.id != other.id
-        record, _ = run_cell(cell, Workshop(output=tmp_path), Silent())
+        record, _ = run_cell(cell, Workshop(output=tmp_path), SilentDisplay())
         assert record.status == "ok"
         assert record.zero_shot == {}
         assert record.notes == {"an evaluation that needs the whole model in memory was skipped": 1}

@@ -29,11 +29,11 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.yaml12 import read_yaml
-from tests.cli.test_app import prunebench
 from tests.helpers import tiny
+from tests.helpers.command_line import prunebench
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.records import record
 from tests.helpers.text import tokenizer
-from tests.report.test_tables import record
-from tests.runner.test_sweep import Silent
 
 Write = Callable[..., Path]
 
@@ -173,11 +173,11 @@ class TestRun:
         output = tmp_path / "out"
 
         def begun() -> list[str]:
-            display = Silent()
+            display = SilentDisplay()
             run_suite(cells, output, display, save_models=True)
             return display.begun
 
-        run_suite(cells, output, Silent())
+        run_suite(cells, output, SilentDisplay())
         assert begun() == [cells[1].id]  # the dense model is there anyway
         assert begun() == []
         for form in ("models", "sparse"):

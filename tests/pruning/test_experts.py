@@ -19,41 +19,26 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers import tiny
-from tests.pruning.test_walk import Ear
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import RecordingObserver, SilentDisplay
 
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss")
 UNSEEN = "an expert's matrix saw no calibration token: its inputs are taken to count alike"
 STARVED = "an expert's matrix saw fewer calibration tokens than it has inputs"
 
 
-class Accounts(Ear):
-    """Listens to notes and amounts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.amounts: dict[str, Any] = {}
-
-    def account(self, amounts: dict[str, Any]) -> None:
-        self.amounts.update(amounts)
-
-    def told(self) -> list[str]:
-        return [what for what, _ in self.notes]
-
-
-def prune(model: Any, method: str, data: CalibrationData, pattern: str = "0.5", **options: Any) -> Accounts:
-    ear = Accounts()
+def prune(model: Any, method: str, data: CalibrationData, pattern: str = "0.5", **options: Any) -> RecordingObserver:
+    observer = RecordingObserver()
     sparsity = parse_pattern(pattern)
     before = Snapshot.of(model, sparsity, "prunable")
-    with listening(ear):
+    with listening(observer):
         plugin_manager(load_method(method), options).hook.prune(model=model, data=data, sparsity=sparsity)
     before.verify(model)
-    return ear
+    return observer
 
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_tokens_of_each_expert_are_those_that_the_router_sends(name: str) -> None:
-    model, data, ear = tiny.MODELS[name](), tiny.calibration(), Accounts()
+    model, data, observer = tiny.MODELS[name](), tiny.calibration(), RecordingObserver()
     mlp = model.model.layers[0].mlp
     router = getattr(mlp, "gate", None) or mlp.router
     sent: list[Tensor] = []
@@ -61,16 +46,16 @@ def test_tokens_of_each_expert_are_those_that_the_router_sends(name: str) -> Non
     with torch.no_grad():
         model(input_ids=data.windows, use_cache=False)
     handle.remove()
-    with listening(ear):
+    with listening(observer):
         statistics = {layer.name: norm for layer, norm, _ in calibrated(model, data, Unstructured(0.5), FeatureNorm)}
-    told = ear.amounts["expert_tokens"]
+    told = observer.amounts["expert_tokens"]
     assert list(told) == [f"model.layers.{block}.mlp.experts" for block in range(3)]
     assert told["model.layers.0.mlp.experts"] == torch.cat(sent).flatten().bincount(minlength=4).tolist()
     assert all(sum(tokens) == 2 * data.windows.numel() for tokens in told.values())
     for expert, tokens in enumerate(told["model.layers.2.mlp.experts"]):
         for kind in ("gate_up_proj", "down_proj"):
             assert statistics[f"model.layers.2.mlp.experts.{expert}.{kind}"].tokens == tokens
-    for what, where in ear.notes:
+    for what, where in observer.notes:
         assert what == STARVED
         assert where["tokens"] == statistics[str(where["layer"])].tokens < where["inputs"]  # type: ignore[operator]
 
@@ -92,9 +77,9 @@ def test_an_expert_that_no_token_reaches_is_pruned_by_magnitude(
 ) -> None:
     """To be exact: as well as by magnitude, which is the best that weights alone tell; ADMM need not converge to it."""
     model, dense = with_a_lost_expert(), with_a_lost_expert()
-    ear = prune(model, method, tiny.calibration(), **options)
-    assert ear.told().count(UNSEEN) == 2 * 3
-    assert all(tokens[3] == 0 for tokens in ear.amounts["expert_tokens"].values())
+    observer = prune(model, method, tiny.calibration(), **options)
+    assert observer.messages.count(UNSEEN) == 2 * 3
+    assert all(tokens[3] == 0 for tokens in observer.amounts["expert_tokens"].values())
     before = {layer.name: layer.weight for layer, _ in prunable(dense, Unstructured(0.5))}
     for layer, target in prunable(model, Unstructured(0.5)):
         if layer.expert == 3:
@@ -108,9 +93,9 @@ def test_an_expert_that_no_token_reaches_is_pruned_by_magnitude(
 def test_an_expert_that_few_tokens_reach_is_noted() -> None:
     data = tiny.calibration(nsamples=1)
     for method in ("wanda", "sparsegpt", "admm"):
-        ear = prune(tiny.mixtral(), method, data, pattern="0.7")
-        assert set(ear.told()) <= {STARVED, UNSEEN}
-        assert len(ear.told()) == 3 * 8
+        observer = prune(tiny.mixtral(), method, data, pattern="0.7")
+        assert set(observer.messages) <= {STARVED, UNSEEN}
+        assert len(observer.messages) == 3 * 8
 
 
 def test_experts_have_a_hessian_each() -> None:
@@ -150,7 +135,7 @@ def test_a_mixture_runs_from_suite_to_record(write_suite: Callable[..., Path], w
     path = write_suite(
         models="models: [./moe]", methods="methods: [dense, magnitude, wanda]", sparsities="sparsities: [0.5]"
     )
-    dense, magnitude, wanda = run_suite(plan(load_suite(path)), tmp_path / "out", Silent())
+    dense, magnitude, wanda = run_suite(plan(load_suite(path)), tmp_path / "out", SilentDisplay())
     assert [record.status for record in (dense, magnitude, wanda)] == ["ok"] * 3
     assert magnitude.sparsity is not None
     assert magnitude.sparsity.reached == 0.5

@@ -25,6 +25,8 @@ from prunebench.pruning import (
 from prunebench.pruning.callbacks import listening
 from prunebench.pruning.layers import all_layers
 from tests.helpers import tiny
+from tests.helpers.layerwise import layer_of
+from tests.helpers.observers import RecordingObserver
 
 
 class Inputs:
@@ -35,22 +37,6 @@ class Inputs:
 
     def add(self, X: Tensor) -> None:
         self.seen.append(X.clone())
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.notes: list[tuple[str, dict[str, object]]] = []
-        self.steps: list[tuple[str, int, int | None]] = []
-
-    def step(self, label: str, done: int, total: int | None) -> None:
-        self.steps.append((label, done, total))
-
-    def note(self, what: str, where: dict[str, object]) -> None:
-        self.notes.append((what, where))
-
-    def trace(self, step: int, values: dict[str, float]) -> None: ...
-
-    def account(self, amounts: dict[str, int]) -> None: ...
 
 
 @pytest.mark.parametrize("name", tiny.MODELS)
@@ -192,10 +178,10 @@ def test_nothing_leaks_from_the_walk() -> None:
 
 
 def test_the_walk_reports_blocks() -> None:
-    ear = Ear()
-    with listening(ear):
+    observer = RecordingObserver()
+    with listening(observer):
         list(calibrated(tiny.llama(), tiny.calibration(), Unstructured(0.5), FeatureNorm))
-    assert ear.steps == [("block", done, 3) for done in range(4)]
+    assert observer.steps == [("block", done, 3) for done in range(4)]
 
 
 def test_statistics_are_what_they_say() -> None:
@@ -215,23 +201,23 @@ def test_statistics_are_what_they_say() -> None:
 
 
 def test_damping_is_raised_and_noted() -> None:
-    ear = Ear()
+    observer = RecordingObserver()
     H = Hessian(layer_of(torch.zeros(1, 4)))
     H.add(torch.ones(3, 4))  # rank one
-    with listening(ear):
+    with listening(observer):
         U = H.factor(0.0)
     assert torch.isfinite(U).all()
-    assert [what for what, _ in ear.notes] == ["damping raised: the Hessian was not positive definite"]
+    assert observer.messages == ["damping raised: the Hessian was not positive definite"]
 
 
 def test_an_indefinite_matrix_is_given_up_on_after_the_stated_damping() -> None:
-    ear = Ear()
+    observer = RecordingObserver()
     H = Hessian(layer_of(torch.zeros(1, 3)))
     H.add(torch.ones(3, 3))
     H.matrix[0, 1] = H.matrix[1, 0] = 9.0
-    with listening(ear), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
+    with listening(observer), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
         H.factor(0.01)
-    assert [where["percdamp"] for _, where in ear.notes] == [0.1, 1.0]
+    assert [where["percdamp"] for _, where in observer.notes] == [0.1, 1.0]
 
 
 @pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
@@ -257,11 +243,6 @@ def test_a_hessian_of_strips_is_the_whole_matrix(columns: int) -> None:
     H.add(X[20:])
     torch.testing.assert_close(H.matrix, X.T @ X / 50, rtol=1e-5, atol=1e-6)
     assert H.tokens == 50
-
-
-def layer_of(W: Tensor) -> Layer:
-    module = tiny.Single(W).linear
-    return Layer("linear", module, module.weight, transposed=False)
 
 
 class TestCalibrationData:

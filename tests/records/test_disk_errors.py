@@ -18,8 +18,8 @@ from prunebench.records.record import Forecast
 from prunebench.records.store import read_records, write_forecasts, write_record
 from prunebench.report.output.files import write_file, write_html, write_plots
 from prunebench.report.output.tidy import write_parquet
-from tests.records.test_store import ARRAYS
-from tests.report.test_tables import GOLDEN, record
+from tests.helpers.paths import GOLDEN_RECORD
+from tests.helpers.records import ARRAYS, record
 
 CODES = {
     errno.ENOSPC: "No space left on device; free some space and try again",
@@ -59,7 +59,7 @@ def test_one_line_and_nothing_lost(what: str, code: int, tmp_path: Path, monkeyp
 
 
 def test_a_limit_on_files_ends_a_report_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "one.json").write_text(GOLDEN.read_text())
+    (tmp_path / "one.json").write_text(GOLDEN_RECORD.read_text())
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
@@ -78,7 +78,7 @@ def test_a_limit_on_files_ends_a_report_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", [["report"], ["--help"]])
 def test_a_full_standard_output(tmp_path: Path, words: list[str]) -> None:
-    (tmp_path / "one.json").write_text(GOLDEN.read_text())
+    (tmp_path / "one.json").write_text(GOLDEN_RECORD.read_text())
     with Path("/dev/full").open("w") as full:
         code = "from prunebench.cli.app import main; main()"
         done = subprocess.run(

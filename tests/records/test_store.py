@@ -35,10 +35,9 @@ from prunebench.report.compare.verdict import Tolerances
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from tests.report.test_tables import PROTOCOL, record, resealed
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.records import ARRAYS, PROTOCOL, record, resealed
 
-ARRAYS = {f"perplexity/{PROTOCOL}/losses": np.arange(4.0), f"perplexity/{PROTOCOL}/counts": np.ones(4, np.int64)}
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -308,7 +307,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, world: Path) -> tuple[Path, 
         "sparsities: [0.5]\nmethods: [dense, magnitude]\n"
         f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: 16}}]\n"
     )
-    run_suite(plan(load_suite(suite)), folder / "out", Silent())
+    run_suite(plan(load_suite(suite)), folder / "out", SilentDisplay())
     return suite, folder / "out"
 
 
@@ -333,7 +332,7 @@ class TestSweep:
         assert [entry["record"] for entry in json.loads(listed.stdout)] == ["ok", None]
         assert listed.stderr.count("\n") == 1
         assert listed.stderr.startswith("to be run again: ")
-        display = Silent()
+        display = SilentDisplay()
         records = run_suite(plan(load_suite(suite)), out, display)
         assert display.begun == [pruned.id]
         assert records[1].perplexity == before.perplexity

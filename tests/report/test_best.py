@@ -16,7 +16,7 @@ from prunebench.report.tables.best import MARKED_CAPTION
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
-from tests.report.test_tables import PROTOCOL, record
+from tests.helpers.records import PROTOCOL, record
 
 COUNTS = np.random.default_rng(0).integers(20, 60, 200)
 HARD = np.random.default_rng(1).normal(0, 0.4, 200)

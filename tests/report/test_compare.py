@@ -16,8 +16,8 @@ from prunebench.records.store import read_records, write_record
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
 from prunebench.report.compare.verdict import Comparison, Tolerances, Verdict
-from tests.cli.test_app import one_line, prunebench
-from tests.report.test_tables import PROTOCOL, record
+from tests.helpers.command_line import one_line, prunebench
+from tests.helpers.records import PROTOCOL, record
 
 COUNTS = np.random.default_rng(0).integers(20, 60, 400)
 HARD = np.random.default_rng(1).normal(0, 0.4, 400)

@@ -15,7 +15,8 @@ from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import write_record
 from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import report_sections
-from tests.report.test_tables import GOLDEN, PROTOCOL, record
+from tests.helpers.paths import GOLDEN_RECORD
+from tests.helpers.records import PROTOCOL, record
 
 SHIFTED = "shifted/document-256"
 
@@ -196,7 +197,7 @@ def inf_and_nan() -> list[Record]:
 
 
 def bare() -> list[Record]:
-    content = json.loads(GOLDEN.read_text())
+    content = json.loads(GOLDEN_RECORD.read_text())
     content |= {"sparsity": None, "perplexity": {}, "zero_shot": {}, "cost": {}, "environment": {}, "notes": {}}
     content["cell"] |= {"evaluations": [], "calibration": {}, "options": {}}
     return [Record.model_validate(content)]

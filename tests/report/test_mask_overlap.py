@@ -12,7 +12,7 @@ from prunebench.records.store import write_record
 from prunebench.report.tables.mask_overlap import expected_by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
 from tests.helpers import tiny
-from tests.report.test_tables import record
+from tests.helpers.records import record
 
 
 def pack(*bits: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
-from tests.report.test_tables import PROTOCOL, record
+from tests.helpers.records import PROTOCOL, record
 
 
 def plotted(make: Any, records: list[Record]) -> list[Plot]:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 
 from prunebench import text
 from prunebench.errors import OutputError
-from prunebench.records.canonical_json import content_digest
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import RecordError, read_record, read_records, write_record
 from prunebench.report.grouping import method_styles
@@ -33,42 +31,10 @@ from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
+from tests.helpers.paths import GOLDEN_RECORD
+from tests.helpers.records import PROTOCOL, record, resealed
 
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "record.json"
-PROTOCOL = "tinystories_eval/document-256"
 Change = dict[str, Any]
-
-
-def record(
-    method: str = "wanda",
-    sparsity: str = "0.5",
-    seed: int = 0,
-    value: float = 10.0,
-    *,
-    error: str | None = None,
-    started: str = "2026-01-01T00:00:00+00:00",
-    **cell: Any,
-) -> Record:
-    """The golden record, changed."""
-    content: Change = json.loads(GOLDEN.read_text())
-    facts = content["cell"]
-    facts |= {"method": method, "sparsity": sparsity, "seed": seed} | cell
-    facts["key"] = [facts["model"], method, sparsity, facts["allocation"], seed, facts["calibration"]["corpus"]]
-    words = (facts["model"], method, sparsity, seed, started)
-    facts["id"] = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(word)).strip("-.")[:60] for word in words)
-    content["environment"] |= {"started": started, "model_digest": facts["model_digest"]}
-    content["perplexity"][PROTOCOL]["value"] = value
-    content["notes"] = {}
-    if error is not None:
-        content |= {"status": "failed", "error": {"type": "ContractError", "message": error}}
-        content |= {"perplexity": {}, "zero_shot": {}}
-    return Record.model_validate(content)
-
-
-def resealed(content: Change) -> str:
-    """The JSON of a record whose content was changed, with the digest that belongs to it."""
-    kept = {name: value for name, value in content.items() if name != "digest"}
-    return json.dumps(kept | {"digest": content_digest(kept)})
 
 
 def cells_of(table: Table) -> dict[str, dict[str, str]]:
@@ -77,15 +43,15 @@ def cells_of(table: Table) -> dict[str, dict[str, str]]:
 
 class TestRecord:
     def test_the_golden_record_reads_and_is_written_as_it_was(self, tmp_path: Path) -> None:
-        golden = read_record(GOLDEN)
+        golden = read_record(GOLDEN_RECORD)
         assert golden.perplexity[PROTOCOL].value == 12.345
         assert golden.cell.key == ("stories", "wanda", "0.9", "uniform", 0, "tinystories_calib")
         path = write_record(tmp_path, golden, {})
         assert path.name == "stories--wanda--0.9--s0--0123456789.json"
-        assert json.loads(path.read_text()) == json.loads(GOLDEN.read_text())
+        assert json.loads(path.read_text()) == json.loads(GOLDEN_RECORD.read_text())
 
     def test_keys_of_a_later_version_survive(self, tmp_path: Path) -> None:
-        content = json.loads(GOLDEN.read_text())
+        content = json.loads(GOLDEN_RECORD.read_text())
         content["later"] = {"a": 1}
         content["cost"]["joules"] = 3.5
         written = write_record(tmp_path, Record.model_validate(content), {})
@@ -125,7 +91,7 @@ class TestRecord:
             read_records(tmp_path / "nowhere")
 
     def test_two_records_of_one_id(self, tmp_path: Path) -> None:
-        content = json.loads(GOLDEN.read_text())
+        content = json.loads(GOLDEN_RECORD.read_text())
         for name in ("a", "b"):
             (tmp_path / f"{name}.json").write_text(resealed(content))
         assert len(read_records(tmp_path)) == 1

@@ -25,7 +25,7 @@ from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
 from prunebench.report.tables import all_tables
 from prunebench.text import printable
-from tests.report.test_tables import record
+from tests.helpers.records import record
 
 STEERING = "\x1b[2J\x07\x9b31m\u202e\u2066\u200b\u2028\r\n\t\x00\x7f\ufeff\uffff\U000e0041"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;]]>-->$x^{\\input{x}%`|*_#[a](javascript:b)"

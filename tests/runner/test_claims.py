@@ -24,7 +24,8 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan, shard_of
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.paths import GOLDEN_RECORD
 
 Write = Callable[..., Path]
 
@@ -175,14 +176,14 @@ class Scribe:
 class TestTwoRunners:
     @pytest.fixture
     def good(self) -> Record:
-        return read_record(Path(__file__).parents[1] / "fixtures" / "record.json")
+        return read_record(GOLDEN_RECORD)
 
     def test_each_cell_runs_once(self, write_suite: Write, tmp_path: Path, good: Record) -> None:
         cells = plan(load_suite(write_suite(sparsities="sparsities: [0.2, 0.3, 0.4, 0.5]")))
-        displays = [Silent(), Silent()]
+        displays = [SilentDisplay(), SilentDisplay()]
         returned: list[list[Record]] = []
 
-        def sweep(display: Silent) -> None:
+        def sweep(display: SilentDisplay) -> None:
             returned.append(run_suite(cells, tmp_path / "out", display, executor=Scribe(good)))
 
         threads = [threading.Thread(target=sweep, args=(display,)) for display in displays]
@@ -208,7 +209,7 @@ class TestTwoRunners:
             ends()
             claim.release()
 
-        other, display = threading.Thread(target=end), Silent()
+        other, display = threading.Thread(target=end), SilentDisplay()
         other.start()
         (record,) = run_suite([cell], output, display, lease=0.4, executor=Scribe(good))
         other.join()
@@ -222,11 +223,14 @@ class TestTwoRunners:
         """Tried again by the next run, not by one that waited for it."""
         fails = Scribe(good.model_copy(update={"status": "failed"}))
         record, ran = self.beside_another(
-            cell, tmp_path, good, lambda: fails.run(cell, tmp_path, Silent(), save_models=False, wanted=lambda: True)
+            cell,
+            tmp_path,
+            good,
+            lambda: fails.run(cell, tmp_path, SilentDisplay(), save_models=False, wanted=lambda: True),
         )
         assert record.status == "failed"
         assert ran == []
-        assert run_suite([cell], tmp_path, Silent(), executor=Scribe(good))[0].status == "ok"
+        assert run_suite([cell], tmp_path, SilentDisplay(), executor=Scribe(good))[0].status == "ok"
 
     def test_a_cell_that_was_taken_over_is_given_up(self, cell: Cell, tmp_path: Path, good: Record) -> None:
         output, others_work = tmp_path / "out", Scribe(good, seconds=0)
@@ -243,7 +247,7 @@ class TestTwoRunners:
                 taken.unlink()
                 raise Abandoned
 
-        (record,) = run_suite([cell], output, Silent(), executor=Slept(good))
+        (record,) = run_suite([cell], output, SilentDisplay(), executor=Slept(good))
         assert record.status == "ok"
 
     def test_a_record_that_another_is_writing_is_left_alone(self, cell: Cell, tmp_path: Path, good: Record) -> None:
@@ -267,7 +271,7 @@ class TestTwoRunners:
         torn = tmp_path / "out" / f".{cell.id}.json.123.tmp"
         torn.parent.mkdir()
         torn.write_text("{")
-        run_suite([cell], tmp_path / "out", Silent())
+        run_suite([cell], tmp_path / "out", SilentDisplay())
         assert not torn.exists()
 
 
@@ -288,9 +292,9 @@ class TestShards:
 class TestMerge:
     def test_shards_make_the_whole(self, write_suite: Write, tmp_path: Path) -> None:
         cells = plan(load_suite(write_suite()))
-        whole = run_suite(cells, tmp_path / "whole", Silent())
+        whole = run_suite(cells, tmp_path / "whole", SilentDisplay())
         for part in ("1/2", "2/2"):
-            run_suite(shard_of(cells, part), tmp_path / part[0], Silent(), save_models=part == "1/2")
+            run_suite(shard_of(cells, part), tmp_path / part[0], SilentDisplay(), save_models=part == "1/2")
         merged = merge_records([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
         assert (merged.cells, merged.copied, merged.conflicts) == (len(cells), len(cells), ())
         for record in whole:
@@ -304,7 +308,7 @@ class TestMerge:
 
     def test_what_disagrees_is_told_and_the_first_is_taken(self, write_suite: Write, tmp_path: Path) -> None:
         cells = plan(load_suite(write_suite(methods="methods: [magnitude]")))
-        half, pattern = run_suite(cells, tmp_path / "one", Silent())
+        half, pattern = run_suite(cells, tmp_path / "one", SilentDisplay())
         changed = half.model_copy(update={"perplexity": {}})
         write_record(tmp_path / "two", changed.model_copy(update={"arrays_digest": None}), {})
         failed = pattern.model_copy(update={"status": "failed", "arrays_digest": None})
@@ -319,7 +323,7 @@ class TestMerge:
         assert read_record(tmp_path / "backwards" / f"{pattern.cell.id}.json").status == "ok"
 
     def test_nothing_is_copied_where_one_record_is_torn(self, write_suite: Write, tmp_path: Path) -> None:
-        run_suite(plan(load_suite(write_suite(methods="methods: [magnitude]"))), tmp_path / "one", Silent())
+        run_suite(plan(load_suite(write_suite(methods="methods: [magnitude]"))), tmp_path / "one", SilentDisplay())
         (tmp_path / "two").mkdir()
         (tmp_path / "two" / "x.json").write_text("{")
         with pytest.raises(OutputError, match=r"x\.json"):

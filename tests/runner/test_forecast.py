@@ -20,9 +20,9 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from tests.cli.test_app import prunebench
-from tests.report.test_tables import record
-from tests.runner.test_sweep import Silent
+from tests.helpers.command_line import prunebench
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.records import record
 
 Write = Callable[..., Path]
 
@@ -105,7 +105,7 @@ class TestForetell:
     def test_disk(self, write_suite: Write, tmp_path: Path) -> None:
         cells = self.cells(write_suite)
         forecasts = foretell(cells, Workshop(), save_models=True)
-        run_suite(cells, tmp_path / "out", Silent(), save_models=True)
+        run_suite(cells, tmp_path / "out", SilentDisplay(), save_models=True)
         for cell, made in zip(cells, forecasts, strict=True):
             files = [path for path in (tmp_path / "out").rglob("*") if cell.id in str(path) and path.is_file()]
             weights = sum(path.stat().st_size for path in files if path.suffix == ".safetensors")

@@ -1,5 +1,6 @@
 """What kills a cell's process costs that cell alone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,14 +23,14 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.paths import FAULTY_METHODS
 
-FAULTY = Path(__file__).parents[1] / "faults" / "faulty.py"
 Write = Callable[..., Path]
 
 
 def faulty_cells(path: Path) -> tuple[Cell, ...]:
-    return plan(load_suite(path), plugin_files=[FAULTY])
+    return plan(load_suite(path), plugin_files=[FAULTY_METHODS])
 
 
 def by_method(records: list[Record]) -> dict[str, Record]:
@@ -51,7 +52,7 @@ evaluations: [{{name: perplexity, corpus: {world / "test.jsonl"}, seqlen: 16}}]
 """
     )
     with Isolated(Limits(seconds=12, bytes=3 << 29)) as executor:
-        records = run_suite(faulty_cells(suite), folder / "out", Silent(), executor=executor)
+        records = run_suite(faulty_cells(suite), folder / "out", SilentDisplay(), executor=executor)
     assert not [child for child in psutil.Process().children() if "prunebench.runner.worker" in child.cmdline()]
     assert records == [read_record(folder / "out" / f"{record.cell.id}.json") for record in records]
     return by_method(records)
@@ -93,9 +94,9 @@ class TestACellThatKillsItsProcess:
 
 def test_the_outcome_is_that_of_this_process(write_suite: Write, tmp_path: Path) -> None:
     cells = plan(load_suite(write_suite(methods="methods: [wanda]", sparsities="sparsities: [0.5]")))
-    (here,) = run_suite(cells, tmp_path / "here", Silent())
+    (here,) = run_suite(cells, tmp_path / "here", SilentDisplay())
     with Isolated() as executor:
-        (there,) = run_suite(cells, tmp_path / "there", Silent(), executor=executor)
+        (there,) = run_suite(cells, tmp_path / "there", SilentDisplay(), executor=executor)
     varying = {"cost", "environment", "digest"}
     assert there.model_dump(exclude=varying) == here.model_dump(exclude=varying)
     assert there.environment["weights_digest"] == here.environment["weights_digest"]
@@ -108,7 +109,7 @@ def test_what_does_not_fit_is_refused_as_here(write_suite: Write, tmp_path: Path
     long = write_suite(calibration=f"calibration: {{corpus: {tmp_path / 'short.txt'}, nsamples: 2, seqlen: 16}}")
     (tmp_path / "short.txt").write_text("w1 w2\n")
     with Isolated() as executor, pytest.raises(CorpusError, match="short"):
-        run_suite(plan(load_suite(long)), tmp_path / "out", Silent(), executor=executor)
+        run_suite(plan(load_suite(long)), tmp_path / "out", SilentDisplay(), executor=executor)
 
 
 class TestEnding:
@@ -120,11 +121,11 @@ class TestEnding:
         def start() -> subprocess.Popen[str]:
             words = [sys.executable, "-c", "from prunebench.cli.app import main; main()", "run", str(suite)]
             process = subprocess.Popen(
-                [*words, "-o", str(tmp_path / "out"), "--plugin", str(FAULTY)],
+                [*words, "-o", str(tmp_path / "out"), "--plugin", str(FAULTY_METHODS)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={"PATH": "", "OMP_NUM_THREADS": "1"},
+                env={"PATH": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
                 # Where these tests run in the background, Ctrl-C is ignored, and would be there too.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
@@ -200,7 +201,7 @@ def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch, write_suite
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     with Isolated() as executor, pytest.raises(OutputError, match="exit status 7"):
-        run_suite(plan(load_suite(write_suite())), tmp_path / "out", Silent(), executor=executor)
+        run_suite(plan(load_suite(write_suite())), tmp_path / "out", SilentDisplay(), executor=executor)
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

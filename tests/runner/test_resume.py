@@ -24,7 +24,7 @@ from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
-from tests.runner.test_sweep import Silent
+from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
 Ended = tuple[Record, dict[str, np.ndarray]]
@@ -53,7 +53,7 @@ def cell_of(write: Write, method: str, **lines: str) -> Cell:
 def attempt(cell: Cell, workshop: Workshop, folder: Path) -> Ended | None:
     """Goes on from the last attempt; None where it was interrupted itself."""
     try:
-        return run_cell(cell, workshop, Silent(), partial=Interrupted.of(folder, cell))
+        return run_cell(cell, workshop, SilentDisplay(), partial=Interrupted.of(folder, cell))
     except Stopped:
         return None
 
@@ -99,7 +99,7 @@ BLOCKS, STEPS, PRUNED = 3, 5, 1  # where something is kept
 )
 def test_methods(write_suite: Write, tmp_path: Path, method: str, points: int) -> None:
     cell, workshop = cell_of(write_suite, method), Workshop()
-    whole = run_cell(cell, workshop, Silent())
+    whole = run_cell(cell, workshop, SilentDisplay())
     assert whole[0].status == "ok", whole[0].error
     ended, found = interrupted_at_every_point(cell, workshop, tmp_path)
     same(whole, ended)
@@ -113,7 +113,7 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
     other = "{name: zero_shot, tasks: [tinyworld_knowledge], limit: 3}"
     cell = cell_of(write_suite, "dense", evaluations=f"evaluations: [{', '.join([tasks, *perplexities, other])}]")
     workshop = Workshop()
-    whole = run_cell(cell, workshop, Silent())
+    whole = run_cell(cell, workshop, SilentDisplay())
     ended, points = interrupted_at_every_point(cell, workshop, tmp_path)
     same(whole, ended)
     assert whole[0].status == "ok"
@@ -121,7 +121,7 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
 
 
 def test_experts_are_counted_over_all_attempts() -> None:
-    method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(Silent()) for _ in range(2)]
+    method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(SilentDisplay()) for _ in range(2)]
     memory = Memory(saves=2)
     with listening(ears[0]):
         whole = run_trial(method, {}, trial)
@@ -215,45 +215,34 @@ class TestSweep:
         cell = cell_of(write_suite, "wanda")
         attempt(cell, Workshop(), tmp_path)
         (kept,) = (tmp_path / ".partial").iterdir()
-        ear = Steps()
+        display = SilentDisplay()
         old, new = (kept.with_name(name) for name in ("old", "new"))
         old.mkdir()
         new.mkdir()
         os.utime(old, (0, 0))
         os.utime(kept, (0, 0))
-        (record,) = run_suite([cell], tmp_path, ear)
+        (record,) = run_suite([cell], tmp_path, display)
         assert record.status == "ok"
-        assert ("block", 1, BLOCKS) in ear.steps
-        assert ("block", 0, BLOCKS) not in ear.steps
+        assert ("block", 1, BLOCKS) in display.steps
+        assert ("block", 0, BLOCKS) not in display.steps
         assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["new"]
         new.rmdir()
         Partial.of(tmp_path, cell).remove()
         assert not (tmp_path / ".partial").exists()
 
     def test_fresh_begins_anew(self, write_suite: Write, tmp_path: Path) -> None:
-        cell, ear = cell_of(write_suite, "wanda"), Steps()
+        cell, display = cell_of(write_suite, "wanda"), SilentDisplay()
         attempt(cell, Workshop(), tmp_path)
-        run_suite([cell], tmp_path, ear, fresh=True)
-        assert ("block", 0, BLOCKS) in ear.steps
+        run_suite([cell], tmp_path, display, fresh=True)
+        assert ("block", 0, BLOCKS) in display.steps
 
     def test_an_altered_block_is_pruned_again(self, write_suite: Write, tmp_path: Path) -> None:
         cell, workshop = cell_of(write_suite, "wanda"), Workshop()
-        whole = run_cell(cell, workshop, Silent())
+        whole = run_cell(cell, workshop, SilentDisplay())
         for _ in range(2):
             attempt(cell, workshop, tmp_path)
         first, second = sorted((tmp_path / ".partial").rglob("*.safetensors"))
         second.write_bytes(second.read_bytes()[:-4] + b"none")
-        same(whole, run_cell(cell, workshop, Silent(), partial=Partial.of(tmp_path, cell)))
+        same(whole, run_cell(cell, workshop, SilentDisplay(), partial=Partial.of(tmp_path, cell)))
         assert first.exists()
         assert not second.exists()
-
-
-class Steps(Silent):
-    """Remembers how far each loop was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[tuple[str, int, int | None]] = []
-
-    def step(self, label: str, done: int, total: int | None) -> None:
-        self.steps.append((label, done, total))

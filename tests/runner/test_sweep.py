@@ -15,35 +15,15 @@ import torch
 from prunebench import hookimpl
 from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
 from prunebench.pruning import account, note, trace
-from prunebench.records.record import Record
 from prunebench.records.store import read_arrays, read_record
 from prunebench.registry import entry_points as plugins
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
+from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
-
-
-class Silent:
-    """A display that only remembers which cells began."""
-
-    def __init__(self) -> None:
-        self.begun: list[str] = []
-        self.kept = 0
-
-    def start(self, cells: int, kept: int) -> None:
-        self.kept = kept
-
-    def begin(self, number: int, cell: Cell) -> None:
-        self.begun.append(cell.id)
-
-    def phase(self, name: str) -> None: ...
-    def step(self, label: str, done: int, total: int | None) -> None: ...
-    def note(self, what: str, where: dict[str, object]) -> None: ...
-    def trace(self, step: int, values: dict[str, float]) -> None: ...
-    def end(self, record: Record, seconds: float) -> None: ...
 
 
 def cells_of(path: Path, **options: Any) -> tuple[Cell, ...]:
@@ -201,7 +181,7 @@ class TestPlan:
 class TestRun:
     def test_records_hold_what_they_must(self, write_suite: Write, tmp_path: Path) -> None:
         cells = cells_of(write_suite())
-        records = run_suite(cells, tmp_path / "out", Silent())
+        records = run_suite(cells, tmp_path / "out", SilentDisplay())
         assert [record.cell.id for record in records] == [cell.id for cell in cells]
         assert {record.status for record in records} == {"ok"}
         for cell, record in zip(cells, records, strict=True):
@@ -229,16 +209,16 @@ class TestRun:
 
     def test_cells_whose_record_is_there_are_skipped(self, write_suite: Write, tmp_path: Path) -> None:
         cells, out = cells_of(write_suite()), tmp_path / "out"
-        first = run_suite(cells, out, Silent())
+        first = run_suite(cells, out, SilentDisplay())
         (out / f"{cells[1].id}.json").unlink()
         (out / f"{cells[2].id}.json").write_text("{torn")
-        display = Silent()
+        display = SilentDisplay()
         second = run_suite(cells, out, display)
         assert display.begun == [cells[1].id, cells[2].id]
-        assert display.kept == len(cells) - 2
+        assert display.existing == len(cells) - 2
         assert second[0] == first[0]
         assert [record.perplexity for record in second] == [record.perplexity for record in first]
-        display = Silent()
+        display = SilentDisplay()
         run_suite(cells, out, display, fresh=True)
         assert len(display.begun) == len(cells)
 
@@ -247,7 +227,7 @@ class TestRun:
         cells = cells_of(
             write_suite(methods="methods: [raises, doesnothing, magnitude]", sparsities="sparsities: [0.5]")
         )
-        raises, nothing, magnitude = run_suite(cells, tmp_path / "out", Silent())
+        raises, nothing, magnitude = run_suite(cells, tmp_path / "out", SilentDisplay())
         assert (raises.status, nothing.status, magnitude.status) == ("failed", "failed", "ok")
         assert raises.error is not None
         assert raises.error.type == "RuntimeError"
@@ -255,7 +235,7 @@ class TestRun:
         assert nothing.error is not None
         assert nothing.error.type == "ContractError"
         assert "holds 0 zeros where 512 of 1024 were asked for" in nothing.error.message
-        display = Silent()
+        display = SilentDisplay()
         run_suite(cells, tmp_path / "out", display)
         assert display.begun == [cells[0].id, cells[1].id]  # failed cells are tried again
 
@@ -263,7 +243,7 @@ class TestRun:
         records = run_suite(
             cells_of(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [3:7, 0.5]")),
             tmp_path / "out",
-            Silent(),
+            SilentDisplay(),
         )
         assert [record.status for record in records] == ["failed", "ok"]
         assert records[0].error is not None
@@ -272,7 +252,7 @@ class TestRun:
     @pytest.mark.usefixtures("extra_methods")
     def test_what_a_method_tells_of_itself_is_recorded(self, write_suite: Write, tmp_path: Path) -> None:
         cells = cells_of(write_suite(methods="methods: [talks]", sparsities="sparsities: [0.5]"))
-        (record,) = run_suite(cells, tmp_path / "out", Silent())
+        (record,) = run_suite(cells, tmp_path / "out", SilentDisplay())
         assert record.notes == {"a thing was adjusted": 2}
         assert record.cost.state_bytes == 1234
         assert 100 < len(record.trace) <= 256
@@ -285,7 +265,7 @@ class TestRun:
             sparsities="sparsities: [0.5]",
             calibration=f"calibration: {{corpus: {world / 'test.jsonl'}, nsamples: 500, seqlen: 16}}",
         )
-        (record,) = run_suite(cells_of(path), tmp_path / "out", Silent())
+        (record,) = run_suite(cells_of(path), tmp_path / "out", SilentDisplay())
         assert record.notes == {
             "calibration and perplexity use the same text": 1,
             "calibration text holds fewer windows than nsamples": 1,
@@ -308,7 +288,7 @@ class TestRun:
             evaluations=f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: {evaluation}}}]",
         )
         with pytest.raises(CorpusError, match=message):
-            run_suite(cells_of(path), tmp_path / "out", Silent())
+            run_suite(cells_of(path), tmp_path / "out", SilentDisplay())
         assert not list((tmp_path / "out").iterdir())
 
     def test_a_task_whose_data_is_not_there(self, write_suite: Write, tmp_path: Path) -> None:
@@ -319,17 +299,17 @@ class TestRun:
         )
         path = write_suite(evaluations="evaluations: [{name: zero_shot, tasks: [lost], include_path: tasks}]")
         with pytest.raises(UsageError, match="lost"):
-            run_suite(cells_of(path), tmp_path / "out", Silent())
+            run_suite(cells_of(path), tmp_path / "out", SilentDisplay())
         assert not list((tmp_path / "out").iterdir())
 
     def test_a_folder_that_cannot_be_written(self, write_suite: Write, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(OutputError, match=r"cannot write to the output folder .*choose another with --output"):
-            run_suite(cells_of(write_suite()), tmp_path / "file" / "out", Silent())
+            run_suite(cells_of(write_suite()), tmp_path / "file" / "out", SilentDisplay())
 
     def test_a_run_repeats_bit_for_bit(self, write_suite: Write, tmp_path: Path) -> None:
         cells = cells_of(write_suite(methods="methods: [wanda, sparsegpt]"))
-        first, second = (run_suite(cells, tmp_path / name, Silent()) for name in ("one", "two"))
+        first, second = (run_suite(cells, tmp_path / name, SilentDisplay()) for name in ("one", "two"))
         for one, two in zip(first, second, strict=True):
             assert one.perplexity == two.perplexity
             assert one.environment["weights_digest"] == two.environment["weights_digest"]
@@ -343,7 +323,9 @@ class TestRun:
         weights["model.norm.weight"] *= 1e30
         save_file(weights, tmp_path / "broken" / "model.safetensors", {"format": "pt"})
         (record,) = run_suite(
-            cells_of(write_suite(models="models: [./broken]", methods="methods: [dense]")), tmp_path / "out", Silent()
+            cells_of(write_suite(models="models: [./broken]", methods="methods: [dense]")),
+            tmp_path / "out",
+            SilentDisplay(),
         )
         assert record.status == "ok"
         assert math.isinf(record.perplexity["test/stream-16"].value)

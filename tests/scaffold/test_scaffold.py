@@ -12,9 +12,8 @@ from prunebench.errors import UsageError
 from prunebench.scaffold import new_plugin
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from tests.cli.test_app import one_line, prunebench
-
-BROKEN = Path(__file__).parents[1] / "helpers" / "broken_methods.py"
+from tests.helpers.command_line import one_line, prunebench
+from tests.helpers.paths import BROKEN_METHODS
 
 
 def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
@@ -113,7 +112,8 @@ class TestCommands:
         assert "fails" not in result.stdout
 
     def test_check_says_what_does_not(self) -> None:
-        words = ("plugins", "check", "prints", "--plugin", BROKEN, "--architecture", "llama", "--pattern", "0.5")
+        method = ("prints", "--plugin", BROKEN_METHODS)
+        words = ("plugins", "check", *method, "--architecture", "llama", "--pattern", "0.5")
         result = prunebench(*words)
         assert result.exit_code == 1
         assert "stdout: fails" in result.stdout

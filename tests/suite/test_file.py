@@ -8,8 +8,8 @@ from prunebench.errors import SuiteError
 from prunebench.suite.file import load_suite
 from prunebench.suite.schema import Suite
 from prunebench.yaml12 import read_yaml
+from tests.helpers.paths import GOLDEN_SUITE
 
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "suite.yaml"
 MINIMAL = {
     "name": "name: small",
     "models": "models: [builtin/tinyworld-llama-1m]",
@@ -28,20 +28,20 @@ def suite_of(folder: Path, *overrides: str, **lines: str) -> Suite:
 
 def test_the_golden_suite() -> None:
     """Every key there is, as a file would hold it."""
-    suite = load_suite(GOLDEN)
+    suite = load_suite(GOLDEN_SUITE)
     assert tuple(map(str, suite.sparsities)) == ("0.7", "0.9", "2:4")
     assert [model.name for model in suite.models] == ["tinyworld-llama-1m", "mine"]
-    assert suite.models[1].id == str((GOLDEN.parent / "../models/mine").resolve())
+    assert suite.models[1].id == str((GOLDEN_SUITE.parent / "../models/mine").resolve())
     assert suite.methods[1].options == {"percdamp": 0.001, "blocksize": 64}
     assert suite.methods[1].title == "sparsegpt-damped"
     assert tuple(map(str, suite.methods[1].sparsities)) == ("0.9",)
     assert [entry.title for entry in suite.allocation] == ["uniform"]
     assert suite.methods[1].allocation is not None
     assert [entry.title for entry in suite.methods[1].allocation] == ["owl-layer", "mine"]
-    assert suite.methods[1].allocation[1].path == str((GOLDEN.parent / "ratios/mine.yaml").resolve())
+    assert suite.methods[1].allocation[1].path == str((GOLDEN_SUITE.parent / "ratios/mine.yaml").resolve())
     assert suite.methods[1].calibration is not None
     assert suite.methods[1].calibration.nsamples == 32
-    assert suite.evaluations[1].corpus == str((GOLDEN.parent / "text/stories.jsonl").resolve())  # type: ignore[union-attr]
+    assert suite.evaluations[1].corpus == str((GOLDEN_SUITE.parent / "text/stories.jsonl").resolve())  # type: ignore[union-attr]
     assert Suite.model_validate_json(suite.model_dump_json()) == suite
 
 

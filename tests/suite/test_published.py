@@ -15,7 +15,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.published import read_published
-from tests.report.test_tables import PROTOCOL, record
+from tests.helpers.records import PROTOCOL, record
 
 HEADER = "model,dataset,seqlen,method,sparsity,perplexity,source,note\n"
 

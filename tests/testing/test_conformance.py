@@ -11,9 +11,8 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.testing import Verdict, check
-from tests.runner.test_sweep import Silent
-
-FILE = Path(__file__).parents[1] / "helpers" / "broken_methods.py"
+from tests.helpers.observers import SilentDisplay
+from tests.helpers.paths import BROKEN_METHODS
 
 # (method of tests/helpers/broken_methods.py, the rule it breaks, what is measured)
 BROKEN = [
@@ -68,7 +67,7 @@ def test_every_rule_can_fail() -> None:
 
 @pytest.mark.parametrize(("name", "rule", "measured"), BROKEN, ids=[name for name, *_ in BROKEN])
 def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, rule: str, measured: str) -> None:
-    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[FILE])
+    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[BROKEN_METHODS])
     assert not found.holds
     verdict = found.verdicts[rule]
     assert measured in verdict.breaches[0][1]
@@ -78,21 +77,22 @@ def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, r
 
 
 def test_what_one_architecture_hides_another_shows() -> None:
-    assert check("llama-only", architectures=["llama"], patterns=["0.5"], files=[FILE]).holds
-    verdict = check("llama-only", architectures=["llama", "gpt2"], patterns=["0.5"], files=[FILE]).verdicts["runs"]
+    assert check("llama-only", architectures=["llama"], patterns=["0.5"], files=[BROKEN_METHODS]).holds
+    both = check("llama-only", architectures=["llama", "gpt2"], patterns=["0.5"], files=[BROKEN_METHODS])
+    verdict = both.verdicts["runs"]
     assert verdict.breaches[0][0] == "gpt2 at 0.5"
     assert "AttributeError" in verdict.breaches[0][1]
 
 
 def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path], tmp_path: Path) -> None:
-    file = tmp_path / FILE.name
-    file.write_text(FILE.read_text() + "\n# a module of its own, in which nothing has run yet\n")
+    file = tmp_path / BROKEN_METHODS.name
+    file.write_text(BROKEN_METHODS.read_text() + "\n# a module of its own, in which nothing has run yet\n")
     breaches = {name: measured for name, rule, measured in BROKEN if RULES[rule].every_cell and rule != "loads"}
     del breaches["by-ratio"]  # right where all layers are asked for the same
     del breaches["wraps"]  # told by another rule first
     path = write_suite(methods=f"methods: [{', '.join(breaches)}, magnitude]", sparsities="sparsities: [0.5, 2:4]")
     cells = plan(load_suite(path), plugin_files=[file])
-    records = run_suite(cells, tmp_path / "out", Silent())
+    records = run_suite(cells, tmp_path / "out", SilentDisplay())
     for name, measured in breaches.items():
         messages = [r.error.message for r in records if r.cell.method == name and r.error is not None]
         assert messages, name
@@ -102,7 +102,7 @@ def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path],
 
 def test_a_method_that_does_not_load_is_refused_before_anything_runs(write_suite: Callable[..., Path]) -> None:
     with pytest.raises(MethodError, match="the argument 'sparsty' of prune has a default"):
-        plan(load_suite(write_suite(methods="methods: [misspells, magnitude]")), plugin_files=[FILE])
+        plan(load_suite(write_suite(methods="methods: [misspells, magnitude]")), plugin_files=[BROKEN_METHODS])
 
 
 def test_wrong_requests() -> None:

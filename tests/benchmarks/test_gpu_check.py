@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from prunebench.pruning import Target
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NOT_NEEDED = {"typer"}  # transformers requires it for its command line, and by way of it pydantic
 NEEDED = ("torch", "transformers", "triton", "numpy", "safetensors", "pluggy")
 

@@ -1,0 +1,16 @@
+"""Where the files are that tests read."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
+GOLDEN_RECORD = TESTS / "fixtures" / "record.json"
+GOLDEN_SUITE = TESTS / "fixtures" / "suite.yaml"
+BROKEN_METHODS = TESTS / "helpers" / "broken_methods.py"
+FAULTY_METHODS = TESTS / "faults" / "faulty.py"
+
+# Real models and data, in a folder beside the checkout; the tests that need them are skipped where it is missing.
+SHARED = ROOT.parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the models and data of ../shared")
