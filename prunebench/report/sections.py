@@ -148,3 +148,36 @@ def report_sections(
 def _without_empty_tables(section: Section) -> Section:
     tables = tuple(table for table in section.tables if table.rows)
     return Section(section.name, section.title, section.explanation, section.plots, tables, section.paragraphs)
+
+
+def all_tables(
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> list[Table]:
+    """All tables of a report: for each model perplexities, zero-shot tasks, masks and costs; then the rest.
+
+    Args:
+        records: the records to report on. Models and protocols keep the order in which they appear.
+        order: methods in the order to show them; the rest follow by name.
+        array_store: the arrays beside the records; without them nothing is marked as best.
+
+    Returns:
+        The tables that have rows.
+    """
+    shown, left_out = latest_records(records)
+    tables: list[Table] = []
+    for of_model in group_by(shown, lambda record: record.cell.model).values():
+        tables += perplexity_tables(of_model, order, array_store)
+        tables += zero_shot_tables(of_model, order, array_store)
+        tables += measure_tables(of_model, order)
+        tables += overlap_tables(of_model, order, array_store)
+        tables += cost_tables(of_model, order)
+    tables += other_text_tables(shown, method_styles(shown, order))
+    tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
+    tables += [
+        size_table(shown),
+        published_table(shown),
+        failure_table(shown),
+        note_table(shown, order),
+        left_out_table(left_out),
+    ]
+    return [table for table in tables if table.rows]

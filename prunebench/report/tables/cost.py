@@ -13,7 +13,7 @@ def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Ta
 
     Args:
         records: records of one model.
-        order: see ``all_tables``.
+        order: see ``prunebench.report.sections.all_tables``.
     """
     groups = records_by_setting(records)
     tables = []

@@ -27,7 +27,7 @@ def perplexity_tables(
 
     Args:
         records: records of one model.
-        order, array_store: see ``all_tables``.
+        order, array_store: see ``prunebench.report.sections.all_tables``.
     """
     tables = []
     text_keys = list(dict.fromkeys(protocol for record in records for protocol in protocol_digests(record).items()))

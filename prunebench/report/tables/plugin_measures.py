@@ -14,7 +14,7 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
 
     Args:
         records: records of one model.
-        order: see ``all_tables``.
+        order: see ``prunebench.report.sections.all_tables``.
     """
     measures = dict.fromkeys(
         (label, name) for record in records for label, part in record.measures.items() for name in part
