@@ -50,7 +50,7 @@ def report_sections(
     Args:
         records: the records to report on, of any models, methods and settings.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
         The sections that have something to show.
@@ -59,8 +59,8 @@ def report_sections(
     styles = method_styles(shown, order)
     models = list(group_by(shown, lambda record: record.cell.model).values())
 
-    def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
-        return tuple(table for of_model in tables for table in of_model if table.rows)
+    def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
+        return tuple(table for model_tables in tables for table in model_tables if table.rows)
 
     forecasts = forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     all_sections = [
@@ -72,7 +72,7 @@ def report_sections(
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
             "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
             tuple(charts.perplexity_plots(shown, styles)),
-            of_models([perplexity_tables(of_model, order, array_store) for of_model in models]),
+            joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "pareto",
@@ -89,7 +89,7 @@ def report_sections(
             "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
             "logarithmic. Times on different machines do not compare.",
             tuple(charts.cost_plots(shown, styles)),
-            (*of_models([cost_tables(of_model, order) for of_model in models]), *forecasts),
+            (*joined([cost_tables(model_records, order) for model_records in models]), *forecasts),
         ),
         Section(
             "robustness",
@@ -102,12 +102,12 @@ def report_sections(
             "Zero-shot tasks",
             "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
             tuple(charts.zero_shot_plots(shown, styles)),
-            of_models([zero_shot_tables(of_model, order, array_store) for of_model in models]),
+            joined([zero_shot_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "measures",
             "What plugins measured",
-            tables=of_models([measure_tables(of_model, order) for of_model in models]),
+            tables=joined([measure_tables(model_records, order) for model_records in models]),
         ),
         Section(
             "convergence",
@@ -119,7 +119,7 @@ def report_sections(
             "masks",
             "Which weights are kept",
             "How far two masks agree: weights that both keep, as a share of those that either keeps.",
-            tables=of_models([overlap_tables(of_model, order, array_store) for of_model in models]),
+            tables=joined([overlap_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "layers",
@@ -158,19 +158,19 @@ def all_tables(
     Args:
         records: the records to report on. Models and protocols keep the order in which they appear.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
         The tables that have rows.
     """
     shown, left_out = latest_records(records)
     tables: list[Table] = []
-    for of_model in group_by(shown, lambda record: record.cell.model).values():
-        tables += perplexity_tables(of_model, order, array_store)
-        tables += zero_shot_tables(of_model, order, array_store)
-        tables += measure_tables(of_model, order)
-        tables += overlap_tables(of_model, order, array_store)
-        tables += cost_tables(of_model, order)
+    for model_records in group_by(shown, lambda record: record.cell.model).values():
+        tables += perplexity_tables(model_records, order, array_store)
+        tables += zero_shot_tables(model_records, order, array_store)
+        tables += measure_tables(model_records, order)
+        tables += overlap_tables(model_records, order, array_store)
+        tables += cost_tables(model_records, order)
     tables += other_text_tables(shown, method_styles(shown, order))
     tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [

@@ -27,7 +27,7 @@ def summarise(records: Sequence[Record], styles: dict[str, int], array_store: Ar
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
-        array_store: the arrays beside the records; without them ties are not mentioned.
+        array_store: the arrays of the records; without them ties are not mentioned.
     """
     paragraphs = [Paragraph(_overview(records))]
     for protocol, digest in evaluation_texts(records)[:1]:

@@ -25,8 +25,8 @@ def headline(comparison: Comparison) -> str:
         (len(comparison.only_base), "cell only in BASE"),
         (len(comparison.only_head), "cell only in HEAD"),
     ]
-    words = [f"{count or 'no'} {_plural(what, count)}" for count, what in counts if count or what == "regression"]
-    return ", ".join(words)
+    counted = [f"{count or 'no'} {_plural(what, count)}" for count, what in counts if count or what == "regression"]
+    return ", ".join(counted)
 
 
 def _plural(what: str, count: int) -> str:
@@ -213,8 +213,8 @@ def comparison_to_junit(comparison: Comparison) -> str:
 def _regression_lines(cell: ComparedCell) -> list[str]:
     if cell.newly_failed:
         return [f"failed in HEAD: {_failure(cell)}"]
-    words = [_measure_row(measure) for measure in cell.with_verdict(Verdict.REGRESSION)]
-    return [f"{name}: {base} → {head}, {change}" for name, base, head, change, *_ in words]
+    rows = [_measure_row(measure) for measure in cell.with_verdict(Verdict.REGRESSION)]
+    return [f"{name}: {base} → {head}, {change}" for name, base, head, change, *_ in rows]
 
 
 def _test_case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:

@@ -22,9 +22,9 @@ class Tolerances:
     Args:
         perplexity: relative, 0.01 is 1 %.
         accuracy: a fraction of the questions, 0.005 is half a point.
-        trained: factor on both for methods that change all parameters: training ends elsewhere with every other order
-            of summation.
-        time, memory: relative; None, the default, never fails: nothing is known of the noise of a single timing.
+        trained: factor on both for methods that change all parameters, since training amplifies differences in the
+            order of summation.
+        time, memory: relative; None, the default, never fails: the noise of a single timing is unknown.
     """
 
     perplexity: float = 0.01

@@ -31,16 +31,16 @@ def to_html(
         records: the records to report on.
         title: the page's heading.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
     """
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.globals["plain"] = text.printable
-    found = report_sections(records, order, array_store)
+    all_sections = report_sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
         title=text.printable(title),
-        sections=[_section_context(section) for section in found],
+        sections=[_section_context(section) for section in all_sections],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
         script=Markup(script),

@@ -31,10 +31,10 @@ def _series_over_sparsity(
     """For each method, a line over fractions of zeros and separate markers over n:m patterns.
 
     Args:
-        scene: whose entries.
+        setting_group: the records to plot.
         styles: see ``method_styles``.
-        measure: of the seeds of one entry.
-        dodge: how far methods stand apart, so that bars do not hide one another, as a share of the axis.
+        measure: the value and interval of an entry, from the records of its seeds; None leaves it out.
+        dodge: horizontal distance between methods, as a fraction of the axis, so that bars do not hide one another.
     """
     axis, positions = sparsity_axis(setting_group.sparsities)
     methods = setting_group.methods(styles)

@@ -151,7 +151,7 @@ def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot
                     panel=join_title(protocol, label),
                     x=Axis(unit or label, "log"),
                     y=Axis("perplexity", "log"),
-                    series=tuple(one for one in series if one.points),
+                    series=tuple(entry for entry in series if entry.points),
                 )
             )
     return drop_empty(plots)

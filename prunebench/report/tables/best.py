@@ -22,7 +22,7 @@ def best_perplexities(
     Args:
         columns: the records (seeds) of each entry, column by column.
         protocol: the perplexity protocol.
-        array_store: the arrays beside the records.
+        array_store: the arrays of the records.
 
     Returns:
         (column, entry) pairs. Entries with a failed seed do not compete; a column with missing losses has none.
@@ -50,7 +50,7 @@ def best_accuracies(
         columns: the records (seeds) of each entry, column by column; an empty entry does not compete.
         sparsities: the sparsity of each row.
         tasks: the (task, metric) pairs of each column: one, or all those that a mean is over.
-        array_store: the arrays beside the records.
+        array_store: the arrays of the records.
 
     Returns:
         (column, row) pairs; see ``best_perplexities``.

@@ -64,8 +64,8 @@ def forecast_tables(
     peaks = [ratio for pair in pairs if (ratio := _peak_ratio(*pair)) is not None]
     rows = []
     by_model = group_by([record for record, _ in pairs], lambda record: record.cell.model)
-    for model, of_model in by_model.items():
-        for method in method_order(of_model, order):
+    for model, model_records in by_model.items():
+        for method in method_order(model_records, order):
             cells = [pair for pair in pairs if pair[0].cell.model == model and pair[0].cell.method == method]
             rows.append(
                 (

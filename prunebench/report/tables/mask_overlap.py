@@ -44,7 +44,7 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store:
     Args:
         records: records of one model.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records.
+        array_store: the arrays of the records.
     """
     if array_store is None:
         return []

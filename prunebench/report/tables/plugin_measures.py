@@ -34,8 +34,12 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
                 (method, *(_mean(cells.get((method, sparsity), []), label, name) for sparsity in columns))
                 for method in method_order((record for seeds in cells.values() for record in seeds), order)
             )
-            words = (", ".join(dense), setting.describe([setting]), seeds_text(cells.values(), "standard deviation"))
-            tables.append(Table(caption(title, *words), ("method", *(columns or [DENSE])), rows))
+            caption_parts = (
+                ", ".join(dense),
+                setting.describe([setting]),
+                seeds_text(cells.values(), "standard deviation"),
+            )
+            tables.append(Table(caption(title, *caption_parts), ("method", *(columns or [DENSE])), rows))
     return tables
 
 

@@ -126,7 +126,7 @@ def zero_shot_tables(
     Args:
         records: records of one model.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
     """
     with_zero_shot = [record for record in records if _has_zero_shot(record)]
     groups = records_by_setting(with_zero_shot)
