@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
@@ -69,5 +69,5 @@ def write_file(path: Path, content: str | bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}; choose another with --output") from None
     return path

@@ -36,7 +36,7 @@ def to_html(
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["plain"] = text.printable
+    page.globals["printable"] = text.printable
     all_sections = report_sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
         title=text.printable(title),
@@ -53,7 +53,7 @@ def _section_context(section: Section) -> dict[str, Any]:
     return {
         "name": name,
         "title": section.title,
-        "words": section.explanation,
+        "explanation": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
             (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)

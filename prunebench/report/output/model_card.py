@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench import text
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
@@ -80,7 +80,7 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
                 try:
                     write_atomically(target / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
                 except OSError as error:
-                    raise OutputError(f"cannot write a model card in {target}: {disk_error_advice(error)}") from None
+                    raise OutputError(f"cannot write a model card in {target}: {describe_os_error(error)}") from None
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import Record
 from prunebench.text import printable
 
@@ -92,7 +92,7 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), content)
         write_atomically(path, content.getbuffer())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from None
 
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
