@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice
+from prunebench.files import describe_os_error
 from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
@@ -96,7 +96,7 @@ def _whole(folder: Path, write: Callable[[Path], int]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except OSError as error:
-        raise OutputError(f"cannot save the model in {folder}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot save the model in {folder}: {describe_os_error(error)}") from None
     except SafetensorError as error:  # which says only in words that the disk is full
         raise OutputError(f"cannot save the model in {folder}: {error}; is there space left?") from None
     finally:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import OutputError
-from prunebench.files import MEBIBYTE, disk_error_advice, read_regular_file, write_atomically
+from prunebench.files import MEBIBYTE, describe_os_error, read_regular_file, write_atomically
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
 
@@ -58,7 +58,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
             arrays_path.unlink(missing_ok=True)  # left over from the record that this one replaces
         write_atomically(path, record_to_json(record).encode())
     except OSError as error:
-        raise OutputError(f"cannot write the record {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
         raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
     return path
@@ -237,7 +237,7 @@ def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from None
 
 
 def read_forecasts(folder: Path) -> dict[str, Forecast]:

@@ -28,7 +28,7 @@ from prunebench.pruning.layers import decoder_blocks
 from prunebench.pruning.offload import in_memory, resident, written_back
 from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.runner.forecast import foretell
 from prunebench.runner.resources import Workshop
 from prunebench.runner.run_cell import run_cell

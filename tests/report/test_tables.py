@@ -24,8 +24,7 @@ from prunebench.report.output.text_tables import (
     to_terminal,
 )
 from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
-from prunebench.report.sections import report_sections
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables, report_sections
 from prunebench.report.tables.cost import cost_tables
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
