@@ -7,7 +7,7 @@ from prunebench_plugins.alps import ALPS, Problem, alps, conjugate_gradients
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.oracles.alps import alps_textbook
 from tests.oracles.leastsquares import exact_on_mask, layer_error
 from tests.test_layerwise import problem, system_of
@@ -96,7 +96,7 @@ def test_damping_is_raised_and_noted_when_the_factorisation_fails() -> None:
     statistic = problem_of(X)
     statistic.A[0, 1] = statistic.A[1, 0] = 1.3  # indefinite
     ear = Ear()
-    with listening(ear):
+    with use_observer(ear):
         statistic.factor_with(0.1)
     assert {what for what, _ in ear.notes} == {"damping raised: the Hessian was not positive definite"}
 

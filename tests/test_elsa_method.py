@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prunebench.contract.checks import Snapshot
 from prunebench.pruning import CalibrationData, Hessian, Sparsity, Unstructured, calibrated, prunable
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.entry_points import load_method
 from tests import tiny
@@ -41,7 +41,7 @@ class Ear:
 def prune(method: Elsa, model: Any, pattern: str = "0.7", data: CalibrationData | None = None) -> Ear:
     sparsity: Sparsity = parse_pattern(pattern)
     before, ear = Snapshot.of(model, sparsity, "all"), Ear()
-    with listening(ear):
+    with use_observer(ear):
         method.prune(model=model, data=data or tiny.calibration(), sparsity=sparsity)
     before.verify(model)
     return ear

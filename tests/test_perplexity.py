@@ -13,7 +13,7 @@ from prunebench.evaluation import Perplexity, Sequences, evaluation_sequences, p
 from prunebench.evaluation.perplexity import summarise
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests import tiny
 from tests.text import SHARED, Steps, needs_shared
 
@@ -92,7 +92,7 @@ def test_a_sequence_beyond_the_context_is_refused() -> None:
 
 def test_progress_is_told() -> None:
     ear = Steps()
-    with listening(ear):
+    with use_observer(ear):
         perplexity(tiny.llama(), sequences(), protocol="p")
     label, done, total = ear.steps[-1]
     assert label == "batch"

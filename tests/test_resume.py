@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.records.record import Record
 from prunebench.registry.entry_points import load_method
 from prunebench.runner.environment import environment
@@ -123,11 +123,11 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
 def test_experts_are_counted_over_all_attempts() -> None:
     method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(Silent()) for _ in range(2)]
     memory = Memory(saves=2)
-    with listening(ears[0]):
+    with use_observer(ears[0]):
         whole = run_trial(method, {}, trial)
     with pytest.raises(Interruption):
         run_trial(method, {}, trial, memory)
-    with listening(ears[1]):
+    with use_observer(ears[1]):
         assert not differences(whole.after, run_trial(method, {}, trial, memory).after)
     assert ears[0].amounts == ears[1].amounts
     assert len(ears[0].amounts["expert_tokens"]) == BLOCKS

@@ -22,7 +22,7 @@ from prunebench.pruning import (
     calibrated,
     prunable,
 )
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers
 from tests import tiny
 
@@ -193,7 +193,7 @@ def test_nothing_leaks_from_the_walk() -> None:
 
 def test_the_walk_reports_blocks() -> None:
     ear = Ear()
-    with listening(ear):
+    with use_observer(ear):
         list(calibrated(tiny.llama(), tiny.calibration(), Unstructured(0.5), FeatureNorm))
     assert ear.steps == [("block", done, 3) for done in range(4)]
 
@@ -218,7 +218,7 @@ def test_damping_is_raised_and_noted() -> None:
     ear = Ear()
     H = Hessian(layer_of(torch.zeros(1, 4)))
     H.add(torch.ones(3, 4))  # rank one
-    with listening(ear):
+    with use_observer(ear):
         U = H.factor(0.0)
     assert torch.isfinite(U).all()
     assert [what for what, _ in ear.notes] == ["damping raised: the Hessian was not positive definite"]
@@ -229,7 +229,7 @@ def test_an_indefinite_matrix_is_given_up_on_after_the_stated_damping() -> None:
     H = Hessian(layer_of(torch.zeros(1, 3)))
     H.add(torch.ones(3, 3))
     H.matrix[0, 1] = H.matrix[1, 0] = 9.0
-    with listening(ear), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
+    with use_observer(ear), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
         H.factor(0.01)
     assert [where["percdamp"] for _, where in ear.notes] == [0.1, 1.0]
 

@@ -15,7 +15,7 @@ from prunebench.errors import TaskError
 from prunebench.evaluation import TaskLibrary, check_tasks, zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests import tiny
 from tests.text import ROOT, SHARED, Steps, jsonl, letters, needs_shared, tokenizer
 
@@ -191,7 +191,7 @@ def test_nothing_is_printed_and_nothing_stays_changed(folder: Path, capfd: pytes
 
 def test_progress_is_told() -> None:
     ear = Steps()
-    with listening(ear):
+    with use_observer(ear):
         zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=TaskLibrary(configs()))
     assert ear.steps[-1] == ("request", 2 * QUESTIONS, 2 * QUESTIONS)
 

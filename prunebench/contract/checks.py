@@ -17,9 +17,9 @@ from prunebench.contract.leaks import keepsakes
 from prunebench.contract.rules import Violation
 from prunebench.errors import ContractError
 from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, Target, UnknownMatrixError
-from prunebench.pruning.callbacks import watching_layers
+from prunebench.pruning.callbacks import use_layer_watcher
 from prunebench.pruning.layers import all_layers, target_of
-from prunebench.pruning.offload import in_memory
+from prunebench.pruning.offload import resident_tensors
 from prunebench.pruning.sparsity import PatternError
 from prunebench.records.record import MatrixCount, SparsityFacts
 
@@ -65,7 +65,7 @@ class Watch:
 def watched() -> Iterator[Watch]:
     """Watch what runs inside this context."""
     watch = Watch()
-    with redirect_stdout(watch.stdout), watching_layers(watch.passed):
+    with redirect_stdout(watch.stdout), use_layer_watcher(watch.passed):
         yield watch
 
 
@@ -114,7 +114,7 @@ class Snapshot:
         for layer in chain(*layers.values()):
             target_of(layer, sparsity)
         digests, zeros = {}, {}
-        for name, tensor in in_memory(model, sorted(tensors)):
+        for name, tensor in resident_tensors(model, sorted(tensors)):
             if changes == "nothing" or (changes == "prunable" and name not in layers):
                 digests[name] = tensor_digest(tensor)
             for layer in layers.get(name, ()):
@@ -217,7 +217,7 @@ class Snapshot:
         parameters = {name for name, _ in model.named_parameters()}
         in_tensors: dict[str, Violation] = {}
         in_zeros: dict[str, list[Violation]] = {}
-        for name, tensor in in_memory(model, sorted(after)):
+        for name, tensor in resident_tensors(model, sorted(after)):
             if violation := self._in_tensor(name, after[name], tensor):
                 in_tensors[name] = violation
             if name in parameters:

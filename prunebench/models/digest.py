@@ -22,10 +22,10 @@ def weights_digest(model: "PreTrainedModel") -> str:
     """
     import torch
 
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     digest = hashlib.sha256()
-    for name, tensor in in_memory(model, unique_names(model)):
+    for name, tensor in resident_tensors(model, unique_names(model)):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

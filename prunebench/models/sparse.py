@@ -89,12 +89,12 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
     import torch
 
     from prunebench.models.offload.safetensors_io import write_tensors
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     names = unique_names(model)
     layout: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
-    for name, tensor in in_memory(model, names):
+    for name, tensor in resident_tensors(model, names):
         packed, kept = -(-tensor.numel() // 8), _kept(tensor)
         if tensor.dim() >= 2 and packed + kept * tensor.dtype.itemsize < tensor.nbytes:
             layout |= {f"{name}:mask": (torch.uint8, (packed,)), f"{name}:values": (tensor.dtype, (kept,))}
@@ -103,7 +103,7 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
             layout[name] = (tensor.dtype, tuple(tensor.shape))
 
     def tensors() -> "Iterator[tuple[str, Tensor]]":
-        for name, tensor in in_memory(model, names):
+        for name, tensor in resident_tensors(model, names):
             if name in shapes:
                 yield from zip((f"{name}:mask", f"{name}:values"), encode(tensor), strict=True)
             else:
@@ -181,10 +181,10 @@ def information_bound(model: "PreTrainedModel", kept_of: tuple[int, int] | None 
         model: after pruning.
         kept_of: (n, m) where the masks are known to be of that pattern; else None.
     """
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     total = 0.0
-    for _, tensor in in_memory(model, unique_names(model)):
+    for _, tensor in resident_tensors(model, unique_names(model)):
         numel, kept = tensor.numel(), _kept(tensor)
         bits = (math.lgamma(numel + 1) - math.lgamma(kept + 1) - math.lgamma(numel - kept + 1)) / math.log(2)
         if kept_of is not None and tensor.dim() >= 2 and kept < numel:

@@ -23,7 +23,7 @@ from prunebench.evaluation.plugin_measures import measure
 from prunebench.evaluation.zero_shot import zero_shot
 from prunebench.models.loading import load_model
 from prunebench.pruning import CalibrationData
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.offload import written_back
 from prunebench.pruning.sparsity import parse_pattern
@@ -72,7 +72,7 @@ class _Stopwatch:
         """How long ``work`` takes, or would have taken had it not been stopped."""
         self._began = time.perf_counter()
         try:
-            with listening(self):
+            with use_observer(self):
                 work()
             return time.perf_counter() - self._began
         except _Enough:

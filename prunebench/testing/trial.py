@@ -17,7 +17,7 @@ from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.contract.rules import Violation
 from prunebench.pruning import Allocated, Sparsity, Unstructured
-from prunebench.pruning.callbacks import Keeper, Kept, keeping
+from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.quiet import quiet
 from prunebench.registry.manager import plugin_manager
@@ -93,10 +93,10 @@ class Memory:
 
     def __init__(self, saves: int) -> None:
         self._left, self._walks = saves, 0
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, MethodState] = {}
 
-    def kept(self, name: str) -> Kept | None:
-        """As ``prunebench.pruning.resume.Keeper`` says."""
+    def kept(self, name: str) -> MethodState | None:
+        """As ``prunebench.pruning.callbacks.Checkpointer`` says."""
         return self._kept.get(name)
 
     def due(self) -> bool:
@@ -111,13 +111,15 @@ class Memory:
             self._walks = 0
             raise Interruption
 
-    def walk(self) -> int:
+    def begin_walk(self) -> int:
         """The number of this walk in this run."""
         self._walks += 1
         return self._walks - 1
 
 
-def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial, keeper: Keeper | None = None) -> Outcome:
+def run_trial(
+    method: MethodClass, options: Mapping[str, Any], trial: Trial, keeper: Checkpointer | None = None
+) -> Outcome:
     """Prune a tiny model as the runner would, and look for what does not hold.
 
     Raises:
@@ -132,7 +134,7 @@ def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial, kee
         instance = manager.get_plugin(method.name)
         snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
         try:
-            with watched() as watch, keeping(keeper) if keeper else nullcontext():
+            with watched() as watch, use_checkpointer(keeper) if keeper else nullcontext():
                 manager.hook.prune(model=model, data=data, sparsity=sparsity)
         except Exception as error:  # a plugin may raise anything
             return Outcome(trial, (Violation("runs", _told(error)),), before, {})

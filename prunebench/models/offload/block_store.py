@@ -34,7 +34,7 @@ class CheckpointStore:
         blocks = decoder_blocks(model)
         names = {id(module): name for name, module in model.named_modules()}
         self.prefixes = [f"{names[id(block)]}." for block in blocks]
-        self.keeping = False
+        self.write_back = False
         self.scratch, self._weights = work / SCRATCH, work / WEIGHTS
         for place in (self.scratch, self._weights):
             place.mkdir(parents=True)
@@ -96,7 +96,7 @@ class CheckpointStore:
         self._users[index] -= 1
         if self._users[index]:
             return
-        if self.keeping:
+        if self.write_back:
             self._write(index)
         for name, absent in self._absent[index].items():
             owner, _, last = name.rpartition(".")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunebench.files import replacing
-from prunebench.pruning.buffers import bytes_of
+from prunebench.pruning.buffers import tensor_bytes
 
 DTYPES = {
     "F64": torch.float64,
@@ -84,6 +84,6 @@ def write_tensors(
         for name, tensor in tensors:
             assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
             content.seek(8 + len(text) + starts.pop(name))
-            content.write(bytes_of(tensor))
+            content.write(tensor_bytes(tensor))
         assert not starts, starts
     return 8 + len(text) + end
