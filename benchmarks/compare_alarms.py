@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from prunebench.cli.progress import display_for
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.compare.compare import compare
 from prunebench.report.compare.verdict import Verdict
@@ -40,15 +40,15 @@ evaluations: [{{name: perplexity, corpus: builtin/tinyworld, seqlen: 128}}]
 """
 
 
-class Worsened(Evidence):
+class Worsened(ArrayStore):
     """Evidence with every token's loss raised by log(1 + worse)."""
 
     def __init__(self, folder: Path, worse: float) -> None:
         super().__init__(folder)
         self._rise = math.log1p(worse)
 
-    def of(self, record: Record) -> Mapping[str, np.ndarray]:
-        arrays = dict(super().of(record))
+    def read(self, record: Record) -> Mapping[str, np.ndarray]:
+        arrays = dict(super().read(record))
         for name in [name for name in arrays if name.endswith("/losses")]:
             arrays[name] = arrays[name] + self._rise * arrays[name.removesuffix("losses") + "counts"]
         return arrays
@@ -87,12 +87,12 @@ def main() -> None:
             alarms, heard = 0, 0
             for base, head in pairs[: given.pairs]:
                 sides = [of[base]], [as_seed(of[head], base)]
-                alarms += compare(*sides, Evidence(output), Evidence(output)).count(Verdict.REGRESSION)
-                found = compare(*sides, Evidence(output), Worsened(output, worse))
+                alarms += compare(*sides, ArrayStore(output), ArrayStore(output)).count(Verdict.REGRESSION)
+                found = compare(*sides, ArrayStore(output), Worsened(output, worse))
                 heard += found.count(Verdict.REGRESSION)
             same = [([record], [record]) for record in of.values()]
             caught = sum(
-                compare(*sides, Evidence(output), Worsened(output, worse)).count(Verdict.REGRESSION) for sides in same
+                compare(*sides, ArrayStore(output), Worsened(output, worse)).count(Verdict.REGRESSION) for sides in same
             )
             print(  # noqa: T201
                 f"{given.method} {sparsity}: seeds spread by {100 * np.std(values, ddof=1):.2f} %; false alarms "

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prunebench.records.arrays import Evidence
-from prunebench.records.quarantine import good_record
+from prunebench.records.arrays import ArrayStore
+from prunebench.records.quarantine import successful_record
 from prunebench.records.record import CellFacts
 from prunebench.records.store import read_arrays, read_record, read_records, write_record
 from prunebench.report.output import text_tables as render
@@ -71,11 +71,11 @@ def main() -> None:
         size = sum(path.stat().st_size for path in folder.iterdir())
         sys.stdout.write(f"{len(names)} records and their arrays, {size / 1e6:.0f} MB\n")
         with told("scan, as before a sweep goes on"):
-            assert all(good_record(folder, name) for name in names)
+            assert all(successful_record(folder, name) for name in names)
         with told("read"):
             records = read_records(folder)
         with cProfile.Profile() as profile, told("tables, with paired tests"):
-            found = all_tables(records, evidence=Evidence(folder))
+            found = all_tables(records, array_store=ArrayStore(folder))
         if asked.profile:
             pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
         with told("as text"):

@@ -1,7 +1,7 @@
-"""The exceptions a user may see.
+"""Exceptions that are reported to the user as one line, and helpers for their messages.
 
-Each carries the exit code of the command that meets it. A message is one line: what was wrong, its value, the valid
-values, what to do next.
+Each class carries the exit code of the command that raises it. A message is one line: what was wrong, its value, the
+valid values, what to do next.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class MethodError(UsageError):
 
 
 class UnknownMethodError(MethodError):
-    """A method of a name that nobody has registered."""
+    """A method name that no plugin has registered."""
 
 
 class ModelError(UsageError):
@@ -60,14 +60,19 @@ class ContractError(PrunebenchError):
     """A method that returned without keeping the contract of ``prunebench.hookspecs``; fails its cell."""
 
 
-def shown(value: object, most: int = 80) -> str:
-    """A value as a message shows it: quoted, and cut where it is long."""
+def quoted(value: object, limit: int = 80) -> str:
+    """The ``repr`` of a value for a message, truncated to ``limit`` characters."""
     text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest valid one, then all of them."""
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the most similar valid one, then all valid ones.
+
+    Args:
+        word: the unknown name.
+        choices: the valid ones.
+    """
     known = sorted(choices)
     close = get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""

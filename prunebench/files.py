@@ -1,4 +1,4 @@
-"""Writing files: each all or nothing, and what to do where it cannot be done."""
+"""Reading and writing of files: atomic replacement, bounded reads, and advice when the disk refuses."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_HELPS = {
+_ADVICE = {
     errno.ENOSPC: "free some space and try again: what was written before is kept",
     errno.EDQUOT: "make room within your quota and try again: what was written before is kept",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f) and try again",
@@ -19,26 +19,30 @@ _HELPS = {
 }
 
 
-def why(error: OSError) -> str:
-    """What the system said, and what helps."""
-    told = error.strerror or str(error)
-    return f"{told}; {_HELPS[error.errno]}" if error.errno in _HELPS else told
+def disk_error_advice(error: OSError) -> str:
+    """The system's error message, followed by advice where there is any."""
+    message = error.strerror or str(error)
+    return f"{message}; {_ADVICE[error.errno]}" if error.errno in _ADVICE else message
 
 
-def is_of_the_disk(error: OSError) -> bool:
-    """Whether an error says that something cannot be written, whatever it is."""
-    return error.errno in _HELPS
+def is_disk_error(error: OSError) -> bool:
+    """Whether an error means that the disk refuses to write, whatever is written."""
+    return error.errno in _ADVICE
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside a file, to be written to: flushed to the disk and renamed at the end.
+def atomic_replacement(path: Path) -> Iterator[Path]:
+    """Replace a file atomically: write to a temporary path, which is flushed to disk and renamed at the end.
+
+    Args:
+        path: the file to replace or create.
 
     Yields:
-        ``.<name>.<random>.tmp``; removed where the block fails, so that the file is as it was.
+        The temporary path ``.<name>.<random>.tmp`` in the same folder. If the block raises, it is removed and the file
+        stays as it was.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
@@ -51,33 +55,39 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file all or nothing; see ``replacing``.
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file atomically; see ``atomic_replacement``.
 
-    A link of that name is replaced and not written through; a device or pipe (``/dev/stdout``) is written to.
+    A symbolic link is replaced, not followed; a device or pipe (``/dev/stdout``) is written to directly.
+
+    Args:
+        path: the file.
+        content: all of its bytes.
 
     Raises:
-        OSError: it cannot be written; the file of that name is as it was.
+        OSError: the file cannot be written; an existing file stays as it was.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
-    with replacing(path) as temporary:
+    with atomic_replacement(path) as temporary:
         temporary.write_bytes(content)
 
 
 MEBIBYTE = 1 << 20
 
 
-def read_regular(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file; a pipe would keep us waiting, a device might never end.
+def read_regular_file(path: Path, limit: int) -> bytes:
+    """Read a regular file of bounded size.
+
+    Other kinds are refused: a pipe would block, a device might never end.
 
     Args:
-        path: the file; a link is followed.
-        limit: bytes that it may hold.
+        path: the file; a symbolic link is followed.
+        limit: the largest size allowed, in bytes.
 
     Raises:
-        OSError: it is not there, no regular file, too large or cannot be read; ``strerror`` says which.
+        OSError: it is missing, not a regular file, too large or unreadable; ``strerror`` says which.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):

@@ -1,4 +1,4 @@
-"""The hook specification: one empty function and the contract that a pruning method signs."""
+"""The hook specification ``prune``: its docstring is the contract that every pruning method promises to keep."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""The Hugging Face hub: asked whether it is there before its libraries are, and kept quiet.
+"""Access to the Hugging Face hub: a quick check that it is reachable, downloads, and an offline mode.
 
-Without a network ``huggingface_hub`` and ``datasets`` retry for some 23 s before they say no; a wrong or remote name
-deserves an answer within five.
+Without a network ``huggingface_hub`` and ``datasets`` retry for some 23 s before they fail; checking first gives an
+answer within five.
 """
 
 import threading
@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 
 CONNECT_SECONDS = 2.0
 
 
-def reachable(timeout: float = CONNECT_SECONDS) -> bool:
+def is_reachable(timeout: float = CONNECT_SECONDS) -> bool:
     """Whether the hub's endpoint answers.
 
-    Respects ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and proxies. The attempt runs on a thread of its own, since Python sets
-    no time limit to the resolution of a name.
+    Respects ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and proxies. The request runs on a thread of its own, because Python
+    has no time limit for resolving a host name.
 
     Args:
-        timeout: seconds after which the answer is no.
+        timeout: seconds after which the hub counts as unreachable.
 
     Returns:
         True when any HTTP answer came back, an error status included.
@@ -51,8 +51,8 @@ def reachable(timeout: float = CONNECT_SECONDS) -> bool:
     return answered.is_set()
 
 
-def unreachable() -> str:
-    """The end of a message about a source that only the hub has."""
+def unreachable_message() -> str:
+    """The end of an error message about a source that is only on the hub: why it cannot be had, and what to do."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -61,12 +61,12 @@ def unreachable() -> str:
 
 
 def download(repo: str, file: str, revision: str) -> Path | None:
-    """One file of a data set at a pinned commit, from the local cache where it is there.
+    """Download one file of a data set at a pinned commit, or take it from the local cache.
 
     Args:
         repo: data set id, ``owner/name``.
         file: path inside the repository.
-        revision: commit.
+        revision: commit hash.
 
     Returns:
         The local path, or None when the file is not cached and the hub does not answer.
@@ -78,15 +78,15 @@ def download(repo: str, file: str, revision: str) -> Path | None:
         cached = hf_hub_download(repo, file, repo_type="dataset", revision=revision, local_files_only=True)
         return Path(cached)
     except LocalEntryNotFoundError:
-        if not reachable():
+        if not is_reachable():
             return None
-    with quiet():
+    with quiet_hub_libraries():
         return Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision))
 
 
 @contextmanager
-def offline() -> Iterator[None]:
-    """Let ``huggingface_hub`` and ``datasets`` use local files and their caches only."""
+def offline_mode() -> Iterator[None]:
+    """Restrict ``huggingface_hub`` and ``datasets`` to local files and their caches."""
     import datasets.config
     import huggingface_hub.constants
 

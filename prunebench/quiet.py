@@ -1,4 +1,4 @@
-"""Keeps libraries from saying on their own behalf what nobody asked."""
+"""Context managers that keep the output of third-party libraries off stdout and mostly off stderr."""
 
 import logging
 import os
@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what libraries and plugins say on their own behalf off stdout, and mostly off stderr.
+    """Send what libraries and plugins print to stderr, and silence their warnings and progress bars.
 
-    The environment (``TRANSFORMERS_VERBOSITY``, ``PYTHONWARNINGS`` …) can still ask for it.
+    The environment (``TRANSFORMERS_VERBOSITY``, ``PYTHONWARNINGS`` …) can still turn their output on.
     """
     for variable, value in (
         ("TOKENIZERS_PARALLELISM", "false"),
@@ -28,16 +28,16 @@ def quiet_libraries() -> Iterator[None]:
         yield
 
 
-LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")
+HUB_LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")
 
 
 @contextmanager
-def quiet(level: int = logging.ERROR) -> Iterator[None]:
-    """Silence logs under ``level`` and progress bars of the hub's libraries; all as before afterwards."""
+def quiet_hub_libraries(level: int = logging.ERROR) -> Iterator[None]:
+    """Silence the progress bars of the Hugging Face libraries and their logs below ``level``; restored on exit."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     with ExitStack() as undo:
-        for name in LIBRARIES:
+        for name in HUB_LIBRARIES:
             logger = logging.getLogger(name)
             undo.callback(logger.setLevel, logger.level)
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""How names and numbers are shown; by tables, the progress display and messages alike."""
+"""Formatting of names, numbers, durations and sizes for tables, the progress display and messages."""
 
 import math
 import re
@@ -11,44 +11,51 @@ FAILED = "failed"
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def plain(text: object) -> str:
-    """One printable line: names come from suites, records and plugins, and must not steer a terminal."""
-    words = str(text)
-    if not (words.isascii() and words.isprintable()):
-        kept = (" " if sign.isspace() else sign for sign in words)
-        words = "".join(sign for sign in kept if unicodedata.category(sign) not in _UNPRINTABLE and not _is_none(sign))
-    return " ".join(words.split())
+def printable(text: object) -> str:
+    """Text as one printable line, without control characters.
+
+    Names come from suites, records and plugins, and must not be able to steer a terminal.
+    """
+    line = str(text)
+    if not (line.isascii() and line.isprintable()):
+        spaced = (" " if character.isspace() else character for character in line)
+        line = "".join(
+            character
+            for character in spaced
+            if unicodedata.category(character) not in _UNPRINTABLE and not _is_noncharacter(character)
+        )
+    return " ".join(line.split())
 
 
-def _is_none(sign: str) -> bool:
-    """Whether it is one of the code points that are no characters, which XML refuses."""
-    return ord(sign) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(sign) <= 0xFDEF
+def _is_noncharacter(character: str) -> bool:
+    """Whether a code point is one of Unicode's noncharacters, which XML refuses."""
+    return ord(character) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(character) <= 0xFDEF
 
 
 def decimals(value: float) -> int | None:
-    """Decimals that give a perplexity four digits; None where it is shown with an exponent."""
-    size = abs(value)
-    for limit, places in ((10, 3), (100, 2), (1000, 1), (1e5, 0)):
-        if size < limit:
-            return places
+    """Number of decimals that give a perplexity four digits; None where it is shown with an exponent."""
+    magnitude = abs(value)
+    for limit, digits in ((10, 3), (100, 2), (1000, 1), (1e5, 0)):
+        if magnitude < limit:
+            return digits
     return None
 
 
 def number(value: float, like: float | None = None) -> str:
-    """A perplexity: 5.312, 12.40, 9330, 1.23e+06, inf, nan.
+    """Format a perplexity: 5.312, 12.40, 9330, 1.23e+06, inf, nan.
 
     Args:
-        value: what to show.
-        like: the number beside which it stands (its spread); shown with as many decimals.
+        value: the number to format.
+        like: a number whose count of decimals is used instead; for a spread, the mean that it belongs to.
     """
-    places = decimals(value if like is None else like)
-    if not math.isfinite(value) or places is None:
+    digits = decimals(value if like is None else like)
+    if not math.isfinite(value) or digits is None:
         return f"{value:.2e}" if math.isfinite(value) else str(value)
-    return f"{value:.{places}f}"
+    return f"{value:.{digits}f}"
 
 
 def seconds(value: float) -> str:
-    """A duration: <0.001 s, 0.42 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """Format a duration in seconds: <0.001 s, 0.42 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if value < 0.001:
         return "<0.001 s"
     if value < 10:
@@ -62,7 +69,7 @@ def seconds(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A count: 512, 16.4 k, 2.10 M."""
+    """Format a count: 512, 16.4 k, 2.10 M."""
     if value < 10_000:
         return str(round(value))
     for limit, scale, unit in ((1e6, 1e3, "k"), (1e9, 1e6, "M"), (math.inf, 1e9, "G")):
@@ -72,7 +79,7 @@ def count(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """An amount of memory in binary units: 512 B, 640 MiB, 3.2 GiB."""
+    """Format a number of bytes in binary units: 512 B, 640 MiB, 3.2 GiB."""
     for unit in ("B", "KiB", "MiB"):
         if value < 1000:
             return f"{value:.3g} {unit}"
@@ -85,21 +92,21 @@ _UNITS["GiB"] = 1 << 30
 _AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (s|min|h|k|M|G|B|KiB|MiB|GiB)\b)?")
 
 
-def amount(entry: str) -> float | None:
-    """The number that an entry begins with, its unit reckoned in, so that a column of them can be sorted.
+def sort_key(entry: str) -> float | None:
+    """Parse the leading number of a table entry, with its unit, as the key to sort a column by.
 
     Args:
-        entry: what ``number``, ``seconds``, ``count`` or ``size`` gave, maybe with a spread or a range behind it; an
-            n:m pattern counts as its fraction of zeros.
+        entry: text that ``number``, ``seconds``, ``count`` or ``size`` returned, possibly followed by a spread or a
+            range; an n:m pattern counts as its fraction of zeros.
 
     Returns:
-        None for words and for what is missing.
+        The number in base units (seconds, bytes, ones); None for words and missing values.
     """
     if entry.partition(" ")[0] in ("inf", "nan"):
         return math.inf
     if pattern := re.fullmatch(r"(\d+):(\d+)", entry):
-        kept, of = int(pattern[1]), int(pattern[2])
-        return 1 - kept / of if of else None
+        nonzero, group = int(pattern[1]), int(pattern[2])
+        return 1 - nonzero / group if group else None
     first = _AMOUNT.match(entry.lstrip("<"))
     if first is None:
         return None

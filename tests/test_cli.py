@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from prunebench.cli.app import app
 from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock, display_for
-from prunebench.records.store import read_record, sealed
+from prunebench.records.store import read_record, record_to_json
 from prunebench.runner import sweep as runner
 from prunebench.runner.events import Display
 from tests.test_report import GOLDEN, record
@@ -131,7 +131,7 @@ class TestReport:
 
     def test_names_do_not_steer_the_terminal(self, folder: Path) -> None:
         evil = record(method="[red]x\x1b[31m\x07", model="m\x9b2J")
-        (folder / "one.json").write_text(sealed(evil))
+        (folder / "one.json").write_text(record_to_json(evil))
         for style in ("table", "markdown", "latex", "csv"):
             output = prunebench("report", folder, "--format", style).stdout
             assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in output.replace("\n", ""))

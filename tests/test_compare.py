@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_records, write_record
 from prunebench.report.compare.compare import compare
@@ -40,7 +40,7 @@ def kept(
 
 
 def compared(base: Path, head: Path, tolerances: Tolerances | None = None) -> Comparison:
-    return compare(read_records(base), read_records(head), Evidence(base), Evidence(head), tolerances)
+    return compare(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ class TestVerdict:
         for side, worse in zip(sides, (0.0, 0.02), strict=True):
             made = kept(side, "x", worse=worse)
             trained = made.model_copy(update={"method": made.method.model_copy(update={"changes": "all"})})  # type: ignore[union-attr]
-            write_record(side, trained, Evidence(side).of(made))
+            write_record(side, trained, ArrayStore(side).read(made))
         assert compared(*sides).exit_code == 0
         assert compared(*sides, Tolerances(trained=1)).exit_code == 1
 
@@ -96,7 +96,7 @@ class TestVerdict:
         for side in sides:
             made = kept(side)
         broken = {f"perplexity/{PROTOCOL}/losses": np.where(COUNTS > 50, np.nan, COUNTS)}
-        write_record(sides[1], record(value=math.nan), dict(Evidence(sides[0]).of(made)) | broken)
+        write_record(sides[1], record(value=math.nan), dict(ArrayStore(sides[0]).read(made)) | broken)
         found = compared(*sides)
         assert (found.exit_code, found.cells[0].measures[0].change) == (1, math.inf)
         assert "nan" in comparison_to_terminal(found, 200)
@@ -138,7 +138,7 @@ class TestVerdict:
             cost = slow.cost.model_copy(update={"prune_seconds": seconds})
             environment = slow.environment | {"device": device, "threads": 2, "platform": "Linux"}
             made = slow.model_copy(update={"cost": cost, "environment": environment})
-            write_record(side, made, Evidence(sides[0]).of(slow))
+            write_record(side, made, ArrayStore(sides[0]).read(slow))
         assert compared(*sides).exit_code == 0
         assert compared(*sides, Tolerances(time=0.5)).exit_code == code
 
@@ -216,7 +216,7 @@ class TestMatching:
         kept(sides[0])
         made = kept(sides[1])
         made.zero_shot["versions"]["piqa"] = 2.0
-        write_record(sides[1], made, Evidence(sides[1]).of(made))
+        write_record(sides[1], made, ArrayStore(sides[1]).read(made))
         (cell,) = compared(*sides).cells
         assert cell.refused == ("piqa is another task: version 1.0 in BASE, 2.0 in HEAD",)
         assert {measure.of for measure in cell.measures} >= {PROTOCOL, "arc_easy"}
@@ -225,7 +225,7 @@ class TestMatching:
         whole = kept(sides[0])
         less = whole.model_copy(deep=True, update={"perplexity": {}})
         del less.zero_shot["results"]["piqa"]
-        write_record(sides[1], less, Evidence(sides[0]).of(whole))
+        write_record(sides[1], less, ArrayStore(sides[0]).read(whole))
         found = compared(*sides)
         assert found.exit_code == 2
         assert found.cells[0].refused == (f"{PROTOCOL} was measured in BASE alone", "piqa was measured in BASE alone")
@@ -238,7 +238,7 @@ class TestMatching:
             made = kept(side)
             asked = [e | {"tasks": ["group"], "digest": digest} if "tasks" in e else e for e in made.cell.evaluations]
             cell = made.cell.model_copy(update={"evaluations": tuple(asked)})
-            write_record(side, made.model_copy(update={"cell": cell}), Evidence(side).of(made))
+            write_record(side, made.model_copy(update={"cell": cell}), ArrayStore(side).read(made))
         assert compared(sides[0], sides[0]).exit_code == 0
         assert "arc_easy is another task: its files changed" in compared(*sides).cells[0].refused
 
@@ -247,7 +247,7 @@ class TestMatching:
             made = kept(side)
             made.zero_shot["results"]["piqa"] = {"f1,none": 0.5}
             made.zero_shot["higher_is_better"] = {"piqa": {"f1": True}}
-            write_record(side, made, Evidence(side).of(made))
+            write_record(side, made, ArrayStore(side).read(made))
         found = compared(*sides)
         assert found.exit_code == 0
         assert found.cells[0].remarks == ("piqa: answers by f1 are not kept, so that nothing tests it",)
@@ -259,7 +259,7 @@ class TestMatching:
         if drop == "file":
             write_record(sides[1], made, {})
         else:
-            other = dict(Evidence(sides[1]).of(made)) | {f"perplexity/{PROTOCOL}/counts": COUNTS + 1}
+            other = dict(ArrayStore(sides[1]).read(made)) | {f"perplexity/{PROTOCOL}/counts": COUNTS + 1}
             write_record(sides[1], made, other)
         found = compared(*sides)
         assert f"{PROTOCOL}: the losses were not kept on both sides" in found.cells[0].refused[0]

@@ -95,8 +95,8 @@ def test_remote_without_network_fails_fast(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_offline_setting_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("went to the network"))
-    assert not hub.reachable()
-    assert "HF_HUB_OFFLINE" in hub.unreachable()
+    assert not hub.is_reachable()
+    assert "HF_HUB_OFFLINE" in hub.unreachable_message()
 
 
 def test_a_slow_endpoint_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_slow_endpoint_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("urllib.request.urlopen", slow)
     begin = time.monotonic()
-    assert not hub.reachable(timeout=0.1)
+    assert not hub.is_reachable(timeout=0.1)
     assert time.monotonic() - begin < 0.8
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from prunebench.cli.app import app
 from prunebench.errors import OutputError
-from prunebench.files import write_whole
+from prunebench.files import write_atomically
 from prunebench.records.record import Forecast
 from prunebench.records.store import read_records, write_forecasts, write_record
 from prunebench.report.output.files import write, write_html, write_plots
@@ -96,7 +96,7 @@ def test_links_are_replaced_and_devices_written_to(tmp_path: Path) -> None:
     write_html([record()], tmp_path)
     assert outside.read_text() == "mine"
     assert not link.is_symlink()
-    write_whole(Path("/dev/null"), b"x")
+    write_atomically(Path("/dev/null"), b"x")
     assert Path("/dev/null").is_char_device()
 
 

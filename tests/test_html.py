@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import write_record
 from prunebench.report.output.html_page import to_html
@@ -179,7 +179,7 @@ class TestSections:
                 f"perplexity/{PROTOCOL}/counts": counts,
             }
             write_record(tmp_path, found, arrays)
-        (summary, *_) = sections(records, evidence=Evidence(tmp_path))
+        (summary, *_) = sections(records, array_store=ArrayStore(tmp_path))
         assert words in [point for paragraph in summary.paragraphs for point in paragraph.points]
 
     def test_robustness_is_relative_to_the_dense_model_on_the_same_text(self) -> None:

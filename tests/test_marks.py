@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, write_record
 from prunebench.report.grouping import looks_of
@@ -48,7 +48,7 @@ def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
         kept(tmp_path, "worse", 1.02, noise=3),
         kept(tmp_path, "alone", 1.0, sparsity="0.9"),
     ]
-    (table,) = perplexity_tables(records, evidence=Evidence(tmp_path))
+    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
     assert marked(table) == {("best", "0.5"), ("tie", "0.5")}
     assert MARKED in table.caption
 
@@ -57,7 +57,7 @@ def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
     records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
     assert perplexity_tables(records)[0].marked == frozenset()
     write_record(tmp_path, records[1], {})
-    (table,) = perplexity_tables(records, evidence=Evidence(tmp_path))
+    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
     assert table.marked == frozenset()
     assert "marked" not in table.caption
 
@@ -65,7 +65,7 @@ def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
 def test_a_failed_seed_does_not_compete(tmp_path: Path) -> None:
     records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
-    (table,) = perplexity_tables([*records, *lucky], evidence=Evidence(tmp_path))
+    (table,) = perplexity_tables([*records, *lucky], array_store=ArrayStore(tmp_path))
     assert marked(table) == {("good", "0.5")}
 
 
@@ -74,7 +74,7 @@ def test_a_torn_file_of_arrays_is_refused(tmp_path: Path) -> None:
     path = tmp_path / f"{records[1].cell.id}.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(RecordError, match="no array file"):
-        perplexity_tables(records, evidence=Evidence(tmp_path))
+        perplexity_tables(records, array_store=ArrayStore(tmp_path))
 
 
 def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
         kept(tmp_path, "worse", 1.0, right=0.4, sparsity="0.9"),
         kept(tmp_path, "worst", 1.0, right=0.2, sparsity="0.9"),
     ]
-    (table,) = zero_shot_tables(records, evidence=Evidence(tmp_path))
+    (table,) = zero_shot_tables(records, array_store=ArrayStore(tmp_path))
     rows = {table.rows[row][:2] for row, _ in table.marked}
     assert rows == {("best", "0.5"), ("tie", "0.5"), ("worse", "0.9")}
     assert {table.headers[column] for _, column in table.marked} == {"arc_easy", "piqa", "mean"}
@@ -123,7 +123,7 @@ def test_every_format_shows_the_mark() -> None:
 def test_accuracies_by_other_shots_do_not_compete(tmp_path: Path) -> None:
     zero, five = kept(tmp_path, "zero", 1.0, right=0.8), kept(tmp_path, "five", 1.0, right=0.5)
     five.zero_shot["n-shot"] = {"arc_easy": 5, "piqa": 5}
-    (table,) = zero_shot_tables([zero, five], evidence=Evidence(tmp_path))
+    (table,) = zero_shot_tables([zero, five], array_store=ArrayStore(tmp_path))
     assert table.marked == frozenset()
 
 
@@ -131,6 +131,6 @@ def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
     records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
     every = [*records, *lucky]
-    (told,) = [p for p in summary(every, looks_of(every), Evidence(tmp_path)) if p.lead.startswith("Perplexity")]
+    (told,) = [p for p in summary(every, looks_of(every), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")]
     assert told.points[0].startswith("At 0.5 the best is good")
     assert told.points[0].endswith("lucky failed for a seed and does not compete.")

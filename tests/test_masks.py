@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prunebench.pruning import Unstructured, prunable
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.store import write_record
 from prunebench.report.tables.mask_overlap import by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
@@ -63,7 +63,7 @@ class TestOverlap:
         for made, bits in zip(records, masks.values(), strict=True):
             write_record(tmp_path, made, {"mask": pack(*bits)})
         without = record("c")
-        (table,) = overlap_tables([*records, without], ["b"], Evidence(tmp_path))
+        (table,) = overlap_tables([*records, without], ["b"], ArrayStore(tmp_path))
         assert table.headers == ("masks of", "and of", "0.5")
         assert table.rows == (
             ("a", "itself, other seeds", "0.33"),
@@ -75,12 +75,12 @@ class TestOverlap:
         records = [record("a", "0.5"), record("b", "0.9"), record("c", "0.5")]
         for made, bits in zip(records, ((1, 1, 0), (0, 1, 1), (1, 1, 0)), strict=True):
             write_record(tmp_path, made, {"mask": pack(*bits)})
-        (table,) = overlap_tables(records, [], Evidence(tmp_path))
+        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
         assert table.rows == (("a", "c", "1.00", "–"), ("by chance", "", "0.05", "0.05"))
 
     def test_masks_without_facts_on_sparsity(self, tmp_path: Path) -> None:
         records = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
         for made in records:
             write_record(tmp_path, made, {"mask": pack(1, 1)})
-        (table,) = overlap_tables(records, [], Evidence(tmp_path))
+        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
         assert table.rows[-1] == ("by chance", "", "–")

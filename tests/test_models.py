@@ -231,7 +231,7 @@ def test_hub_id_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     (repo / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("prunebench.hub.reachable", lambda: False)
+    monkeypatch.setattr("prunebench.hub.is_reachable", lambda: False)
     for source in ("some/model", f"some/model@{commit}"):
         assert find_model(source).revision == commit
 

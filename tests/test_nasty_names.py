@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from prunebench.cli.progress import outcome
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.compare import formats as compare_formats
@@ -24,7 +24,7 @@ from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
 from prunebench.report.tables import all_tables
-from prunebench.text import plain
+from prunebench.text import printable
 from tests.test_report import record
 
 STEERING = "\x1b[2J\x07\x9b31m\u202e\u2066\u200b\u2028\r\n\t\x00\x7f\ufeff\uffff\U000e0041"
@@ -91,7 +91,7 @@ TEXTS: dict[str, Callable[[list[Record]], str]] = {
 
 
 def compared(records: list[Record]):  # type: ignore[no-untyped-def]
-    nowhere = Evidence(Path("/nonexistent"))
+    nowhere = ArrayStore(Path("/nonexistent"))
     return compare(records, records[:2], nowhere, nowhere, Tolerances())
 
 
@@ -152,6 +152,6 @@ def test_plots_for_papers(records: list[Record], tmp_path: Path) -> None:
 
 
 def test_plain() -> None:
-    assert plain(NASTY).startswith("=1+1[2J31m <script>")
-    assert_plain(plain(NASTY))
-    assert plain("é 日本 😀 e\u0301") == "é 日本 😀 e\u0301"
+    assert printable(NASTY).startswith("=1+1[2J31m <script>")
+    assert_plain(printable(NASTY))
+    assert printable("é 日本 😀 e\u0301") == "é 日本 😀 e\u0301"

@@ -393,7 +393,7 @@ class TestFormats:
         (text.count, 9999, "9999"),
         (text.count, 2_097_152, "2.1 M"),
         (text.size, 3.5e9, "3.26 GiB"),
-        (text.plain, "a\x1b]0;x\x07\u202e\u200b\n\tb\ud800", "a]0;x b"),
+        (text.printable, "a\x1b]0;x\x07\u202e\u200b\n\tb\ud800", "a]0;x b"),
     ],
 )
 def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -> None:
@@ -416,16 +416,16 @@ def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -
     ],
 )
 def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str], value: float) -> None:
-    assert text.amount(show(value)) == value
-    assert text.amount(f"{show(value)} ± 1.5") == value
-    assert text.amount(f"{show(value)} to 7 s") == value
+    assert text.sort_key(show(value)) == value
+    assert text.sort_key(f"{show(value)} ± 1.5") == value
+    assert text.sort_key(f"{show(value)} to 7 s") == value
 
 
 @pytest.mark.parametrize(
     ("entry", "value"), [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None)]
 )
 def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
-    assert text.amount(entry) == value
+    assert text.sort_key(entry) == value
 
 
 def on_two_texts(method: str, sparsity: str, digest: str, value: float) -> Record:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from prunebench.cli.app import app
-from prunebench.files import read_regular
+from prunebench.files import read_regular_file
 from prunebench.records import quarantine as aside
-from prunebench.records.arrays import Evidence
-from prunebench.records.canonical_json import DEPTH, content_digest, strict_json
+from prunebench.records.arrays import ArrayStore
+from prunebench.records.canonical_json import MAX_DEPTH, content_digest, strict_json
 from prunebench.records.record import Failure, PerplexityFacts
 from prunebench.records.store import (
     RecordError,
@@ -27,7 +27,7 @@ from prunebench.records.store import (
     read_arrays,
     read_record,
     read_records,
-    sealed,
+    record_to_json,
     write_record,
 )
 from prunebench.report.compare.compare import compare
@@ -108,8 +108,8 @@ class TestArrays:
         check_arrays(path, read_record(path))
         for found in (
             read_arrays(path),
-            Evidence(path.parent).of(read_record(path)),
-            Evidence(path.parent).of(record()),
+            ArrayStore(path.parent).read(read_record(path)),
+            ArrayStore(path.parent).read(record()),
         ):
             assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in ARRAYS.items()}
 
@@ -127,7 +127,7 @@ class TestArrays:
         for read in (
             lambda: read_arrays(path),
             lambda: check_arrays(path, found),
-            lambda: Evidence(path.parent).of(found),
+            lambda: ArrayStore(path.parent).read(found),
             lambda: read_records(path.parent),
         ):
             with pytest.raises(RecordError, match=r"\.npz"):
@@ -194,7 +194,7 @@ class TestJson:
             (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
             (b'{"a": NaN}', "NaN is no number in JSON"),
             (b'{"a": -Infinity}', "-Infinity is no number in JSON"),
-            (b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), f"nested deeper than {DEPTH}"),
+            (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), f"nested deeper than {MAX_DEPTH}"),
             (b"[" * 100_000, "nested too deeply"),
             (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
             (b"\xef\xbb\xbf{}", "BOM"),
@@ -209,7 +209,7 @@ class TestJson:
 
     def test_what_it_has_is_read(self) -> None:
         assert strict_json(b'{"a": [1, -0.5e3, "\\u00fc", null, true, {}]}') == {"a": [1, -500, "ü", None, True, {}]}
-        assert strict_json(b"[" * DEPTH + b"]" * DEPTH)
+        assert strict_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
 
     @pytest.mark.parametrize(("number", "words"), [("1e999", "not JSON compliant"), ('"\\ud800"', "surrogates")])
     def test_what_has_no_digest_is_no_record(self, tmp_path: Path, number: str, words: str) -> None:
@@ -238,7 +238,7 @@ class TestContent:
     def test_what_makes_no_sense_is_refused(
         self, tmp_path: Path, place: tuple[Any, ...], value: object, words: str
     ) -> None:
-        content = json.loads(sealed(record()))
+        content = json.loads(record_to_json(record()))
         inner = content
         for part in place[:-1]:
             inner = inner[part]
@@ -253,8 +253,8 @@ class TestContent:
         losses, counts = ARRAYS.values()
         other = (losses, counts * 0) if change == "zero" else (losses[:-1], counts)
         write_record(tmp_path, record(), dict(zip(ARRAYS, other, strict=True)))
-        records, evidence = read_records(tmp_path), Evidence(tmp_path)
-        found = compare(records, records, evidence, evidence, Tolerances())
+        records, array_store = read_records(tmp_path), ArrayStore(tmp_path)
+        found = compare(records, records, array_store, array_store, Tolerances())
         assert found.exit_code == 2
         assert "the losses were not kept on both sides, or are of other sequences" in found.cells[0].refused[0]
 
@@ -273,12 +273,12 @@ class TestFiles:
                 read_record(tmp_path / f"{name}.json")
         (tmp_path / "large").write_bytes(b"x" * 11)
         with pytest.raises(OSError, match="11 bytes"):
-            read_regular(tmp_path / "large", 10)
-        assert read_regular(tmp_path / "large", 11) == b"x" * 11
+            read_regular_file(tmp_path / "large", 10)
+        assert read_regular_file(tmp_path / "large", 11) == b"x" * 11
 
     @pytest.mark.parametrize("name", ["../out", "a/b", "/etc/x", "..", "", "a\nb", "a b", ".hidden", "-x", "x" * 201])
     def test_an_id_can_lead_nowhere(self, tmp_path: Path, name: str) -> None:
-        content = json.loads(sealed(record()))
+        content = json.loads(record_to_json(record()))
         content["cell"]["id"] = name
         (tmp_path / "x.json").write_text(resealed(content))
         with pytest.raises(RecordError, match=r"is no valid record: cell\.id"):
@@ -292,7 +292,7 @@ class TestFiles:
             (folder / f"{record().cell.id}{suffix}").symlink_to(outside)
         write_record(folder, record(), ARRAYS)
         assert outside.read_text() == "mine"
-        assert set(Evidence(folder).of(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
+        assert set(ArrayStore(folder).read(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
 
 
 Write = Callable[..., Path]
@@ -328,7 +328,7 @@ class TestSweep:
         before = read_record(out / f"{pruned.id}.json")
         path = out / f"{pruned.id}.json"
         harmed(path, harm, out / f"{dense.id}.json")
-        there = {place.name for place in (out / aside.FOLDER).glob("*")}
+        there = {place.name for place in (out / aside.QUARANTINE_FOLDER).glob("*")}
         listed = CliRunner().invoke(app, ["plan", str(suite), "--output", str(out), "--no-forecast", "--json"])
         assert [entry["record"] for entry in json.loads(listed.stdout)] == ["ok", None]
         assert listed.stderr.count("\n") == 1
@@ -339,18 +339,18 @@ class TestSweep:
         assert records[1].perplexity == before.perplexity
         assert records[1].environment["weights_digest"] == before.environment["weights_digest"]
         (line,) = [entry.getMessage() for entry in caplog.records if entry.name.startswith("prunebench")]
-        assert line.startswith(f"set aside in {out / aside.FOLDER}, the cell runs again: ")
+        assert line.startswith(f"set aside in {out / aside.QUARANTINE_FOLDER}, the cell runs again: ")
         assert "\n" not in line
-        assert len({place.name for place in (out / aside.FOLDER).glob("*.json")} - there) == 1
+        assert len({place.name for place in (out / aside.QUARANTINE_FOLDER).glob("*.json")} - there) == 1
         assert len(read_records(out)) == 2
 
     def test_a_second_of_one_name_is_numbered(self, tmp_path: Path) -> None:
         for content in ("one", "two", "three"):
             (tmp_path / "x.json").write_text(content)
             (tmp_path / "x.npz").write_text(content)
-            place = aside.set_aside(tmp_path / "x.json")
+            place = aside.quarantine(tmp_path / "x.json")
             assert (place.read_text(), place.with_suffix(".npz").read_text()) == (content, content)
-        assert {place.name for place in (tmp_path / aside.FOLDER).iterdir()} == {
+        assert {place.name for place in (tmp_path / aside.QUARANTINE_FOLDER).iterdir()} == {
             f"x{number}.{kind}" for number in ("", ".1", ".2") for kind in ("json", "npz")
         }
 

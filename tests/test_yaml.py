@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunebench.records.canonical_json import DEPTH
-from prunebench.yaml12 import ALIASES, NODES, SIZE, one_line, read_yaml, read_yaml_file
+from prunebench.records.canonical_json import MAX_DEPTH
+from prunebench.yaml12 import MAX_ALIASES, MAX_BYTES, MAX_NODES, error_line, read_yaml, read_yaml_file
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40))
@@ -17,14 +17,14 @@ MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (LAUGHS, f"aliases unfold to more than {NODES} values"),
-        (MERGES, f"aliases unfold to more than {NODES} values"),
-        ("a: &a [1]\nb: [" + "*a, " * (ALIASES + 1) + "]", f"line 2: more than {ALIASES} aliases"),
-        ("[" * (DEPTH + 1) + "]" * (DEPTH + 1), f"line 1: more than {DEPTH} levels"),
-        ("[" * 100_000, f"more than {DEPTH} levels"),
-        ("- " * 100_000, f"more than {DEPTH} levels"),
-        ("{a: " * 100_000, f"more than {DEPTH} levels"),
-        ("- x\n" * (NODES + 1), f"more than {NODES} values"),
+        (LAUGHS, f"aliases unfold to more than {MAX_NODES} values"),
+        (MERGES, f"aliases unfold to more than {MAX_NODES} values"),
+        ("a: &a [1]\nb: [" + "*a, " * (MAX_ALIASES + 1) + "]", f"line 2: more than {MAX_ALIASES} aliases"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), f"line 1: more than {MAX_DEPTH} levels"),
+        ("[" * 100_000, f"more than {MAX_DEPTH} levels"),
+        ("- " * 100_000, f"more than {MAX_DEPTH} levels"),
+        ("{a: " * 100_000, f"more than {MAX_DEPTH} levels"),
+        ("- x\n" * (MAX_NODES + 1), f"more than {MAX_NODES} values"),
         ("a: &a [*a]", "an alias stands inside of what it names"),
         ("a: &a {b: *a}", "an alias stands inside of what it names"),
         ("&a {*a : 1}", "an alias stands inside of what it names"),
@@ -72,7 +72,7 @@ def test_what_is_refused(text: str, words: str) -> None:
     with pytest.raises(yaml.YAMLError) as caught:
         read_yaml(text)
     assert time.monotonic() - began < 60  # and not the age of the universe
-    line = one_line(caught.value)
+    line = error_line(caught.value)
     assert "\n" not in line
     assert len(line) < 200
     assert re.search(words, line), line
@@ -88,7 +88,7 @@ def test_what_is_read() -> None:
     assert read_yaml("{<<: {a: 1}, a: 2}") == {"a": 2}
     assert read_yaml(r'a: "ü 日本 \u202e"') == {"a": "ü 日本 \u202e"}
     assert read_yaml("a: !!str 1") == {"a": "1"}
-    assert read_yaml("[" * DEPTH + "]" * DEPTH)
+    assert read_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH)
 
 
 def test_what_an_alias_names_is_there_twice_and_not_shared() -> None:
@@ -99,7 +99,7 @@ def test_what_an_alias_names_is_there_twice_and_not_shared() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    (tmp_path / "large").write_text("#" * (SIZE + 1))
+    (tmp_path / "large").write_text("#" * (MAX_BYTES + 1))
     with pytest.raises(OSError, match="more than the 4 MiB allowed"):
         read_yaml_file(tmp_path / "large")
     with pytest.raises(OSError, match="folder"):

@@ -169,7 +169,7 @@ def test_unknown_task_and_bundled_task(folder: Path) -> None:
 
 
 def test_missing_data(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prunebench.hub.reachable", lambda: False)
+    monkeypatch.setattr("prunebench.hub.is_reachable", lambda: False)
     (tmp_path / "last.jsonl").unlink()
     with pytest.raises(TaskError, match="task 'last' cannot be built") as caught:
         zero_shot(tiny.llama(), tokenizer(), tasks=["last"], include_path=str(folder), library=TaskLibrary(configs()))

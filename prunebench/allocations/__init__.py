@@ -17,7 +17,7 @@ from prunebench.allocations.from_file import FromFile
 from prunebench.allocations.global_magnitude import GlobalMagnitude
 from prunebench.allocations.owl import OWL
 from prunebench.allocations.uniform import Uniform
-from prunebench.errors import AllocationError, nearest
+from prunebench.errors import AllocationError, suggest
 from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
 from prunebench.registry.entry_points import KINDS, load_plugin, sources
 from prunebench.registry.options import as_type
@@ -54,7 +54,7 @@ def make_allocation(name: str, options: Mapping[str, Any]) -> Allocation:
     checked = {}
     for option, value in options.items():
         if option not in known:
-            raise AllocationError(f"the allocation {name!r} has no option {option!r}: {nearest(option, known)}")
+            raise AllocationError(f"the allocation {name!r} has no option {option!r}: {suggest(option, known)}")
         try:
             checked[option] = as_type(hints[option], value)
         except ValidationError as error:
@@ -71,7 +71,7 @@ def _plugged(name: str) -> type[Any]:
     """An allocation that a plugin brings."""
     found = sources(KINDS["allocation"])
     if name not in found:
-        raise AllocationError(f"unknown allocation {name!r}: {nearest(name, {*ALLOCATIONS, *found})}")
+        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, {*ALLOCATIONS, *found})}")
     cls = load_plugin("allocation", name)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or not hasattr(cls, "needs"):
         raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")

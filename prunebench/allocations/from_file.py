@@ -12,7 +12,7 @@ from torch import nn
 from prunebench.allocations.budget import apportion, budget_of, check_names, sizes_of
 from prunebench.errors import AllocationError
 from prunebench.pruning import CalibrationData, Pattern, Unstructured
-from prunebench.yaml12 import one_line, read_yaml_file
+from prunebench.yaml12 import error_line, read_yaml_file
 
 TOLERANCE = 1e-3
 
@@ -58,7 +58,7 @@ def read_ratios(path: Path) -> dict[str, float]:
     except UnicodeDecodeError as error:
         raise AllocationError(f"the allocation file {path} is no text in UTF-8: {error.reason}") from None
     except yaml.YAMLError as error:
-        raise AllocationError(f"the allocation file {path} is no YAML or JSON: {one_line(error)}") from None
+        raise AllocationError(f"the allocation file {path} is no YAML or JSON: {error_line(error)}") from None
     if not isinstance(content, dict) or not content:
         raise AllocationError(f"the allocation file {path} must map names of layers to fractions of zeros")
     for name, ratio in content.items():

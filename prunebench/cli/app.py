@@ -16,7 +16,7 @@ from prunebench.cli.results import compare, merge, report
 from prunebench.cli.run import run
 from prunebench.cli.signals import exit_code_of, name_of
 from prunebench.errors import PrunebenchError, UsageError
-from prunebench.files import is_of_the_disk, why
+from prunebench.files import disk_error_advice, is_disk_error
 
 
 class _Commands(TyperGroup):
@@ -39,9 +39,9 @@ class _Commands(TyperGroup):
 
 def _report_disk_error(error: OSError) -> int:
     """Say that something cannot be written; the exit code. Raises what is no such error."""
-    if not is_of_the_disk(error):
+    if not is_disk_error(error):
         raise error
-    tell(f"error: cannot write what was asked for: {why(error)}")
+    tell(f"error: cannot write what was asked for: {disk_error_advice(error)}")
     with suppress(OSError):  # what is left unwritten would be tried again at the end
         sys.stdout.close()
     return UsageError.exit_code

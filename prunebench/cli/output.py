@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunebench.text import plain
+from prunebench.text import printable
 
 if TYPE_CHECKING:
     from prunebench.report.tables.table import Table
@@ -55,4 +55,4 @@ def print_json(content: Any) -> None:
 
 def tell(message: str) -> None:
     """Say something to who runs the command: a line on stderr."""
-    typer.echo(plain(message), err=True)
+    typer.echo(printable(message), err=True)

@@ -110,7 +110,7 @@ def _options(overrides: list[str]) -> dict[str, Any]:
     from yaml import YAMLError
 
     from prunebench.errors import UsageError
-    from prunebench.yaml12 import one_line, read_yaml
+    from prunebench.yaml12 import error_line, read_yaml
 
     options = {}
     for override in overrides:
@@ -120,7 +120,7 @@ def _options(overrides: list[str]) -> dict[str, Any]:
         try:
             options[option] = read_yaml(value)
         except YAMLError as error:
-            raise UsageError(f"--set {override!r}: the value is no valid YAML: {one_line(error)}") from None
+            raise UsageError(f"--set {override!r}: the value is no valid YAML: {error_line(error)}") from None
     return options
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.text import plain
+from prunebench.text import printable
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
@@ -53,10 +53,10 @@ def outcome(record: Record, took: float) -> str:
     """How a cell ended, in half a line."""
     if record.status == "failed":
         told = f"{record.error.type}: {record.error.message}" if record.error else "unknown error"
-        return f"failed after {text.seconds(took)}: {plain(told)}"
+        return f"failed after {text.seconds(took)}: {printable(told)}"
     parts = ["ok"]
     for protocol, found in list(record.perplexity.items())[:1]:
-        parts.append(f"{plain(protocol)} {text.number(found.value)}")
+        parts.append(f"{printable(protocol)} {text.number(found.value)}")
     if record.cost.prune_seconds is not None:
         parts.append(f"prune {text.seconds(record.cost.prune_seconds)}")
     if record.cost.evaluate_seconds is not None:
@@ -74,7 +74,7 @@ def counts(cells: int, kept: int) -> str:
 
 def values_text(values: Mapping[str, float]) -> str:
     """An iterative method's numbers at one step."""
-    return ", ".join(f"{plain(name)} {value:.4g}" for name, value in values.items())
+    return ", ".join(f"{printable(name)} {value:.4g}" for name, value in values.items())
 
 
 class PlainDisplay:
@@ -103,7 +103,7 @@ class PlainDisplay:
 
     def begin(self, number: int, cell: "Cell") -> None:
         """Say which cell begins."""
-        name = plain(f"{cell.model} {cell.method} {asked(cell)} s{cell.seed}")
+        name = printable(f"{cell.model} {cell.method} {asked(cell)} s{cell.seed}")
         self._cell = f"[{number}/{self._cells}] {name}"
         self._say(f"{self._cell} …")
 
@@ -163,17 +163,17 @@ class LiveDisplay:
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
-        self._cell = plain(f"{cell.model} · {cell.method} · {asked(cell)} · seed {cell.seed}")
+        self._cell = printable(f"{cell.model} · {cell.method} · {asked(cell)} · seed {cell.seed}")
         self._phase, self._steps, self._values = "", {}, ""
 
     def phase(self, name: str) -> None:
         """Show another phase."""
-        self._phase, self._steps, self._values = plain(name), {}, ""
+        self._phase, self._steps, self._values = printable(name), {}, ""
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
         outer = takewhile(lambda item: item[0] != label, self._steps.items())
-        place = f"{plain(label)} {done}" if total is None else f"{plain(label)} {done + 1}/{total}"
+        place = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
         now = {} if done == total else {label: place}
         self._steps = {**dict(outer), **now}
 

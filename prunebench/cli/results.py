@@ -49,13 +49,13 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
     """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
-    from prunebench.records.arrays import Evidence
+    from prunebench.records.arrays import ArrayStore
     from prunebench.records.store import read_records
     from prunebench.report.output import text_tables as render
     from prunebench.report.output import tidy
     from prunebench.report.tables import all_tables
 
-    records, evidence = read_records(folder, leave_out=tell), Evidence(folder)
+    records, array_store = read_records(folder, leave_out=tell), ArrayStore(folder)
     if as_json:
         print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
     elif style is Format.CSV:
@@ -66,17 +66,17 @@ def report(
     elif style is Format.HTML:
         from prunebench.report.output.files import write_html
 
-        typer.echo(str(write_html(records, folder, evidence=evidence, path=output)))
+        typer.echo(str(write_html(records, folder, array_store=array_store, path=output)))
     elif style in (Format.SVG, Format.PDF):
         from prunebench.report.output.files import write_plots
 
         for path in write_plots(records, output or folder / "plots", "svg" if style is Format.SVG else "pdf"):
             typer.echo(str(path))
     elif style is Format.TABLE and output is None:
-        print_tables(all_tables(records, evidence=evidence))
+        print_tables(all_tables(records, array_store=array_store))
     else:
         as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
-        print_or_write(as_text(all_tables(records, evidence=evidence)), output)
+        print_or_write(as_text(all_tables(records, array_store=array_store)), output)
 
 
 def compare(
@@ -103,7 +103,7 @@ def compare(
     A regression is a change that is both significant (paired tests) and beyond its tolerance.
     Exit codes: 0 no regression; 1 a regression; 2 something could not be compared, and no regression was found.
     """
-    from prunebench.records.arrays import Evidence
+    from prunebench.records.arrays import ArrayStore
     from prunebench.records.store import read_records
     from prunebench.report.compare import formats as compare_formats
     from prunebench.report.compare.compare import compare as compare_records
@@ -116,7 +116,7 @@ def compare(
         time=None if max_time is None else _percentage("--max-time", max_time),
         memory=None if max_memory is None else _percentage("--max-memory", max_memory),
     )
-    found = compare_records(read_records(base), read_records(head), Evidence(base), Evidence(head), tolerances)
+    found = compare_records(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
     if as_json or style is ComparisonFormat.JSON:
         print_json(compare_formats.comparison_to_json(found))
     elif style is ComparisonFormat.MARKDOWN:

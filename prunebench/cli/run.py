@@ -76,13 +76,13 @@ def run(
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
         print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
     else:
-        from prunebench.records.arrays import Evidence
+        from prunebench.records.arrays import ArrayStore
         from prunebench.report.output.files import write_html
         from prunebench.report.tables import all_tables
 
         order = list(dict.fromkeys(cell.method for cell in cells))
-        print_tables(all_tables(records, order, Evidence(folder)))
-        page = write_html(every_record(folder), folder, order, Evidence(folder))
+        print_tables(all_tables(records, order, ArrayStore(folder)))
+        page = write_html(every_record(folder), folder, order, ArrayStore(folder))
         again = f"prunebench report {shlex.quote(str(folder))}"
         tell("")
         tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")

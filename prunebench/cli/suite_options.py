@@ -54,11 +54,11 @@ def planned(
 
 def record_of(folder: Path, cell: "Cell") -> "Record | None":
     """The cell's record; None where there is none that is whole, so that the cell will run."""
-    from prunebench.records.quarantine import whole_record
+    from prunebench.records.quarantine import read_intact_record
     from prunebench.records.store import RecordError
 
     try:
-        return whole_record(folder, cell.id)
+        return read_intact_record(folder, cell.id)
     except RecordError as error:
         tell(f"to be run again: {error.reason}")
         return None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prunebench import hub
-from prunebench.errors import CorpusError, nearest
-from prunebench.quiet import quiet
+from prunebench.errors import CorpusError, suggest
+from prunebench.quiet import quiet_hub_libraries
 
 if TYPE_CHECKING:
     pass
@@ -112,9 +112,9 @@ def _builtin(source: str, split: str) -> Corpus:
 
     name = source.removeprefix("builtin/")
     if name not in CORPORA:
-        raise CorpusError(f"unknown corpus {source!r}: {nearest(source, [f'builtin/{known}' for known in CORPORA])}")
+        raise CorpusError(f"unknown corpus {source!r}: {suggest(source, [f'builtin/{known}' for known in CORPORA])}")
     if split not in SPLITS:
-        raise CorpusError(f"corpus {source} has no split {split!r}: {nearest(split, SPLITS)}")
+        raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, SPLITS)}")
     return _read_through(name, source, partial(documents, name, split))
 
 
@@ -158,10 +158,10 @@ def least_perplexity(source: str, split: str | None, windows: str, seqlen: int |
 def _alias(name: str, split: str) -> Corpus:
     repo, revision, files = ALIASES[name]
     if split not in files:
-        raise CorpusError(f"corpus {name} has no split {split!r}: {nearest(split, files)}")
+        raise CorpusError(f"corpus {name} has no split {split!r}: {suggest(split, files)}")
     path = hub.download(repo, files[split], revision)
     if path is None:
-        raise CorpusError(f"corpus {name} ({repo}) cannot be had: {hub.unreachable()}")
+        raise CorpusError(f"corpus {name} ({repo}) cannot be had: {hub.unreachable_message()}")
     digest = hashlib.sha256(f"{repo}@{revision}/{files[split]}".encode()).hexdigest()
     return Corpus(name, digest, partial(_parquet if path.suffix == ".parquet" else _json_lines, path))
 
@@ -170,23 +170,23 @@ def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
     import datasets
 
     load = partial(datasets.load_dataset_builder, match["id"], match["config"], revision=match["revision"])
-    with quiet():
+    with quiet_hub_libraries():
         try:
-            with hub.offline():
+            with hub.offline_mode():
                 builder, cached = load(), True
         except Exception as missing:
-            if not hub.reachable():
-                raise CorpusError(f"corpus {source} cannot be had: {hub.unreachable()}") from missing
+            if not hub.is_reachable():
+                raise CorpusError(f"corpus {source} cannot be had: {hub.unreachable_message()}") from missing
             try:
                 builder, cached = load(), False
             except Exception as error:
                 raise CorpusError(f"corpus {source} cannot be had: {_first_line(error)}") from error
     splits = list(builder.info.splits or [])
     if splits and split not in splits:
-        raise CorpusError(f"corpus {source} has no split {split!r}: {nearest(split, splits)}")
+        raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
 
     def documents() -> Iterator[str]:
-        with quiet():
+        with quiet_hub_libraries():
             rows = builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
         return _texts(source, rows)
 
@@ -229,7 +229,7 @@ def _whole_file(path: Path) -> Iterator[str]:
 def _parquet(path: Path) -> Iterator[str]:
     import datasets
 
-    with quiet():
+    with quiet_hub_libraries():
         rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
     yield from _texts(str(path), rows)
 

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from prunebench.pruning.callbacks import track
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 
 
 class Bar:
@@ -37,7 +37,7 @@ def silent() -> Iterator[None]:
     import datasets  # noqa: F401  (so that its bars are there to be switched off)
 
     with ExitStack() as stack:
-        stack.enter_context(quiet())
+        stack.enter_context(quiet_hub_libraries())
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(patch.dict(os.environ, DISABLE_MULTIPROC="1"))
         for module in ("tqdm", "lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench import hub
-from prunebench.errors import TaskError, nearest
+from prunebench.errors import TaskError, suggest
 from prunebench.evaluation.lm_eval_output import silent
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 
 if TYPE_CHECKING:
     pass
@@ -75,7 +75,7 @@ class TaskLibrary:
         builtin = self._builtin_configs()
         if name in builtin:
             return builtin[name]
-        with quiet():
+        with quiet_hub_libraries():
             for defaults in (False, True):
                 manager = self._manager(include_path, defaults=defaults)
                 if _complete(manager, name):
@@ -83,7 +83,7 @@ class TaskLibrary:
         local = {*builtin, *self._manager(include_path, defaults=False).all_tasks}
         near = get_close_matches(name, [*local, *manager.all_tasks], n=3, cutoff=0.5)
         raise TaskError(
-            f"unknown task {name!r}: {nearest(name, near or local)}; `lm-eval ls tasks` lists lm-eval's own"
+            f"unknown task {name!r}: {suggest(name, near or local)}; `lm-eval ls tasks` lists lm-eval's own"
         )
 
     def _builtin_configs(self) -> Mapping[str, dict[str, Any]]:
@@ -131,11 +131,11 @@ def _complete(manager: Any, name: str) -> bool:
 def _offline_first(name: str, load: Any) -> Any:
     """Build a task from local files and caches, and ask the hub only when that fails and it answers."""
     try:
-        with hub.offline():
+        with hub.offline_mode():
             return load()
     except Exception as missing:
         error, remedy = missing, "check its data, or connect to the hub if that has it"
-        if hub.reachable():
+        if hub.is_reachable():
             try:
                 return load()
             except Exception as wrong:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prunebench.data.corpora import Corpus
 from prunebench.data.tokens import tokenised
-from prunebench.errors import CorpusError, nearest
+from prunebench.errors import CorpusError, suggest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,7 @@ def evaluation_sequences(
 
 def _paper(corpus: str, seqlen: int | None) -> Protocol:
     if corpus not in PAPER_PROTOCOLS:
-        raise CorpusError(f"no paper's protocol for corpus {corpus!r}: {nearest(corpus, PAPER_PROTOCOLS)}")
+        raise CorpusError(f"no paper's protocol for corpus {corpus!r}: {suggest(corpus, PAPER_PROTOCOLS)}")
     paper = PAPER_PROTOCOLS[corpus]
     if seqlen not in (None, paper.seqlen):
         raise CorpusError(f"protocol {paper.name} has windows of {paper.seqlen} tokens: leave out 'seqlen: {seqlen}'")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.errors import ModelError
 from prunebench.models.source import ModelSource, _first_line
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 
 if TYPE_CHECKING:
     from torch import dtype as torch_dtype
@@ -31,7 +31,7 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> PreTrainedMo
         ModelError: transformers cannot read it, or a weight is missing.
     """
     # Parameters without memory; buffers that no checkpoint holds are worked out as ever.
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet_hub_libraries(), torch.random.fork_rng(devices=[]):
         try:
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
             kind = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
@@ -52,7 +52,7 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
-    with quiet():
+    with quiet_hub_libraries():
         try:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
@@ -71,7 +71,7 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    with quiet(), torch.device("meta"):
+    with quiet_hub_libraries(), torch.device("meta"):
         try:
             trusted = {"trust_remote_code": source.trust_remote_code}
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
@@ -105,7 +105,7 @@ def load_model(
 
         assert work is not None
         return load_on_disk(source, dtype=dtype, work=work), tokenizer
-    with quiet():
+    with quiet_hub_libraries():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 source.folder,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import OutputError
-from prunebench.files import why
+from prunebench.files import disk_error_advice
 from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
-from prunebench.quiet import quiet
-from prunebench.records.record import MODELS, SPARSE, SavedFacts
+from prunebench.quiet import quiet_hub_libraries
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, SavedFacts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,7 +44,7 @@ def save_checkpoints(
         if store is not None:
             store.save(folder)
         else:
-            with quiet():
+            with quiet_hub_libraries():
                 model.save_pretrained(folder)
         _plain_config(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -64,13 +64,15 @@ def save_checkpoints(
 
     # The ordinary form last: the files of a model on disk are moved there.
     bound = information_bound(model, (pattern.n, pattern.m) if isinstance(pattern, NM) else None)
-    compact = _whole(output / SPARSE / name, both(sparse))
-    return SavedFacts(dense_bytes=_whole(output / MODELS / name, both(dense)), sparse_bytes=compact, bound_bytes=bound)
+    compact = _whole(output / SPARSE_FOLDER / name, both(sparse))
+    return SavedFacts(
+        dense_bytes=_whole(output / MODELS_FOLDER / name, both(dense)), sparse_bytes=compact, bound_bytes=bound
+    )
 
 
 def is_saved(output: Path, name: str) -> bool:
     """Whether both forms of a cell's model are there."""
-    return all((output / form / name / "config.json").is_file() for form in (MODELS, SPARSE))
+    return all((output / form / name / "config.json").is_file() for form in (MODELS_FOLDER, SPARSE_FOLDER))
 
 
 def _plain_config(folder: Path) -> None:
@@ -94,7 +96,7 @@ def _whole(folder: Path, write: Callable[[Path], int]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except OSError as error:
-        raise OutputError(f"cannot save the model in {folder}: {why(error)}") from None
+        raise OutputError(f"cannot save the model in {folder}: {disk_error_advice(error)}") from None
     except SafetensorError as error:  # which says only in words that the disk is full
         raise OutputError(f"cannot save the model in {folder}: {error}; is there space left?") from None
     finally:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench import hub
-from prunebench.errors import DeviceError, ModelError, nearest
-from prunebench.files import MEBIBYTE, read_regular
-from prunebench.quiet import quiet
+from prunebench.errors import DeviceError, ModelError, suggest
+from prunebench.files import MEBIBYTE, read_regular_file
+from prunebench.quiet import quiet_hub_libraries
 
 if TYPE_CHECKING:
     pass
@@ -60,7 +60,7 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
 
         name = source.removeprefix("builtin/")
         if name not in MODELS:
-            raise ModelError(f"unknown model {source!r}: {nearest(source, [f'builtin/{known}' for known in MODELS])}")
+            raise ModelError(f"unknown model {source!r}: {suggest(source, [f'builtin/{known}' for known in MODELS])}")
         folder = model_folder(name)
     elif not folder.is_dir():
         if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
@@ -92,12 +92,12 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
             cached = snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True)
         except LocalEntryNotFoundError:
             cached = None
-        if hub.reachable():
-            with quiet():
+        if hub.is_reachable():
+            with quiet_hub_libraries():
                 commit = HfApi().model_info(repo, revision=wanted or None).sha
                 return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
         if cached is None:
-            raise ModelError(f"model {source} is no local folder, and {hub.unreachable()}")
+            raise ModelError(f"model {source} is no local folder, and {hub.unreachable_message()}")
         return Path(cached), Path(cached).name
     except HFValidationError as error:
         raise ModelError(f"model {source!r} is neither a folder nor a hub id (owner/name[@revision])") from error
@@ -174,7 +174,7 @@ def _expected_size(source: str, file: Path) -> int:
 
 def _read_json(source: str, file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_regular(file, 64 * MEBIBYTE).decode("utf-8"))
+        content = json.loads(read_regular_file(file, 64 * MEBIBYTE).decode("utf-8"))
     except OSError as error:
         raise ModelError(f"model {source} has no readable {file.name} in {file.parent}") from error
     except (ValueError, RecursionError) as error:
@@ -196,7 +196,7 @@ def pick_device(requested: str) -> str:
     import torch
 
     if requested not in DEVICES:
-        raise DeviceError(f"unknown device {requested!r}: {nearest(requested, DEVICES)}")
+        raise DeviceError(f"unknown device {requested!r}: {suggest(requested, DEVICES)}")
     there = torch.cuda.is_available()
     if requested == "cuda" and not there:
         raise DeviceError("device 'cuda' was asked for, but torch finds none here: use 'cpu' or 'auto'")
@@ -218,7 +218,7 @@ def pick_dtype(requested: str | None, device: str) -> str:
     if requested is None:
         return "auto" if device == "cuda" else "float32"
     if requested not in DTYPES:
-        raise ModelError(f"unknown dtype {requested!r}: {nearest(requested, DTYPES)}")
+        raise ModelError(f"unknown dtype {requested!r}: {suggest(requested, DTYPES)}")
     return requested
 
 

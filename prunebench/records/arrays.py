@@ -1,4 +1,4 @@
-"""The arrays beside records, read when they are asked for."""
+"""Lazy access to the arrays that belong to the records of a results folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,8 @@ from prunebench.records.store import read_arrays, read_forecasts
 Arrays = Mapping[str, np.ndarray]
 
 
-class Evidence:
-    """The arrays and forecasts beside the records of a folder, each file read once and only when asked for.
+class ArrayStore:
+    """The arrays and forecasts of a results folder; each file of arrays is read at its first use and cached.
 
     Args:
         folder: the results folder.
@@ -20,23 +20,23 @@ class Evidence:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[str, Arrays] = {}
+        self._cache: dict[str, Arrays] = {}
 
-    def of(self, record: Record) -> Arrays:
-        """The arrays of one record; empty where none were kept.
+    def read(self, record: Record) -> Arrays:
+        """The arrays of one record by name; empty if it has none.
 
         Raises:
-            RecordError: the file is torn, altered or foreign.
+            RecordError: the file is truncated, altered, or belongs to another record.
         """
         name = record.cell.id
-        if name not in self._read:
-            self._read[name] = read_arrays(self._folder / f"{name}.json", record.arrays_digest)
-        return self._read[name]
+        if name not in self._cache:
+            self._cache[name] = read_arrays(self._folder / f"{name}.json", record.arrays_digest)
+        return self._cache[name]
 
     def forecasts(self) -> dict[str, Forecast]:
-        """What was foretold of the cells, by their ids.
+        """The forecasts of the folder, by cell id.
 
         Raises:
-            RecordError: the file is not one of forecasts.
+            RecordError: the file of forecasts is invalid.
         """
         return read_forecasts(self._folder)

@@ -1,4 +1,4 @@
-"""Joining results folders, as those of shards, in one."""
+"""Merging several results folders, such as those of shards, into one."""
 
 import shutil
 from collections.abc import Iterable
@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import replacing
-from prunebench.records.record import MODELS, SPARSE, Record
+from prunebench.files import atomic_replacement
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
 
-OUTCOME = ("status", "sparsity", "perplexity", "zero_shot", "measures")
+OUTCOME_PARTS = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """One cell with two outcomes.
+    """A cell whose records in two folders disagree.
 
     Args:
-        cell: its id.
-        differs: the first part of the record that does.
-        taken, left: the records' files.
+        cell: the cell's id.
+        differs: the first part of the record that differs.
+        taken, left: the record that was merged, and the one that was not.
     """
 
     cell: str
@@ -31,13 +31,13 @@ class Conflict:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What a merge did.
+class MergeResult:
+    """The result of a merge.
 
     Args:
-        cells: in the folder now.
-        copied: records that were not there before.
-        conflicts: cells whose outcomes differ.
+        cells: number of cells in the output folder now.
+        copied: number of records that it did not have before.
+        conflicts: cells whose records disagree.
     """
 
     cells: int
@@ -50,21 +50,24 @@ class Merged:
         return {"cells": self.cells, "copied": self.copied, "conflicts": conflicts}
 
 
-def merge_records(folders: Iterable[Path], output: Path) -> Merged:
-    """Join results folders; those in ``output`` come first. Every record is read and checked before any is copied.
+def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
+    """Merge results folders into one.
+
+    Every record is read and checked before any is copied. A successful record goes before a failed one; of two that
+    disagree the first is taken, where records already in ``output`` come first.
 
     Args:
-        folders: where the records lie; they are not changed.
-        output: gets them all; made if needed.
+        folders: the folders to merge; they are not changed.
+        output: the folder that receives all records; created if needed.
 
     Raises:
-        RecordError: a folder is not there, or a file in it is no record.
-        OutputError: the output cannot be written.
+        RecordError: a file in a folder is not a valid record.
+        OutputError: a folder is missing, or the output cannot be written.
     """
     chosen: dict[str, tuple[Path, Record]] = {}
     conflicts = []
-    there = [output] if output.is_dir() else []
-    for folder in dict.fromkeys(path.resolve() for path in (*there, *folders)):
+    existing = [output] if output.is_dir() else []
+    for folder in dict.fromkeys(path.resolve() for path in (*existing, *folders)):
         if not folder.is_dir():
             raise OutputError(f"there is no results folder {folder}: name those that run has made")
         for path in sorted(folder.glob("*.json")):
@@ -81,27 +84,27 @@ def merge_records(folders: Iterable[Path], output: Path) -> Merged:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for path in copied:
-            _copy(path, output)
+            _copy_record(path, output)
     except OSError as error:
         raise OutputError(f"cannot write to {output}: {error.strerror}; free some room, or choose another") from None
     write_forecasts(output, [known for folder in folders for known in read_forecasts(folder).values()])
-    return Merged(len(chosen), len(copied), tuple(conflicts))
+    return MergeResult(len(chosen), len(copied), tuple(conflicts))
 
 
 def _difference(one: Record, other: Record) -> str | None:
-    """The first part of the outcome that differs; cost, time and place are none of it."""
+    """The first part of the outcome that differs; cost, time and machine are not part of it."""
     if one.status == "failed":
         return None
-    for part in OUTCOME:
+    for part in OUTCOME_PARTS:
         if repr(getattr(one, part)) != repr(getattr(other, part)):  # NaN differs from itself
             return part
     digests = [record.environment.get("weights_digest") for record in (one, other)]
     return "weights_digest" if digests[0] != digests[1] else None
 
 
-def _copy(record: Path, output: Path) -> None:
-    """A record with what lies beside it: the record last, since where it is everything is."""
-    for form in (MODELS, SPARSE):
+def _copy_record(record: Path, output: Path) -> None:
+    """Copy a record with its model and arrays; the record last, because its presence means that all is there."""
+    for form in (MODELS_FOLDER, SPARSE_FOLDER):
         model = record.parent / form / record.stem
         if model.is_dir():
             (output / form).mkdir(exist_ok=True)
@@ -112,5 +115,5 @@ def _copy(record: Path, output: Path) -> None:
             temporary.rename(output / form / record.stem)
     for path in (record.with_suffix(".npz"), record):
         if path.exists():
-            with replacing(output / path.name) as temporary:
+            with atomic_replacement(output / path.name) as temporary:
                 shutil.copyfile(path, temporary)

@@ -1,28 +1,31 @@
-"""Records that cannot be trusted: told from good ones, named, and moved out of the way."""
+"""Quarantine of damaged records: they are detected, logged, and moved to a folder of their own."""
 
 import logging
 import os
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.files import why
+from prunebench.files import disk_error_advice
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, check_arrays, read_record
-from prunebench.text import plain
+from prunebench.text import printable
 
-FOLDER = ".set-aside"
+QUARANTINE_FOLDER = ".set-aside"
 _LOG = logging.getLogger(__name__)
 
 
-def whole_record(folder: Path, name: str) -> Record | None:
-    """The record of a cell with whole arrays beside it; None where there is no file of its name.
+def read_intact_record(folder: Path, name: str) -> Record | None:
+    """Read the record of a cell and check its arrays.
 
     Args:
         folder: the results folder.
         name: the cell's id.
 
+    Returns:
+        The record, of any status; None if the cell has no record file.
+
     Raises:
-        RecordError: the record or its arrays are torn, altered or another's.
+        RecordError: the record or its arrays are truncated, altered, or belong to another cell.
     """
     path = folder / f"{name}.json"
     if not os.path.lexists(path):
@@ -34,52 +37,54 @@ def whole_record(folder: Path, name: str) -> Record | None:
     return record
 
 
-def good_record(folder: Path, name: str) -> Record | None:
-    """The record of a cell that ran well, with whole arrays beside it; else None.
+def successful_record(folder: Path, name: str) -> Record | None:
+    """The record of a cell that finished with status ``ok``, with intact arrays.
 
-    A record that is torn, altered or another's is moved to ``.set-aside/`` in the folder, its arrays with it, and named
-    in a warning of the log, which goes to stderr.
+    A damaged record is quarantined together with its arrays, and a warning is logged.
 
     Args:
         folder: the results folder.
         name: the cell's id.
 
+    Returns:
+        The record; None if it is missing, failed or damaged, so that the cell must run.
+
     Raises:
-        OutputError: such a record cannot be moved.
+        OutputError: a damaged record cannot be moved.
     """
     try:
-        record = whole_record(folder, name)
+        record = read_intact_record(folder, name)
     except RecordError as error:
-        place = set_aside(folder / f"{name}.json")
-        _LOG.warning("%s", plain(f"set aside in {place.parent}, the cell runs again: {error.reason}"))
+        target = quarantine(folder / f"{name}.json")
+        _LOG.warning("%s", printable(f"set aside in {target.parent}, the cell runs again: {error.reason}"))
         return None
     return record if record is not None and record.status == "ok" else None
 
 
-def set_aside(path: Path) -> Path:
-    """Move a record, and the arrays beside it, to ``.set-aside/`` in their folder.
+def quarantine(path: Path) -> Path:
+    """Move a record and its arrays to the folder ``.set-aside/`` beside it.
 
     Args:
         path: the record's file.
 
     Returns:
-        Where it lies now; numbered if one of its name is there already.
+        The record's new path, numbered if the name is taken.
 
     Raises:
-        OutputError: it cannot be moved.
+        OutputError: the files cannot be moved.
     """
-    folder = path.parent / FOLDER
+    folder = path.parent / QUARANTINE_FOLDER
     try:
         folder.mkdir(exist_ok=True)
         number = 0
-        while os.path.lexists(place := folder / f"{path.stem}{f'.{number}' if number else ''}{path.suffix}"):
+        while os.path.lexists(target := folder / f"{path.stem}{f'.{number}' if number else ''}{path.suffix}"):
             number += 1
-        path.rename(place)
-        beside = path.with_suffix(".npz")
-        if os.path.lexists(beside):
-            beside.rename(place.with_suffix(".npz"))
+        path.rename(target)
+        arrays = path.with_suffix(".npz")
+        if os.path.lexists(arrays):
+            arrays.rename(target.with_suffix(".npz"))
     except FileNotFoundError:
         pass  # another runner has moved it just now
     except OSError as error:
-        raise OutputError(f"cannot move {path} out of the way: {why(error)}") from None
-    return place
+        raise OutputError(f"cannot move {path} out of the way: {disk_error_advice(error)}") from None
+    return target

@@ -1,4 +1,4 @@
-"""The record: what is told of a cell that ran, versioned."""
+"""The record: everything that is known about a cell that ran, as a versioned pydantic model."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,19 +6,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 SCHEMA = 1
 
-# A cell's id names files: it can lead nowhere else.
+# A cell's id is part of file names: it may not contain a path.
 CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200)]
 
-# In a results folder beside the records: saved models, as they are and compact; what ``plan`` foretold.
-MODELS, SPARSE, FORECASTS = "models", "sparse", "forecasts.jsonl"
+# Names in a results folder: saved models as ordinary checkpoints and in the compact form; forecasts made by ``plan``.
+MODELS_FOLDER, SPARSE_FOLDER, FORECASTS_FILE = "models", "sparse", "forecasts.jsonl"
 
 
-Amount = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _names_its_tasks(evaluation: dict[str, Any]) -> dict[str, Any]:
+def _check_evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
     tasks = evaluation.get("tasks", [])
     if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
         raise ValueError("tasks are no list of names")
@@ -27,8 +27,8 @@ def _names_its_tasks(evaluation: dict[str, Any]) -> dict[str, Any]:
     return evaluation
 
 
-def _tells_of_tasks(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """lm-eval's own, as far as reports rest on it: in these parts each task has a mapping."""
+def _check_zero_shot(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Check the parts of lm-eval's results that reports read: each maps tasks to mappings."""
     for part in ("results", "groups", "higher_is_better", "n-samples"):
         for task, entry in outcome.get(part, {}).items():
             if not isinstance(entry, dict):
@@ -36,22 +36,22 @@ def _tells_of_tasks(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, A
     return outcome
 
 
-def _whole_characters(value: Any) -> Any:
-    """Text that can be written: what a plugin or a file's name brings may hold halves of characters."""
+def _replace_surrogates(value: Any) -> Any:
+    """Replace lone surrogates, which plugins and file names may hold and which cannot be written as UTF-8."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-_Words = Annotated[str, BeforeValidator(_whole_characters)]
+_Text = Annotated[str, BeforeValidator(_replace_surrogates)]
 
 
-class _Part(BaseModel):
-    """Unknown keys are kept, so that an older reader loses nothing of a newer record."""
+class _RecordPart(BaseModel):
+    """Base of the parts of a record. Unknown keys are preserved: an older version loses nothing of a newer record."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="strings", populate_by_name=True)
 
 
-class PublishedFigure(_Part):
-    """What somebody else published for a cell: a perplexity.
+class PublishedFigure(_RecordPart):
+    """A perplexity that somebody else published for a cell.
 
     Args:
         corpus: what it was measured on.
@@ -70,7 +70,7 @@ class PublishedFigure(_Part):
     note: str = ""
 
 
-class CellFacts(_Part):
+class CellFacts(_RecordPart):
     """The cell as it ran; see ``prunebench.suite.cell.Cell``.
 
     Args:
@@ -98,11 +98,11 @@ class CellFacts(_Part):
     allocation: str
     seed: int
     calibration: dict[str, Any]
-    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_names_its_tasks)], ...]
+    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
     published: tuple[PublishedFigure, ...] = ()
 
 
-class Failure(_Part):
+class Failure(_RecordPart):
     """What ended a failed cell.
 
     Args:
@@ -114,14 +114,14 @@ class Failure(_Part):
         stderr: of a process that died, the last lines that it wrote to standard error.
     """
 
-    type: _Words
-    message: _Words
+    type: _Text
+    message: _Text
     signal: str | None = None
     progress: str | None = None
-    stderr: _Words | None = None
+    stderr: _Text | None = None
 
 
-class MethodFacts(_Part):
+class MethodFacts(_RecordPart):
     """What a method's class says of it, whatever its name.
 
     Args:
@@ -133,20 +133,20 @@ class MethodFacts(_Part):
     takes_data: bool
 
 
-class MatrixCount(_Part):
-    """Weights of one matrix, and how many of them are zero.
+class MatrixCount(_RecordPart):
+    """Number of weights of one matrix, and how many of them are zero.
 
     Args:
         numel: weights.
         zeros: those that are zero.
     """
 
-    numel: Amount
-    zeros: Amount
+    numel: Count
+    zeros: Count
 
 
-class SparsityFacts(_Part):
-    """Zeros counted by the runner itself.
+class SparsityFacts(_RecordPart):
+    """Sparsity of the pruned model, counted by the runner.
 
     Args:
         requested: fraction of zeros asked for (2:4 is 0.5).
@@ -160,12 +160,12 @@ class SparsityFacts(_Part):
     requested: Share
     reached: Share
     whole_model: Share
-    parameters: Amount | None = None
-    parameter_bytes: Amount | None = None
+    parameters: Count | None = None
+    parameter_bytes: Count | None = None
     matrices: dict[str, MatrixCount]
 
 
-class PerplexityFacts(_Part):
+class PerplexityFacts(_RecordPart):
     """A perplexity under its protocol.
 
     Args:
@@ -179,14 +179,14 @@ class PerplexityFacts(_Part):
 
     value: float
     nll: float
-    tokens: Amount
-    dropped_tokens: Amount
+    tokens: Count
+    dropped_tokens: Count
     stderr: float
     floor: float | None = None
 
 
-class Cost(_Part):
-    """Seconds of wall clock, bytes, and calibration tokens taken by the method and, where it takes any, the allocation.
+class Cost(_RecordPart):
+    """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
     Args:
         prune_seconds: of the call of the method.
@@ -201,12 +201,12 @@ class Cost(_Part):
 
     prune_seconds: Seconds | None = None
     evaluate_seconds: Seconds | None = None
-    peak_bytes: Amount | None = None
-    tokens_seen: Amount | None = None
-    state_bytes: Amount | None = None
+    peak_bytes: Count | None = None
+    tokens_seen: Count | None = None
+    state_bytes: Count | None = None
 
 
-class SavedFacts(_Part):
+class SavedFacts(_RecordPart):
     """Bytes of a saved model's weights.
 
     Args:
@@ -215,13 +215,13 @@ class SavedFacts(_Part):
         bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
     """
 
-    dense_bytes: Amount
-    sparse_bytes: Amount
-    bound_bytes: Amount
+    dense_bytes: Count
+    sparse_bytes: Count
+    bound_bytes: Count
 
 
-class Record(_Part):
-    """One cell's outcome. Statistics need per-sequence and per-question arrays: those lie beside it (``arrays``).
+class Record(_RecordPart):
+    """The outcome of one cell. Per-sequence and per-question arrays are in a file of their own (``arrays``).
 
     Args:
         schema: version of this format, an integer.
@@ -250,22 +250,22 @@ class Record(_Part):
     method: MethodFacts | None = None
     sparsity: SparsityFacts | None = None
     perplexity: dict[str, PerplexityFacts] = {}
-    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_tells_of_tasks)] = {}
+    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_zero_shot)] = {}
     measures: dict[str, dict[str, float]] = {}
     cost: Cost = Cost()
     saved: SavedFacts | None = None
-    notes: dict[Annotated[str, BeforeValidator(_whole_characters)], Amount] = {}
+    notes: dict[Annotated[str, BeforeValidator(_replace_surrogates)], Count] = {}
     trace: tuple[dict[str, float], ...] = ()
     environment: dict[str, Any] = {}
     arrays_digest: str | None = None
     digest: str | None = None
 
 
-class Forecast(_Part):
-    """What a cell was foretold to cost before it ran; None where nothing could be said.
+class Forecast(_RecordPart):
+    """The cost predicted for a cell before it ran; None where no prediction was possible.
 
     Args:
-        cell: its id.
+        cell: the cell's id.
         prune_seconds, evaluate_seconds, peak_bytes: as in ``Cost``.
         disk_bytes: of its record, arrays and, where it is saved, model.
     """
@@ -273,5 +273,5 @@ class Forecast(_Part):
     cell: str
     prune_seconds: Seconds | None = None
     evaluate_seconds: Seconds | None = None
-    peak_bytes: Amount | None = None
-    disk_bytes: Amount | None = None
+    peak_bytes: Count | None = None
+    disk_bytes: Count | None = None

@@ -1,4 +1,4 @@
-"""Records, their arrays and forecasts as files: written whole, read only if they are whole."""
+"""Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
 import hashlib
 import io
@@ -11,20 +11,20 @@ import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import OutputError
-from prunebench.files import MEBIBYTE, read_regular, why, write_whole
+from prunebench.files import MEBIBYTE, disk_error_advice, read_regular_file, write_atomically
 from prunebench.records.canonical_json import content_digest, strict_json
-from prunebench.records.record import FORECASTS, SCHEMA, Forecast, Record
+from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
 
-# What a record and its arrays may take, in bytes: a hundred times what the largest models need.
+# Size limits in bytes: a hundred times what the largest models need.
 RECORD_LIMIT, ARRAYS_LIMIT = 256 * MEBIBYTE, 4096 * MEBIBYTE
 
 
 class RecordError(OutputError):
-    """A file that is no record of ours.
+    """A file that is not a valid record, file of arrays or file of forecasts.
 
     Args:
-        reason: what is wrong with which file.
-        advice: what to do.
+        reason: which file it is, and what is wrong with it.
+        advice: what the user can do.
     """
 
     def __init__(self, reason: str, advice: str = "") -> None:
@@ -33,35 +33,39 @@ class RecordError(OutputError):
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write ``<cell id>.json``, and before it ``<cell id>.npz`` where there are arrays; each all or nothing.
+    """Write ``<cell id>.json``, and before it ``<cell id>.npz`` if there are arrays; each atomically.
 
     Args:
-        folder: the results folder.
-        record: the outcome. One that was read keeps the arrays it has.
-        arrays: ``perplexity/<protocol>/losses`` (float64, nats, a sequence each) and ``…/counts`` (int64), and
-            ``zero_shot/<task>/<metric>`` (a question each); ``mask``, see ``prunebench.runner.mask_sample``.
+        folder: the results folder; created if needed.
+        record: the record. One with an ``arrays_digest`` and no new arrays keeps its file of arrays.
+        arrays: by name, ``perplexity/<protocol>/losses`` (float64, (sequences,), summed nats) and ``…/counts`` (int64,
+            (sequences,), predicted tokens); ``zero_shot/<task>/<metric>`` (questions,); ``mask``, see
+            ``prunebench.runner.mask_sample``.
+
+    Returns:
+        The path of the record.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     path = folder / f"{record.cell.id}.json"
-    beside = path.with_suffix(".npz")
+    arrays_path = path.with_suffix(".npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if arrays:
-            record = record.model_copy(update={"arrays_digest": _write_arrays(beside, arrays)})
+            record = record.model_copy(update={"arrays_digest": _write_arrays(arrays_path, arrays)})
         elif record.arrays_digest is None:
-            beside.unlink(missing_ok=True)  # of an outcome that this one replaces
-        write_whole(path, sealed(record).encode())
+            arrays_path.unlink(missing_ok=True)  # left over from the record that this one replaces
+        write_atomically(path, record_to_json(record).encode())
     except OSError as error:
-        raise OutputError(f"cannot write the record {path}: {why(error)}") from None
-    except ValueError as error:  # as an option nested a hundred deep, which nothing of ours would read again
+        raise OutputError(f"cannot write the record {path}: {disk_error_advice(error)}") from None
+    except ValueError as error:  # such as an option nested too deeply to be read again
         raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
     return path
 
 
-def sealed(record: Record) -> str:
-    """A record as the JSON of its file, with its digest."""
+def record_to_json(record: Record) -> str:
+    """A record as the text of its JSON file, with its digest."""
     text = record.model_copy(update={"digest": None}).model_dump_json(by_alias=True)
     content = strict_json(text.encode())
     del content["digest"]
@@ -70,10 +74,10 @@ def sealed(record: Record) -> str:
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write a file of arrays; its digest."""
+    """Write a file of arrays and return its SHA-256."""
     content = io.BytesIO()
     np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
-    write_whole(path, content.getbuffer())
+    write_atomically(path, content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
@@ -84,10 +88,10 @@ def read_record(path: Path) -> Record:
         path: a record's JSON file.
 
     Raises:
-        RecordError: the file is no record, was altered, or is of a newer schema.
+        RecordError: the file is not a record, was altered, or has another schema version.
     """
     try:
-        content = strict_json(read_regular(path, RECORD_LIMIT))
+        content = strict_json(read_regular_file(path, RECORD_LIMIT))
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -105,8 +109,8 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path} is no valid record: {place}: {first['msg']}") from None
+        field = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path} is no valid record: {field}: {first['msg']}") from None
 
 
 def _check_digest(path: Path, content: dict[str, Any]) -> None:
@@ -122,28 +126,31 @@ def _check_digest(path: Path, content: dict[str, Any]) -> None:
 
 
 def check_arrays(path: Path, record: Record) -> None:
-    """Check, without opening them, that the arrays beside a record are those that it was written with.
+    """Check by digest, without parsing it, that a record's file of arrays is the one it was written with.
 
     Raises:
-        RecordError: they are missing, altered or another record's.
+        RecordError: the file is missing, altered, or belongs to another record.
     """
-    _arrays_content(path.with_name(f"{record.cell.id}.npz"), record.arrays_digest)
+    _read_arrays_file(path.with_name(f"{record.cell.id}.npz"), record.arrays_digest)
 
 
 def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays beside a record (``path`` is the record's); empty where there are none.
+    """Read the arrays of a record.
 
     Args:
-        path: the record's file.
-        digest: of the arrays, as the record says; where it is not given, the record is read for it.
+        path: the record's file (not that of the arrays).
+        digest: SHA-256 of the file of arrays; by default taken from the record.
+
+    Returns:
+        One-dimensional arrays by name; empty if the record has none.
 
     Raises:
-        RecordError: the file is torn, altered or foreign, or missing where the record speaks of one.
+        RecordError: the file is truncated, altered, belongs to another record, or is missing.
     """
-    beside = path.with_suffix(".npz")
+    arrays_path = path.with_suffix(".npz")
     if digest is None and os.path.lexists(path):
         digest = read_record(path).arrays_digest
-    content = _arrays_content(beside, digest)
+    content = _read_arrays_file(arrays_path, digest)
     if content is None:
         return {}
     try:
@@ -151,91 +158,97 @@ def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
             if sum(entry.file_size for entry in file.zip.infolist()) > ARRAYS_LIMIT:
                 raise ValueError("its arrays are larger than any of ours")
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # numpy and zipfile have a dozen kinds, of which some mean a torn file
-        raise RecordError(f"{beside} is no array file of prunebench: {_first_line(error)}", _ARRAYS_ADVICE) from None
+    except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
+        raise RecordError(
+            f"{arrays_path} is no array file of prunebench: {_first_line(error)}", _ARRAYS_ADVICE
+        ) from None
     for name, array in arrays.items():
         if array.ndim != 1 or array.dtype.kind not in "biuf":
-            raise RecordError(f"{beside} is no array file of prunebench: {name!r} is no row of numbers", _ARRAYS_ADVICE)
+            raise RecordError(
+                f"{arrays_path} is no array file of prunebench: {name!r} is no row of numbers", _ARRAYS_ADVICE
+            )
     return arrays
 
 
 _ARRAYS_ADVICE = "fetch it again, or run the suite again with --fresh"
 
 
-def _arrays_content(beside: Path, digest: str | None) -> bytes | None:
-    """A file of arrays whose digest is as it should be; None where there is none and none should be."""
-    if digest is None and not os.path.lexists(beside):
+def _read_arrays_file(arrays_path: Path, digest: str | None) -> bytes | None:
+    """The bytes of a file of arrays after checking its digest; None if there is no file and no digest."""
+    if digest is None and not os.path.lexists(arrays_path):
         return None
     try:
-        content = read_regular(beside, ARRAYS_LIMIT)
+        content = read_regular_file(arrays_path, ARRAYS_LIMIT)
     except OSError as error:
-        raise RecordError(f"cannot read the arrays {beside}: {error.strerror or error}", _ARRAYS_ADVICE) from None
+        raise RecordError(f"cannot read the arrays {arrays_path}: {error.strerror or error}", _ARRAYS_ADVICE) from None
     if digest is None:
-        raise RecordError(f"{beside} belongs to no record that is here", "delete it")
+        raise RecordError(f"{arrays_path} belongs to no record that is here", "delete it")
     if hashlib.sha256(content).hexdigest() != digest:
-        raise RecordError(f"{beside} is no array file of its record: it was altered, or is another's", _ARRAYS_ADVICE)
+        raise RecordError(
+            f"{arrays_path} is no array file of its record: it was altered, or is another's", _ARRAYS_ADVICE
+        )
     return content
 
 
 def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -> list[Record]:
-    """All records of a results folder, in the order of their file names; a copy of a record counts once.
+    """Read all records of a results folder, in the order of their file names; a copy of a record counts once.
 
     Args:
         folder: the results folder.
-        leave_out: is told of each file that is no whole record, which is then left out; None raises at the first.
+        leave_out: called with a message for each invalid record, which is then skipped; None raises at the first.
 
     Raises:
-        RecordError: the folder is not there or holds no record; a file in it, or one of arrays, is torn, altered or
-            foreign; or two records of one cell's id disagree.
+        RecordError: the folder is missing or has no valid record; or, without ``leave_out``, a record or its arrays are
+            invalid, or two records of one cell disagree.
     """
     if not folder.is_dir():
         raise RecordError(f"there is no results folder {folder}: run a suite first")
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise RecordError(f"{folder} holds no records: run a suite first")
-    found: dict[str, tuple[Path, Record]] = {}
+    by_id: dict[str, tuple[Path, Record]] = {}
     for path in paths:
         try:
             record = read_record(path)
             check_arrays(path, record)
-            other, first = found.setdefault(record.cell.id, (path, record))
-            if first.digest != record.digest:
+            known_path, known = by_id.setdefault(record.cell.id, (path, record))
+            if known.digest != record.digest:
                 raise RecordError(
-                    f"{other} and {path} are both the record of {record.cell.id}, and disagree: delete one"
+                    f"{known_path} and {path} are both the record of {record.cell.id}, and disagree: delete one"
                 )
         except RecordError as error:
             if leave_out is None:
                 raise
             leave_out(f"left out: {error}")
-    if not found:
+    if not by_id:
         raise RecordError(f"{folder} holds no whole record: run the suite again")
-    return [record for _, record in found.values()]
+    return [record for _, record in by_id.values()]
 
 
 def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
-    """Put forecasts beside the records; a later one of a cell replaces an earlier.
+    """Add forecasts to those of a results folder; a newer one of a cell replaces the older.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     known = read_forecasts(folder) | {forecast.cell: forecast for forecast in forecasts}
-    path = folder / FORECASTS
+    path = folder / FORECASTS_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
+        write_atomically(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
 
 
 def read_forecasts(folder: Path) -> dict[str, Forecast]:
-    """The forecasts of a results folder, by cell id; empty where none were made.
+    """Read the forecasts of a results folder, by cell id; empty if there are none.
 
     Raises:
-        RecordError: the file is not one of forecasts.
+        RecordError: the file of forecasts is invalid.
     """
-    path = folder / FORECASTS
+    path = folder / FORECASTS_FILE
     try:
-        lines = read_regular(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
+        lines = read_regular_file(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is no file of forecasts: {_first_line(error)}; delete it and plan again") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prunebench.errors import MethodError, UnknownMethodError, nearest
+from prunebench.errors import MethodError, UnknownMethodError, suggest
 from prunebench.registry.method_class import MethodClass, check_class
 
 GROUP = "prunebench"
@@ -104,7 +104,7 @@ def the_one(kind: str, name: str, found: Mapping[str, list[Source]]) -> Source:
     if name not in found:
         limit = os.environ.get(RESTRICTION)
         why = "" if limit is None else f" ({RESTRICTION}={limit!r} restricts what is loaded)"
-        raise UnknownMethodError(f"unknown {kind} {name!r}: {nearest(name, found)}{why}")
+        raise UnknownMethodError(f"unknown {kind} {name!r}: {suggest(name, found)}{why}")
     one, *others = found[name]
     if others:
         raise MethodError(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from prunebench import hookspecs
-from prunebench.errors import MethodError, nearest
+from prunebench.errors import MethodError, suggest
 from prunebench.registry.options import _type_name, argument_docs, as_type
 
 CHANGES = ("prunable", "all", "nothing")
@@ -122,7 +122,7 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
         if parameter.name not in known:
             raise MethodError(
                 f"the {kind} {name!r}: prune has the unknown argument {parameter.name!r}: "
-                f"{nearest(parameter.name, known)}"
+                f"{suggest(parameter.name, known)}"
             )
     if (changes := getattr(cls, "changes", "prunable")) not in CHANGES:
         raise MethodError(f"the method {name!r} says changes = {changes!r}: valid: {', '.join(CHANGES)}")
@@ -146,7 +146,7 @@ def make_method(method: MethodClass, options: Mapping[str, Any]) -> Any:
     for name in options:
         if name not in method.options:
             raise MethodError(
-                f"the {method.kind} {method.name!r} has no option {name!r}: {nearest(name, method.options)}"
+                f"the {method.kind} {method.name!r} has no option {name!r}: {suggest(name, method.options)}"
             )
     hints = _hints(method) if options else {}
     checked = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import grouped, latest, looks_of
 from prunebench.report.plots import charts
@@ -43,13 +43,15 @@ class Section:
     paragraphs: tuple[Paragraph, ...] = ()
 
 
-def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Section]:
+def sections(
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> list[Section]:
     """Everything a report says, from records alone.
 
     Args:
         records: what to report on, of any models, methods and settings.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays beside the records; without them nothing is marked as best.
 
     Returns:
         The sections that have something to show.
@@ -61,9 +63,9 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
     def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
         return tuple(table for of_model in tables for table in of_model if table.rows)
 
-    foretold = forecast_tables(kept, evidence.forecasts() if evidence else {}, order)
+    foretold = forecast_tables(kept, array_store.forecasts() if array_store else {}, order)
     everything = [
-        Section("summary", "Summary", paragraphs=tuple(summary(kept, looks, evidence))),
+        Section("summary", "Summary", paragraphs=tuple(summary(kept, looks, array_store))),
         Section("failed", "Failed cells", tables=(failure_table(kept),)),
         Section(
             "perplexity",
@@ -71,7 +73,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
             "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
             tuple(charts.perplexity_plots(kept, looks)),
-            of_models([perplexity_tables(of_model, order, evidence) for of_model in models]),
+            of_models([perplexity_tables(of_model, order, array_store) for of_model in models]),
         ),
         Section(
             "pareto",
@@ -101,7 +103,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "Zero-shot tasks",
             "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
             tuple(charts.zero_shot_plots(kept, looks)),
-            of_models([zero_shot_tables(of_model, order, evidence) for of_model in models]),
+            of_models([zero_shot_tables(of_model, order, array_store) for of_model in models]),
         ),
         Section(
             "measures",
@@ -118,7 +120,7 @@ def sections(records: Sequence[Record], order: Sequence[str] = (), evidence: Evi
             "masks",
             "Which weights are kept",
             "How far two masks agree: weights that both keep, as a share of those that either keeps.",
-            tables=of_models([overlap_tables(of_model, order, evidence) for of_model in models]),
+            tables=of_models([overlap_tables(of_model, order, array_store) for of_model in models]),
         ),
         Section(
             "layers",

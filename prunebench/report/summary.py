@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
 from prunebench.report.grouping import DENSE, Scene, on_text, scenes, texts
@@ -21,18 +21,18 @@ class Paragraph:
     points: tuple[str, ...] = ()
 
 
-def summary(records: Sequence[Record], looks: dict[str, int], evidence: Evidence | None) -> list[Paragraph]:
+def summary(records: Sequence[Record], looks: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
     """What was run, which method is best where, and what is amiss.
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest``.
         looks: see ``prunebench.report.grouping.looks_of``.
-        evidence: the arrays beside the records; without them nothing is said of ties.
+        array_store: the arrays beside the records; without them nothing is said of ties.
     """
     paragraphs = [Paragraph(_extent(records))]
     for protocol, digest in texts(records)[:1]:
         for scene in scenes(on_text(records, protocol, digest)):
-            paragraphs += _best(scene, protocol, looks, evidence)
+            paragraphs += _best(scene, protocol, looks, array_store)
     paragraphs += _fronts(records)
     if noted := sum(bool(record.notes) for record in records):
         paragraphs.append(Paragraph(f"{_count(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
@@ -53,7 +53,7 @@ def _extent(records: Sequence[Record]) -> str:
     return f"{_count(len(records), 'cell')} of {listed(parts)}: {outcome}."
 
 
-def _best(scene: Scene, protocol: str, looks: dict[str, int], evidence: Evidence | None) -> list[Paragraph]:
+def _best(scene: Scene, protocol: str, looks: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
     measured = {key: found for key, group in scene.entries.items() if (found := mean_perplexity(group, protocol))}
     dense = {name: r.perplexity[protocol] for name, r in scene.base.items() if protocol in r.perplexity}
     if not measured and not dense:
@@ -61,7 +61,7 @@ def _best(scene: Scene, protocol: str, looks: dict[str, int], evidence: Evidence
     methods = scene.methods(looks)
     whole = {key: group for key, group in scene.entries.items() if key not in scene.failed}
     columns = [[whole.get((method, s), []) for method in methods] for s in scene.sparsities]
-    marked = mark_perplexities(columns, protocol, evidence)
+    marked = mark_perplexities(columns, protocol, array_store)
     base = next(iter(dense.values()), None)
     points = []
     for column, sparsity in enumerate(scene.sparsities):

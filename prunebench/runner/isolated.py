@@ -27,7 +27,7 @@ from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, Ear
 from prunebench.runner.saved_state import INTERVAL, Partial
 from prunebench.suite.cell import Cell
-from prunebench.text import plain
+from prunebench.text import printable
 
 TICK, LOOK = 0.2, 0.5  # seconds
 MEMORY_LIMIT = "MemoryLimit"
@@ -94,9 +94,9 @@ class _Worker:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             if not line.startswith("Extension modules:"):  # a screenful that faulthandler adds
-                self.said.append(plain(line))
+                self.said.append(printable(line))
                 with suppress(OSError, ValueError):  # nobody may be left to read it: the pipe is emptied all the same
-                    sys.stderr.write(plain(line) + "\n")
+                    sys.stderr.write(printable(line) + "\n")
 
     def send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from prunebench.files import replacing, write_whole
+from prunebench.files import atomic_replacement, write_atomically
 from prunebench.pruning.callbacks import MethodState
 from prunebench.runner.environment import environment
 from prunebench.suite.cell import Cell
@@ -108,10 +108,10 @@ class Partial:
         text, file = json.dumps(facts), None
         if tensors:
             file = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.safetensors")
-            with replacing(file) as temporary:
+            with atomic_replacement(file) as temporary:
                 save_file(_separate(tensors), temporary)
         content = {"belongs": self._belongs, "digest": _digest(text, file), "file": file and file.name, "facts": text}
-        write_whole(path, json.dumps(content).encode())
+        write_atomically(path, json.dumps(content).encode())
         for old in _files_of(path):
             if old != file:
                 old.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 from prunebench.errors import OutputError
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 from prunebench.models.saving import is_saved
-from prunebench.records.quarantine import good_record, whole_record
+from prunebench.records.quarantine import read_intact_record, successful_record
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
@@ -120,7 +120,7 @@ class _Sweep:
 
     def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
         """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
-        good_record(self.output, cell.id)  # sets one aside that is not whole
+        successful_record(self.output, cell.id)  # sets one aside that is not whole
         for path in self.torn:
             if path.name.startswith(f".{cell.id}."):
                 path.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
 def _outcome(output: Path, cell: Cell) -> Record | None:
     """The record of a cell, be it failed; None where there is none that is whole."""
     try:
-        return whole_record(output, cell.id)
+        return read_intact_record(output, cell.id)
     except OutputError:
         return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from prunebench.errors import SuiteError, shown
+from prunebench.errors import SuiteError, quoted
 from prunebench.suite.schema import (
     AllocationEntry,
     MethodEntry,
@@ -17,7 +17,7 @@ from prunebench.suite.schema import (
     Suite,
     ZeroShotEntry,
 )
-from prunebench.yaml12 import one_line, read_yaml, read_yaml_file
+from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 
 def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
@@ -38,7 +38,7 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
     except UnicodeDecodeError:
         raise SuiteError(f"{path} is no text file in UTF-8: give a YAML suite") from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"{path} is no valid YAML: {one_line(error)}") from None
+        raise SuiteError(f"{path} is no valid YAML: {error_line(error)}") from None
     if not isinstance(content, dict):
         raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
     for override in overrides:
@@ -56,7 +56,7 @@ def _explain(error: ValidationError) -> str:
     place = ".".join(str(part)[:80] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
-        message += f", got {shown(first['input'])}"
+        message += f", got {quoted(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
 
@@ -65,11 +65,11 @@ def _override(content: dict[str, Any], override: str) -> None:
     """Apply one ``key=value`` to the file's content."""
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise SuiteError(f"--set {shown(override)} is no key=value: write, say, calibration.nsamples=8")
+        raise SuiteError(f"--set {quoted(override)} is no key=value: write, say, calibration.nsamples=8")
     try:
         parsed = read_yaml(value)
     except yaml.YAMLError as error:
-        raise SuiteError(f"--set {shown(override)}: the value is no valid YAML: {one_line(error)}") from None
+        raise SuiteError(f"--set {quoted(override)}: the value is no valid YAML: {error_line(error)}") from None
     *parents, last = key.split(".")
     place: Any = content
     for part in parents:
@@ -91,7 +91,7 @@ def _member(place: Any, part: str, override: str) -> int:
                 isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
             ):
                 return index
-    raise SuiteError(f"--set {shown(override)}: there is no {part!r} at that place of the suite")
+    raise SuiteError(f"--set {quoted(override)}: there is no {part!r} at that place of the suite")
 
 
 def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:

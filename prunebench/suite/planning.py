@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import find_corpus
-from prunebench.errors import AllocationError, DeviceError, SuiteError, nearest
+from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
 from prunebench.evaluation.protocols import protocol_name
 from prunebench.models.source import find_model, pick_device, pick_dtype
@@ -136,7 +136,7 @@ def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEnt
     names = [name for entry in entries for name in (entry.shown, entry.name)]
     for name in only:
         if name not in names:
-            raise SuiteError(f"--only {name!r}: the suite has no such method: {nearest(name, set(names))}")
+            raise SuiteError(f"--only {name!r}: the suite has no such method: {suggest(name, set(names))}")
     return [entry for entry in entries if not only or entry.shown in only or entry.name in only]
 
 

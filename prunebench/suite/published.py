@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prunebench.errors import SuiteError
 from prunebench.evaluation.protocols import PAPER_PROTOCOLS
-from prunebench.files import MEBIBYTE, read_regular
+from prunebench.files import MEBIBYTE, read_regular_file
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.records.record import PublishedFigure
 
@@ -49,7 +49,7 @@ def read_published(path: Path) -> list[PublishedRow]:
         SuiteError: the file cannot be read, lacks a column or holds a value that is no number.
     """
     try:  # spreadsheets put a byte order mark in front, hence -sig
-        text = read_regular(path, 64 * MEBIBYTE).decode("utf-8-sig")
+        text = read_regular_file(path, 64 * MEBIBYTE).decode("utf-8-sig")
         with io.StringIO(text, newline="") as file:
             lines = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]

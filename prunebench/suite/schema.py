@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from prunebench.errors import nearest, shown
+from prunebench.errors import quoted, suggest
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import EVALUATIONS, sources
 
@@ -25,7 +25,7 @@ def _fits_a_file_system(text: str) -> str:
     if len(text.encode("utf-8", "replace")) > 4000 or any(
         len(part.encode("utf-8", "replace")) > 255 for part in text.split("/")
     ):
-        raise ValueError(f"{shown(text)} is longer than a path can be (4000 bytes, 255 a part): give a shorter one")
+        raise ValueError(f"{quoted(text)} is longer than a path can be (4000 bytes, 255 a part): give a shorter one")
     return text
 
 
@@ -47,20 +47,20 @@ class Strict(BaseModel):
         if isinstance(value, dict):
             for key in value:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {shown(key)}: {nearest(str(key)[:80], cls.model_fields)}")
+                    raise ValueError(f"unknown key {quoted(key)}: {suggest(str(key)[:80], cls.model_fields)}")
         return value
 
 
 def _plain_pattern(value: Any) -> str:
     """A sparsity as it will be shown: "0.9", "2:4"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"sparsity {shown(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
+        raise ValueError(f"sparsity {quoted(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
     try:
         plain = str(parse_pattern(str(value))) if len(str(value)) <= 40 else None
     except PatternError as error:
         raise ValueError(str(error)) from None
     if plain is None or len(plain) > 40:  # 1e-300 has few digits until it is written out
-        raise ValueError(f"sparsity {shown(value)} has more digits than can matter")
+        raise ValueError(f"sparsity {quoted(value)} has more digits than can matter")
     return plain
 
 
@@ -318,7 +318,7 @@ class Suite(Strict):
             return value
         found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", value)
         if not found:
-            raise ValueError(f"{shown(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
+            raise ValueError(f"{quoted(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
     @field_validator("sparsities", mode="before")
@@ -338,7 +338,7 @@ class Suite(Strict):
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
             if not isinstance(name, str) or name not in names:
-                raise ValueError(f"unknown evaluation {shown(name)}: {nearest(str(name)[:80], names)}")
+                raise ValueError(f"unknown evaluation {quoted(name)}: {suggest(str(name)[:80], names)}")
         return value
 
     @model_validator(mode="after")
@@ -373,7 +373,7 @@ class Suite(Strict):
         for entry in self.methods:
             for name in entry.models or ():
                 if name not in names:
-                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {nearest(name, names)}")
+                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {suggest(name, names)}")
         return self
 
 

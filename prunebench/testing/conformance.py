@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from prunebench.contract.rules import RULES, Rule, Violation
-from prunebench.errors import MethodError, UnknownMethodError, UsageError, nearest
+from prunebench.errors import MethodError, UnknownMethodError, UsageError, suggest
 from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import load_method
@@ -113,7 +113,7 @@ def check(
     wanted, options = list(architectures) or list(MODELS), dict(options or {})
     for name in wanted:
         if name not in MODELS:
-            raise UsageError(f"unknown architecture {name!r}: {nearest(name, MODELS)}")
+            raise UsageError(f"unknown architecture {name!r}: {suggest(name, MODELS)}")
     for pattern in patterns:
         try:
             parse_pattern(pattern)

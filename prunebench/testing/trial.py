@@ -19,7 +19,7 @@ from prunebench.contract.rules import Violation
 from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.testing.live_bytes import LiveBytes
@@ -186,7 +186,7 @@ def _not_reloaded(model: Any) -> Iterator[Violation]:
     """What a saved and reloaded model has otherwise."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with quiet():
+            with quiet_hub_libraries():
                 model.save_pretrained(folder)
                 again = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
         except Exception as error:  # whatever a method has made of the model

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.canonical_json import content_digest
-from prunebench.records.store import read_record, read_records, sealed, write_record
+from prunebench.records.store import read_record, read_records, record_to_json, write_record
 from prunebench.report.compare import formats as compare_formats
 from prunebench.report.compare.compare import compare
 from prunebench.report.compare.verdict import Tolerances
@@ -178,7 +178,7 @@ class Trials:
         assert path.parent in write_record(path.parent / "again", found, {}).parents
         again = read_record(path.parent / "again" / f"{found.cell.id}.json")
         assert _same(found.model_dump(), again.model_dump() | {"digest": found.digest}), "a record differs, read back"
-        assert sealed(found) == sealed(again)
+        assert record_to_json(found) == record_to_json(again)
 
     def _mutants(self, rng: random.Random, name: str) -> Path:
         """A folder of whole records and one or two changed ones."""
@@ -199,8 +199,8 @@ class Trials:
 
     def report(self, rng: random.Random) -> None:
         folder = self._mutants(rng, "report")
-        records, evidence = read_records(folder, leave_out=lambda _: None), Evidence(folder)
-        found = all_tables(records, evidence=evidence)
+        records, array_store = read_records(folder, leave_out=lambda _: None), ArrayStore(folder)
+        found = all_tables(records, array_store=array_store)
         for text in (
             render.to_terminal(found),
             render.to_markdown(found),
@@ -209,7 +209,7 @@ class Trials:
             json.dumps(tidy.to_plain_json(records), allow_nan=False),
         ):
             assert not any(ord(sign) < 32 and sign != "\n" for sign in text), "a control character is shown"
-        same = compare(records, records, evidence, evidence, Tolerances())
+        same = compare(records, records, array_store, array_store, Tolerances())
         assert same.exit_code != 1, "a folder is worse than itself"
         for write in (compare_formats.comparison_to_json, compare_formats.comparison_to_markdown,
                       compare_formats.comparison_to_junit):  # fmt: skip
@@ -219,7 +219,7 @@ class Trials:
     def page(self, rng: random.Random) -> None:
         folder = self._mutants(rng, "page")
         records = read_records(folder, leave_out=lambda _: None)
-        assert "<script>alert" not in to_html(records, "x", (), Evidence(folder))
+        assert "<script>alert" not in to_html(records, "x", (), ArrayStore(folder))
 
     def arrays(self, rng: random.Random) -> None:
         content = rng.choice(self._arrays)
@@ -248,9 +248,9 @@ class Trials:
             del facts["digest"]
             path = folder / f"{facts['cell']['id']}.json"
             path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
-        records, evidence = read_records(folder), Evidence(folder)
-        render.to_terminal(all_tables(records, evidence=evidence))
-        assert compare(records, records, evidence, evidence, Tolerances()).exit_code != 1
+        records, array_store = read_records(folder), ArrayStore(folder)
+        render.to_terminal(all_tables(records, array_store=array_store))
+        assert compare(records, records, array_store, array_store, Tolerances()).exit_code != 1
 
 
 def _same(one: Any, other: Any) -> bool:

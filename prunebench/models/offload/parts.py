@@ -22,10 +22,10 @@ from transformers.core_model_loading import (
 from transformers.modeling_utils import LoadStateDictConfig
 
 from prunebench.errors import ModelError
-from prunebench.files import write_whole
+from prunebench.files import write_atomically
 from prunebench.models.offload.safetensors_io import Place, places_in, write_tensors
 from prunebench.pruning.buffers import read_tensor
-from prunebench.quiet import quiet
+from prunebench.quiet import quiet_hub_libraries
 
 INDEX = "model.safetensors.index.json"
 
@@ -76,7 +76,7 @@ class Checkpoint:
         config = LoadStateDictConfig(
             dtype=model.dtype, dtype_plan=model._get_dtype_plan(model.dtype), weight_mapping=self._conversions
         )
-        with quiet():
+        with quiet_hub_libraries():
             info, _ = convert_and_load_state_dict_in_model(model, state, config)
         wrong = [*info.conversion_errors, *(entry[0] for entry in info.mismatched_keys)]
         if wrong:
@@ -118,4 +118,4 @@ def finish(folder: Path, model: PreTrainedModel, parts: int) -> None:
     size = sum(file.stat().st_size for file in files)
     model.config.save_pretrained(folder)
     text = json.dumps({"metadata": {"total_size": size}, "weight_map": names}, indent=2)
-    write_whole(folder / INDEX, f"{text}\n".encode())
+    write_atomically(folder / INDEX, f"{text}\n".encode())

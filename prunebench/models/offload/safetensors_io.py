@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from prunebench.files import replacing
+from prunebench.files import atomic_replacement
 from prunebench.pruning.buffers import tensor_bytes
 
 DTYPES = {
@@ -79,7 +79,7 @@ def write_tensors(
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(file) as temporary, temporary.open("wb") as content:
+    with atomic_replacement(file) as temporary, temporary.open("wb") as content:
         content.write(len(text).to_bytes(8, "little") + text)
         for name, tensor in tensors:
             assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name

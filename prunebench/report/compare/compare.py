@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
 from prunebench.report.grouping import Setting, grouped
@@ -24,8 +24,8 @@ TRAINED = "all"  # a method that changes all parameters trains the model
 def compare(
     base: Sequence[Record],
     head: Sequence[Record],
-    base_evidence: Evidence,
-    head_evidence: Evidence,
+    base_arrays: ArrayStore,
+    head_arrays: ArrayStore,
     tolerances: Tolerances | None = None,
 ) -> Comparison:
     """Compare two folders of records.
@@ -33,14 +33,14 @@ def compare(
     Args:
         base: what was.
         head: what is.
-        base_evidence, head_evidence: the arrays beside them.
+        base_arrays, head_arrays: the arrays beside them.
         tolerances: how much worse is no regression yet.
     """
     tolerances = tolerances or Tolerances()
     sides = [grouped(records, lambda record: record.cell.key) for records in (base, head)]
     tests = PairedTests()
     cells = [
-        _compared(*_best_match(old, sides[1][key]), base_evidence, head_evidence, tests, tolerances)
+        _compared(*_best_match(old, sides[1][key]), base_arrays, head_arrays, tests, tolerances)
         for key, old in sides[0].items()
         if key in sides[1]
     ]
@@ -72,8 +72,8 @@ def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
 def _compared(
     base: Record,
     head: Record,
-    base_evidence: Evidence,
-    head_evidence: Evidence,
+    base_arrays: ArrayStore,
+    head_arrays: ArrayStore,
     tests: PairedTests,
     tolerances: Tolerances,
 ) -> ComparedCell:
@@ -87,7 +87,7 @@ def _compared(
     facts = (base.method, head.method)
     factor = tolerances.trained if any(fact and fact.changes == TRAINED for fact in facts) else 1.0
     measures, refusals = [], []
-    arrays = [base_evidence.of(base)], [head_evidence.of(head)]
+    arrays = [base_arrays.read(base)], [head_arrays.read(head)]
     for found, remark in (
         _perplexities(base, head, arrays, tests, tolerances.perplexity * factor),
         _accuracies(base, head, arrays, tests, tolerances.accuracy * factor),

@@ -207,7 +207,7 @@ def _regression_lines(cell: ComparedCell) -> list[str]:
 
 def _case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:
     model, method, sparsity, seed, corpus = (
-        text.plain(part) for part in (*_cell(record), record.cell.calibration.get("corpus", ""))
+        text.printable(part) for part in (*_cell(record), record.cell.calibration.get("corpus", ""))
     )
     return ElementTree.SubElement(
         suite, "testcase", classname=model, name=f"{method} {sparsity} seed {seed} calibrated on {corpus}"
@@ -215,7 +215,7 @@ def _case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:
 
 
 def _say(case: ElementTree.Element, kind: str, lines: Iterable[str]) -> None:
-    plain = [text.plain(line) for line in lines]
+    plain = [text.printable(line) for line in lines]
     ElementTree.SubElement(case, kind, message="; ".join(plain)).text = "\n".join(plain)
 
 

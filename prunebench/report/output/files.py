@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
-from prunebench.records.arrays import Evidence
+from prunebench.files import disk_error_advice, write_atomically
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
 from prunebench.report.plots import matplotlib_svg as draw
@@ -19,7 +19,7 @@ def write_html(
     records: Sequence[Record],
     folder: Path,
     order: Sequence[str] = (),
-    evidence: Evidence | None = None,
+    array_store: ArrayStore | None = None,
     path: Path | None = None,
 ) -> Path:
     """Write the HTML page.
@@ -27,7 +27,7 @@ def write_html(
     Args:
         records: what to report on.
         folder: where they come from; its name is the page's title.
-        order, evidence: see ``prunebench.report.output.html_page.to_html``.
+        order, array_store: see ``prunebench.report.output.html_page.to_html``.
         path: the page's file; by default ``report.html`` in the folder.
 
     Returns:
@@ -36,7 +36,7 @@ def write_html(
     Raises:
         OutputError: it cannot be written.
     """
-    return write(path or folder / PAGE, to_html(records, folder.resolve().name or str(folder), order, evidence))
+    return write(path or folder / PAGE, to_html(records, folder.resolve().name or str(folder), order, array_store))
 
 
 def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "pdf"]) -> list[Path]:
@@ -65,7 +65,7 @@ def write(path: Path, content: str | bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.encode(errors="replace") if isinstance(content, str) else content)
+        write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}; choose another with --output") from None
     return path

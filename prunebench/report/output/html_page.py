@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
@@ -22,22 +22,24 @@ from prunebench.report.tables.table import Table
 LONG = 40  # letters; longer entries are wrapped
 
 
-def to_html(records: Sequence[Record], title: str, order: Sequence[str] = (), evidence: Evidence | None = None) -> str:
+def to_html(
+    records: Sequence[Record], title: str, order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> str:
     """A report with all its plots and tables; the same records give the same bytes.
 
     Args:
         records: what to report on.
         title: its heading.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays beside the records; without them nothing is marked as best.
     """
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["plain"] = text.plain
-    found = sections(records, order, evidence)
+    page.globals["plain"] = text.printable
+    found = sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
-        title=text.plain(title),
+        title=text.printable(title),
         sections=[_shown(section) for section in found],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
@@ -68,13 +70,13 @@ def _rows(table: Table) -> dict[str, Any]:
     """A table with, for each entry, what it is sorted by."""
     numeric = numeric_columns(table)
     return {
-        "caption": text.plain(table.caption),
+        "caption": text.printable(table.caption),
         "headers": list(zip(table.headers, numeric, strict=True)),
         "rows": [
             [
                 {
-                    "text": text.plain(entry),
-                    "sort": _script_number(text.amount(entry)) if numeric[column] else None,
+                    "text": text.printable(entry),
+                    "sort": _script_number(text.sort_key(entry)) if numeric[column] else None,
                     "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
                     "marked": (row, column) in table.marked,
                 }

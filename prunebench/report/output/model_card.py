@@ -8,8 +8,8 @@ from typing import Any
 
 from prunebench import text
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
-from prunebench.records.record import MODELS, SPARSE, Record
+from prunebench.files import disk_error_advice, write_atomically
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import task_scores
@@ -31,7 +31,7 @@ def model_card(record: Record, *, compact: bool = False) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     cell = record.cell
-    source = text.plain((cell.model_extra or {}).get("source", cell.model))
+    source = text.printable((cell.model_extra or {}).get("source", cell.model))
     base = source.partition("@")[0] if cell.revision else None
     results = [
         EvalResult(
@@ -49,7 +49,7 @@ def model_card(record: Record, *, compact: bool = False) -> str:
         base_model=base,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["prunebench", "pruned", f"sparsity-{text.plain(cell.sparsity)}"],
+        tags=["prunebench", "pruned", f"sparsity-{text.printable(cell.sparsity)}"],
         model_name=cell.id,
         eval_results=results or None,
     )
@@ -74,19 +74,19 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
         OutputError: the folder cannot be written.
     """
     for record in records:
-        for form in (MODELS, SPARSE):
+        for form in (MODELS_FOLDER, SPARSE_FOLDER):
             place = folder / form / record.cell.id
             if record.saved is not None and place.is_dir():
                 try:
-                    write_whole(place / "README.md", model_card(record, compact=form == SPARSE).encode())
+                    write_atomically(place / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
                 except OSError as error:
-                    raise OutputError(f"cannot write a model card in {place}: {why(error)}") from None
+                    raise OutputError(f"cannot write a model card in {place}: {disk_error_advice(error)}") from None
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:
     found = [(protocol, "perplexity", perplexity.value) for protocol, perplexity in record.perplexity.items()]
     found += [(column.task, column.metric, score.value) for column, score in task_scores(record).items()]
-    return [(text.plain(of), text.plain(measure), value) for of, measure, value in found]
+    return [(text.printable(of), text.printable(measure), value) for of, measure, value in found]
 
 
 def _sentences(record: Record, base: str | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from tabulate import tabulate
 
 from prunebench.report.tables.table import Table
-from prunebench.text import plain
+from prunebench.text import printable
 
 WIDTH = 100
 NARROWEST = 24
@@ -35,10 +35,12 @@ def to_terminal(tables: Iterable[Table], width: int = WIDTH) -> str:
         tables: what to write.
         width: columns of the terminal. Captions and columns of words are wrapped to fit; columns of numbers are not.
     """
-    return "\n\n".join(
-        f"{textwrap.fill(plain(table.caption), width)}\n\n{_tabulate(table, 'simple', plain, _widths(table, width))}"
-        for table in tables
-    )
+
+    def formatted(table: Table) -> str:
+        caption = textwrap.fill(printable(table.caption), width)
+        return f"{caption}\n\n{_tabulate(table, 'simple', printable, _column_widths(table, width))}"
+
+    return "\n\n".join(map(formatted, tables))
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
@@ -66,13 +68,13 @@ def to_latex(tables: Iterable[Table]) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, in a table too."""
-    text = re.sub(r"([\\`*|\[\]~$])", r"\\\1", plain(text).replace("&", "&amp;").replace("<", "&lt;"))
+    text = re.sub(r"([\\`*|\[\]~$])", r"\\\1", printable(text).replace("&", "&amp;").replace("<", "&lt;"))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX shows as it is."""
-    return "".join(_LATEX.get(sign, sign) for sign in plain(text))
+    return "".join(_LATEX.get(sign, sign) for sign in printable(text))
 
 
 def _booktabs(table: Table) -> str:
@@ -101,10 +103,10 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: li
     )
 
 
-def _widths(table: Table, width: int) -> list[int | None] | None:
+def _column_widths(table: Table, width: int) -> list[int | None] | None:
     """Let the widest column of words give way, so that a table fits."""
     columns = list(zip(table.headers, *table.rows, strict=True))
-    natural = [max(len(plain(entry)) for entry in column) for column in columns]
+    natural = [max(len(printable(entry)) for entry in column) for column in columns]
     excess = sum(natural) + 2 * (len(natural) - 1) - width
     words = [place for place, numeric in enumerate(numeric_columns(table)) if not numeric]
     if excess <= 0 or not words:

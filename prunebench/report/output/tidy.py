@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import why, write_whole
+from prunebench.files import disk_error_advice, write_atomically
 from prunebench.records.record import Record
-from prunebench.text import plain
+from prunebench.text import printable
 
 IDENTITY = ("cell", "model", "method", "sparsity", "allocation", "calibration", "seed", "status", "error")
 COLUMNS = (*IDENTITY, "measure", "of", "value", "stderr")
@@ -32,15 +32,15 @@ def measurements(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 def _identity(record: Record) -> tuple[Any, ...]:
     cell, error = record.cell, record.error
-    told = plain(f"{error.type}: {error.message}") if error else None
-    corpus = plain(cell.calibration.get("corpus", ""))
-    names = (plain(part) for part in (cell.id, cell.model, cell.method, cell.sparsity, cell.allocation))
+    told = printable(f"{error.type}: {error.message}") if error else None
+    corpus = printable(cell.calibration.get("corpus", ""))
+    names = (printable(part) for part in (cell.id, cell.model, cell.method, cell.sparsity, cell.allocation))
     return (*names, corpus, cell.seed, record.status, told)
 
 
 def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, float | None]]:
     for protocol, found in record.perplexity.items():
-        yield "perplexity", plain(protocol), found.value, found.stderr
+        yield "perplexity", printable(protocol), found.value, found.stderr
     tasks, groups = (record.zero_shot.get(part) or {} for part in ("results", "groups"))
     for task, entry in (tasks | groups).items():
         for key, value in entry.items():
@@ -48,10 +48,10 @@ def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, f
             if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
                 stderr = entry.get(f"{metric}_stderr,{filtered}")
                 name = metric if filtered == "none" else key
-                yield plain(name), plain(task), value, stderr if isinstance(stderr, int | float) else None
+                yield printable(name), printable(task), value, stderr if isinstance(stderr, int | float) else None
     for label, found_numbers in record.measures.items():
         for name, number in found_numbers.items():
-            yield plain(name), plain(label), number, None
+            yield printable(name), printable(label), number, None
     if record.sparsity is not None:
         yield "sparsity", "", record.sparsity.reached, None
     for name in type(record.cost).model_fields:
@@ -90,9 +90,9 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), content)
-        write_whole(path, content.getbuffer())
+        write_atomically(path, content.getbuffer())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}") from None
+        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
 
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prunebench.report.plots.plot import Axis, Plot
 
 def slug(*words: str) -> str:
     """A file name's stem."""
-    kept = "".join(sign if sign.isalnum() or sign == "." else "-" for sign in "--".join(map(text.plain, words)))
+    kept = "".join(sign if sign.isalnum() or sign == "." else "-" for sign in "--".join(map(text.printable, words)))
     while "---" in kept:
         kept = kept.replace("---", "--")
     return kept.strip("-.")[:120]
@@ -22,7 +22,7 @@ def slug(*words: str) -> str:
 
 def titled(*parts: str) -> str:
     """A title from its parts; empty ones fall out."""
-    return ", ".join(text.plain(part) for part in parts if part)
+    return ", ".join(text.printable(part) for part in parts if part)
 
 
 def ratio_of(sparsity: str) -> float:

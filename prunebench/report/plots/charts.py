@@ -105,7 +105,7 @@ def zero_shot_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Pl
         for column in columns:
             axis, series = _along_sparsity(scene, looks, partial(_mean_score, column=column), dodge=0.012)
             dense = {name: _mean_score([record], column) for name, record in scene.base.items()}
-            task = text.plain(column.header(columns))
+            task = text.printable(column.header(columns))
             plots.append(
                 Plot(
                     name=slug("zero-shot", scene.setting.model, task, scene.words),
@@ -207,7 +207,7 @@ def trace_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]:
                     title=titled(f"Convergence on {scene.setting.model}: {quantity}", scene.words),
                     panel=titled(quantity, scene.setting.model, scene.words),
                     x=Axis("step"),
-                    y=Axis(text.plain(quantity), "log" if wide else "linear"),
+                    y=Axis(text.printable(quantity), "log" if wide else "linear"),
                     series=tuple(line for line in series if line.points),
                 )
             )

@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 
 from prunebench import text
 from prunebench.report.plots.plot import Axis, Plot, Point, Rule, Series, legend
-from prunebench.text import plain
+from prunebench.text import printable
 
 SIZE = (4.6, 3.2)  # inches; about what a phone is wide
 
@@ -99,10 +99,10 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
     """A file with title and legend, on a transparent ground, for light paper."""
     with _style():
         figure = _figure(plot)
-        figure.axes[0].set_title(plain(plot.title), loc="left", fontsize=10, wrap=True)
+        figure.axes[0].set_title(printable(plot.title), loc="left", fontsize=10, wrap=True)
         entries = legend([plot])
         if len(entries) > 1:
-            handles = [Line2D([], [], label=plain(entry.label), **_look(entry)) for entry in entries]
+            handles = [Line2D([], [], label=printable(entry.label), **_look(entry)) for entry in entries]
             for columns in range(min(4, len(entries)), 0, -1):
                 figure.set_figheight(SIZE[1] + 0.25 + 0.2 * math.ceil(len(entries) / columns))
                 box = figure.legend(handles=handles, loc="outside lower left", ncols=columns)
@@ -130,7 +130,7 @@ def _inline(figure: Figure, prefix: str, title: str) -> str:
         r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>|<!--.*?-->", "", content, flags=re.S
     )
     content = re.sub(r"<[^>]*>", lambda tag: _page_tag(tag[0], prefix), content)
-    told = f'role="img" aria-label="{html.escape(plain(title))}"' if title else 'aria-hidden="true"'
+    told = f'role="img" aria-label="{html.escape(printable(title))}"' if title else 'aria-hidden="true"'
     return re.sub(r"\s*\n\s*", "\n", content.replace("<svg", f"<svg {told}", 1)).strip()
 
 
@@ -158,7 +158,7 @@ def _figure(plot: Plot) -> Figure:
     for depth, series in enumerate(plot.series, start=3):
         _draw(axes, series, zero, depth)
     _draw_rules(axes, [rule for rule in plot.rules if math.isfinite(rule.y)])
-    axes.set(xlabel=plain(plot.x.label), ylabel=plain(plot.y.label))
+    axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
     return figure
 
 
@@ -168,7 +168,7 @@ def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[
     positive = [value for value in finite if value > 0]
     log = wanted.scale == "log" and bool(positive)
     zero = 0.0
-    ticks = tuple((place, plain(words)) for place, words in wanted.ticks)
+    ticks = tuple((place, printable(words)) for place, words in wanted.ticks)
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if log:
         low, high = min(positive), max(positive)
@@ -261,7 +261,7 @@ def _draw(axes: Axes, series: Series, zero: float, depth: int) -> None:
     for number, (point, name) in enumerate(zip(points, series.names, strict=False)):
         if name and math.isfinite(point[1]):
             left = _fraction(axes, point)[0] > 0.6
-            axes.annotate(plain(name), point, zorder=depth, **_beside(left=left, up=number % 2 == 0))
+            axes.annotate(printable(name), point, zorder=depth, **_beside(left=left, up=number % 2 == 0))
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
@@ -288,6 +288,6 @@ def _draw_rules(axes: Axes, rules: Sequence[Rule]) -> None:
         axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
         height = max(_fraction(axes, (axes.get_xlim()[0], rule.y))[1], height + 0.075)
         axes.annotate(
-            plain(rule.label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
+            printable(rule.label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
             va="center", fontsize=9.0,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import grouped, latest, looks_of
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
@@ -19,13 +19,15 @@ from prunebench.report.tables.zero_shot import zero_shot_tables
 __all__ = ["all_tables"]
 
 
-def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None) -> list[Table]:
+def all_tables(
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> list[Table]:
     """Everything a report says: for each model perplexities, zero-shot tasks, masks and costs; then the rest.
 
     Args:
         records: what to report on. Models and protocols keep the order in which they appear.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays beside the records; without them nothing is marked as best.
 
     Returns:
         Tables that have rows.
@@ -33,13 +35,13 @@ def all_tables(records: Sequence[Record], order: Sequence[str] = (), evidence: E
     shown, left_out = latest(records)
     tables: list[Table] = []
     for of_model in grouped(shown, lambda record: record.cell.model).values():
-        tables += perplexity_tables(of_model, order, evidence)
-        tables += zero_shot_tables(of_model, order, evidence)
+        tables += perplexity_tables(of_model, order, array_store)
+        tables += zero_shot_tables(of_model, order, array_store)
         tables += measure_tables(of_model, order)
-        tables += overlap_tables(of_model, order, evidence)
+        tables += overlap_tables(of_model, order, array_store)
         tables += cost_tables(of_model, order)
     tables += robustness_tables(shown, looks_of(shown, order))
-    tables += forecast_tables(shown, evidence.forecasts() if evidence else {}, order)
+    tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [
         size_table(shown),
         published_table(shown),

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.paired import PairedTests, answers, paired_by_seed
 from prunebench.report.significance import Change, best_and_ties
@@ -15,25 +15,25 @@ Test = Callable[[list[Record], list[Record]], Change | None]
 
 
 def mark_perplexities(
-    columns: Sequence[Sequence[Entry]], protocol: str, evidence: Evidence | None
+    columns: Sequence[Sequence[Entry]], protocol: str, array_store: ArrayStore | None
 ) -> set[tuple[int, int]]:
     """The lowest perplexity of each column and its ties.
 
     Args:
         columns: the records (seeds) behind each entry, column by column.
         protocol: of the perplexity.
-        evidence: the arrays beside the records.
+        array_store: the arrays beside the records.
 
     Returns:
         (column, entry) pairs. Entries with a failed seed do not compete; a column of which some losses were not kept
         has none.
     """
-    if evidence is None:
+    if array_store is None:
         return set()
     tests = PairedTests()
 
     def test(first: list[Record], second: list[Record]) -> Change | None:
-        return tests.perplexity(protocol, [evidence.of(r) for r in first], [evidence.of(r) for r in second])
+        return tests.perplexity(protocol, [array_store.read(r) for r in first], [array_store.read(r) for r in second])
 
     contests = [[_mean_loss(entry, protocol) for entry in column] for column in columns]
     return _mark(columns, contests, [test] * len(columns), higher=False)
@@ -43,7 +43,7 @@ def mark_accuracies(
     columns: Sequence[Sequence[Entry]],
     sparsities: Sequence[str],
     tasks: Sequence[Sequence[tuple[str, str]]],
-    evidence: Evidence | None,
+    array_store: ArrayStore | None,
 ) -> set[tuple[int, int]]:
     """The highest accuracy of each task among the rows of one sparsity, and its ties.
 
@@ -51,18 +51,18 @@ def mark_accuracies(
         columns: the records (seeds) behind each entry, column by column; an empty entry does not compete.
         sparsities: of each row.
         tasks: the (task, metric) pairs of each column: one, or all that a mean is taken over.
-        evidence: the arrays beside the records.
+        array_store: the arrays beside the records.
 
     Returns:
         (column, row) pairs; see ``mark_perplexities``.
     """
-    if evidence is None:
+    if array_store is None:
         return set()
     tests = PairedTests()
 
     def test_of(pairs: Sequence[tuple[str, str]]) -> Test:
         def test(first: list[Record], second: list[Record]) -> Change | None:
-            sides = [evidence.of(r) for r in first], [evidence.of(r) for r in second]
+            sides = [array_store.read(r) for r in first], [array_store.read(r) for r in second]
             return tests.accuracy(*pairs[0], *sides) if len(pairs) == 1 else tests.mean_accuracy(pairs, *sides)
 
         return test
@@ -71,7 +71,7 @@ def mark_accuracies(
     members = {sparsity: [row for row, s in enumerate(sparsities) if s == sparsity] for sparsity in sparsities}
     entered = [[columns[column][row] for row in members[sparsity]] for sparsity, column in places]
     contests = [
-        [_mean_answer(entry, tasks[column], evidence) for entry in entries]
+        [_mean_answer(entry, tasks[column], array_store) for entry in entries]
         for (_, column), entries in zip(places, entered, strict=True)
     ]
     marked = _mark(entered, contests, [test_of(tasks[column]) for _, column in places], higher=True)
@@ -102,9 +102,9 @@ def _mean_loss(entry: Entry, protocol: str) -> float:
     return math.inf if math.isnan(mean) else mean
 
 
-def _mean_answer(entry: Entry, tasks: Sequence[tuple[str, str]], evidence: Evidence) -> float:
+def _mean_answer(entry: Entry, tasks: Sequence[tuple[str, str]], array_store: ArrayStore) -> float:
     """Mean accuracy over seeds and tasks; NaN, which does not compete, where a seed failed or kept no answers."""
     if not _whole(entry) or not tasks:
         return math.nan
-    found = [answers(evidence.of(record), task, metric) for record in entry for task, metric in tasks]
+    found = [answers(array_store.read(record), task, metric) for record in entry for task, metric in tasks]
     return statistics.fmean(math.nan if given is None else float(given.mean()) for given in found)

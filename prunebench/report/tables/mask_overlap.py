@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, grouped, method_order, sparsity_order, tabled_settings
 from prunebench.report.paired import paired_by_seed
@@ -38,27 +38,27 @@ def by_chance(ratio: float) -> float:
     return density / (2 - density)
 
 
-def overlap_tables(records: Sequence[Record], order: Sequence[str], evidence: Evidence | None) -> list[Table]:
+def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store: ArrayStore | None) -> list[Table]:
     """For each setting the mean overlap of every two methods at one seed, and of every two seeds of one method.
 
     Args:
         records: of one model.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records.
+        array_store: the arrays beside the records.
     """
-    if evidence is None:
+    if array_store is None:
         return []
     tables = []
     groups = tabled_settings(records)
     for setting, group in groups.items():
-        masked = [r for r in group if r.cell.sparsity != DENSE and r.status == "ok" and MASK in evidence.of(r)]
+        masked = [r for r in group if r.cell.sparsity != DENSE and r.status == "ok" and MASK in array_store.read(r)]
         cells = grouped(masked, lambda record: (record.cell.method, record.cell.sparsity))
         columns = sparsity_order(sparsity for _, sparsity in cells)
         rows = []
         methods = method_order(masked, order)
         for pair in [*((name, name) for name in methods), *combinations(methods, 2)]:
             entries = [
-                _mean_overlap(cells.get((pair[0], s), []), cells.get((pair[1], s), []), evidence) for s in columns
+                _mean_overlap(cells.get((pair[0], s), []), cells.get((pair[1], s), []), array_store) for s in columns
             ]
             if set(entries) != {text.MISSING}:
                 rows.append((pair[0], "itself, other seeds" if pair[0] == pair[1] else pair[1], *entries))
@@ -80,14 +80,14 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], evidence: Ev
     return tables
 
 
-def _mean_overlap(first: Sequence[Record], second: Sequence[Record], evidence: Evidence) -> str:
+def _mean_overlap(first: Sequence[Record], second: Sequence[Record], array_store: ArrayStore) -> str:
     """Over pairs of seeds of one method (the sides are the same), else over the seeds that both have.
 
     Of more than ``SEEDS`` seeds of one method the first are paired: 500 of them make 124,750 pairs.
     A method with one seed alone is paired with every seed of the other.
     """
     pairs = combinations(first[:SEEDS], 2) if first is second else zip(*_broadcast(first, second), strict=True)
-    masks = [(evidence.of(a)[MASK], evidence.of(b)[MASK]) for a, b in pairs]
+    masks = [(array_store.read(a)[MASK], array_store.read(b)[MASK]) for a, b in pairs]
     values = [jaccard(a, b) for a, b in masks if a.shape == b.shape]
     return f"{statistics.fmean(values):.2f}" if values else text.MISSING
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import (
     Setting,
@@ -21,13 +21,13 @@ from prunebench.report.tables.table import Table, caption, seed_words
 
 
 def perplexity_tables(
-    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Table]:
     """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
 
     Args:
         records: of one model.
-        order, evidence: see ``all_tables``.
+        order, array_store: see ``all_tables``.
     """
     tables = []
     found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
@@ -35,7 +35,7 @@ def perplexity_tables(
         measured = [record for record in records if protocols(record).get(name) == digest]
         title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
         groups = tabled_settings(measured)
-        tables += [_perplexity_table(name, title, setting, groups, measured, order, evidence) for setting in groups]
+        tables += [_perplexity_table(name, title, setting, groups, measured, order, array_store) for setting in groups]
     return tables
 
 
@@ -46,7 +46,7 @@ def _perplexity_table(
     groups: dict[Setting, list[Record]],
     measured: Sequence[Record],
     order: Sequence[str],
-    evidence: Evidence | None,
+    array_store: ArrayStore | None,
 ) -> Table:
     base = baselines_of(measured, setting)
     rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
@@ -55,7 +55,7 @@ def _perplexity_table(
     dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
     methods = method_order(rows, order)
     entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
-    marked = mark_perplexities(entries, protocol, evidence)
+    marked = mark_perplexities(entries, protocol, array_store)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",

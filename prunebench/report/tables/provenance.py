@@ -108,7 +108,7 @@ def _distinct(records: Iterable[Record], row: Callable[[Record], tuple[str, ...]
 
 
 def _shown(value: object) -> str:
-    return text.MISSING if value is None or value == "" else text.plain(value)
+    return text.MISSING if value is None or value == "" else text.printable(value)
 
 
 def _short(digest: object) -> str:

@@ -26,7 +26,7 @@ class Table:
 
 def caption(*parts: str) -> str:
     """A caption from its parts; empty ones fall out."""
-    return "; ".join(text.plain(part) for part in parts if part)
+    return "; ".join(text.printable(part) for part in parts if part)
 
 
 def seed_words(entries: Iterable[Sequence[Record]], spread: str = "") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunebench import text
-from prunebench.records.arrays import Evidence
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import (
     DENSE,
@@ -115,18 +115,18 @@ def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, 
 
 
 def zero_shot_tables(
-    records: Sequence[Record], order: Sequence[str] = (), evidence: Evidence | None = None
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Table]:
     """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first.
 
     Args:
         records: of one model.
         order: methods in the order to show them; the rest follow by name.
-        evidence: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays beside the records; without them nothing is marked as best.
     """
     asked = [record for record in records if _asked(record)]
     groups = tabled_settings(asked)
-    tables = [_table(setting, groups, asked, order, evidence) for setting in groups]
+    tables = [_table(setting, groups, asked, order, array_store) for setting in groups]
     return [table for table in tables if table.headers[2:]]
 
 
@@ -135,7 +135,7 @@ def _table(
     groups: dict[Setting, list[Record]],
     asked: Sequence[Record],
     order: Sequence[str],
-    evidence: Evidence | None,
+    array_store: ArrayStore | None,
 ) -> Table:
     base = baselines_of(asked, setting)
     pruned = [record for record in groups[setting] if record.cell.method not in base]
@@ -152,7 +152,7 @@ def _table(
         [[_competing(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
         [sparsity for _, sparsity in rows],
         [[(column.task, column.metric) for column in over] for over in contests],
-        evidence,
+        array_store,
     )
     return Table(
         caption(
