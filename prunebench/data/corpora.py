@@ -1,4 +1,4 @@
-"""Corpora: from a name to documents, and from documents to the tokens that calibration draws from."""
+"""Corpora: finding a body of text by the name that a suite gives it, and reading its documents."""
 
 import gzip
 import hashlib
@@ -8,22 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prunebench import hub
-from prunebench.errors import CorpusError, suggest
+from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.quiet import quiet_hub_libraries
-
-if TYPE_CHECKING:
-    pass
 
 Purpose = Literal["calibration", "perplexity"]
 
-# Heads of the two repositories; both have stood since January 2024.
+# The newest commits of the two repositories; neither has changed since January 2024.
 C4_REVISION = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
 WIKITEXT_REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
 
-# The files behind the aliases: (repository, commit, {split: file}). Of C4 the first shard, as the papers take it.
+# The files of the aliases: (repository, commit, {split: file}). Of C4 the first shard, as in the papers.
 ALIASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "c4": (
         "allenai/c4",
@@ -46,8 +43,8 @@ class Corpus:
     """A named body of text.
 
     Args:
-        name: what protocols and tables call it: a file's stem, an alias, a builtin's name, the last part of a hub id.
-        digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
+        name: its name in protocols and tables: a file's stem, an alias, a builtin's name, the last part of a hub id.
+        digest: SHA-256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
         documents: starts a new pass over the documents.
     """
 
@@ -57,14 +54,14 @@ class Corpus:
 
 
 def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
-    """Find a corpus and read through it once, so that what is wrong with it shows before anything runs.
+    """Find a corpus and, unless it is on the hub, read it once, so that a defect is reported before anything runs.
 
     Args:
         source: path of a ``.jsonl`` (field ``text``) or ``.txt`` (one document) file, ``builtin/<name>``, an alias
             (``c4``, ``wikitext2``), a plugin's name or a hub id ``owner/name[:config][@revision]``.
         split: None for the default: train for calibration, test for perplexity (C4: validation; builtins:
-            calibration and test). A local file has none.
-        purpose: decides the default split.
+            calibration and test). A local file has no splits.
+        purpose: determines the default split.
 
     Returns:
         The corpus.
@@ -79,17 +76,18 @@ def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
         held_out = "validation" if source == "c4" else "test"
         return _alias(source, split or ("train" if purpose == "calibration" else held_out))
     if path.is_absolute() or path.exists() or path.suffix in {".jsonl", ".txt"}:
-        return _local(path, split)
-    if (plugged := _plugged(source, split or ("train" if purpose == "calibration" else "test"))) is not None:
-        return plugged
+        return _local_file(path, split)
+    split = split or ("train" if purpose == "calibration" else "test")
+    if (corpus := _from_plugin(source, split)) is not None:
+        return corpus
     if (match := HUB_ID.fullmatch(source)) and path.suffix not in {".json", ".csv", ".gz", ".parquet"}:
-        return _hub(source, match, split or ("train" if purpose == "calibration" else "test"))
+        return _from_hub(source, match, split)
     raise CorpusError(
         f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(ALIASES)}, builtin/tinyworld or a hub id"
     )
 
 
-def _local(path: Path, split: str | None) -> Corpus:
+def _local_file(path: Path, split: str | None) -> Corpus:
     if split is not None:
         raise CorpusError(f"corpus {path} is a file and has no splits: leave out 'split' (it says {split!r})")
     if path.suffix not in {".jsonl", ".txt"}:
@@ -115,33 +113,34 @@ def _builtin(source: str, split: str) -> Corpus:
         raise CorpusError(f"unknown corpus {source!r}: {suggest(source, [f'builtin/{known}' for known in CORPORA])}")
     if split not in SPLITS:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, SPLITS)}")
-    return _read_through(name, source, partial(documents, name, split))
+    return _digested(name, source, partial(documents, name, split))
 
 
-def _plugged(name: str, split: str) -> Corpus | None:
-    """A plugin's corpus: its function gives the documents of a split, or raises ValueError where it has no such."""
+def _from_plugin(name: str, split: str) -> Corpus | None:
+    """A plugin's corpus, or None; its function returns a split's documents, or raises ValueError for a wrong split."""
     from prunebench.registry.entry_points import CORPORA, load_plugin, sources
 
-    return _read_through(name, name, partial(load_plugin("corpus", name), split)) if name in sources(CORPORA) else None
+    return _digested(name, name, partial(load_plugin("corpus", name), split)) if name in sources(CORPORA) else None
 
 
-def _read_through(name: str, source: str, documents: Callable[[], Iterable[str]]) -> Corpus:
+def _digested(name: str, source: str, documents: Callable[[], Iterable[str]]) -> Corpus:
+    """A corpus with the digest of its documents, which are read for it."""
     digest, empty = hashlib.sha256(), True
     try:
         for text in documents():
             empty = False
             digest.update(text.encode() + b"\0")
-    except Exception as error:  # ValueError of ours; whatever a foreign function raises
-        raise CorpusError(f"corpus {source}: {_first_line(error)}") from error
+    except Exception as error:  # a plugin's function may raise anything
+        raise CorpusError(f"corpus {source}: {first_line(error)}") from error
     if empty:
         raise CorpusError(f"corpus {source} is empty: it holds no text")
     return Corpus(name, digest.hexdigest(), lambda: iter(documents()))
 
 
-def least_perplexity(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
-    """What a model that knew a corpus's source would reach on it; None where nobody knows.
+def perplexity_floor(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
+    """The lowest perplexity that any model can be expected to reach on a corpus; None where it is unknown.
 
-    It is known of the builtins' test split, as a stream or as whole documents; see ``prunebench.tinyworld.floor``.
+    It is known for the builtins' test split, as a stream or as whole documents; see ``prunebench.tinyworld.floor``.
 
     Args:
         source, split: as in ``find_corpus``.
@@ -156,6 +155,7 @@ def least_perplexity(source: str, split: str | None, windows: str, seqlen: int |
 
 
 def _alias(name: str, split: str) -> Corpus:
+    """The corpus behind one of ``ALIASES``; its file is downloaded."""
     repo, revision, files = ALIASES[name]
     if split not in files:
         raise CorpusError(f"corpus {name} has no split {split!r}: {suggest(split, files)}")
@@ -166,7 +166,8 @@ def _alias(name: str, split: str) -> Corpus:
     return Corpus(name, digest, partial(_parquet if path.suffix == ".parquet" else _json_lines, path))
 
 
-def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
+def _from_hub(source: str, match: re.Match[str], split: str) -> Corpus:
+    """A data set on the hub, from the local cache where it is there; streamed otherwise."""
     import datasets
 
     load = partial(datasets.load_dataset_builder, match["id"], match["config"], revision=match["revision"])
@@ -174,13 +175,13 @@ def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
         try:
             with hub.offline_mode():
                 builder, cached = load(), True
-        except Exception as missing:
+        except Exception as not_cached:
             if not hub.is_reachable():
-                raise CorpusError(f"corpus {source} cannot be had: {hub.unreachable_message()}") from missing
+                raise CorpusError(f"corpus {source} cannot be had: {hub.unreachable_message()}") from not_cached
             try:
                 builder, cached = load(), False
             except Exception as error:
-                raise CorpusError(f"corpus {source} cannot be had: {_first_line(error)}") from error
+                raise CorpusError(f"corpus {source} cannot be had: {first_line(error)}") from error
     splits = list(builder.info.splits or [])
     if splits and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -188,14 +189,14 @@ def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
     def documents() -> Iterator[str]:
         with quiet_hub_libraries():
             rows = builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
-        return _texts(source, rows)
+        return _text_field(source, rows)
 
-    # The builder's hash is the commit that its revision stood for.
+    # The builder's hash is the commit that its revision refers to.
     digest = hashlib.sha256(f"{match['id']}@{builder.hash}/{builder.config.name}/{split}".encode()).hexdigest()
     return Corpus(match["id"].rpartition("/")[2], digest, documents)
 
 
-def _texts(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _text_field(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         if not isinstance(row.get("text"), str):
             raise CorpusError(f"corpus {source} has no field 'text'; its fields: {', '.join(row)}")
@@ -231,8 +232,4 @@ def _parquet(path: Path) -> Iterator[str]:
 
     with quiet_hub_libraries():
         rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
-    yield from _texts(str(path), rows)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    yield from _text_field(str(path), rows)

@@ -12,7 +12,7 @@ import torch
 
 from prunebench.allocations import allocate, make_allocation
 from prunebench.contract.checks import Snapshot, watched
-from prunebench.data.corpora import least_perplexity
+from prunebench.data.corpora import perplexity_floor
 from prunebench.errors import PrunebenchError
 from prunebench.evaluation.lm_eval_answers import Answers
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary
@@ -272,7 +272,7 @@ class _Run:
             tokens=measured.tokens,
             dropped_tokens=measured.dropped_tokens,
             stderr=measured.stderr,
-            floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
+            floor=perplexity_floor(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
         )
         self.arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
         self.arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
