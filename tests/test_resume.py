@@ -23,7 +23,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial, differences, run_trial
 from tests.test_runner import Silent
 
 Write = Callable[..., Path]
@@ -122,7 +122,7 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
 
 def test_experts_are_counted_over_all_attempts() -> None:
     method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(Silent()) for _ in range(2)]
-    memory = Memory(saves=2)
+    memory = InterruptingCheckpointer(saves=2)
     with use_observer(ears[0]):
         whole = run_trial(method, {}, trial)
     with pytest.raises(Interruption):
