@@ -23,7 +23,7 @@ import numpy as np
 from prunebench.cli.progress import display_for
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Verdict
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -87,12 +87,13 @@ def main() -> None:
             alarms, heard = 0, 0
             for base, head in pairs[: given.pairs]:
                 sides = [of[base]], [as_seed(of[head], base)]
-                alarms += compare(*sides, ArrayStore(output), ArrayStore(output)).count(Verdict.REGRESSION)
-                found = compare(*sides, ArrayStore(output), Worsened(output, worse))
+                alarms += compare_records(*sides, ArrayStore(output), ArrayStore(output)).count(Verdict.REGRESSION)
+                found = compare_records(*sides, ArrayStore(output), Worsened(output, worse))
                 heard += found.count(Verdict.REGRESSION)
             same = [([record], [record]) for record in of.values()]
             caught = sum(
-                compare(*sides, ArrayStore(output), Worsened(output, worse)).count(Verdict.REGRESSION) for sides in same
+                compare_records(*sides, ArrayStore(output), Worsened(output, worse)).count(Verdict.REGRESSION)
+                for sides in same
             )
             print(  # noqa: T201
                 f"{given.method} {sparsity}: seeds spread by {100 * np.std(values, ddof=1):.2f} %; false alarms "

@@ -143,10 +143,10 @@ def bandwidth(method: Elsa, numel: int = 2**27) -> float:
     W, g = torch.randn(numel, device="cuda").view(-1, 4096), torch.randn(numel, device="cuda").view(-1, 4096)
     moments, split = method.moments(W), method.split(W)
     split.update(W, W.abs() > 1)
-    one_pass = fused(W, moments, split)
+    one_pass, clip = fused(W, moments, split), torch.ones((), device="cuda")
     if one_pass is None:
         return float("nan")
-    took = seconds(lambda: one_pass(W, g, moments, 1e-6, 1, lmda=0.01, split=split))
+    took = seconds(lambda: one_pass(W, g, moments, 1e-6, 1, clip, lmda=0.01, split=split))
     moved = 2 * nbytes([W, *moments.tensors()]) + nbytes([g, *split.tensors()])
     copy = 2 * nbytes([W]) / seconds(lambda: g.copy_(W))
     return moved / took / copy

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tests import tiny
+from tests.helpers import tiny
 
 WORDS = [f"w{number}" for number in range(tiny.VOCAB - 3)]
 

@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs in its body, so that help comes at once."""
+"""The command line program: all commands joined, and errors turned into messages and exit codes."""
 
 import sys
 from contextlib import suppress
@@ -10,46 +10,46 @@ from typer.core import TyperGroup
 
 from prunebench.cli import plugins
 from prunebench.cli.methods import methods
-from prunebench.cli.output import tell
+from prunebench.cli.output import print_message
 from prunebench.cli.plan import plan
 from prunebench.cli.results import compare, merge, report
 from prunebench.cli.run import run
-from prunebench.cli.signals import exit_code_of, name_of
+from prunebench.cli.signals import signal_exit_code, signal_name
 from prunebench.errors import PrunebenchError, UsageError
 from prunebench.files import disk_error_advice, is_disk_error
 
 
-class _Commands(TyperGroup):
-    """Reports every foreseen error as one line, with its own exit code."""
+class _CommandGroup(TyperGroup):
+    """Reports every expected error as one line on stderr, with its own exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            answer = super().invoke(ctx)
-            sys.stdout.flush()  # now, while a full disk can still be told of
-            return answer
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # now, while a full disk can still be reported
+            return result
         except PrunebenchError as error:
-            tell(f"error: {error}")
+            print_message(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             raise typer.Exit(_report_disk_error(error)) from None
-        except KeyboardInterrupt as stop:
-            tell(name_of(stop))
-            raise typer.Exit(exit_code_of(stop)) from None
+        except KeyboardInterrupt as interrupt:
+            print_message(signal_name(interrupt))
+            raise typer.Exit(signal_exit_code(interrupt)) from None
 
 
 def _report_disk_error(error: OSError) -> int:
-    """Say that something cannot be written; the exit code. Raises what is no such error."""
+    """Report that output cannot be written and return the exit code; re-raises any other ``OSError``."""
     if not is_disk_error(error):
         raise error
-    tell(f"error: cannot write what was asked for: {disk_error_advice(error)}")
-    with suppress(OSError):  # what is left unwritten would be tried again at the end
+    print_message(f"error: cannot write what was asked for: {disk_error_advice(error)}")
+    with suppress(OSError):  # Python would try to write what is buffered again at exit
         sys.stdout.close()
     return UsageError.exit_code
 
 
 app = typer.Typer(
     name="prunebench",
-    cls=_Commands,
+    cls=_CommandGroup,
     help="Compare methods for making large language models sparse, on one footing.",
     epilog="Exit codes: 0 all is well; 1 a cell failed, the others are kept; 2 the request was wrong, nothing ran.",
     no_args_is_help=True,
@@ -68,8 +68,8 @@ app.command()(merge)
 app.command()(methods)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"prunebench {version('prunebench')}")
         raise typer.Exit
 
@@ -77,11 +77,11 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _prunebench(
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a sign that the terminal lacks is no reason to fail
+        if hasattr(stream, "reconfigure"):  # a character that the terminal lacks is replaced
             stream.reconfigure(errors="replace")
 
 

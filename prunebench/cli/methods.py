@@ -1,4 +1,4 @@
-"""The command ``methods``."""
+"""The command ``methods``: the installed methods, or the options of one."""
 
 import json
 from typing import Annotated
@@ -19,21 +19,26 @@ def methods(
     with quiet_libraries():
         from prunebench.registry.describe import describe, describe_all
 
-        found = describe(name, plugin or ()) if name is not None else describe_all(plugin or ())
+        description = describe(name, plugin or ()) if name is not None else describe_all(plugin or ())
     if as_json:
-        print_json(found)
-    elif isinstance(found, list):
+        print_json(description)
+    elif isinstance(description, list):
         rows = [
             (
-                e["name"],
-                e["distribution"] or "–",
-                e["version"] or "–",
-                f"error: {e['error']}" if e["error"] else e["summary"],
+                method["name"],
+                method["distribution"] or "–",
+                method["version"] or "–",
+                f"error: {method['error']}" if method["error"] else method["summary"],
             )
-            for e in found
+            for method in description
         ]
         print_table("Installed methods", ("method", "distribution", "version", "summary"), rows)
     else:
-        title = f"{found['name']} ({found['distribution']} {found['version']}): {found['summary']}"
-        rows = [(o["name"], o["type"], json.dumps(o["default"]), o["docs"]) for o in found["options"]]
+        title = (
+            f"{description['name']} ({description['distribution']} {description['version']}): {description['summary']}"
+        )
+        rows = [
+            (option["name"], option["type"], json.dumps(option["default"]), option["docs"])
+            for option in description["options"]
+        ]
         print_table(title if rows else f"{title} It has no options.", ("option", "type", "default", "what"), rows)

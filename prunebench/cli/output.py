@@ -1,4 +1,4 @@
-"""How the commands answer: tables and JSON on stdout, all else on stderr."""
+"""Output of the commands: tables and JSON on stdout, messages on stderr."""
 
 import json
 import shutil
@@ -18,41 +18,41 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 
 
 def print_table(caption: str, headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Print one table."""
+    """Print one table to stdout."""
     from prunebench.report.tables.table import Table
 
     print_tables([Table(caption, headers, tuple(rows))])
 
 
 def print_tables(tables: "Iterable[Table]") -> None:
-    """Print tables as wide as the terminal."""
+    """Print tables to stdout, wrapped to the width of the terminal."""
     from prunebench.report.output.text_tables import to_terminal
 
-    typer.echo(to_terminal(tables, width()))
+    typer.echo(to_terminal(tables, terminal_width()))
 
 
-def width() -> int:
-    """Columns of the terminal; where there is none, a fixed number."""
-    from prunebench.report.output.text_tables import WIDTH
+def terminal_width() -> int:
+    """Columns of the terminal; a fixed number if stdout is not one."""
+    from prunebench.report.output.text_tables import DEFAULT_WIDTH
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else DEFAULT_WIDTH
 
 
 def print_or_write(content: str, output: Path | None) -> None:
-    """Print text, or write it to a file and print where it is."""
+    """Print text, or write it to a file and print the file's path."""
     if output is None:
         typer.echo(content)
         return
-    from prunebench.report.output.files import write
+    from prunebench.report.output.files import write_file
 
-    typer.echo(str(write(output, content + "\n")))
+    typer.echo(str(write_file(output, content + "\n")))
 
 
 def print_json(content: Any) -> None:
-    """Print something as JSON."""
+    """Print a value as JSON; what JSON does not know is printed as its ``str``."""
     typer.echo(json.dumps(content, indent=1, default=str))
 
 
-def tell(message: str) -> None:
-    """Say something to who runs the command: a line on stderr."""
+def print_message(message: str) -> None:
+    """Print a message to the user, as one line on stderr."""
     typer.echo(printable(message), err=True)

@@ -1,12 +1,12 @@
-"""The command ``plan``."""
+"""The command ``plan``: the cells of a suite, which are done, and a forecast of what the others cost."""
 
 from typing import Annotated
 
 import typer
 
-from prunebench.cli.output import AsJson, print_json, print_tables, tell
+from prunebench.cli.output import AsJson, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, planned, record_of
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, existing_record, plan_suite
 from prunebench.quiet import quiet_libraries
 
 
@@ -29,12 +29,12 @@ def plan(
     Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
     that a report can show them against what was measured.
     """
-    from prunebench.cli.progress import asked
+    from prunebench.cli.progress import sparsity_text
     from prunebench.records.store import read_forecasts, write_forecasts
 
     with quiet_libraries():
-        _, cells, folder = planned(suite, output, override, only, device, plugin)
-        records = [record_of(folder, cell) for cell in cells]
+        _, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+        records = [existing_record(folder, cell) for cell in cells]
         to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
         if forecast and to_run:
             from prunebench.runner.forecast import foretell
@@ -42,8 +42,8 @@ def plan(
 
             workshop = Workshop(output=folder)
             workshop.prepare(to_run)
-            found = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=tell)
-            write_forecasts(folder, found)
+            new_forecasts = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=print_message)
+            write_forecasts(folder, new_forecasts)
         forecasts = read_forecasts(folder)
     if as_json:
         print_json(
@@ -57,6 +57,6 @@ def plan(
         return
     from prunebench.report.tables.forecasts import forecast_tables, plan_table
 
-    rows = [((cell.model, cell.method, asked(cell), str(cell.seed)), cell.id) for cell in cells]
+    rows = [((cell.model, cell.method, sparsity_text(cell), str(cell.seed)), cell.id) for cell in cells]
     known = {record.cell.id: record for record in records if record is not None}
     print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])

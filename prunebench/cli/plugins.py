@@ -1,4 +1,4 @@
-"""The commands under ``prunebench plugins``: for who writes one."""
+"""The commands ``plugins new``, ``plugins check`` and ``plugins list``, for authors of plugins."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,10 +28,10 @@ def new(
         from prunebench.registry.describe import describe_all
         from prunebench.scaffold import new_plugin
 
-        found = describe_all()
+        installed = describe_all()
     folder = output or Path(name)
-    beside = [method["name"] for method in found if method["error"] is None and not method["options"]]
-    for path in new_plugin(name, folder, taken=[method["name"] for method in found], beside=beside):
+    comparable = [method["name"] for method in installed if method["error"] is None and not method["options"]]
+    for path in new_plugin(name, folder, taken=[method["name"] for method in installed], beside=comparable):
         typer.echo(str(path))
     typer.echo(f"next: cd {folder} && pip install -e . && pytest && prunebench run suite.yaml", err=True)
 
@@ -56,27 +56,27 @@ def check(
     with quiet_libraries():
         from prunebench.testing import check as check_method
 
-        found = check_method(
+        result = check_method(
             name,
-            _options(override or []),
+            _parse_options(override or []),
             architectures=architecture or (),
             patterns=pattern or (),
             files=plugin or (),
         )
-    verdicts = list(found.verdicts.values())
+    verdicts = list(result.verdicts.values())
     if as_json:
         print_json(
             {
-                "method": found.method,
-                "distribution": found.distribution,
-                "version": found.version,
-                "holds": found.holds,
+                "method": result.method,
+                "distribution": result.distribution,
+                "version": result.version,
+                "holds": result.holds,
                 "rules": {
                     verdict.rule.name: {
                         "promise": verdict.rule.promise,
                         "trials": verdict.tried,
                         "holds": verdict.holds if verdict.tried else None,
-                        "breaches": [{"where": where, "measured": told} for where, told in verdict.breaches],
+                        "breaches": [{"where": where, "measured": measured} for where, measured in verdict.breaches],
                         "mend": None if verdict.holds else verdict.rule.mend,
                     }
                     for verdict in verdicts
@@ -84,11 +84,11 @@ def check(
             }
         )
     else:
-        broken = [verdict for verdict in verdicts if not verdict.holds]
-        looked = [verdict for verdict in verdicts if verdict.tried]
-        title = f"{found.method} ({found.distribution} {found.version})" if found.distribution else found.method
+        failed = [verdict for verdict in verdicts if not verdict.holds]
+        checked = [verdict for verdict in verdicts if verdict.tried]
+        title = f"{result.method} ({result.distribution} {result.version})" if result.distribution else result.method
         print_table(
-            f"{title}: {len(looked) - len(broken)} of {len(looked)} rules hold",
+            f"{title}: {len(checked) - len(failed)} of {len(checked)} rules hold",
             ("rule", "what is promised", "trials", "verdict"),
             [
                 (
@@ -100,13 +100,13 @@ def check(
                 for verdict in verdicts
             ],
         )
-        for verdict in broken:
+        for verdict in failed:
             typer.echo(f"\n{verdict}")
-    if not found.holds:
+    if not result.holds:
         raise typer.Exit(1)
 
 
-def _options(overrides: list[str]) -> dict[str, Any]:
+def _parse_options(overrides: list[str]) -> dict[str, Any]:
     from yaml import YAMLError
 
     from prunebench.errors import UsageError
@@ -130,12 +130,15 @@ def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer wi
     with quiet_libraries():
         from prunebench.registry.describe import describe_plugins
 
-        found = describe_plugins()
+        installed = describe_plugins()
     if as_json:
-        print_json(found)
+        print_json(installed)
         return
     print_table(
         "Installed plugins",
         ("kind", "name", "distribution", "version", "state"),
-        [(e["kind"], e["name"], e["distribution"], e["version"], e["error"] or "ok") for e in found],
+        [
+            (plugin["kind"], plugin["name"], plugin["distribution"], plugin["version"], plugin["error"] or "ok")
+            for plugin in installed
+        ],
     )

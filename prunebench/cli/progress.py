@@ -1,4 +1,4 @@
-"""A sweep's progress: drawn on a terminal, as plain lines elsewhere."""
+"""Progress of a running sweep: a live display on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class SweepDisplay(Protocol):
-    """A ``prunebench.runner.events.Display`` that is shown for the length of a ``with`` block."""
+    """A ``prunebench.runner.events.Display`` that is also a context manager, shown while its block runs."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-    def start(self, cells: int, kept: int) -> None: ...
+    def start(self, cells: int, existing: int) -> None: ...
     def begin(self, number: int, cell: "Cell") -> None: ...
     def phase(self, name: str) -> None: ...
     def step(self, label: str, done: int, total: int | None) -> None: ...
@@ -37,26 +37,26 @@ class SweepDisplay(Protocol):
     def end(self, record: Record, seconds: float) -> None: ...
 
 
-def asked(cell: "Cell") -> str:
-    """The sparsity, and how it is shared out where that is not uniformly: "0.7", "0.7 owl"."""
+def sparsity_text(cell: "Cell") -> str:
+    """The sparsity of a cell, with its allocation unless that is uniform: "0.7", "0.7 owl"."""
     return cell.sparsity if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
 
 
 def display_for(stream: TextIO) -> SweepDisplay:
-    """The display that fits a stream: live on a terminal, else lines."""
+    """The display for a stream: live on a terminal, else lines."""
     if stream.isatty():
         return LiveDisplay(Console(file=stream, highlight=False))
     return PlainDisplay(stream)
 
 
-def outcome(record: Record, took: float) -> str:
-    """How a cell ended, in half a line."""
+def outcome_text(record: Record, seconds: float) -> str:
+    """How a cell ended, as part of a line: "ok, wikitext2/stream-128 5.31, prune 12 s" or the error."""
     if record.status == "failed":
-        told = f"{record.error.type}: {record.error.message}" if record.error else "unknown error"
-        return f"failed after {text.seconds(took)}: {printable(told)}"
+        message = f"{record.error.type}: {record.error.message}" if record.error else "unknown error"
+        return f"failed after {text.seconds(seconds)}: {printable(message)}"
     parts = ["ok"]
-    for protocol, found in list(record.perplexity.items())[:1]:
-        parts.append(f"{printable(protocol)} {text.number(found.value)}")
+    for protocol, perplexity in list(record.perplexity.items())[:1]:
+        parts.append(f"{printable(protocol)} {text.number(perplexity.value)}")
     if record.cost.prune_seconds is not None:
         parts.append(f"prune {text.seconds(record.cost.prune_seconds)}")
     if record.cost.evaluate_seconds is not None:
@@ -66,14 +66,14 @@ def outcome(record: Record, took: float) -> str:
     return ", ".join(parts)
 
 
-def counts(cells: int, kept: int) -> str:
-    """What a sweep has before it."""
-    there = f", {kept} already there" if kept else ""
-    return f"{cells} cell{'' if cells == 1 else 's'}: {cells - kept} to run{there}"
+def counts_text(cells: int, existing: int) -> str:
+    """How many cells a sweep has, and how many of them are to run."""
+    suffix = f", {existing} already there" if existing else ""
+    return f"{cells} cell{'' if cells == 1 else 's'}: {cells - existing} to run{suffix}"
 
 
 def values_text(values: Mapping[str, float]) -> str:
-    """An iterative method's numbers at one step."""
+    """The trace values of an iterative method at one step, as text."""
     return ", ".join(f"{printable(name)} {value:.4g}" for name, value in values.items())
 
 
@@ -91,21 +91,21 @@ class PlainDisplay:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def _say(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # a sweep outlives its terminal
+    def _print(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # the sweep goes on even if its terminal is closed
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    def start(self, cells: int, kept: int) -> None:
-        """Say how much there is to do."""
+    def start(self, cells: int, existing: int) -> None:
+        """Print the number of cells."""
         self._cells = cells
-        self._say(counts(cells, kept))
+        self._print(counts_text(cells, existing))
 
     def begin(self, number: int, cell: "Cell") -> None:
-        """Say which cell begins."""
-        name = printable(f"{cell.model} {cell.method} {asked(cell)} s{cell.seed}")
+        """Print which cell begins."""
+        name = printable(f"{cell.model} {cell.method} {sparsity_text(cell)} s{cell.seed}")
         self._cell = f"[{number}/{self._cells}] {name}"
-        self._say(f"{self._cell} …")
+        self._print(f"{self._cell} …")
 
     def phase(self, name: str) -> None:
         """Not shown."""
@@ -120,18 +120,18 @@ class PlainDisplay:
         """Not shown."""
 
     def end(self, record: Record, seconds: float) -> None:
-        """Say how the cell ended."""
-        self._say(f"{self._cell}: {outcome(record, seconds)}")
+        """Print how the cell ended."""
+        self._print(f"{self._cell}: {outcome_text(record, seconds)}")
 
 
 class LiveDisplay:
-    """A bar over all cells, the cell that runs, and where it is; finished cells scroll by above, a line each."""
+    """A progress bar over all cells and the state of the running one; finished cells scroll by above, a line each."""
 
     REFRESHES_PER_SECOND = 4
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._cells = self._kept = self._ended = self._failed = 0
+        self._cells = self._existing = self._ended = self._failed = 0
         self._number = 0
         self._cell = self._phase = self._values = ""
         self._steps: dict[str, str] = {}
@@ -152,18 +152,18 @@ class LiveDisplay:
     ) -> None:
         self._live.stop()
 
-    def start(self, cells: int, kept: int) -> None:
-        """Begin to draw."""
-        self._cells, self._kept = cells, kept
+    def start(self, cells: int, existing: int) -> None:
+        """Start the live display."""
+        self._cells, self._existing = cells, existing
         self._started = time.monotonic()
-        self._console.print(Text(counts(cells, kept)))
-        if cells > kept:
+        self._console.print(Text(counts_text(cells, existing)))
+        if cells > existing:
             self._live.start()
 
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
-        self._cell = printable(f"{cell.model} · {cell.method} · {asked(cell)} · seed {cell.seed}")
+        self._cell = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
         self._phase, self._steps, self._values = "", {}, ""
 
     def phase(self, name: str) -> None:
@@ -173,9 +173,9 @@ class LiveDisplay:
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
         outer = takewhile(lambda item: item[0] != label, self._steps.items())
-        place = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
-        now = {} if done == total else {label: place}
-        self._steps = {**dict(outer), **now}
+        position = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
+        current = {} if done == total else {label: position}
+        self._steps = {**dict(outer), **current}
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
@@ -185,45 +185,47 @@ class LiveDisplay:
         self._values = values_text(values)
 
     def end(self, record: Record, seconds: float) -> None:
-        """Let the finished cell scroll by."""
+        """Print the finished cell above the live display."""
         self._ended += 1
         self._failed += record.status == "failed"
         self._ran += seconds
         line = Text(f"[{self._number}/{self._cells}] {self._cell}: ")
-        line.append(outcome(record, seconds), style="red" if record.status == "failed" else "")
+        line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)
         self._cell, self._phase, self._steps, self._values = "", "", {}, ""
 
     def _view(self) -> RenderableType:
-        """What is drawn now; called from the thread that refreshes."""
-        done = self._kept + self._ended
-        told = [f"{done}/{self._cells} cells", clock(time.monotonic() - self._started)]
+        """The current display; called from the refresh thread."""
+        done = self._existing + self._ended
+        parts = [f"{done}/{self._cells} cells", clock_text(time.monotonic() - self._started)]
         if (left := self._seconds_left()) is not None:
-            told.append(f"about {clock(left)} left")
+            parts.append(f"about {clock_text(left)} left")
         if self._failed:
-            told.append(f"{self._failed} failed")
-        summary = Text(" · ".join(told), no_wrap=True, overflow="ellipsis")
-        top = Grid.grid(padding=(0, 1), expand=True)
-        top.add_column(ratio=1, min_width=4)
-        top.add_column(no_wrap=True, overflow="ellipsis")
-        top.add_row(ProgressBar(total=max(self._cells, 1), completed=done), summary)
-        where = " · ".join(filter(None, (self._phase, *self._steps.values(), self._values)))
-        here = f"[{self._number}/{self._cells}] {self._cell}" if self._cell else ""
-        lines = (Text(line, no_wrap=True, overflow="ellipsis") for line in (here, f"    {where}" if where else ""))
-        return Group(top, *lines)
+            parts.append(f"{self._failed} failed")
+        summary = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
+        header = Grid.grid(padding=(0, 1), expand=True)
+        header.add_column(ratio=1, min_width=4)
+        header.add_column(no_wrap=True, overflow="ellipsis")
+        header.add_row(ProgressBar(total=max(self._cells, 1), completed=done), summary)
+        details = " · ".join(filter(None, (self._phase, *self._steps.values(), self._values)))
+        heading = f"[{self._number}/{self._cells}] {self._cell}" if self._cell else ""
+        lines = (
+            Text(line, no_wrap=True, overflow="ellipsis") for line in (heading, f"    {details}" if details else "")
+        )
+        return Group(header, *lines)
 
     def _seconds_left(self) -> float | None:
-        """The mean of the cells that ran, for each that is left; None before the first has ended."""
+        """Estimated seconds left, from the mean of the cells that ran; None before the first has ended."""
         if not self._ended:
             return None
         mean = self._ran / self._ended
-        left = self._cells - self._kept - self._ended
+        left = self._cells - self._existing - self._ended
         running = min(time.monotonic() - self._cell_started, mean) if self._cell else 0.0
         return max(left * mean - running, 0.0)
 
 
-def clock(seconds: float) -> str:
-    """A duration as a clock shows it: 0:42, 3:05, 1:02:05."""
+def clock_text(seconds: float) -> str:
+    """A duration in seconds as a clock shows it: 0:42, 3:05, 1:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

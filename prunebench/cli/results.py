@@ -1,4 +1,4 @@
-"""The commands on results folders: report, compare, merge."""
+"""The commands ``report``, ``compare`` and ``merge``, which work on results folders."""
 
 import json
 import math
@@ -8,12 +8,20 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.output import AsJson, print_json, print_or_write, print_table, print_tables, tell, width
+from prunebench.cli.output import (
+    AsJson,
+    print_json,
+    print_message,
+    print_or_write,
+    print_table,
+    print_tables,
+    terminal_width,
+)
 from prunebench.errors import UsageError
 
 
 class Format(StrEnum):
-    """How a report is written."""
+    """Output formats of ``report``."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -26,7 +34,7 @@ class Format(StrEnum):
 
 
 class ComparisonFormat(StrEnum):
-    """How a comparison is written."""
+    """Output formats of ``compare``."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -55,7 +63,7 @@ def report(
     from prunebench.report.output import tidy
     from prunebench.report.tables import all_tables
 
-    records, array_store = read_records(folder, leave_out=tell), ArrayStore(folder)
+    records, array_store = read_records(folder, leave_out=print_message), ArrayStore(folder)
     if as_json:
         print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
     elif style is Format.CSV:
@@ -106,7 +114,7 @@ def compare(
     from prunebench.records.arrays import ArrayStore
     from prunebench.records.store import read_records
     from prunebench.report.compare import formats as compare_formats
-    from prunebench.report.compare.compare import compare as compare_records
+    from prunebench.report.compare.compare import compare_records
     from prunebench.report.compare.verdict import Tolerances
 
     tolerances = Tolerances(
@@ -116,41 +124,45 @@ def compare(
         time=None if max_time is None else _percentage("--max-time", max_time),
         memory=None if max_memory is None else _percentage("--max-memory", max_memory),
     )
-    found = compare_records(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
+    comparison = compare_records(read_records(base), read_records(head), ArrayStore(base), ArrayStore(head), tolerances)
     if as_json or style is ComparisonFormat.JSON:
-        print_json(compare_formats.comparison_to_json(found))
+        print_json(compare_formats.comparison_to_json(comparison))
     elif style is ComparisonFormat.MARKDOWN:
-        typer.echo(compare_formats.comparison_to_markdown(found))
+        typer.echo(compare_formats.comparison_to_markdown(comparison))
     elif style is ComparisonFormat.JUNIT:
-        typer.echo(compare_formats.comparison_to_junit(found))
+        typer.echo(compare_formats.comparison_to_junit(comparison))
     else:
-        typer.echo(compare_formats.comparison_to_terminal(found, width()))
-    if found.exit_code == 2:
-        if found.refused:
-            tell("error: some cells cannot be compared; make the records of BASE again with what HEAD was made with")
-        elif found.cells:
-            tell(f"error: every cell that {base} and {head} share failed on one side or both: nothing was compared")
+        typer.echo(compare_formats.comparison_to_terminal(comparison, terminal_width()))
+    if comparison.exit_code == 2:
+        if comparison.refused:
+            print_message(
+                "error: some cells cannot be compared; make the records of BASE again with what HEAD was made with"
+            )
+        elif comparison.cells:
+            print_message(
+                f"error: every cell that {base} and {head} share failed on one side or both: nothing was compared"
+            )
         else:
-            tell(f"error: {base} and {head} have no cell in common: nothing was compared")
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+            print_message(f"error: {base} and {head} have no cell in common: nothing was compared")
+    if comparison.exit_code:
+        raise typer.Exit(comparison.exit_code)
 
 
-def _finite(option: str, given: float) -> float:
-    """A tolerance that is not finite would let everything pass."""
-    if not math.isfinite(given):
-        raise UsageError(f"{option} {given} is not finite: give a number such as 0.5 or 3")
-    return given
+def _finite(option: str, value: float) -> float:
+    """Refuse a tolerance that is not finite: it would let everything pass."""
+    if not math.isfinite(value):
+        raise UsageError(f"{option} {value} is not finite: give a number such as 0.5 or 3")
+    return value
 
 
-def _percentage(option: str, given: str) -> float:
-    """``1%`` as 0.01; a bare number is refused, for nobody would know which of the two it is."""
+def _percentage(option: str, argument: str) -> float:
+    """Parse ``1%`` as 0.01. A bare number is refused: it could be meant as a percentage or a fraction."""
     try:
-        value = float(given.strip().removesuffix("%"))
+        value = float(argument.strip().removesuffix("%"))
     except ValueError:
         value = -1.0
-    if not given.strip().endswith("%") or not 0 <= value < float("inf"):
-        raise UsageError(f"{option} {given!r} is no percentage: give one such as 1% or 0.5%")
+    if not argument.strip().endswith("%") or not 0 <= value < float("inf"):
+        raise UsageError(f"{option} {argument!r} is no percentage: give one such as 1% or 0.5%")
     return value / 100
 
 
@@ -171,7 +183,7 @@ def merge(
     if as_json:
         print_json(merged.to_json())
     else:
-        tell(f"{merged.cells} cells in {output}, {merged.copied} of them new")
+        print_message(f"{merged.cells} cells in {output}, {merged.copied} of them new")
         rows = [
             (conflict.cell, conflict.differs, str(conflict.taken), str(conflict.left)) for conflict in merged.conflicts
         ]

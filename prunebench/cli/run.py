@@ -1,4 +1,4 @@
-"""The command ``run``."""
+"""The command ``run``: run the cells of a suite that have no record yet, and print the tables."""
 
 import shlex
 import sys
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.output import AsJson, print_json, print_tables, tell
+from prunebench.cli.output import AsJson, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
-from prunebench.cli.signals import ending_on_signals, exit_code_of, name_of
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, every_record, planned
+from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
 from prunebench.quiet import quiet_libraries
 
 
@@ -44,29 +44,31 @@ def run(
 
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
-    with quiet_libraries(), ending_on_signals():
+    with quiet_libraries(), raise_on_signals():
         from prunebench.suite.planning import shard_of
 
-        asked, cells, folder = planned(suite, output, override, only, device, plugin)
+        requested_suite, cells, folder = plan_suite(suite, output, override, only, device, plugin)
         cells = shard_of(cells, shard)
         if not cells:
-            return tell(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
+            return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
 
         from prunebench.cli.progress import display_for
         from prunebench.runner.isolated import Isolated, Limits
         from prunebench.runner.run_cell import InProcess
         from prunebench.runner.sweep import run_suite
 
-        limits = Limits(asked.timeout, asked.memory_limit)
+        limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
         try:
             with (
                 display_for(sys.stderr) as display,
                 nullcontext(InProcess(every=every)) if in_process else Isolated(limits, every=every) as executor,
             ):
                 records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
-        except KeyboardInterrupt as stop:
-            tell(f"{name_of(stop)}: the records so far are in {folder}; the same command goes on from there")
-            raise typer.Exit(exit_code_of(stop)) from None
+        except KeyboardInterrupt as interrupt:
+            print_message(
+                f"{signal_name(interrupt)}: the records so far are in {folder}; the same command goes on from there"
+            )
+            raise typer.Exit(signal_exit_code(interrupt)) from None
     if save_models:
         from prunebench.report.output.model_card import write_cards
 
@@ -82,10 +84,12 @@ def run(
 
         order = list(dict.fromkeys(cell.method for cell in cells))
         print_tables(all_tables(records, order, ArrayStore(folder)))
-        page = write_html(every_record(folder), folder, order, ArrayStore(folder))
-        again = f"prunebench report {shlex.quote(str(folder))}"
-        tell("")
-        tell(f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {again}")
+        page = write_html(all_records(folder), folder, order, ArrayStore(folder))
+        report_command = f"prunebench report {shlex.quote(str(folder))}"
+        print_message("")
+        print_message(
+            f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {report_command}"
+        )
     if failed:
-        tell(f"{failed} of {len(records)} cells failed; the same command tries them again")
+        print_message(f"{failed} of {len(records)} cells failed; the same command tries them again")
         raise typer.Exit(1)

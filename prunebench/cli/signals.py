@@ -1,18 +1,18 @@
-"""What asks the program to end: Ctrl-C, and the signals of whoever preempts it."""
+"""Orderly ending on Ctrl-C and on the signals of a scheduler or a closed terminal."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = ("SIGTERM", "SIGHUP")
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal other than Ctrl-C's asked the program to end; it ends in the same way.
+    """A signal other than Ctrl-C's asked the program to end; handled like Ctrl-C.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,34 +20,34 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
-def exit_code_of(stop: KeyboardInterrupt) -> int:
-    """As shells count: 128 and the signal's number."""
-    return 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
+def signal_exit_code(interrupt: KeyboardInterrupt) -> int:
+    """The exit code after an interrupt, as shells define it: 128 plus the signal's number."""
+    return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
-def name_of(stop: KeyboardInterrupt) -> str:
-    """What happened, in a word or two."""
-    return f"ended by {signal.Signals(stop.number).name}" if isinstance(stop, Terminated) else "interrupted"
+def signal_name(interrupt: KeyboardInterrupt) -> str:
+    """The interrupt in a word or two, for a message."""
+    return f"ended by {signal.Signals(interrupt.number).name}" if isinstance(interrupt, Terminated) else "interrupted"
 
 
 @contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Raise ``Terminated`` in the main thread when a signal asks the program to end; a second one ends it at once."""
+def raise_on_signals() -> Iterator[None]:
+    """Raise ``Terminated`` in the main thread on the first SIGTERM or SIGHUP; a second one ends the process at once."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise Terminated(number)
 
-    before = {}
+    previous = {}
     try:
-        for name in ENDING:
-            # One that is ignored stays so: nohup means it.
+        for name in ENDING_SIGNALS:
+            # A signal that is ignored stays ignored, as nohup wants it.
             if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
-                before[name] = signal.signal(getattr(signal, name), end)
-    except ValueError:  # not in the main thread, where signals are somebody else's business
+                previous[name] = signal.signal(getattr(signal, name), end)
+    except ValueError:  # not in the main thread, which alone may set handlers
         pass
     try:
         yield
     finally:
-        for name, handler in before.items():
+        for name, handler in previous.items():
             signal.signal(getattr(signal, name), handler)

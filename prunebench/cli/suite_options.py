@@ -1,11 +1,11 @@
-"""The arguments that the commands on a suite share, and the suite, cells and folder that they stand for."""
+"""Command line arguments shared by ``run`` and ``plan``, and the cells and records that they select."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunebench.cli.output import tell
+from prunebench.cli.output import print_message
 
 if TYPE_CHECKING:
     from prunebench.records.record import Record
@@ -35,7 +35,7 @@ Device = Annotated[
 ]
 
 
-def planned(
+def plan_suite(
     suite: Path,
     output: Path | None,
     override: list[str] | None,
@@ -43,29 +43,33 @@ def planned(
     device: str | None,
     plugin: list[Path] | None,
 ) -> "tuple[Suite, tuple[Cell, ...], Path]":
-    """A suite, its cells and the folder of their records."""
+    """Load a suite and plan it.
+
+    Returns:
+        The suite, its cells, and the folder of their records.
+    """
     from prunebench.suite.file import load_suite
     from prunebench.suite.planning import plan as plan_cells
 
-    asked = load_suite(suite, override or ())
-    cells = plan_cells(asked, only=only or (), device=device, plugin_files=plugin or ())
-    return asked, cells, output or Path("results") / asked.name
+    loaded = load_suite(suite, override or ())
+    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or ())
+    return loaded, cells, output or Path("results") / loaded.name
 
 
-def record_of(folder: Path, cell: "Cell") -> "Record | None":
-    """The cell's record; None where there is none that is whole, so that the cell will run."""
+def existing_record(folder: Path, cell: "Cell") -> "Record | None":
+    """The record of a cell; None if it is missing or damaged, so that the cell will run."""
     from prunebench.records.quarantine import read_intact_record
     from prunebench.records.store import RecordError
 
     try:
         return read_intact_record(folder, cell.id)
     except RecordError as error:
-        tell(f"to be run again: {error.reason}")
+        print_message(f"to be run again: {error.reason}")
         return None
 
 
-def every_record(folder: Path) -> "list[Record]":
-    """All whole records of a folder, those of other runs too."""
+def all_records(folder: Path) -> "list[Record]":
+    """All valid records of a folder, those of other runs included."""
     from prunebench.records.store import read_records
 
-    return read_records(folder, leave_out=tell)
+    return read_records(folder, leave_out=print_message)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from prunebench.records.record import Record
 from prunebench.report.significance import over_seeds
 
-Measured = tuple[float, float, float]  # a value and the ends of its interval, NaN where there is none
+Estimate = tuple[float, float, float]  # a value and the ends of its interval, NaN where there is none
 
 
-def mean_perplexity(group: Sequence[Record], protocol: str) -> Measured | None:
+def mean_perplexity(group: Sequence[Record], protocol: str) -> Estimate | None:
     """Mean over seeds, and its 95 % interval."""
     values = [record.perplexity[protocol].value for record in group if protocol in record.perplexity]
     if not values:

@@ -50,7 +50,7 @@ class Setting:
         """What a dense baseline must share with the pruned models beside it."""
         return (self.model, self.digest, self.dtype)
 
-    def words(self, among: Iterable["Setting"]) -> str:
+    def describe(self, among: Iterable["Setting"]) -> str:
         """The setting for a caption: always the calibration text, and what else tells it apart from the others."""
         alike = [other for other in among if other.model == self.model]
 
@@ -70,7 +70,7 @@ class Setting:
         return ", ".join(part for part in parts if part)
 
 
-def protocols(record: Record) -> dict[str, str]:
+def protocol_digests(record: Record) -> dict[str, str]:
     """Perplexity protocols of a cell, measured or not, each with the digest of its text."""
     asked = {
         str(evaluation["protocol"]): str(evaluation.get("digest") or "")
@@ -80,7 +80,7 @@ def protocols(record: Record) -> dict[str, str]:
     return asked | {name: "" for name in record.perplexity if name not in asked}
 
 
-def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
+def group_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
     """Records by a key, in the order of first appearance."""
     groups: dict[K, list[Record]] = {}
     for record in records:
@@ -88,7 +88,7 @@ def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, li
     return groups
 
 
-def latest(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def latest_records(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """Of several records of one cell, the one that was started last.
 
     Records of one cell differ in options, versions or evaluations; to average them as if they were seeds would be
@@ -131,9 +131,9 @@ def sparsity_order(sparsities: Iterable[str]) -> list[str]:
     return sorted(set(sparsities), key=place)
 
 
-def tabled_settings(records: Sequence[Record]) -> dict[Setting, list[Record]]:
+def records_by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
     """Records by what a table never mixes; baselines by themselves only where nothing was pruned."""
-    groups = grouped(records, Setting.of)
+    groups = group_by(records, Setting.of)
     pruned = {setting for setting, group in groups.items() if any(record.cell.sparsity != DENSE for record in group)}
     compared = {setting.checkpoint for setting in pruned}
     return {
@@ -152,7 +152,7 @@ def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Recor
 
 
 @dataclass(frozen=True)
-class Scene:
+class SettingGroup:
     """What one plot may compare: one model, one setting.
 
     Args:
@@ -164,8 +164,8 @@ class Scene:
     """
 
     setting: Setting
-    words: str
-    base: dict[str, Record]
+    label: str
+    baselines: dict[str, Record]
     entries: dict[tuple[str, str], list[Record]] = field(repr=False)
     failed: frozenset[tuple[str, str]] = frozenset()
 
@@ -174,44 +174,44 @@ class Scene:
         """Of all entries, in order."""
         return sparsity_order(sparsity for _, sparsity in self.entries)
 
-    def methods(self, looks: dict[str, int]) -> list[str]:
+    def methods(self, styles: dict[str, int]) -> list[str]:
         """Of all entries, in the order of their looks."""
-        return sorted({method for method, _ in self.entries}, key=lambda method: looks[method])
+        return sorted({method for method, _ in self.entries}, key=lambda method: styles[method])
 
 
-def scenes(records: Sequence[Record]) -> list[Scene]:
+def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
     """Everything that plots are made of, for each model and setting.
 
     Args:
         records: of any models; of failed ones it is only said that they are.
     """
-    found = []
-    for of_model in grouped(records, lambda record: record.cell.model).values():
-        groups = tabled_settings(of_model)
+    groups_found = []
+    for model_records in group_by(records, lambda record: record.cell.model).values():
+        groups = records_by_setting(model_records)
         for setting, group in groups.items():
-            base = baselines_of(of_model, setting)
-            pruned = [r for r in group if r.status == "ok" and r.cell.method not in base]
-            found.append(
-                Scene(
+            baselines = baselines_of(model_records, setting)
+            pruned = [r for r in group if r.status == "ok" and r.cell.method not in baselines]
+            groups_found.append(
+                SettingGroup(
                     setting=setting,
-                    words=setting.words(groups) if len(groups) > 1 else "",
-                    base={method: record for method, record in base.items() if record.status == "ok"},
-                    entries=grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
+                    label=setting.describe(groups) if len(groups) > 1 else "",
+                    baselines={method: record for method, record in baselines.items() if record.status == "ok"},
+                    entries=group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
                     failed=frozenset((r.cell.method, r.cell.sparsity) for r in group if r.status == "failed"),
                 )
             )
-    return found
+    return groups_found
 
 
-def looks_of(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
+def method_styles(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
     """A number for each method that prunes: the same colour and mark wherever it appears."""
     pruning = [record for record in records if record.cell.sparsity != DENSE]
     return {method: number for number, method in enumerate(method_order(pruning, order))}
 
 
-def texts(records: Iterable[Record]) -> list[tuple[str, str]]:
+def evaluation_texts(records: Iterable[Record]) -> list[tuple[str, str]]:
     """Perplexity protocols of some records, each with the digest of its text."""
-    return list(dict.fromkeys(entry for record in records for entry in protocols(record).items()))
+    return list(dict.fromkeys(entry for record in records for entry in protocol_digests(record).items()))
 
 
 def text_title(protocol: str, digest: str, among: Iterable[tuple[str, str]]) -> str:
@@ -219,6 +219,6 @@ def text_title(protocol: str, digest: str, among: Iterable[tuple[str, str]]) -> 
     return protocol if [name for name, _ in among].count(protocol) == 1 else f"{protocol} (text {digest[:8]})"
 
 
-def on_text(records: Iterable[Record], protocol: str, digest: str) -> list[Record]:
+def measured_on(records: Iterable[Record], protocol: str, digest: str) -> list[Record]:
     """Records of cells that are measured on one text."""
-    return [record for record in records if protocols(record).get(protocol) == digest]
+    return [record for record in records if protocol_digests(record).get(protocol) == digest]

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import grouped, latest, looks_of
+from prunebench.report.grouping import group_by, latest_records, method_styles
 from prunebench.report.plots import charts
 from prunebench.report.plots.pareto import front_tables, pareto_plots
 from prunebench.report.plots.plot import Plot
-from prunebench.report.summary import Paragraph, summary
+from prunebench.report.summary import Paragraph, summarise
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.report.tables.mask_overlap import overlap_tables
-from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.plugin_measures import measure_tables
 from prunebench.report.tables.provenance import cell_table, provenance_tables
@@ -37,13 +37,13 @@ class Section:
 
     name: str
     title: str
-    words: str = ""
+    explanation: str = ""
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
     paragraphs: tuple[Paragraph, ...] = ()
 
 
-def sections(
+def report_sections(
     records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Section]:
     """Everything a report says, from records alone.
@@ -56,23 +56,23 @@ def sections(
     Returns:
         The sections that have something to show.
     """
-    kept, left_out = latest(records)
-    looks = looks_of(kept, order)
-    models = list(grouped(kept, lambda record: record.cell.model).values())
+    kept, left_out = latest_records(records)
+    styles = method_styles(kept, order)
+    models = list(group_by(kept, lambda record: record.cell.model).values())
 
     def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
         return tuple(table for of_model in tables for table in of_model if table.rows)
 
     foretold = forecast_tables(kept, array_store.forecasts() if array_store else {}, order)
     everything = [
-        Section("summary", "Summary", paragraphs=tuple(summary(kept, looks, array_store))),
+        Section("summary", "Summary", paragraphs=tuple(summarise(kept, styles, array_store))),
         Section("failed", "Failed cells", tables=(failure_table(kept),)),
         Section(
             "perplexity",
             "Perplexity against sparsity",
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
             "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
-            tuple(charts.perplexity_plots(kept, looks)),
+            tuple(charts.perplexity_plots(kept, styles)),
             of_models([perplexity_tables(of_model, order, array_store) for of_model in models]),
         ),
         Section(
@@ -81,7 +81,7 @@ def sections(
             "Perplexity against what is left of a model, for models that cut the text into the same tokens. Those that "
             "another beats in both are faint. Bytes count the kept values and one bit for every weight of a pruned "
             "matrix, or the matrix as it was where that is smaller.",
-            tuple(pareto_plots(kept, looks)),
+            tuple(pareto_plots(kept, styles)),
             (*front_tables(kept), size_table(kept)),
         ),
         Section(
@@ -89,20 +89,20 @@ def sections(
             "Quality against cost",
             "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
             "logarithmic. Times on different machines do not compare.",
-            tuple(charts.cost_plots(kept, looks)),
+            tuple(charts.cost_plots(kept, styles)),
             (*of_models([cost_tables(of_model, order) for of_model in models]), *foretold),
         ),
         Section(
             "robustness",
             "On other texts",
             "Whether what was kept for the calibration text serves elsewhere.",
-            tables=tuple(robustness_tables(kept, looks)),
+            tables=tuple(other_text_tables(kept, styles)),
         ),
         Section(
             "zero-shot",
             "Zero-shot tasks",
             "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
-            tuple(charts.zero_shot_plots(kept, looks)),
+            tuple(charts.zero_shot_plots(kept, styles)),
             of_models([zero_shot_tables(of_model, order, array_store) for of_model in models]),
         ),
         Section(
@@ -114,7 +114,7 @@ def sections(
             "convergence",
             "Convergence",
             "What iterative methods told of themselves while they ran.",
-            tuple(charts.trace_plots(kept, looks)),
+            tuple(charts.trace_plots(kept, styles)),
         ),
         Section(
             "masks",
@@ -126,7 +126,7 @@ def sections(
             "layers",
             "Sparsity of each layer",
             "Zeros counted in each matrix after pruning; a line for each way in which they are shared out.",
-            tuple(charts.layer_plots(kept, looks)),
+            tuple(charts.layer_plots(kept, styles)),
         ),
         Section(
             "published",
@@ -139,9 +139,13 @@ def sections(
         Section("provenance", "Environment and digests", tables=(*provenance_tables(kept), left_out_table(left_out))),
         Section("cells", "All cells", tables=(cell_table(kept),)),
     ]
-    return [section for section in map(_filled, everything) if section.plots or section.tables or section.paragraphs]
+    return [
+        section
+        for section in map(_without_empty_tables, everything)
+        if section.plots or section.tables or section.paragraphs
+    ]
 
 
-def _filled(section: Section) -> Section:
+def _without_empty_tables(section: Section) -> Section:
     tables = tuple(table for table in section.tables if table.rows)
-    return Section(section.name, section.title, section.words, section.plots, tables, section.paragraphs)
+    return Section(section.name, section.title, section.explanation, section.plots, tables, section.paragraphs)

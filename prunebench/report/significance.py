@@ -12,9 +12,9 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 9999
-UNITS = 512  # sequences beyond so many are resampled in groups of neighbours
+MAX_UNITS = 512  # sequences beyond so many are resampled in groups of neighbours
 CONFIDENCE = 0.95
-FALSE_DISCOVERIES = 0.05
+FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PairedBootstrap:
     """Ratios of perplexities on one text, by resampling its sequences; the same resamples serve every pair.
 
     A resample of perplexity draws whole sequences, with their losses and their tokens, so that it is weighted by tokens
-    as the perplexity itself is. Sequences beyond ``UNITS`` are drawn in groups of neighbours. Percentile intervals:
+    as the perplexity itself is. Sequences beyond ``MAX_UNITS`` are drawn in groups of neighbours. Percentile intervals:
     Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 
     Args:
@@ -85,7 +85,7 @@ class PairedBootstrap:
 
     def __init__(self, counts: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self._counts = np.asarray(counts)
-        units = min(len(self._counts), UNITS)
+        units = min(len(self._counts), MAX_UNITS)
         self._starts = np.linspace(0, len(self._counts), units, endpoint=False).astype(int)
         draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
         self._draws = draws.astype(np.float64)
@@ -112,19 +112,19 @@ class PairedBootstrap:
         base, other = _paired(base, other)
         if base.shape[-1] != len(self._counts):
             raise ValueError(f"{base.shape[-1]} losses for {len(self._counts)} sequences")
-        if (broken := _broken(base, other)) is not None:
+        if (broken := _change_not_finite(base, other)) is not None:
             return broken
         differences = other - base
         units = self._units(differences.mean(axis=0))
         logs = (self._draws @ units) / self._tokens
         value = units.sum() / self._counts.sum()
         low, high = np.quantile(logs, [(1 - confidence) / 2, (1 + confidence) / 2])
-        p = max(_resampled_p(logs), _few_p(logs, len(units)))
+        p = max(_bootstrap_p(logs), _few_units_p(logs, len(units)))
         by_seed = differences.sum(axis=1) / self._counts.sum()
-        return Change(_exp(value), _exp(low), _exp(high), max(p, _seeds_p(by_seed)))
+        return Change(_exp_or_inf(value), _exp_or_inf(low), _exp_or_inf(high), max(p, _seeds_t_test(by_seed)))
 
 
-def _resampled_p(logs: np.ndarray) -> float:
+def _bootstrap_p(logs: np.ndarray) -> float:
     """Two-sided: how often a resample is on the other side of no difference."""
     beyond = min(int((logs <= 0).sum()), int((logs >= 0).sum()))
     p = min(1.0, 2 * (beyond + 1) / (len(logs) + 1))
@@ -132,7 +132,7 @@ def _resampled_p(logs: np.ndarray) -> float:
     return p if beyond or spread == 0 else min(p, 2 * float(stats.norm.sf(abs(logs.mean()) / spread)))
 
 
-def _few_p(logs: np.ndarray, units: int) -> float:
+def _few_units_p(logs: np.ndarray, units: int) -> float:
     """A handful of sequences proves little: no test of n signs is below 2^(1 - n), and their spread is a guess."""
     if units < 2:
         return 1.0
@@ -141,11 +141,11 @@ def _few_p(logs: np.ndarray, units: int) -> float:
     return max(2.0 ** (1 - units), tail)
 
 
-def _exp(log: float) -> float:
+def _exp_or_inf(log: float) -> float:
     return math.exp(log) if log < 700 else math.inf
 
 
-def _broken(base: np.ndarray, other: np.ndarray) -> Change | None:
+def _change_not_finite(base: np.ndarray, other: np.ndarray) -> Change | None:
     """A model that is broken is worse than one that is not, however little is known of by how much."""
     whole = [bool(np.isfinite(losses).all()) for losses in (base, other)]
     if all(whole):
@@ -175,7 +175,7 @@ def accuracy_change(base: np.ndarray, other: np.ndarray, confidence: float = CON
     value, n = float(differences.mean()), len(differences)
     error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     half = float(stats.norm.ppf((1 + confidence) / 2)) * error
-    return Change(value, value - half, value + half, max(p, _seeds_p((other - base).mean(axis=1))))
+    return Change(value, value - half, value + half, max(p, _seeds_t_test((other - base).mean(axis=1))))
 
 
 def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confidence: float = CONFIDENCE) -> Change:
@@ -196,7 +196,7 @@ def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confide
     half = float(stats.norm.ppf((1 + confidence) / 2)) * error
     p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else float(value == 0 or math.isnan(error))
     by_seed = np.mean([difference.mean(axis=1) for difference in by_task], axis=0)
-    return Change(value, value - half, value + half, max(p, _seeds_p(by_seed)))
+    return Change(value, value - half, value + half, max(p, _seeds_t_test(by_seed)))
 
 
 def _paired(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +207,7 @@ def _paired(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return first, second
 
 
-def _seeds_p(differences: np.ndarray) -> float:
+def _seeds_t_test(differences: np.ndarray) -> float:
     """Paired t-test over seeds; 0 (no objection) for a single seed, or where all differ by the very same amount."""
     if len(differences) < 2:
         return 0.0
@@ -235,7 +235,7 @@ def best_and_ties(
     p_value: Callable[[int, int, int], float],
     *,
     higher: bool = False,
-    level: float = FALSE_DISCOVERIES,
+    level: float = FALSE_DISCOVERY_RATE,
 ) -> list[set[int]]:
     """In each column of a table its best entry and every one that cannot be told from it.
 

@@ -8,9 +8,9 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
-from prunebench.report.grouping import DENSE, Scene, on_text, scenes, texts
-from prunebench.report.plots.pareto import families, front
-from prunebench.report.tables.best import mark_perplexities
+from prunebench.report.grouping import DENSE, SettingGroup, evaluation_texts, measured_on, setting_groups
+from prunebench.report.plots.pareto import comparable_families, pareto_front
+from prunebench.report.tables.best import best_perplexities
 
 
 @dataclass(frozen=True)
@@ -21,70 +21,74 @@ class Paragraph:
     points: tuple[str, ...] = ()
 
 
-def summary(records: Sequence[Record], looks: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
+def summarise(records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
     """What was run, which method is best where, and what is amiss.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest``.
-        looks: see ``prunebench.report.grouping.looks_of``.
+        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        styles: see ``prunebench.report.grouping.method_styles``.
         array_store: the arrays beside the records; without them nothing is said of ties.
     """
-    paragraphs = [Paragraph(_extent(records))]
-    for protocol, digest in texts(records)[:1]:
-        for scene in scenes(on_text(records, protocol, digest)):
-            paragraphs += _best(scene, protocol, looks, array_store)
-    paragraphs += _fronts(records)
+    paragraphs = [Paragraph(_overview(records))]
+    for protocol, digest in evaluation_texts(records)[:1]:
+        for setting_group in setting_groups(measured_on(records, protocol, digest)):
+            paragraphs += _perplexity_paragraphs(setting_group, protocol, styles, array_store)
+    paragraphs += _pareto_paragraphs(records)
     if noted := sum(bool(record.notes) for record in records):
-        paragraphs.append(Paragraph(f"{_count(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
+        paragraphs.append(Paragraph(f"{_counted(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
     return paragraphs
 
 
-def _extent(records: Sequence[Record]) -> str:
+def _overview(records: Sequence[Record]) -> str:
     cells = [record.cell for record in records]
     pruning = [cell for cell in cells if cell.sparsity != DENSE]
     parts = [
-        _count(len({cell.model for cell in cells}), "model"),
-        _count(len({cell.method for cell in pruning}), "pruning method"),
-        _count(len({cell.sparsity for cell in pruning}), "sparsity", "sparsities"),
-        _count(len({cell.seed for cell in cells}), "seed"),
+        _counted(len({cell.model for cell in cells}), "model"),
+        _counted(len({cell.method for cell in pruning}), "pruning method"),
+        _counted(len({cell.sparsity for cell in pruning}), "sparsity", "sparsities"),
+        _counted(len({cell.seed for cell in cells}), "seed"),
     ]
     failed = sum(record.status == "failed" for record in records)
     outcome = "all ran" if not failed else f"{failed} failed, with the errors below"
-    return f"{_count(len(records), 'cell')} of {listed(parts)}: {outcome}."
+    return f"{_counted(len(records), 'cell')} of {join_words(parts)}: {outcome}."
 
 
-def _best(scene: Scene, protocol: str, looks: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
-    measured = {key: found for key, group in scene.entries.items() if (found := mean_perplexity(group, protocol))}
-    dense = {name: r.perplexity[protocol] for name, r in scene.base.items() if protocol in r.perplexity}
+def _perplexity_paragraphs(
+    setting_group: SettingGroup, protocol: str, styles: dict[str, int], array_store: ArrayStore | None
+) -> list[Paragraph]:
+    measured = {
+        key: found for key, group in setting_group.entries.items() if (found := mean_perplexity(group, protocol))
+    }
+    dense = {name: r.perplexity[protocol] for name, r in setting_group.baselines.items() if protocol in r.perplexity}
     if not measured and not dense:
         return []
-    methods = scene.methods(looks)
-    whole = {key: group for key, group in scene.entries.items() if key not in scene.failed}
-    columns = [[whole.get((method, s), []) for method in methods] for s in scene.sparsities]
-    marked = mark_perplexities(columns, protocol, array_store)
+    methods = setting_group.methods(styles)
+    whole = {key: group for key, group in setting_group.entries.items() if key not in setting_group.failed}
+    columns = [[whole.get((method, s), []) for method in methods] for s in setting_group.sparsities]
+    marked = best_perplexities(columns, protocol, array_store)
     base = next(iter(dense.values()), None)
     points = []
-    for column, sparsity in enumerate(scene.sparsities):
+    for column, sparsity in enumerate(setting_group.sparsities):
         values = {m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured and (m, sparsity) in whole}
         partly = [m for m in methods if (m, sparsity) in measured and (m, sparsity) not in whole]
         said = []
         if values:
             ties = [method for row, method in enumerate(methods) if (column, row) in marked]
-            said.append(_verdict(sparsity, values, ties, base.value if base else None))
+            said.append(_sentence_for_sparsity(sparsity, values, ties, base.value if base else None))
         if partly:
             beginning = "" if values else f"At {sparsity} "
-            said.append(f"{beginning}{listed(partly)} failed for a seed and {_do(partly)} not compete.")
+            said.append(f"{beginning}{join_words(partly)} failed for a seed and {_does_or_do(partly)} not compete.")
         if said:
             points.append(" ".join(said))
     told = [f"{name} {text.number(facts.value)}" for name, facts in dense.items()]
     if base is not None and base.floor is not None:
         told.append(f"the least possible {text.number(base.floor)}")
-    subject = ", ".join(part for part in (scene.setting.model, scene.words) if part)
+    subject = ", ".join(part for part in (setting_group.setting.model, setting_group.label) if part)
     beside = f" ({', '.join(told)})" if told else ""
     return [Paragraph(f"Perplexity of {subject} on {protocol}{beside}:", tuple(points))]
 
 
-def _verdict(sparsity: str, values: dict[str, float], ties: Sequence[str], dense: float | None) -> str:
+def _sentence_for_sparsity(sparsity: str, values: dict[str, float], ties: Sequence[str], dense: float | None) -> str:
     """One sentence on one sparsity. Without paired tests it only says which value is the lowest."""
 
     def shown(method: str) -> str:
@@ -99,35 +103,35 @@ def _verdict(sparsity: str, values: dict[str, float], ties: Sequence[str], dense
         return f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise was not tested."
     others = [method for method in ranked if method in ties and method != best]
     behind = [method for method in ranked if method not in ties]
-    tied = f"; {listed([shown(method) for method in others])} cannot be told from it" if others else ""
-    following = f"; then {listed([shown(method) for method in behind[:2]])}" if behind else ""
+    tied = f"; {join_words([shown(method) for method in others])} cannot be told from it" if others else ""
+    following = f"; then {join_words([shown(method) for method in behind[:2]])}" if behind else ""
     return f"At {sparsity} the best is {shown(best)}{times}{tied}{following}."
 
 
-def _fronts(records: Sequence[Record]) -> list[Paragraph]:
+def _pareto_paragraphs(records: Sequence[Record]) -> list[Paragraph]:
     paragraphs = []
-    for protocol, candidates in families(records)[:1]:
-        best = front(candidates, "nonzero")
+    for protocol, candidates in comparable_families(records)[:1]:
+        best = pareto_front(candidates, "nonzero")
         counts = Counter("dense models" if candidate.dense else candidate.method for candidate in best)
         members = [f"{name} ({count})" for name, count in counts.most_common()]
         paragraphs.append(
             Paragraph(
                 f"The front of perplexity on {protocol} against non-zero parameters holds {len(best)} of "
-                f"{_count(len(candidates), 'model')}, pruned and dense: {listed(members)}."
+                f"{_counted(len(candidates), 'model')}, pruned and dense: {join_words(members)}."
             )
         )
     return paragraphs
 
 
-def listed(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """a, b and c."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _do(subjects: Sequence[str]) -> str:
+def _does_or_do(subjects: Sequence[str]) -> str:
     return "does" if len(subjects) == 1 else "do"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
+def _counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -10,8 +10,8 @@ from prunebench.suite.cell import Cell
 class Display(Protocol):
     """What shows a sweep's progress."""
 
-    def start(self, cells: int, kept: int) -> None:
-        """``cells`` are planned, of which ``kept`` have their record already."""
+    def start(self, cells: int, existing: int) -> None:
+        """``cells`` are planned, of which ``existing`` have their record already."""
 
     def begin(self, number: int, cell: Cell) -> None:
         """Cell ``number`` (from 1, among all planned) begins."""

@@ -9,7 +9,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.faults import campaign
-from tests.test_runner import Silent
+from tests.runner.test_sweep import Silent
 
 METHODS = """methods:
   - {name: sparsegpt, sparsities: [0.5]}

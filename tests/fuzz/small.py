@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tests import tiny
-from tests.text import letters, tokenizer
+from tests.helpers import tiny
+from tests.helpers.text import letters, tokenizer
 
 
 def small_suite(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.canonical_json import content_digest
 from prunebench.records.store import read_record, read_records, record_to_json, write_record
 from prunebench.report.compare import formats as compare_formats
-from prunebench.report.compare.compare import compare
+from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
@@ -209,7 +209,7 @@ class Trials:
             json.dumps(tidy.to_plain_json(records), allow_nan=False),
         ):
             assert not any(ord(sign) < 32 and sign != "\n" for sign in text), "a control character is shown"
-        same = compare(records, records, array_store, array_store, Tolerances())
+        same = compare_records(records, records, array_store, array_store, Tolerances())
         assert same.exit_code != 1, "a folder is worse than itself"
         for write in (compare_formats.comparison_to_json, compare_formats.comparison_to_markdown,
                       compare_formats.comparison_to_junit):  # fmt: skip
@@ -250,7 +250,7 @@ class Trials:
             path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
         records, array_store = read_records(folder), ArrayStore(folder)
         render.to_terminal(all_tables(records, array_store=array_store))
-        assert compare(records, records, array_store, array_store, Tolerances()).exit_code != 1
+        assert compare_records(records, records, array_store, array_store, Tolerances()).exit_code != 1
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import get_total_norm
 
 from prunebench.pruning import due, keep, kept, trace, track
 from prunebench_plugins.elsa.schedules import learning_rate
 from prunebench_plugins.elsa.variables import Matrix, Projection, Variable
 
-MAX_NORM = 1.0
+MAX_NORM, CLIP_EPS = 1.0, 1e-6  # as torch's clip_grad_norm_
 
 
 @torch.no_grad()
@@ -64,12 +64,13 @@ def elsa(
             keep("elsa", dict(states(variables)), facts)
         with torch.enable_grad():
             loss = gradient(t)
-        # The task gradient alone is clipped: the proximal part is added after.
-        norm = clip_grad_norm_([variable.x for variable in variables], MAX_NORM)
+        # Only the task gradient is clipped: each variable's step scales it, then adds the proximal term.
+        norm = get_total_norm([variable.x.grad for variable in variables if variable.x.grad is not None])
+        clip = torch.clamp(MAX_NORM / (norm + CLIP_EPS), max=1.0)
         monitor.record(t, loss, norm)
         rate = learning_rate(lr, t, steps)
         for variable in variables:
-            variable.step(lmda, rate, t + 1)
+            variable.step(lmda, rate, t + 1, clip.to(variable.W.device))
         if t % interval == 0:
             monitor.check()
             # λu is the multiplier and stays; from λ = 0 this resets u.

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator, no-untyped-def, no-untyped-call, misc"
-"""One pass over memory on CUDA: proximal term, Adam on fp32 or 8-bit moments, write-back (needs triton).
+"""One pass over memory on CUDA: clipping, proximal term, Adam on fp32 or 8-bit moments (needs triton).
 
 The numbers are those of ``adam.adam`` and ``codes``: each product and sum is rounded by itself (no fused
 multiply-add), divisions and roots are exact, ties between codes go the same way. (torch's square root on a CPU is not
@@ -27,9 +27,17 @@ def knows(W: Tensor, moments: Moments, split: Split | None) -> bool:
 
 
 def fused_adam(
-    W: Tensor, g: Tensor, moments: Moments, lr: float, t: int, *, lmda: float = 0.0, split: OneState | None = None
+    W: Tensor,
+    g: Tensor,
+    moments: Moments,
+    lr: float,
+    t: int,
+    clip: Tensor,
+    *,
+    lmda: float = 0.0,
+    split: OneState | None = None,
 ) -> None:
-    """``Matrix.step`` or, without a split, ``Variable.step``; W and the moments change in place."""
+    """``Matrix.step`` or, without a split, ``Variable.step``; W and the moments change in place, g is only read."""
     eight_bit = isinstance(moments, EightBitMoments)
     if isinstance(moments, EightBitMoments):
         m, v, m_absmax, v_absmax = moments.m, moments.v_codes, moments.m_absmax, moments.v_absmax
@@ -45,7 +53,7 @@ def fused_adam(
         if split.scales is not None:
             c, scales, fp8 = c.view(torch.uint8), split.scales, True
     _step[(triton.cdiv(W.numel(), ROWS * BLOCK),)](
-        W, g.contiguous(), m, v, m_absmax, v_absmax, c, bits, scales,
+        W, g.contiguous(), clip, m, v, m_absmax, v_absmax, c, bits, scales,
         m_values, m_middles, m_below, v_values, v_middles, v_below,
         W.numel(), float(lmda), lr / (1 - BETA1**t), (1 - BETA2**t) ** -0.5,
         BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPS,
@@ -56,7 +64,7 @@ def fused_adam(
 
 @triton.jit
 def _step(
-    W, G, M, V, M_absmax, V_absmax, C, Bits, Scales,
+    W, G, Clip, M, V, M_absmax, V_absmax, C, Bits, Scales,
     M_values, M_middles, M_below, V_values, V_middles, V_below,
     numel, lmda, rate, root, beta1, rest1, beta2, rest2, eps,
     SPLIT: tl.constexpr, FP8: tl.constexpr, EIGHT_BIT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -66,11 +74,11 @@ def _step(
     inside = at < numel
     row_exists = row * BLOCK < numel
     w = tl.load(W + at, inside, other=0.0)
-    g = tl.load(G + at, inside, other=0.0)
+    g = tl.load(G + at, inside, other=0.0) * tl.load(Clip)
     if SPLIT:
         if FP8:
             c = _e4m3(tl.load(C + at, inside, other=0))
-            kept = (tl.load(Bits + at // 8, inside, other=0) >> (at % 8).to(tl.uint8)) & 1
+            kept = (tl.load(Bits + (at >> 3), inside, other=0) >> (at & 7).to(tl.uint8)) & 1
             c = c * tl.where(kept != 0, tl.load(Scales + 1), tl.load(Scales))
         else:
             c = tl.load(C + at, inside, other=0.0).to(tl.float32)
@@ -78,8 +86,8 @@ def _step(
     if EIGHT_BIT:
         m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
         v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
-        m = tl.load(M_values + tl.load(M + at, inside, other=0)) * m_scale[:, None]
-        v = tl.load(V_values + tl.load(V + at, inside, other=0)) * v_scale[:, None]
+        m = tl.load(M_values + tl.load(M + at, inside, other=0).to(tl.int32)) * m_scale[:, None]
+        v = tl.load(V_values + tl.load(V + at, inside, other=0).to(tl.int32)) * v_scale[:, None]
     else:
         m = tl.load(M + at, inside, other=0.0)
         v = tl.load(V + at, inside, other=0.0)

@@ -33,13 +33,20 @@ class Variable:
         g, self.x.grad = self.x.grad, None
         return torch.zeros_like(self.W) if g is None else g
 
-    def step(self, lmda: float, lr: float, t: int) -> None:
-        """One Adam step; t counts from 1."""
+    def step(self, lmda: float, lr: float, t: int, clip: Tensor) -> None:
+        """One Adam step.
+
+        Args:
+            lmda: λ; used by matrices that are pruned.
+            lr: learning rate of this step.
+            t: number of the step, from 1.
+            clip: factor of the task gradient, fp32 scalar on its device.
+        """
         g = self.take_gradient()
         if one_pass := fused(self.W, self.moments):
-            one_pass(self.W, g, self.moments, lr, t)
+            one_pass(self.W, g, self.moments, lr, t, clip)
         else:
-            adam(self.W, g, self.moments, lr, t)
+            adam(self.W, g.mul_(clip), self.moments, lr, t)
 
     def tensors(self) -> list[Tensor]:
         """The state that lasts from one step to the next, as stored."""
@@ -90,13 +97,13 @@ class Matrix(Variable):
         kept = self.kept(self.W, "magnitude")
         self.split.update(self.W.masked_fill(~kept, 0), kept)
 
-    def step(self, lmda: float, lr: float, t: int) -> None:
-        """One Adam step on f(W) + λ/2·‖W − z + u‖²: m and v see both parts of the gradient."""
+    def step(self, lmda: float, lr: float, t: int, clip: Tensor) -> None:
+        """One Adam step on f(W) + λ/2·‖W − z + u‖²: m and v see both parts of the gradient, clipped and proximal."""
         g = self.take_gradient()
         if one_pass := fused(self.W, self.moments, self.split):
-            one_pass(self.W, g, self.moments, lr, t, lmda=lmda, split=self.split)
+            one_pass(self.W, g, self.moments, lr, t, clip, lmda=lmda, split=self.split)
         else:
-            g.add_(self.split.residual(self.W).mul_(lmda))
+            g.mul_(clip).add_(self.split.residual(self.W).mul_(lmda))
             adam(self.W, g, self.moments, lr, t)
 
     def tensors(self) -> list[Tensor]:

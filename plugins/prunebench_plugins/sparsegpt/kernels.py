@@ -30,21 +30,21 @@ def prune_tile(tile: Tensor, U: Tensor, target: Target, dead: Tensor) -> Tensor:
     width = triton.next_power_of_2(columns)
     height = max(ENTRIES // width, 1)
     _prune_tile[(triton.cdiv(rows, height),)](
-        tile, errors, U, kept.view(torch.uint8), dead.view(torch.uint8), rows, columns,
-        N=n, M=m, ROWS=height, WIDTH=width,
+        tile, errors, U, kept.view(torch.uint8), dead.view(torch.uint8), rows,
+        COLUMNS=columns, N=n, M=m, ROWS=height, WIDTH=width,
     )  # fmt: skip
     return errors
 
 
 @triton.jit
 def _prune_tile(
-    W, Errors, U, Kept, Dead, rows, columns,
-    N: tl.constexpr, M: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    W, Errors, U, Kept, Dead, rows,
+    COLUMNS: tl.constexpr, N: tl.constexpr, M: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, WIDTH)
     at = column[None, :] * rows + row[:, None]
-    exists = column < columns
+    exists = column < COLUMNS
     inside = (row < rows)[:, None] & exists[None, :]
     w = tl.load(W + at, inside, other=0.0)
     errors = tl.zeros((ROWS, WIDTH), tl.float32)
@@ -52,9 +52,9 @@ def _prune_tile(
         kept = tl.load(Kept + at, inside, other=1) != 0
     else:
         kept = column[None, :] + tl.zeros((ROWS, WIDTH), tl.int32) < 0
-        diagonal = tl.load(U + column * (columns + 1), exists, other=1.0)
+        diagonal = tl.load(U + column * (COLUMNS + 1), exists, other=1.0)
         dead = tl.load(Dead + column, exists, other=0) != 0
-    for j in range(columns):
+    for j in range(COLUMNS):
         if M > 0:  # noqa: SIM102 - a constant and a runtime value
             if j % M == 0:
                 ratio = tl.div_rn(w, tl.broadcast_to(diagonal[None, :], (ROWS, WIDTH)))
@@ -66,9 +66,9 @@ def _prune_tile(
                     beaten_by += ((other > scores) | tie).to(tl.int32)
                 group = (column >= j) & (column < j + M)
                 kept = tl.where(group[None, :], beaten_by < N, kept)
-        u = tl.load(U + j * columns + column, exists & (column > j), other=0.0)
+        u = tl.load(U + j * COLUMNS + column, exists & (column > j), other=0.0)
         pruned = tl.sum(tl.where((column[None, :] == j) & (kept == 0), w, 0.0), axis=1)
-        e = tl.div_rn(pruned, tl.zeros_like(pruned) + tl.load(U + j * (columns + 1)))
+        e = tl.div_rn(pruned, tl.zeros_like(pruned) + tl.load(U + j * (COLUMNS + 1)))
         errors = tl.where(column[None, :] == j, e[:, None], errors)
         w = w - e[:, None] * u[None, :]
     tl.store(W + at, tl.where(kept, w, 0.0), inside)

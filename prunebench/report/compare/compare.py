@@ -13,15 +13,15 @@ from typing import Any
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
-from prunebench.report.grouping import Setting, grouped
+from prunebench.report.grouping import Setting, group_by
 from prunebench.report.paired import PairedTests, answers
-from prunebench.report.significance import FALSE_DISCOVERIES, Change, benjamini_hochberg
+from prunebench.report.significance import FALSE_DISCOVERY_RATE, Change, benjamini_hochberg
 from prunebench.report.tables.zero_shot import Column, task_scores
 
-TRAINED = "all"  # a method that changes all parameters trains the model
+CHANGES_ALL = "all"  # a method that changes all parameters trains the model
 
 
-def compare(
+def compare_records(
     base: Sequence[Record],
     head: Sequence[Record],
     base_arrays: ArrayStore,
@@ -37,15 +37,15 @@ def compare(
         tolerances: how much worse is no regression yet.
     """
     tolerances = tolerances or Tolerances()
-    sides = [grouped(records, lambda record: record.cell.key) for records in (base, head)]
+    sides = [group_by(records, lambda record: record.cell.key) for records in (base, head)]
     tests = PairedTests()
     cells = [
-        _compared(*_best_match(old, sides[1][key]), base_arrays, head_arrays, tests, tolerances)
+        _compare_cell(*_best_match(old, sides[1][key]), base_arrays, head_arrays, tests, tolerances)
         for key, old in sides[0].items()
         if key in sides[1]
     ]
     only = [tuple(records[-1] for key, records in sides[this].items() if key not in sides[1 - this]) for this in (0, 1)]
-    return Comparison(_judged(cells), only[0], only[1], tolerances)
+    return Comparison(_with_verdicts(cells), only[0], only[1], tolerances)
 
 
 def _best_match(base: Sequence[Record], head: Sequence[Record]) -> tuple[Record, Record]:
@@ -69,7 +69,7 @@ def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _compared(
+def _compare_cell(
     base: Record,
     head: Record,
     base_arrays: ArrayStore,
@@ -79,13 +79,13 @@ def _compared(
 ) -> ComparedCell:
     if refused := _incomparable(base, head):
         return ComparedCell(base, head, refused=refused)
-    remarks = _settings_that_differ(base, head)
+    remarks = _different_settings(base, head)
     if "failed" in (base.status, head.status):
         where = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
         said = where.get((base.status, head.status))
         return ComparedCell(base, head, remarks=(*remarks, said) if said else remarks)
     facts = (base.method, head.method)
-    factor = tolerances.trained if any(fact and fact.changes == TRAINED for fact in facts) else 1.0
+    factor = tolerances.trained if any(fact and fact.changes == CHANGES_ALL for fact in facts) else 1.0
     measures, refusals = [], []
     arrays = [base_arrays.read(base)], [head_arrays.read(head)]
     for found, remark in (
@@ -101,7 +101,7 @@ def _compared(
     return ComparedCell(base, head, tuple(measures), tuple(refusals), remarks)
 
 
-def _settings_that_differ(base: Record, head: Record) -> tuple[str, ...]:
+def _different_settings(base: Record, head: Record) -> tuple[str, ...]:
     """Options and calibration amounts are no part of the key: a changed default is what one wants to compare."""
     found = []
     for old, new in ((base.cell.options, head.cell.options), (base.cell.calibration, head.cell.calibration)):
@@ -111,10 +111,10 @@ def _settings_that_differ(base: Record, head: Record) -> tuple[str, ...]:
 
 
 Arrays = tuple[list[Any], list[Any]]
-Found = tuple[list[Measure | str], list[str]]
+Compared = tuple[list[Measure | str], list[str]]
 
 
-def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Found:
+def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
     texts = [
         {str(asked["protocol"]): asked.get("digest") for asked in record.cell.evaluations if "protocol" in asked}
         for record in (base, head)
@@ -134,14 +134,14 @@ def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests
         values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
         relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
         found.append(_measure("perplexity", protocol, values, relative, tolerance))
-    return found + _dropped(base.perplexity, head.perplexity), _added(base.perplexity, head.perplexity)
+    return found + _only_in_base(base.perplexity, head.perplexity), _only_in_head(base.perplexity, head.perplexity)
 
 
-def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Found:
+def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
     old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
     digests = _file_digests(base), _file_digests(head)
     found: list[Measure | str] = []
-    remarks = _added(old, new)
+    remarks = _only_in_head(old, new)
     for task in old:
         if task not in new:
             continue
@@ -150,21 +150,21 @@ def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, 
             found.append(f"{task} is another task: {_differences(before, after)}")
         elif digests[0].get(task) != digests[1].get(task):
             found.append(f"{task} is another task: its files changed")
-        elif not before.kept and all(answers(side[0], task, before.metric) is None for side in arrays):
+        elif not before.has_stored_answers and all(answers(side[0], task, before.metric) is None for side in arrays):
             remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
         elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
             found.append(f"{task}: the answers were not kept on both sides, or are to other questions")
         else:
             found.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
-    return found + _dropped(old, new), remarks
+    return found + _only_in_base(old, new), remarks
 
 
-def _dropped(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
+def _only_in_base(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
     """A gate that let a measure disappear would pass whatever it hid."""
     return [f"{name} was measured in BASE alone" for name in base if name not in head]
 
 
-def _added(base: Container[str], head: Iterable[str]) -> list[str]:
+def _only_in_head(base: Container[str], head: Iterable[str]) -> list[str]:
     return [f"{name} only in HEAD" for name in head if name not in base]
 
 
@@ -207,7 +207,7 @@ def _machine(record: Record) -> tuple[Any, ...]:
     return tuple(record.environment.get(part) for part in ("device", "threads", "platform"))
 
 
-def _judged(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
+def _with_verdicts(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
     """Adjust all p-values together, and judge."""
     tested = [measure.p for cell in cells for measure in cell.measures if not math.isnan(measure.p)]
     adjusted = iter(benjamini_hochberg(tested))
@@ -218,7 +218,7 @@ def _judged(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
         p = next(adjusted)
         larger_is_worse = measure.name != "accuracy"
         verdict = Verdict.UNCHANGED
-        if p <= FALSE_DISCOVERIES and abs(measure.change) > measure.tolerance:
+        if p <= FALSE_DISCOVERY_RATE and abs(measure.change) > measure.tolerance:
             worse = (measure.change > 0) == larger_is_worse
             verdict = Verdict.REGRESSION if worse else Verdict.IMPROVEMENT
         return replace(measure, p=p, verdict=verdict)

@@ -9,10 +9,10 @@ from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Verdict
 from prunebench.report.output.text_tables import escape_markdown, to_markdown, to_terminal
-from prunebench.report.output.tidy import to_finite
+from prunebench.report.output.tidy import json_number
 from prunebench.report.tables.table import Table
 
-CELL = ("model", "method", "sparsity", "seed")
+CELL_HEADERS = ("model", "method", "sparsity", "seed")
 
 
 def headline(found: Comparison) -> str:
@@ -34,7 +34,7 @@ def _plural(what: str, count: int) -> str:
     return f"{first}{'' if count == 1 else 's'}{rest}"
 
 
-def tolerance_words(found: Comparison) -> str:
+def tolerance_text(found: Comparison) -> str:
     """What was held against what."""
     asked = found.tolerances
     limits = (("prune time", asked.time), ("peak memory", asked.memory))
@@ -52,37 +52,39 @@ def comparison_tables(found: Comparison) -> list[Table]:
     worse, better = (_judged_table(found, verdict) for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT))
     refused = Table(
         "Refused: not comparable",
-        (*CELL, "why"),
-        tuple((*_cell(cell.head), reason) for cell in found.cells for reason in cell.refused),
+        (*CELL_HEADERS, "why"),
+        tuple((*_cell_entries(cell.head), reason) for cell in found.cells for reason in cell.refused),
     )
     single = Table(
         "On one side only",
-        (*CELL, "side"),
+        (*CELL_HEADERS, "side"),
         tuple(
-            (*_cell(record), side)
+            (*_cell_entries(record), side)
             for side, records in (("BASE", found.only_base), ("HEAD", found.only_head))
             for record in records
         ),
     )
     remarks = Table(
         "What else differs",
-        (*CELL, "what"),
-        tuple((*_cell(cell.head), remark) for cell in found.cells for remark in cell.remarks),
+        (*CELL_HEADERS, "what"),
+        tuple((*_cell_entries(cell.head), remark) for cell in found.cells for remark in cell.remarks),
     )
     return [table for table in (worse, better, _change_table(found), refused, single, remarks) if table.rows]
 
 
 def _judged_table(found: Comparison, verdict: Verdict) -> Table:
-    rows = [(*_cell(cell.head), *_words(measure)) for cell in found.cells for measure in cell.judged(verdict)]
+    rows = [
+        (*_cell_entries(cell.head), *_measure_row(measure)) for cell in found.cells for measure in cell.judged(verdict)
+    ]
     if verdict is Verdict.REGRESSION:
         rows += [
-            (*_cell(cell.head), "runs", "ok", "failed", _failure(cell), "", "")
+            (*_cell_entries(cell.head), "runs", "ok", "failed", _failure(cell), "", "")
             for cell in found.cells
             if cell.newly_failed
         ]
     return Table(
         f"{verdict.capitalize()}s",
-        (*CELL, "measure", "BASE", "HEAD", "change (95 % interval)", "p", "tolerance"),
+        (*CELL_HEADERS, "measure", "BASE", "HEAD", "change (95 % interval)", "p", "tolerance"),
         tuple(rows),
     )
 
@@ -92,7 +94,7 @@ def _failure(cell: ComparedCell) -> str:
     return f"{error.type}: {error.message}" if error else "failed"
 
 
-def _words(measure: Measure) -> tuple[str, ...]:
+def _measure_row(measure: Measure) -> tuple[str, ...]:
     name = f"{measure.name} {measure.of}".rstrip()
     shown = _change(measure)
     if not math.isnan(measure.low):
@@ -110,22 +112,24 @@ def _change_table(found: Comparison) -> Table:
     rows, marked = [], set()
     for row, cell in enumerate(cells):
         by_column = {(measure.name, measure.of): measure for measure in cell.measures}
-        rows.append((*_cell(cell.head), *(_change(by_column[c]) if c in by_column else text.MISSING for c in columns)))
+        rows.append(
+            (*_cell_entries(cell.head), *(_change(by_column[c]) if c in by_column else text.MISSING for c in columns))
+        )
         marked |= {
-            (row, len(CELL) + place)
+            (row, len(CELL_HEADERS) + place)
             for place, column in enumerate(columns)
             if column in by_column and by_column[column].verdict is not Verdict.UNCHANGED
         }
     note = "; marked: regressions and improvements" if marked else ""
     return Table(
         f"Changes from BASE to HEAD{note}",
-        (*CELL, *(of or name for name, of in columns)),
+        (*CELL_HEADERS, *(of or name for name, of in columns)),
         tuple(rows),
         frozenset(marked),
     )
 
 
-def _cell(record: Record) -> tuple[str, ...]:
+def _cell_entries(record: Record) -> tuple[str, ...]:
     cell = record.cell
     return cell.model, cell.method, cell.sparsity, str(cell.seed)
 
@@ -155,7 +159,7 @@ def _percent(value: float) -> str:
 def comparison_to_terminal(found: Comparison, width: int) -> str:
     """The tables, what was held against what, and the outcome at the end, where one looks first."""
     tables = to_terminal(comparison_tables(found), width)
-    return "\n\n".join(part for part in (tables, f"{tolerance_words(found)}.", headline(found)) if part)
+    return "\n\n".join(part for part in (tables, f"{tolerance_text(found)}.", headline(found)) if part)
 
 
 def comparison_to_markdown(found: Comparison) -> str:
@@ -166,7 +170,7 @@ def comparison_to_markdown(found: Comparison) -> str:
     parts = [f"### prunebench compare: {headline(found)}", to_markdown(short)]
     if long:
         parts.append(f"<details><summary>All changes</summary>\n\n{to_markdown(long)}\n\n</details>")
-    return "\n\n".join(part for part in (*parts, f"{escape_markdown(tolerance_words(found))}.") if part)
+    return "\n\n".join(part for part in (*parts, f"{escape_markdown(tolerance_text(found))}.") if part)
 
 
 def comparison_to_junit(found: Comparison) -> str:
@@ -184,16 +188,16 @@ def comparison_to_junit(found: Comparison) -> str:
         skipped=str(len(single) + len(skipped)),
     )
     for cell in found.cells:
-        case = _case(suite, cell.head)
+        case = _test_case(suite, cell.head)
         if cell in failures:
-            _say(case, "failure", _regression_lines(cell))
+            _add_message(case, "failure", _regression_lines(cell))
         elif cell.refused:
-            _say(case, "error", cell.refused)
+            _add_message(case, "error", cell.refused)
         elif cell in skipped:
-            _say(case, "skipped", cell.remarks)
+            _add_message(case, "skipped", cell.remarks)
     for side, records in (("BASE", found.only_base), ("HEAD", found.only_head)):
         for record in records:
-            _say(_case(suite, record), "skipped", [f"only in {side}"])
+            _add_message(_test_case(suite, record), "skipped", [f"only in {side}"])
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
@@ -201,20 +205,20 @@ def comparison_to_junit(found: Comparison) -> str:
 def _regression_lines(cell: ComparedCell) -> list[str]:
     if cell.newly_failed:
         return [f"failed in HEAD: {_failure(cell)}"]
-    words = [_words(measure) for measure in cell.judged(Verdict.REGRESSION)]
+    words = [_measure_row(measure) for measure in cell.judged(Verdict.REGRESSION)]
     return [f"{name}: {base} → {head}, {change}" for name, base, head, change, *_ in words]
 
 
-def _case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:
+def _test_case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:
     model, method, sparsity, seed, corpus = (
-        text.printable(part) for part in (*_cell(record), record.cell.calibration.get("corpus", ""))
+        text.printable(part) for part in (*_cell_entries(record), record.cell.calibration.get("corpus", ""))
     )
     return ElementTree.SubElement(
         suite, "testcase", classname=model, name=f"{method} {sparsity} seed {seed} calibrated on {corpus}"
     )
 
 
-def _say(case: ElementTree.Element, kind: str, lines: Iterable[str]) -> None:
+def _add_message(case: ElementTree.Element, kind: str, lines: Iterable[str]) -> None:
     plain = [text.printable(line) for line in lines]
     ElementTree.SubElement(case, kind, message="; ".join(plain)).text = "\n".join(plain)
 
@@ -223,7 +227,7 @@ def comparison_to_json(found: Comparison) -> dict[str, Any]:
     """Everything, as strict JSON has it."""
 
     def measure_of(measure: Measure) -> dict[str, Any]:
-        return {name: to_finite(value) for name, value in vars(measure).items()}
+        return {name: json_number(value) for name, value in vars(measure).items()}
 
     return {
         "exit_code": found.exit_code,

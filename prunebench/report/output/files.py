@@ -10,9 +10,9 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
 from prunebench.report.plots import matplotlib_svg as draw
-from prunebench.report.sections import sections
+from prunebench.report.sections import report_sections
 
-PAGE = "report.html"
+PAGE_NAME = "report.html"
 
 
 def write_html(
@@ -36,7 +36,9 @@ def write_html(
     Raises:
         OutputError: it cannot be written.
     """
-    return write(path or folder / PAGE, to_html(records, folder.resolve().name or str(folder), order, array_store))
+    return write_file(
+        path or folder / PAGE_NAME, to_html(records, folder.resolve().name or str(folder), order, array_store)
+    )
 
 
 def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "pdf"]) -> list[Path]:
@@ -53,11 +55,11 @@ def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "
     Raises:
         OutputError: the folder cannot be written.
     """
-    plots = [plot for section in sections(records) for plot in section.plots]
-    return [write(folder / f"{plot.name}.{style}", draw.to_file(plot, style)) for plot in plots]
+    plots = [plot for section in report_sections(records) for plot in section.plots]
+    return [write_file(folder / f"{plot.name}.{style}", draw.to_file(plot, style)) for plot in plots]
 
 
-def write(path: Path, content: str | bytes) -> Path:
+def write_file(path: Path, content: str | bytes) -> Path:
     """Write a file, and the folders above it.
 
     Raises:

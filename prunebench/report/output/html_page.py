@@ -15,11 +15,11 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
-from prunebench.report.plots.plot import legend
-from prunebench.report.sections import Section, sections
+from prunebench.report.plots.plot import legend_entries
+from prunebench.report.sections import Section, report_sections
 from prunebench.report.tables.table import Table
 
-LONG = 40  # letters; longer entries are wrapped
+WRAP_LENGTH = 40  # letters; longer entries are wrapped
 
 
 def to_html(
@@ -37,10 +37,10 @@ def to_html(
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.globals["plain"] = text.printable
-    found = sections(records, order, array_store)
+    found = report_sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
         title=text.printable(title),
-        sections=[_shown(section) for section in found],
+        sections=[_section_context(section) for section in found],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
         script=Markup(script),
@@ -48,25 +48,25 @@ def to_html(
     )
 
 
-def _shown(section: Section) -> dict[str, Any]:
+def _section_context(section: Section) -> dict[str, Any]:
     name = section.name
     return {
         "name": name,
         "title": section.title,
-        "words": section.words,
+        "words": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
             (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)
         ],
         "legend": [
-            (series.label, Markup(draw.to_swatch(series, f"{name}-legend-{number}")))
-            for number, series in enumerate(legend(section.plots))
+            (series.label, Markup(draw.to_legend_sample(series, f"{name}-legend-{number}")))
+            for number, series in enumerate(legend_entries(section.plots))
         ],
-        "tables": [_rows(table) for table in section.tables],
+        "tables": [_table_context(table) for table in section.tables],
     }
 
 
-def _rows(table: Table) -> dict[str, Any]:
+def _table_context(table: Table) -> dict[str, Any]:
     """A table with, for each entry, what it is sorted by."""
     numeric = numeric_columns(table)
     return {
@@ -77,7 +77,7 @@ def _rows(table: Table) -> dict[str, Any]:
                 {
                     "text": text.printable(entry),
                     "sort": _script_number(text.sort_key(entry)) if numeric[column] else None,
-                    "kind": "number" if numeric[column] else "long" if len(entry) > LONG else "",
+                    "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
                     "marked": (row, column) in table.marked,
                 }
                 for column, entry in enumerate(entries)

@@ -14,7 +14,7 @@ from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import task_scores
 
-FORMS = {
+FORM_TEXTS = {
     False: "An ordinary checkpoint: its zeros are stored, and its configuration is that of the dense model. "
     "`transformers.AutoModelForCausalLM.from_pretrained` loads it.",
     True: "The compact form: a bit for every weight and the values that are kept. `prunebench.load_sparse` loads it.",
@@ -58,7 +58,7 @@ def model_card(record: Record, *, compact: bool = False) -> str:
         f"# {escape_markdown(f'{cell.model}, pruned by {cell.method} to {cell.sparsity}')}",
         _sentences(record, base),
         to_markdown([_quality(record), _facts(record)]),
-        FORMS[compact],
+        FORM_TEXTS[compact],
     ]
     return "\n\n".join(parts) + "\n"
 

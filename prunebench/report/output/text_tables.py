@@ -9,8 +9,8 @@ from tabulate import tabulate
 from prunebench.report.tables.table import Table
 from prunebench.text import printable
 
-WIDTH = 100
-NARROWEST = 24
+DEFAULT_WIDTH = 100
+MIN_COLUMN_WIDTH = 24
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,7 +28,7 @@ _LATEX = {
 }
 
 
-def to_terminal(tables: Iterable[Table], width: int = WIDTH) -> str:
+def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
     """Aligned columns under a line with the caption.
 
     Args:
@@ -85,13 +85,13 @@ def _booktabs(table: Table) -> str:
 
 
 # How a marked entry looks.
-_MARKS = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+_HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
 
 
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
     def shown(row: int, column: int) -> str:
         entry = escape(table.rows[row][column])
-        return _MARKS[style].format(entry) if (row, column) in table.marked else entry
+        return _HIGHLIGHT[style].format(entry) if (row, column) in table.marked else entry
 
     return tabulate(
         [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],
@@ -112,7 +112,9 @@ def _column_widths(table: Table, width: int) -> list[int | None] | None:
     if excess <= 0 or not words:
         return None
     widest = max(words, key=lambda place: natural[place])
-    return [max(natural[place] - excess, NARROWEST) if place == widest else None for place in range(len(natural))]
+    return [
+        max(natural[place] - excess, MIN_COLUMN_WIDTH) if place == widest else None for place in range(len(natural))
+    ]
 
 
 def numeric_columns(table: Table) -> list[bool]:

@@ -67,11 +67,11 @@ def to_csv(records: Iterable[Record]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in measurements(records))
+    writer.writerows({name: _escape_formula(value) for name, value in row.items()} for row in measurements(records))
     return file.getvalue().rstrip("\n")
 
 
-def _no_formula(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
@@ -97,10 +97,10 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
     """``measurements`` as strict JSON has them: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
-    return [{name: to_finite(value) for name, value in row.items()} for row in measurements(records)]
+    return [{name: json_number(value) for name, value in row.items()} for row in measurements(records)]
 
 
-def to_finite(value: Any) -> Any:
+def json_number(value: Any) -> Any:
     """A value as strict JSON has it."""
     if not isinstance(value, float) or math.isfinite(value):
         return value

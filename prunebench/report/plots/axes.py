@@ -12,7 +12,7 @@ from prunebench.report.grouping import (
 from prunebench.report.plots.plot import Axis, Plot
 
 
-def slug(*words: str) -> str:
+def file_stem(*words: str) -> str:
     """A file name's stem."""
     kept = "".join(sign if sign.isalnum() or sign == "." else "-" for sign in "--".join(map(text.printable, words)))
     while "---" in kept:
@@ -20,7 +20,7 @@ def slug(*words: str) -> str:
     return kept.strip("-.")[:120]
 
 
-def titled(*parts: str) -> str:
+def join_title(*parts: str) -> str:
     """A title from its parts; empty ones fall out."""
     return ", ".join(text.printable(part) for part in parts if part)
 
@@ -50,7 +50,7 @@ def sparsity_axis(sparsities: Sequence[str]) -> tuple[Axis, dict[str, float]]:
     return Axis("zeros in the pruned matrices (%)", ticks=tuple(ticks)), places
 
 
-def shown(plots: Iterable[Plot]) -> list[Plot]:
+def drop_empty(plots: Iterable[Plot]) -> list[Plot]:
     """Plots that have something to show, each under a file name of its own."""
     names: Counter[str] = Counter()
     kept = []

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from prunebench import text
-from prunebench.report.plots.plot import Axis, Plot, Point, Rule, Series, legend
+from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Point, Series, legend_entries
 from prunebench.text import printable
 
 SIZE = (4.6, 3.2)  # inches; about what a phone is wide
@@ -29,7 +29,7 @@ INK, LINE, PAPER = "#1c2024", "#d3d8de", "#fefefe"
 COLOURS = ("#222288", "#de7718", "#0e8eff", "#ac003c", "#84928b", "#9a62a8", "#944b00", "#511c51")
 # The same for a dark page.
 DARK_COLOURS = ("#7377f5", "#fdc43c", "#0af0ff", "#e15459", "#c2c4ae", "#a2779c", "#bc7300", "#b3fa92")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)), (0, (8, 2)))
 
 # What a page puts in place of the colours above.
@@ -77,32 +77,32 @@ def to_svg(plot: Plot, prefix: str) -> str:
         plot: what to draw.
         prefix: for its identifiers, which must be unique in the page.
     """
-    with _style():
-        return _inline(_figure(plot), prefix, plot.title)
+    with _style_context():
+        return _page_element(_figure(plot), prefix, plot.title)
 
 
-def to_swatch(series: Series, prefix: str) -> str:
+def to_legend_sample(series: Series, prefix: str) -> str:
     """An ``<svg>`` element with a piece of a series' line and its mark, for a legend of a page."""
-    with _style():
+    with _style_context():
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.axis("off")
         axes.set(xlim=(0, 1), ylim=(-1, 1))
-        middle = Line2D([0.5], [0.0], **_look(series, marks=True, line=False))
-        axes.add_line(Line2D([0.0, 1.0], [0.0, 0.0], **_look(series, marks=False, line=series.line)))
-        if series.marks:
+        middle = Line2D([0.5], [0.0], **_line_style(series, markers=True, line=False))
+        axes.add_line(Line2D([0.0, 1.0], [0.0, 0.0], **_line_style(series, markers=False, line=series.line)))
+        if series.markers:
             axes.add_line(middle)
-        return _inline(figure, prefix, "")
+        return _page_element(figure, prefix, "")
 
 
 def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
     """A file with title and legend, on a transparent ground, for light paper."""
-    with _style():
+    with _style_context():
         figure = _figure(plot)
         figure.axes[0].set_title(printable(plot.title), loc="left", fontsize=10, wrap=True)
-        entries = legend([plot])
+        entries = legend_entries([plot])
         if len(entries) > 1:
-            handles = [Line2D([], [], label=printable(entry.label), **_look(entry)) for entry in entries]
+            handles = [Line2D([], [], label=printable(entry.label), **_line_style(entry)) for entry in entries]
             for columns in range(min(4, len(entries)), 0, -1):
                 figure.set_figheight(SIZE[1] + 0.25 + 0.2 * math.ceil(len(entries) / columns))
                 box = figure.legend(handles=handles, loc="outside lower left", ncols=columns)
@@ -116,11 +116,11 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
         return file.getvalue()
 
 
-def _style() -> AbstractContextManager[None]:
+def _style_context() -> AbstractContextManager[None]:
     return mpl.rc_context(_STYLE)  # type: ignore[arg-type]
 
 
-def _inline(figure: Figure, prefix: str, title: str) -> str:
+def _page_element(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an element of a page: colours become variables, identifiers unique; what is of no use goes."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -129,12 +129,12 @@ def _inline(figure: Figure, prefix: str, title: str) -> str:
     content = re.sub(
         r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>|<!--.*?-->", "", content, flags=re.S
     )
-    content = re.sub(r"<[^>]*>", lambda tag: _page_tag(tag[0], prefix), content)
+    content = re.sub(r"<[^>]*>", lambda tag: _adapt_tag(tag[0], prefix), content)
     told = f'role="img" aria-label="{html.escape(printable(title))}"' if title else 'aria-hidden="true"'
     return re.sub(r"\s*\n\s*", "\n", content.replace("<svg", f"<svg {told}", 1)).strip()
 
 
-def _page_tag(tag: str, prefix: str) -> str:
+def _adapt_tag(tag: str, prefix: str) -> str:
     """One tag of matplotlib's SVG as a page wants it."""
     for pattern, replacement in (
         (r'^<g id="[^"]*"', "<g"),
@@ -151,18 +151,18 @@ def _page_tag(tag: str, prefix: str) -> str:
 def _figure(plot: Plot) -> Figure:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
-    values = [y for series in plot.series for _, y in series.points] + [rule.y for rule in plot.rules]
+    values = [y for series in plot.series for _, y in series.points] + [rule.y for rule in plot.lines]
     values += [end for series in plot.series for bar in series.bars for end in bar]
-    _scale(axes, "y", plot.y, values)
-    zero = _scale(axes, "x", plot.x, [x for series in plot.series for x, _ in series.points])
+    _set_scale(axes, "y", plot.y, values)
+    zero = _set_scale(axes, "x", plot.x, [x for series in plot.series for x, _ in series.points])
     for depth, series in enumerate(plot.series, start=3):
-        _draw(axes, series, zero, depth)
-    _draw_rules(axes, [rule for rule in plot.rules if math.isfinite(rule.y)])
+        _draw_series(axes, series, zero, depth)
+    _draw_horizontal_lines(axes, [rule for rule in plot.lines if math.isfinite(rule.y)])
     axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
     return figure
 
 
-def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[float]) -> float:
+def _set_scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[float]) -> float:
     """Scale, limits and ticks of one axis; where a zero is drawn on it."""
     finite = [value for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
@@ -172,7 +172,7 @@ def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if log:
         low, high = min(positive), max(positive)
-        ticks = ticks or tuple((tick, tick_words(tick)) for tick in log_ticks(low, high))
+        ticks = ticks or tuple((tick, tick_text(tick)) for tick in log_ticks(low, high))
         if 0.0 in finite:
             zero = low / max(4.0, (high / low) ** 0.2)
             ticks = ((zero, "0"), *(tick for tick in ticks if tick[0] > zero * 1.5))
@@ -182,19 +182,19 @@ def _scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[
     else:
         margin = 0.06 * (high - low) or 0.06 * abs(high) or 0.5
         low, high = low - margin, high + margin
-        ticks = ticks or tuple((tick, tick_words(tick)) for tick in MaxNLocator(5).tick_values(low, high))
+        ticks = ticks or tuple((tick, tick_text(tick)) for tick in MaxNLocator(5).tick_values(low, high))
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log" if log else "linear", f"{which}lim": (low, high)})
     shown = [tick for tick in ticks if low <= tick[0] <= high]
     if which == "x" and not wanted.ticks:
-        shown = _apart(shown, low, high, log=log)
+        shown = _spaced_ticks(shown, low, high, log=log)
     axis.set_major_locator(FixedLocator([position for position, _ in shown]))
     axis.set_major_formatter(FixedFormatter([words for _, words in shown]))
     axis.set_minor_locator(NullLocator())
     return zero
 
 
-def _apart(ticks: Sequence[tuple[float, str]], low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
+def _spaced_ticks(ticks: Sequence[tuple[float, str]], low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
     """Ticks whose words have room beside one another."""
     measure = math.log if log else float
     kept: list[tuple[float, str]] = []
@@ -217,21 +217,21 @@ def log_ticks(low: float, high: float) -> list[float]:
     return within[:: math.ceil(len(within) / 6)]
 
 
-def tick_words(value: float) -> str:
+def tick_text(value: float) -> str:
     """A number at an axis: 0.05, 200, 20 k, 3 M, 1e15."""
     if abs(value) < 10_000:
         return f"{value:.6g}"
     return text.count(value) if 0 < value < 1e12 else f"{value:.0e}"
 
 
-def _look(series: Series, *, marks: bool | None = None, line: bool | None = None) -> dict[str, Any]:
+def _line_style(series: Series, *, markers: bool | None = None, line: bool | None = None) -> dict[str, Any]:
     """matplotlib's words for how a series is drawn."""
-    number = series.look
-    marked, joined = series.marks if marks is None else marks, series.line if line is None else line
+    number = series.style
+    marked, joined = series.markers if markers is None else markers, series.line if line is None else line
     dash = series.dash if series.dash is not None else 0 if number is None else number // len(COLOURS)
     return {
         "color": INK if number is None else COLOURS[number % len(COLOURS)],
-        "marker": ("*" if number is None else MARKS[number % len(MARKS)]) if marked else "",
+        "marker": ("*" if number is None else MARKERS[number % len(MARKERS)]) if marked else "",
         "markersize": 9.0 if number is None else 5.5 if joined else 7.0,
         "markeredgecolor": PAPER,
         "markeredgewidth": 0.6,
@@ -241,27 +241,27 @@ def _look(series: Series, *, marks: bool | None = None, line: bool | None = None
     }
 
 
-def _draw(axes: Axes, series: Series, zero: float, depth: int) -> None:
+def _draw_series(axes: Axes, series: Series, zero: float, depth: int) -> None:
     points = [(x if x or axes.get_xscale() == "linear" else zero, y) for x, y in series.points]
     finite = [point for point in points if math.isfinite(point[1])]
-    look = _look(series)
+    style = _line_style(series)
     if finite:
         xs, ys = zip(*finite, strict=True)
-        axes.plot(xs, ys, drawstyle="steps-post" if series.steps else "default", zorder=depth, **look)
+        axes.plot(xs, ys, drawstyle="steps-post" if series.steps else "default", zorder=depth, **style)
     for (x, y), (low, high) in zip(points, series.bars, strict=False):
         if math.isfinite(y) and math.isfinite(low) and math.isfinite(high):
-            axes.plot([x, x], [low, high], color=look["color"], linewidth=1.0, alpha=look["alpha"], zorder=depth)
+            axes.plot([x, x], [low, high], color=style["color"], linewidth=1.0, alpha=style["alpha"], zorder=depth)
     for x, y in points:
         if not math.isfinite(y):
-            off = {**look, "linestyle": "", "marker": "^", "clip_on": False}
+            off = {**style, "linestyle": "", "marker": "^", "clip_on": False}
             axes.plot([x], [0.97], transform=axes.get_xaxis_transform(), zorder=depth, **off)
             axes.annotate(
-                text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_beside(left=True, up=False)
+                text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_label_offset(left=True, up=False)
             )
     for number, (point, name) in enumerate(zip(points, series.names, strict=False)):
         if name and math.isfinite(point[1]):
             left = _fraction(axes, point)[0] > 0.6
-            axes.annotate(printable(name), point, zorder=depth, **_beside(left=left, up=number % 2 == 0))
+            axes.annotate(printable(name), point, zorder=depth, **_label_offset(left=left, up=number % 2 == 0))
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
@@ -270,7 +270,7 @@ def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
     return float(across), float(up)
 
 
-def _beside(*, left: bool, up: bool) -> dict[str, Any]:
+def _label_offset(*, left: bool, up: bool) -> dict[str, Any]:
     """Words next to a point."""
     return {
         "xytext": (-5 if left else 5, 4 if up else -4),
@@ -281,10 +281,10 @@ def _beside(*, left: bool, up: bool) -> dict[str, Any]:
     }
 
 
-def _draw_rules(axes: Axes, rules: Sequence[Rule]) -> None:
+def _draw_horizontal_lines(axes: Axes, lines: Sequence[HorizontalLine]) -> None:
     """Lines across, each with its words to the right of the axes, pushed apart where they would overlap."""
     height = -math.inf
-    for rule in sorted(rules, key=lambda rule: rule.y):
+    for rule in sorted(lines, key=lambda rule: rule.y):
         axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
         height = max(_fraction(axes, (axes.get_xlim()[0], rule.y))[1], height + 0.075)
         axes.annotate(

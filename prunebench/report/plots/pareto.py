@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.grouping import on_text, scenes, texts
-from prunebench.report.plots.axes import shown, slug, titled
+from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups
+from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.plot import Axis, Plot, Series
 from prunebench.report.tables.table import Table, caption
 
@@ -58,28 +58,28 @@ def sparse_bytes(record: Record) -> float:
     return facts.parameter_bytes - saved
 
 
-def families(records: Sequence[Record]) -> list[tuple[str, list[Candidate]]]:
+def comparable_families(records: Sequence[Record]) -> list[tuple[str, list[Candidate]]]:
     """Models whose perplexities compare: those that predicted the same number of tokens of the same text.
 
     A tokenizer that cuts a text otherwise gives other tokens to predict, and another perplexity.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest``.
+        records: those to show; see ``prunebench.report.grouping.latest_records``.
 
     Returns:
         (protocol, candidates) of each family; candidates without a size or a finite perplexity are left out.
     """
     found = []
-    for protocol, digest in texts(records):
-        measured = [r for r in on_text(records, protocol, digest) if protocol in r.perplexity]
+    for protocol, digest in evaluation_texts(records):
+        measured = [r for r in measured_on(records, protocol, digest) if protocol in r.perplexity]
         for tokens in dict.fromkeys(record.perplexity[protocol].tokens for record in measured):
             alike = [record for record in measured if record.perplexity[protocol].tokens == tokens]
             candidates = dict.fromkeys(
                 candidate
-                for scene in scenes(alike)
+                for setting_group in setting_groups(alike)
                 for dense, group in [
-                    *((True, [record]) for record in scene.base.values()),
-                    *((False, group) for group in scene.entries.values()),
+                    *((True, [record]) for record in setting_group.baselines.values()),
+                    *((False, group) for group in setting_group.entries.values()),
                 ]
                 if math.isfinite((candidate := _candidate(group, protocol, dense=dense)).perplexity)
                 and math.isfinite(candidate.nonzero)
@@ -102,7 +102,7 @@ def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candid
     )
 
 
-def front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
+def pareto_front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
     """Candidates that no other beats in both size and perplexity, the smallest first.
 
     Args:
@@ -117,44 +117,44 @@ def front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
     return best
 
 
-def pareto_plots(records: Sequence[Record], looks: dict[str, int]) -> list[Plot]:
+def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
     """All models of a family, pruned and dense, with the front; by non-zero parameters and by bytes.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest``.
-        looks: see ``prunebench.report.grouping.looks_of``.
+        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        styles: see ``prunebench.report.grouping.method_styles``.
     """
     plots = []
-    for protocol, candidates in families(records):
+    for protocol, candidates in comparable_families(records):
         for label, by in SIZES:
             scale, unit = _unit(max(getattr(candidate, by) for candidate in candidates)) if by == "size" else (1.0, "")
 
             def point(candidate: Candidate, by: str = by, scale: float = scale) -> tuple[float, float]:
                 return getattr(candidate, by) / scale, candidate.perplexity
 
-            best = front(candidates, by)
+            best = pareto_front(candidates, by)
             dense = sorted((candidate for candidate in candidates if candidate.dense), key=point)
-            series = [Series("the front", None, tuple(map(point, best)), marks=False, steps=True, faint=True)]
+            series = [Series("the front", None, tuple(map(point, best)), markers=False, steps=True, faint=True)]
             pruned = [candidate for candidate in candidates if not candidate.dense]
-            for method in sorted({candidate.method for candidate in pruned}, key=lambda name: looks[name]):
+            for method in sorted({candidate.method for candidate in pruned}, key=lambda name: styles[name]):
                 for faint in (True, False):
                     of_method = [
                         c for c in candidates if c.method == method and not c.dense and (c not in best) == faint
                     ]
-                    series.append(Series(method, looks[method], tuple(map(point, of_method)), line=False, faint=faint))
+                    series.append(Series(method, styles[method], tuple(map(point, of_method)), line=False, faint=faint))
             names = tuple(candidate.model for candidate in dense)
             series.append(Series("dense models", None, tuple(map(point, dense)), names=names, line=False))
             plots.append(
                 Plot(
-                    name=slug("pareto", by, protocol),
-                    title=titled(f"Perplexity on {protocol} against {label}"),
-                    panel=titled(protocol, label),
+                    name=file_stem("pareto", by, protocol),
+                    title=join_title(f"Perplexity on {protocol} against {label}"),
+                    panel=join_title(protocol, label),
                     x=Axis(unit or label, "log"),
                     y=Axis("perplexity", "log"),
                     series=tuple(one for one in series if one.points),
                 )
             )
-    return shown(plots)
+    return drop_empty(plots)
 
 
 def _unit(largest: float) -> tuple[float, str]:
@@ -172,8 +172,8 @@ def front_tables(records: Sequence[Record]) -> list[Table]:
         records: see ``pareto_plots``.
     """
     tables = []
-    for protocol, candidates in families(records):
-        by_count, by_bytes = (front(candidates, by) for _, by in SIZES)
+    for protocol, candidates in comparable_families(records):
+        by_count, by_bytes = (pareto_front(candidates, by) for _, by in SIZES)
         rows = [candidate for candidate in candidates if candidate in by_count or candidate in by_bytes]
         tables.append(
             Table(

@@ -39,19 +39,19 @@ class Series:
     """
 
     label: str
-    look: int | None
+    style: int | None
     points: tuple[Point, ...]
     bars: tuple[Point, ...] = ()
     names: tuple[str, ...] = ()
     line: bool = True
-    marks: bool = True
+    markers: bool = True
     steps: bool = False
     dash: int | None = None
     faint: bool = False
 
 
 @dataclass(frozen=True)
-class Rule:
+class HorizontalLine:
     """A horizontal line with words on it, as the dense model's value."""
 
     label: str
@@ -76,14 +76,14 @@ class Plot:
     x: Axis
     y: Axis
     series: tuple[Series, ...]
-    rules: tuple[Rule, ...] = ()
+    lines: tuple[HorizontalLine, ...] = ()
 
 
-def legend(plots: Iterable[Plot]) -> list[Series]:
+def legend_entries(plots: Iterable[Plot]) -> list[Series]:
     """One series for each entry of a legend over some plots, in the order of first appearance."""
     entries: dict[tuple[str, int | None, int | None], Series] = {}
     for plot in plots:
         for series in plot.series:
             if series.label:
-                entries.setdefault((series.label, series.look, series.dash), replace(series, faint=False))
+                entries.setdefault((series.label, series.style, series.dash), replace(series, faint=False))
     return list(entries.values())

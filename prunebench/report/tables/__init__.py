@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import grouped, latest, looks_of
+from prunebench.report.grouping import group_by, latest_records, method_styles
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.report.tables.mask_overlap import overlap_tables
-from prunebench.report.tables.other_texts import robustness_tables
+from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.plugin_measures import measure_tables
 from prunebench.report.tables.published import published_table
@@ -32,15 +32,15 @@ def all_tables(
     Returns:
         Tables that have rows.
     """
-    shown, left_out = latest(records)
+    shown, left_out = latest_records(records)
     tables: list[Table] = []
-    for of_model in grouped(shown, lambda record: record.cell.model).values():
+    for of_model in group_by(shown, lambda record: record.cell.model).values():
         tables += perplexity_tables(of_model, order, array_store)
         tables += zero_shot_tables(of_model, order, array_store)
         tables += measure_tables(of_model, order)
         tables += overlap_tables(of_model, order, array_store)
         tables += cost_tables(of_model, order)
-    tables += robustness_tables(shown, looks_of(shown, order))
+    tables += other_text_tables(shown, method_styles(shown, order))
     tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [
         size_table(shown),

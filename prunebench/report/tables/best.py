@@ -9,12 +9,12 @@ from prunebench.records.record import Record
 from prunebench.report.paired import PairedTests, answers, paired_by_seed
 from prunebench.report.significance import Change, best_and_ties
 
-MARKED = "marked: the best of its sparsity and all ties with it (paired tests, false discoveries below 5 %)"
+MARKED_CAPTION = "marked: the best of its sparsity and all ties with it (paired tests, false discoveries below 5 %)"
 Entry = Sequence[Record]
-Test = Callable[[list[Record], list[Record]], Change | None]
+PairedTest = Callable[[list[Record], list[Record]], Change | None]
 
 
-def mark_perplexities(
+def best_perplexities(
     columns: Sequence[Sequence[Entry]], protocol: str, array_store: ArrayStore | None
 ) -> set[tuple[int, int]]:
     """The lowest perplexity of each column and its ties.
@@ -36,10 +36,10 @@ def mark_perplexities(
         return tests.perplexity(protocol, [array_store.read(r) for r in first], [array_store.read(r) for r in second])
 
     contests = [[_mean_loss(entry, protocol) for entry in column] for column in columns]
-    return _mark(columns, contests, [test] * len(columns), higher=False)
+    return _best_entries(columns, contests, [test] * len(columns), higher=False)
 
 
-def mark_accuracies(
+def best_accuracies(
     columns: Sequence[Sequence[Entry]],
     sparsities: Sequence[str],
     tasks: Sequence[Sequence[tuple[str, str]]],
@@ -54,13 +54,13 @@ def mark_accuracies(
         array_store: the arrays beside the records.
 
     Returns:
-        (column, row) pairs; see ``mark_perplexities``.
+        (column, row) pairs; see ``best_perplexities``.
     """
     if array_store is None:
         return set()
     tests = PairedTests()
 
-    def test_of(pairs: Sequence[tuple[str, str]]) -> Test:
+    def test_of(pairs: Sequence[tuple[str, str]]) -> PairedTest:
         def test(first: list[Record], second: list[Record]) -> Change | None:
             sides = [array_store.read(r) for r in first], [array_store.read(r) for r in second]
             return tests.accuracy(*pairs[0], *sides) if len(pairs) == 1 else tests.mean_accuracy(pairs, *sides)
@@ -74,12 +74,12 @@ def mark_accuracies(
         [_mean_answer(entry, tasks[column], array_store) for entry in entries]
         for (_, column), entries in zip(places, entered, strict=True)
     ]
-    marked = _mark(entered, contests, [test_of(tasks[column]) for _, column in places], higher=True)
+    marked = _best_entries(entered, contests, [test_of(tasks[column]) for _, column in places], higher=True)
     return {(places[contest][1], members[places[contest][0]][entry]) for contest, entry in marked}
 
 
-def _mark(
-    columns: Sequence[Sequence[Entry]], contests: Sequence[list[float]], tests: Sequence[Test], *, higher: bool
+def _best_entries(
+    columns: Sequence[Sequence[Entry]], contests: Sequence[list[float]], tests: Sequence[PairedTest], *, higher: bool
 ) -> set[tuple[int, int]]:
     def p_value(place: int, best: int, other: int) -> float:
         sides = paired_by_seed(columns[place][best], columns[place][other])
@@ -90,13 +90,13 @@ def _mark(
     return {(place, entry) for place, entries in enumerate(marked) for entry in entries}
 
 
-def _whole(entry: Entry) -> bool:
+def _all_ok(entry: Entry) -> bool:
     return bool(entry) and all(record.status == "ok" for record in entry)
 
 
 def _mean_loss(entry: Entry, protocol: str) -> float:
     """Mean perplexity; NaN, which does not compete, where a seed failed or was not measured."""
-    if not _whole(entry) or any(protocol not in record.perplexity for record in entry):
+    if not _all_ok(entry) or any(protocol not in record.perplexity for record in entry):
         return math.nan
     mean = statistics.fmean(record.perplexity[protocol].value for record in entry)
     return math.inf if math.isnan(mean) else mean
@@ -104,7 +104,7 @@ def _mean_loss(entry: Entry, protocol: str) -> float:
 
 def _mean_answer(entry: Entry, tasks: Sequence[tuple[str, str]], array_store: ArrayStore) -> float:
     """Mean accuracy over seeds and tasks; NaN, which does not compete, where a seed failed or kept no answers."""
-    if not _whole(entry) or not tasks:
+    if not _all_ok(entry) or not tasks:
         return math.nan
     found = [answers(array_store.read(record), task, metric) for record in entry for task, metric in tasks]
     return statistics.fmean(math.nan if given is None else float(given.mean()) for given in found)

@@ -6,9 +6,9 @@ from prunebench import text
 from prunebench.records.record import Cost, Record
 from prunebench.report.grouping import (
     DENSE,
-    grouped,
+    group_by,
     method_order,
-    tabled_settings,
+    records_by_setting,
 )
 from prunebench.report.tables.table import Table, caption
 
@@ -20,17 +20,17 @@ def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Ta
         records: of one model.
         order: see ``all_tables``.
     """
-    groups = tabled_settings(records)
+    groups = records_by_setting(records)
     tables = []
     for setting, group in groups.items():
         pruned = [record for record in group if record.status == "ok" and record.cell.sparsity != DENSE]
-        methods = grouped(pruned, lambda record: record.cell.method)
+        methods = group_by(pruned, lambda record: record.cell.method)
         state = any(record.cost.state_bytes is not None for record in pruned)
         devices = {_device(record) for record in pruned}
         where = devices.pop() if len(devices) == 1 else ""
         tables.append(
             Table(
-                caption(f"Cost of pruning {setting.model}", setting.words(groups), where),
+                caption(f"Cost of pruning {setting.model}", setting.describe(groups), where),
                 ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
                 tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
             )

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from prunebench import text
 from prunebench.records.record import Forecast, Record
-from prunebench.report.grouping import grouped, method_order
+from prunebench.report.grouping import group_by, method_order
 from prunebench.report.tables.table import Table
 
-MEMORY_WITHIN, TIME_WITHIN = 0.15, 0.30
+MEMORY_TOLERANCE, TIME_TOLERANCE = 0.15, 0.30
 
 
 def plan_table(
@@ -63,7 +63,7 @@ def forecast_tables(
     times = [ratio for pair in pairs if (ratio := _time_ratio(*pair)) is not None]
     peaks = [ratio for pair in pairs if (ratio := _peak_ratio(*pair)) is not None]
     rows = []
-    by_model = grouped([record for record, _ in pairs], lambda record: record.cell.model)
+    by_model = group_by([record for record, _ in pairs], lambda record: record.cell.model)
     for model, of_model in by_model.items():
         for method in method_order(of_model, order):
             cells = [pair for pair in pairs if pair[0].cell.model == model and pair[0].cell.method == method]
@@ -80,8 +80,8 @@ def forecast_tables(
             )
     return [
         Table(
-            f"Foretold / measured; time within {TIME_WITHIN:.0%} for {_share(times, TIME_WITHIN)} cells, "
-            f"memory within {MEMORY_WITHIN:.0%} for {_share(peaks, MEMORY_WITHIN)}",
+            f"Foretold / measured; time within {TIME_TOLERANCE:.0%} for {_share_within(times, TIME_TOLERANCE)} cells, "
+            f"memory within {MEMORY_TOLERANCE:.0%} for {_share_within(peaks, MEMORY_TOLERANCE)}",
             ("model", "method", "cells", "prune", "measure", "both", "peak memory"),
             tuple(rows),
         )
@@ -119,5 +119,5 @@ def _range(ratios: Sequence[float | None]) -> str:
     return " to ".join(ends)
 
 
-def _share(ratios: Sequence[float], within: float) -> str:
+def _share_within(ratios: Sequence[float], within: float) -> str:
     return f"{sum(abs(ratio - 1) <= within for ratio in ratios)} of {len(ratios)}"

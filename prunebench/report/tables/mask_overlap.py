@@ -9,12 +9,12 @@ import numpy as np
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import DENSE, grouped, method_order, sparsity_order, tabled_settings
+from prunebench.report.grouping import DENSE, group_by, method_order, records_by_setting, sparsity_order
 from prunebench.report.paired import paired_by_seed
 from prunebench.report.tables.table import Table, caption
 
 MASK = "mask"
-SEEDS = 32
+MAX_SEEDS = 32
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
@@ -32,7 +32,7 @@ def jaccard(first: np.ndarray, second: np.ndarray) -> float:
     return both / either if either else 1.0
 
 
-def by_chance(ratio: float) -> float:
+def expected_by_chance(ratio: float) -> float:
     """The overlap to expect of two unrelated masks with a share ``ratio`` of zeros: d² / (2d - d²), d = 1 - ratio."""
     density = 1 - ratio
     return density / (2 - density)
@@ -49,10 +49,10 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store:
     if array_store is None:
         return []
     tables = []
-    groups = tabled_settings(records)
+    groups = records_by_setting(records)
     for setting, group in groups.items():
         masked = [r for r in group if r.cell.sparsity != DENSE and r.status == "ok" and MASK in array_store.read(r)]
-        cells = grouped(masked, lambda record: (record.cell.method, record.cell.sparsity))
+        cells = group_by(masked, lambda record: (record.cell.method, record.cell.sparsity))
         columns = sparsity_order(sparsity for _, sparsity in cells)
         rows = []
         methods = method_order(masked, order)
@@ -64,13 +64,13 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store:
                 rows.append((pair[0], "itself, other seeds" if pair[0] == pair[1] else pair[1], *entries))
         if rows:
             ratios = {r.cell.sparsity: r.sparsity.requested for r in masked if r.sparsity is not None}
-            chances = (f"{by_chance(ratios[s]):.2f}" if s in ratios else text.MISSING for s in columns)
+            chances = (f"{expected_by_chance(ratios[s]):.2f}" if s in ratios else text.MISSING for s in columns)
             rows.append(("by chance", "", *chances))
         tables.append(
             Table(
                 caption(
                     f"Overlap of masks of {setting.model}: kept by both / kept by either",
-                    setting.words(groups),
+                    setting.describe(groups),
                     "from a sample of rows",
                 ),
                 ("masks of", "and of", *columns),
@@ -83,10 +83,10 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store:
 def _mean_overlap(first: Sequence[Record], second: Sequence[Record], array_store: ArrayStore) -> str:
     """Over pairs of seeds of one method (the sides are the same), else over the seeds that both have.
 
-    Of more than ``SEEDS`` seeds of one method the first are paired: 500 of them make 124,750 pairs.
+    Of more than ``MAX_SEEDS`` seeds of one method the first are paired: 500 of them make 124,750 pairs.
     A method with one seed alone is paired with every seed of the other.
     """
-    pairs = combinations(first[:SEEDS], 2) if first is second else zip(*_broadcast(first, second), strict=True)
+    pairs = combinations(first[:MAX_SEEDS], 2) if first is second else zip(*_broadcast(first, second), strict=True)
     masks = [(array_store.read(a)[MASK], array_store.read(b)[MASK]) for a, b in pairs]
     values = [jaccard(a, b) for a, b in masks if a.shape == b.shape]
     return f"{statistics.fmean(values):.2f}" if values else text.MISSING

@@ -10,14 +10,14 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import (
     Setting,
     baselines_of,
-    grouped,
+    group_by,
     method_order,
-    protocols,
+    protocol_digests,
+    records_by_setting,
     sparsity_order,
-    tabled_settings,
 )
-from prunebench.report.tables.best import MARKED, mark_perplexities
-from prunebench.report.tables.table import Table, caption, seed_words
+from prunebench.report.tables.best import MARKED_CAPTION, best_perplexities
+from prunebench.report.tables.table import Table, caption, seeds_text
 
 
 def perplexity_tables(
@@ -30,11 +30,11 @@ def perplexity_tables(
         order, array_store: see ``all_tables``.
     """
     tables = []
-    found = list(dict.fromkeys(protocol for record in records for protocol in protocols(record).items()))
+    found = list(dict.fromkeys(protocol for record in records for protocol in protocol_digests(record).items()))
     for name, digest in found:
-        measured = [record for record in records if protocols(record).get(name) == digest]
+        measured = [record for record in records if protocol_digests(record).get(name) == digest]
         title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
-        groups = tabled_settings(measured)
+        groups = records_by_setting(measured)
         tables += [_perplexity_table(name, title, setting, groups, measured, order, array_store) for setting in groups]
     return tables
 
@@ -50,27 +50,30 @@ def _perplexity_table(
 ) -> Table:
     base = baselines_of(measured, setting)
     rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
-    cells = grouped(rows, lambda record: (record.cell.method, record.cell.sparsity))
+    cells = group_by(rows, lambda record: (record.cell.method, record.cell.sparsity))
     columns = sparsity_order(sparsity for _, sparsity in cells)
-    dense = [f"{name} {averaged([base[name]], protocol)}" for name in method_order(base.values(), order)]
+    dense = [f"{name} {mean_over_seeds([base[name]], protocol)}" for name in method_order(base.values(), order)]
     methods = method_order(rows, order)
     entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
-    marked = mark_perplexities(entries, protocol, array_store)
+    marked = best_perplexities(entries, protocol, array_store)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",
             ", ".join(dense) or "the dense model was not measured",
-            setting.words(groups),
-            seed_words(cells.values(), "standard deviation"),
-            MARKED if marked else "",
+            setting.describe(groups),
+            seeds_text(cells.values(), "standard deviation"),
+            MARKED_CAPTION if marked else "",
         ),
         ("method", *columns),
-        tuple((method, *(averaged(column[row], protocol) for column in entries)) for row, method in enumerate(methods)),
+        tuple(
+            (method, *(mean_over_seeds(column[row], protocol) for column in entries))
+            for row, method in enumerate(methods)
+        ),
         frozenset((row, 1 + column) for column, row in marked),
     )
 
 
-def averaged(records: Sequence[Record], protocol: str) -> str:
+def mean_over_seeds(records: Sequence[Record], protocol: str) -> str:
     """Mean ± standard deviation over seeds; failed ones are told, not averaged away."""
     values = [r.perplexity[protocol].value for r in records if r.status == "ok" and protocol in r.perplexity]
     failed = sum(record.status == "failed" for record in records)

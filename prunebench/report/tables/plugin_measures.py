@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.grouping import DENSE, baselines_of, grouped, method_order, sparsity_order, tabled_settings
-from prunebench.report.tables.table import Table, caption, seed_words
+from prunebench.report.grouping import DENSE, baselines_of, group_by, method_order, records_by_setting, sparsity_order
+from prunebench.report.tables.table import Table, caption, seeds_text
 
 
 def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
@@ -21,9 +21,9 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
     )
     tables = []
     for label, name in found:
-        for setting, group in tabled_settings(records).items():
+        for setting, group in records_by_setting(records).items():
             base = baselines_of(records, setting)
-            cells = grouped(
+            cells = group_by(
                 [record for record in group if record.cell.method not in base],
                 lambda record: (record.cell.method, record.cell.sparsity),
             )
@@ -34,7 +34,7 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
                 (method, *(_mean(cells.get((method, sparsity), []), label, name) for sparsity in columns))
                 for method in method_order((record for some in cells.values() for record in some), order)
             )
-            words = (", ".join(dense), setting.words([setting]), seed_words(cells.values(), "standard deviation"))
+            words = (", ".join(dense), setting.describe([setting]), seeds_text(cells.values(), "standard deviation"))
             tables.append(Table(caption(title, *words), ("method", *(columns or [DENSE])), rows))
     return tables
 

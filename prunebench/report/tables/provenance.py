@@ -5,7 +5,7 @@ from typing import Any
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.grouping import grouped
+from prunebench.report.grouping import group_by
 from prunebench.report.tables.table import Table
 
 DIGITS = 16  # of a digest; the records have all of them
@@ -31,7 +31,7 @@ def _environments(records: Sequence[Record]) -> Table:
         )
 
     rows = []
-    for facts, group in grouped(records, machine).items():
+    for facts, group in group_by(records, machine).items():
         started = sorted(str(record.environment.get("started") or "") for record in group)
         rows.append((*facts, str(len(group)), started[0] or text.MISSING, started[-1] or text.MISSING))
     return Table(

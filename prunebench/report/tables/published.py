@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prunebench import text
 from prunebench.records.record import PublishedFigure, Record
-from prunebench.report.grouping import DENSE, Setting, grouped
+from prunebench.report.grouping import DENSE, Setting, group_by
 from prunebench.report.tables.table import Table
 
 HEADERS = (
@@ -30,15 +30,15 @@ def published_table(records: Iterable[Record]) -> Table:
     Figures of one corpus under two protocols stand beside each other too, and are said not to compare.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest``. Seeds are averaged, settings are not.
+        records: those to show; see ``prunebench.report.grouping.latest_records``. Seeds are averaged, settings are not.
     """
     told = [record for record in records if record.cell.published]
     rows: list[tuple[str, ...]] = []
-    groups = grouped(told, lambda record: (Setting.of(record), record.cell.method, record.cell.sparsity))
+    groups = group_by(told, lambda record: (Setting.of(record), record.cell.method, record.cell.sparsity))
     settings = list(dict.fromkeys(setting for setting, _, _ in groups))
     for (setting, _, sparsity), cells in groups.items():
         # Nothing is calibrated where nothing is pruned.
-        words = (replace(setting, corpus="") if sparsity == DENSE else setting).words(settings)
+        words = (replace(setting, corpus="") if sparsity == DENSE else setting).describe(settings)
         for figure in dict.fromkeys(figure for record in cells for figure in record.cell.published):
             rows += _rows(cells, figure, words)
     return Table("Published figures beside ours", HEADERS, tuple(rows))

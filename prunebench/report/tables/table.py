@@ -29,7 +29,7 @@ def caption(*parts: str) -> str:
     return "; ".join(text.printable(part) for part in parts if part)
 
 
-def seed_words(entries: Iterable[Sequence[Record]], spread: str = "") -> str:
+def seeds_text(entries: Iterable[Sequence[Record]], spread: str = "") -> str:
     """Over how many seeds a table's entries are averaged.
 
     Args:

@@ -14,18 +14,18 @@ from prunebench.report.grouping import (
     DENSE,
     Setting,
     baselines_of,
-    grouped,
+    group_by,
     method_order,
+    records_by_setting,
     sparsity_order,
-    tabled_settings,
 )
-from prunebench.report.tables.best import MARKED, mark_accuracies
-from prunebench.report.tables.table import Table, caption, seed_words
+from prunebench.report.tables.best import MARKED_CAPTION, best_accuracies
+from prunebench.report.tables.table import Table, caption, seeds_text
 
 # Metrics that are shares of questions: shown in percent and averaged over tasks.
-SHARES = ("acc", "exact_match", "em", "f1")
+SHARE_METRICS = ("acc", "exact_match", "em", "f1")
 # Metrics of which the answer to every question lies beside the record.
-KEPT = ("acc", "exact_match")
+STORED_METRICS = ("acc", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Column:
     @property
     def share(self) -> bool:
         """Whether it is a share of questions, shown in percent."""
-        return self.metric.startswith(SHARES)
+        return self.metric.startswith(SHARE_METRICS)
 
     @property
-    def kept(self) -> bool:
+    def has_stored_answers(self) -> bool:
         """Whether the answers to its questions are kept, for paired tests."""
-        return self.metric.startswith(KEPT)
+        return self.metric.startswith(STORED_METRICS)
 
     def header(self, among: Iterable["Column"]) -> str:
         """The task, and what else tells the column apart from the others."""
@@ -71,7 +71,7 @@ class Column:
         return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
 
 
-def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
+def requested_entries(record: Record) -> dict[str, dict[str, Any]]:
     """What was asked for, by name: a group stands for its members. A tag has no result of its own; then all tasks."""
     results: dict[str, Any] = record.zero_shot.get("results") or {}
     found = results | (record.zero_shot.get("groups") or {})
@@ -81,7 +81,7 @@ def asked_entries(record: Record) -> dict[str, dict[str, Any]]:
 
 def scores(record: Record) -> dict[Column, Score]:
     """What was asked for: accuracy where a task has it, else the first of its metrics."""
-    return _scores(record, asked_entries(record))
+    return _scores(record, requested_entries(record))
 
 
 def task_scores(record: Record) -> dict[Column, Score]:
@@ -124,8 +124,8 @@ def zero_shot_tables(
         order: methods in the order to show them; the rest follow by name.
         array_store: the arrays beside the records; without them nothing is marked as best.
     """
-    asked = [record for record in records if _asked(record)]
-    groups = tabled_settings(asked)
+    asked = [record for record in records if _has_zero_shot(record)]
+    groups = records_by_setting(asked)
     tables = [_table(setting, groups, asked, order, array_store) for setting in groups]
     return [table for table in tables if table.headers[2:]]
 
@@ -139,17 +139,17 @@ def _table(
 ) -> Table:
     base = baselines_of(asked, setting)
     pruned = [record for record in groups[setting] if record.cell.method not in base]
-    cells = grouped(pruned, lambda record: (record.cell.method, record.cell.sparsity))
+    cells = group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity))
     rows = {(method, DENSE): [base[method]] for method in method_order(base.values(), order)}
     for method in method_order(pruned, order):
         for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
             rows[method, sparsity] = cells[method, sparsity]
     columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
-    columns = columns or [Column(task, "acc", "", "", "") for task in _passed_over(rows.values())]
+    columns = columns or [Column(task, "acc", "", "", "") for task in _skipped_tasks(rows.values())]
     shares = [column for column in columns if column.share]
     contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
-    marked = mark_accuracies(
-        [[_competing(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
+    marked = best_accuracies(
+        [[_comparable_seeds(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
         [sparsity for _, sparsity in rows],
         [[(column.task, column.metric) for column in over] for over in contests],
         array_store,
@@ -157,9 +157,9 @@ def _table(
     return Table(
         caption(
             f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
-            setting.words(groups),
-            seed_words(rows.values()),
-            MARKED if marked else "",
+            setting.describe(groups),
+            seeds_text(rows.values()),
+            MARKED_CAPTION if marked else "",
         ),
         ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
         tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
@@ -167,7 +167,7 @@ def _table(
     )
 
 
-def _competing(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
+def _comparable_seeds(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
     """The seeds, where each has all those columns: answers by other shots or to other questions do not compete."""
     return group if sparsity != DENSE and all(set(columns) <= set(scores(record)) for record in group) else []
 
@@ -175,17 +175,17 @@ def _competing(group: list[Record], sparsity: str, columns: Sequence[Column]) ->
 def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]) -> list[str]:
     """One row; the mean is left out where a task is missing, for it would compare with no other row."""
     width = len(columns) + (len(shares) > 1)
-    measured = averaged([scores(record) for record in records if record.status == "ok"])
+    measured = mean_over_seeds([scores(record) for record in records if record.status == "ok"])
     if not measured:
         return [text.FAILED if any(record.status == "failed" for record in records) else text.MISSING] * width
     entries = [_entry(measured.get(column), share=column.share) for column in columns]
     if len(shares) > 1:
         whole = all(column in measured for column in shares)
-        entries.append(_entry(mean_of([measured[column] for column in shares]) if whole else None, share=True))
+        entries.append(_entry(mean_over_tasks([measured[column] for column in shares]) if whole else None, share=True))
     return entries
 
 
-def _passed_over(groups: Iterable[list[Record]]) -> list[str]:
+def _skipped_tasks(groups: Iterable[list[Record]]) -> list[str]:
     """Tasks that were asked for and left out, as of a model that never is in memory as a whole."""
     tasks = [
         str(task)
@@ -198,13 +198,13 @@ def _passed_over(groups: Iterable[list[Record]]) -> list[str]:
     return list(dict.fromkeys(tasks))
 
 
-def _asked(record: Record) -> bool:
+def _has_zero_shot(record: Record) -> bool:
     return any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations) or bool(
         record.zero_shot
     )
 
 
-def averaged(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
+def mean_over_seeds(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
     """Mean over seeds. The questions are the same for each, so that their standard errors do not shrink."""
     counts = Counter(column for found in seeds for column in found)
     means = {}
@@ -218,7 +218,7 @@ def averaged(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
     return means
 
 
-def mean_of(entries: Sequence[Score]) -> Score:
+def mean_over_tasks(entries: Sequence[Score]) -> Score:
     """Unweighted mean over tasks; its standard error is √Σse² / n, the tasks' questions being independent."""
     errors = [entry.stderr for entry in entries if entry.stderr is not None]
     known = len(errors) == len(entries)

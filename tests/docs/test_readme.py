@@ -1,0 +1,79 @@
+"""What the README shows works as it stands, and every suite in the repository can be planned."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from prunebench import text
+from prunebench.pruning import Unstructured, prunable
+from prunebench.records.store import read_records
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager
+from prunebench.registry.method_class import MethodClass, resolve_options
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.suite.published import read_published
+from prunebench.suite.schema import Suite
+from prunebench.tinyworld import CORPORA, MODELS
+from prunebench.tinyworld.tasks import CHANCE
+from prunebench.yaml12 import read_yaml
+from tests.helpers import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_method_of_the_readme_prunes() -> None:
+    scope: dict[str, type] = {}
+    exec(code("python"), scope)
+    method = MethodClass("mine", scope["Mine"], "mine", "1")
+    assert method.option_docs == {"power": "p."}
+    model, sparsity = tiny.llama(), Unstructured(0.6)
+    plugin_manager(method, {"power": 2.0}).hook.prune(model=model, data=tiny.calibration(), sparsity=sparsity)
+    for layer, target in prunable(model, sparsity):
+        assert int((layer.weight == 0).sum()) == target.zeros
+
+
+def test_the_suite_of_the_readme_is_one() -> None:
+    suite = Suite.model_validate(read_yaml(code("yaml")))
+    assert suite.sparsities[-1] == "2:4"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_suite_can_be_planned(path: Path) -> None:
+    cells = plan(load_suite(path))
+    assert cells[0].sparsity == "0"
+    assert len({cell.id for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites" / "paper").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_suites_of_papers_are_whole(path: Path) -> None:
+    """Their models are out of reach here: the file, its methods' options and its published figures are looked at."""
+    suite = load_suite(path)
+    for entry in suite.methods:
+        assert entry.options.keys() <= resolve_options(load_method(entry.name), entry.options).keys()
+    assert suite.published is not None
+    names = {entry.id.casefold() for entry in suite.models}
+    for row in read_published(Path(suite.published)):
+        assert row.model.casefold() in names
+        assert any(row.method == entry.name for entry in suite.methods)
+
+
+def test_the_embedded_models_are_as_the_readme_says() -> None:
+    records = read_records(ROOT / "results" / "reference" / "dense")
+    assert len(records) == len(MODELS)
+    for record in records:
+        assert record.sparsity is not None
+        row = next(line for line in README.splitlines() if line.startswith(f"| `builtin/{record.cell.model}`"))
+        _, parameters, *told = (entry.strip() for entry in row.strip("|").split("|"))
+        assert int(parameters.replace(",", "")) == record.sparsity.parameters
+        perplexities = [text.number(record.perplexity[f"{corpus}/stream-128"].value) for corpus in CORPORA]
+        results = (record.zero_shot["results"][task] for task in CHANCE)
+        assert told == perplexities + [f"{100 * r['acc,none']:.0f} ± {100 * r['acc_stderr,none']:.0f}" for r in results]

@@ -1,0 +1,223 @@
+"""Zero-shot measurement through lm-eval."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from prunebench.errors import TaskError
+from prunebench.evaluation import TaskLibrary, check_tasks, zero_shot
+from prunebench.models.loading import load_model
+from prunebench.models.source import find_model
+from prunebench.pruning.callbacks import use_observer
+from tests.helpers import tiny
+from tests.helpers.text import ROOT, SHARED, Steps, jsonl, letters, needs_shared, tokenizer
+
+QUESTIONS = 12
+
+
+def configs(built: list[str] | None = None) -> Mapping[str, dict[str, Any]]:
+    """A multiple-choice task that builds its data in Python."""
+
+    def dataset(**_: object) -> dict[str, Dataset]:
+        if built is not None:
+            built.append("choice")
+        rows = [
+            {"context": letters(3, i), "choices": [letters(1, 7 * i), letters(1, 7 * i + 5)], "gold": i % 2}
+            for i in range(QUESTIONS)
+        ]
+        return {"test": Dataset.from_list(rows)}
+
+    task = {
+        "task": "choice",
+        "custom_dataset": dataset,
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "context",
+        "doc_to_choice": "choices",
+        "doc_to_target": "gold",
+        "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in METRICS],
+        "metadata": {"version": 1.0},
+    }
+    return {"choice": task}
+
+
+METRICS = ("acc", "acc_norm")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Task files: one task, and a group of it."""
+    jsonl(tmp_path / "last.jsonl", [letters(4, i) for i in range(QUESTIONS)])
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "last.yaml").write_text(
+        f"""
+task: last
+tag: mine
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {tmp_path / "last.jsonl"}}}}}
+test_split: test
+output_type: loglikelihood
+doc_to_text: "{{{{text.split(' ')[:-1]|join(' ')}}}}"
+doc_to_target: "{{{{' ' + text.split(' ')[-1]}}}}"
+metric_list:
+  - {{metric: perplexity, aggregation: perplexity, higher_is_better: false}}
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 1.0}}
+"""
+    )
+    (tmp_path / "tasks" / "group.yaml").write_text(
+        "group: all\ntask: [last]\naggregate_metric_list: [{metric: acc, aggregation: mean}]\n"
+    )
+    return tmp_path / "tasks"
+
+
+def test_builtin_and_local_tasks(folder: Path) -> None:
+    found = zero_shot(
+        tiny.llama(),
+        tokenizer(),
+        tasks=["choice", "all"],
+        include_path=str(folder),
+        library=TaskLibrary(configs()),
+    )
+    assert json.loads(json.dumps(found.outcome)) == found.outcome
+    assert set(found.outcome) == {"results", "groups", "versions", "n-shot", "n-samples", "higher_is_better"}
+    results = found.outcome["results"]
+    assert set(results) == {"choice", "last", "all"}
+    assert set(found.correct) == {"choice/acc", "choice/acc_norm", "last/acc"}
+    for name, values in found.correct.items():
+        task, metric = name.split("/")
+        assert values.dtype == np.float64
+        assert len(values) == QUESTIONS
+        assert results[task][f"{metric},none"] == pytest.approx(values.mean())
+        assert results[task][f"{metric}_stderr,none"] == pytest.approx(values.std(ddof=1) / QUESTIONS**0.5)
+    assert results["last"]["perplexity_stderr,none"] > 0
+
+
+def test_limit_and_order() -> None:
+    library = TaskLibrary(configs())
+    whole = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library)
+    some = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library, limit=5, batch_size=3)
+    np.testing.assert_array_equal(some.correct["choice/acc"], whole.correct["choice/acc"][:5])
+    assert some.outcome["n-samples"]["choice"] == {"original": QUESTIONS, "effective": 5}
+    half = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library, limit=0.5)
+    assert half.outcome["n-samples"]["choice"]["effective"] == QUESTIONS // 2
+
+
+def test_a_library_builds_a_data_set_once_and_answers_do_not_stick() -> None:
+    built: list[str] = []
+    library = TaskLibrary(configs(built))
+    first = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library)
+    other = zero_shot(tiny.opt(), tokenizer(), tasks=["choice"], library=library)
+    again = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library)
+    assert built == ["choice"]
+    assert first.outcome == again.outcome
+    assert not np.array_equal(first.correct["choice/acc"], other.correct["choice/acc"])
+
+
+def test_worked_examples() -> None:
+    library = TaskLibrary(configs())
+    kept = {"tasks": ["choice"], "library": library}
+    two = zero_shot(tiny.llama(), tokenizer(), num_fewshot=2, **kept)  # type: ignore[arg-type]
+    none = zero_shot(tiny.llama(), tokenizer(), **kept)  # type: ignore[arg-type]
+    assert two.outcome["n-shot"] == {"choice": 2}
+    assert none.outcome["n-shot"] == {"choice": 0}
+
+
+def test_tasks_by_tag(folder: Path) -> None:
+    found = zero_shot(
+        tiny.llama(), tokenizer(), tasks=["mine"], include_path=str(folder), library=TaskLibrary(configs())
+    )
+    assert set(found.outcome["results"]) == {"last"}
+
+
+def test_one_task_twice(folder: Path) -> None:
+    with pytest.raises(TaskError, match="Duplicate task 'last'"):
+        TaskLibrary(configs()).load(["last", "all"], str(folder), None)
+
+
+def test_names_are_checked_without_building(folder: Path) -> None:
+    built: list[str] = []
+    library = TaskLibrary(configs(built))
+    begin = time.monotonic()
+    check_tasks(["choice", "last", "all", "mine"], str(folder), library)
+    assert time.monotonic() - begin < 8
+    assert built == []
+
+
+def test_unknown_include_path() -> None:
+    with pytest.raises(TaskError, match="include_path nowhere is not a folder"):
+        check_tasks(["some"], "nowhere", TaskLibrary(configs()))
+
+
+@pytest.mark.slow
+def test_unknown_task_and_bundled_task(folder: Path) -> None:
+    library = TaskLibrary(configs())
+    with pytest.raises(TaskError, match=r"unknown task 'hellaswagg': did you mean 'hellaswag'\? valid:") as caught:
+        check_tasks(["hellaswagg"], str(folder), library)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(TaskError, match="did you mean 'choice'"):
+        check_tasks(["choise"], str(folder), library)
+    check_tasks(["hellaswag"], str(folder), library)
+
+
+def test_missing_data(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prunebench.hub.is_reachable", lambda: False)
+    (tmp_path / "last.jsonl").unlink()
+    with pytest.raises(TaskError, match="task 'last' cannot be built") as caught:
+        zero_shot(tiny.llama(), tokenizer(), tasks=["last"], include_path=str(folder), library=TaskLibrary(configs()))
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_printed_and_nothing_stays_changed(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import tqdm
+    from lm_eval.api import task
+
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "transformers", "huggingface_hub")]
+    before = [logger.level for logger in loggers], tqdm.tqdm, task.tqdm
+    words = tokenizer()
+    zero_shot(tiny.llama(), words, tasks=["choice", "last"], include_path=str(folder), library=TaskLibrary(configs()))
+    assert capfd.readouterr() == ("", "")
+    assert ([logger.level for logger in loggers], tqdm.tqdm, task.tqdm) == before
+    assert words.pad_token is None
+
+
+def test_progress_is_told() -> None:
+    ear = Steps()
+    with use_observer(ear):
+        zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=TaskLibrary(configs()))
+    assert ear.steps[-1] == ("request", 2 * QUESTIONS, 2 * QUESTIONS)
+
+
+def test_embedded_tasks() -> None:
+    library = TaskLibrary()
+    check_tasks(["tinyworld_recall"], None, library)
+    found = zero_shot(tiny.llama(), tokenizer(), tasks=["tinyworld_recall"], limit=2, library=library)
+    assert len(found.correct["tinyworld_recall/acc"]) == 2
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@needs_shared
+def test_known_figures_of_a_real_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    model, words = load_model(find_model(str(SHARED / "models/stories3M")), dtype="float32", device="cpu")
+    found = zero_shot(
+        model,
+        words,
+        tasks=["local_lambada", "local_hellaswag", "local_piqa"],
+        limit=200,
+        include_path=str(SHARED / "data/lm_eval"),
+        library=TaskLibrary(configs()),
+    )
+    means = {name: values.mean() for name, values in found.correct.items()}
+    assert means["local_lambada/acc"] == pytest.approx(0.095)
+    assert means["local_hellaswag/acc_norm"] == pytest.approx(0.315)
+    assert means["local_piqa/acc_norm"] == pytest.approx(0.57)

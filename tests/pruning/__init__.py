@@ -1,0 +1,1 @@
+"""Tests of prunebench.pruning, the toolkit for methods."""

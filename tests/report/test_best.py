@@ -1,0 +1,138 @@
+"""What a table marks: the best and its ties, by the evidence beside the records."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prunebench.records.arrays import ArrayStore
+from prunebench.records.record import Record
+from prunebench.records.store import RecordError, write_record
+from prunebench.report.grouping import method_styles
+from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
+from prunebench.report.paired import PairedTests, paired_by_seed
+from prunebench.report.summary import summarise
+from prunebench.report.tables.best import MARKED_CAPTION
+from prunebench.report.tables.perplexity import perplexity_tables
+from prunebench.report.tables.table import Table
+from prunebench.report.tables.zero_shot import zero_shot_tables
+from tests.report.test_tables import PROTOCOL, record
+
+COUNTS = np.random.default_rng(0).integers(20, 60, 200)
+HARD = np.random.default_rng(1).normal(0, 0.4, 200)
+
+
+def losses(nll: float, seed: int) -> np.ndarray:
+    return COUNTS * (nll + HARD + np.random.default_rng(seed).normal(0, 0.02, 200))
+
+
+def kept(folder: Path, method: str, nll: float, right: float = 0.5, *, noise: int = 0, **facts: object) -> Record:
+    """A record with its evidence; ``right`` is the share of 200 questions answered."""
+    made = losses(nll, noise)
+    found = record(method, value=float(np.exp(made.sum() / COUNTS.sum())), **facts)  # type: ignore[arg-type]
+    arrays = {f"perplexity/{PROTOCOL}/losses": made, f"perplexity/{PROTOCOL}/counts": COUNTS}
+    for task in ("arc_easy", "piqa"):
+        arrays[f"zero_shot/{task}/acc"] = (np.arange(200) < 200 * right).astype(float)
+    write_record(folder, found, arrays)
+    return found
+
+
+def marked(table: Table) -> set[tuple[str, str]]:
+    return {(table.rows[row][0], table.headers[column]) for row, column in table.marked}
+
+
+def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
+    records = [
+        kept(tmp_path, "best", 1.0, noise=1),
+        kept(tmp_path, "tie", 1.0005, noise=2),
+        kept(tmp_path, "worse", 1.02, noise=3),
+        kept(tmp_path, "alone", 1.0, sparsity="0.9"),
+    ]
+    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    assert marked(table) == {("best", "0.5"), ("tie", "0.5")}
+    assert MARKED_CAPTION in table.caption
+
+
+def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
+    records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
+    assert perplexity_tables(records)[0].marked == frozenset()
+    write_record(tmp_path, records[1], {})
+    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    assert table.marked == frozenset()
+    assert "marked" not in table.caption
+
+
+def test_a_failed_seed_does_not_compete(tmp_path: Path) -> None:
+    records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
+    lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
+    (table,) = perplexity_tables([*records, *lucky], array_store=ArrayStore(tmp_path))
+    assert marked(table) == {("good", "0.5")}
+
+
+def test_a_torn_file_of_arrays_is_refused(tmp_path: Path) -> None:
+    records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
+    path = tmp_path / f"{records[1].cell.id}.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RecordError, match="no array file"):
+        perplexity_tables(records, array_store=ArrayStore(tmp_path))
+
+
+def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
+    records = [
+        kept(tmp_path, "dense", 1.0, right=0.99, sparsity="0"),
+        kept(tmp_path, "best", 1.0, right=0.8),
+        kept(tmp_path, "tie", 1.0, right=0.79),
+        kept(tmp_path, "worse", 1.0, right=0.5),
+        kept(tmp_path, "worse", 1.0, right=0.4, sparsity="0.9"),
+        kept(tmp_path, "worst", 1.0, right=0.2, sparsity="0.9"),
+    ]
+    (table,) = zero_shot_tables(records, array_store=ArrayStore(tmp_path))
+    rows = {table.rows[row][:2] for row, _ in table.marked}
+    assert rows == {("best", "0.5"), ("tie", "0.5"), ("worse", "0.9")}
+    assert {table.headers[column] for _, column in table.marked} == {"arc_easy", "piqa", "mean"}
+
+
+def test_seeds_are_paired_where_both_sides_have_them() -> None:
+    many, some, one = [record(seed=s) for s in (0, 1, 2)], [record("b", seed=s) for s in (2, 0)], [record("c", seed=7)]
+    first, second = paired_by_seed(many, some)
+    assert [r.cell.seed for r in first] == [r.cell.seed for r in second] == [0, 2]
+    assert [len(side) for side in paired_by_seed(many, one)] == [3, 1]
+    assert paired_by_seed(many[:2], [record(seed=8), record(seed=9)]) == ([], [])
+
+
+def test_losses_of_other_sequences_are_not_compared(tmp_path: Path) -> None:
+    first = {f"perplexity/{PROTOCOL}/losses": losses(1.0, 0), f"perplexity/{PROTOCOL}/counts": COUNTS}
+    other = first | {f"perplexity/{PROTOCOL}/counts": COUNTS + 1}
+    tests = PairedTests()
+    assert tests.perplexity(PROTOCOL, [first], [other]) is None
+    assert tests.perplexity("missing", [first], [first]) is None
+    assert tests.accuracy("arc_easy", "acc", [first], [first]) is None
+    same = tests.perplexity(PROTOCOL, [first], [first])
+    assert same is not None
+    assert same.value == 1
+
+
+def test_every_format_shows_the_mark() -> None:
+    table = Table("t", ("method", "0.5"), (("a_b", "1.5"), ("c", "10.5")), frozenset({(0, 1)}))
+    assert "a_b        *1.5" in to_terminal([table])
+    assert "**1.5**" in to_markdown([table])
+    assert r"\textbf{1.5}" in to_latex([table])
+    assert "10.5**" not in to_markdown([table])
+
+
+def test_accuracies_by_other_shots_do_not_compete(tmp_path: Path) -> None:
+    zero, five = kept(tmp_path, "zero", 1.0, right=0.8), kept(tmp_path, "five", 1.0, right=0.5)
+    five.zero_shot["n-shot"] = {"arc_easy": 5, "piqa": 5}
+    (table,) = zero_shot_tables([zero, five], array_store=ArrayStore(tmp_path))
+    assert table.marked == frozenset()
+
+
+def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
+    records = [kept(tmp_path, "good", 1.1), kept(tmp_path, "other", 1.2)]
+    lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
+    every = [*records, *lucky]
+    (told,) = [
+        p for p in summarise(every, method_styles(every), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")
+    ]
+    assert told.points[0].startswith("At 0.5 the best is good")
+    assert told.points[0].endswith("lucky failed for a seed and does not compete.")

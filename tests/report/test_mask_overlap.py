@@ -1,0 +1,86 @@
+"""The kept sample of a mask, and what reports say of overlaps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prunebench.pruning import Unstructured, prunable
+from prunebench.records.arrays import ArrayStore
+from prunebench.records.store import write_record
+from prunebench.report.tables.mask_overlap import expected_by_chance, jaccard, overlap_tables
+from prunebench.runner.mask_sample import mask_sample
+from tests.helpers import tiny
+from tests.report.test_tables import record
+
+
+def pack(*bits: int) -> np.ndarray:
+    return np.packbits(np.array(bits, dtype=bool))
+
+
+def pruned(seed: int, ratio: float = 0.5) -> np.ndarray:
+    """A whole mask of random scores."""
+    model, sparsity = tiny.llama(), Unstructured(ratio)
+    generator = torch.Generator().manual_seed(seed)
+    for layer, target in prunable(model, sparsity):
+        layer.weight.masked_fill_(~target.mask(torch.rand(layer.shape, generator=generator)), 0)
+    return mask_sample(model, sparsity)
+
+
+class TestSample:
+    def test_a_small_model_keeps_every_bit(self) -> None:
+        weights = sum(layer.weight.numel() for layer, _ in prunable(tiny.llama(), Unstructured(0.5)))
+        found = pruned(0, ratio=0.75)
+        assert found.size * 8 == weights
+        assert np.unpackbits(found).sum() == pytest.approx(weights / 4, abs=21)  # each matrix rounds by itself
+
+    def test_a_large_one_a_sample_of_each_matrix(self) -> None:
+        model = tiny.gpt2()
+        layers = [layer for layer, _ in prunable(model, Unstructured(0.5))]
+        layers[0].weight.zero_()
+        found = np.unpackbits(mask_sample(model, Unstructured(0.5), weights=3000))
+        assert len(layers[0].weight[0]) <= found.size <= 5000
+        assert found.sum() < found.size
+        assert mask_sample(model, Unstructured(0.5), weights=1).size * 8 == sum(len(x.weight[0]) for x in layers)
+
+
+class TestOverlap:
+    def test_jaccard(self) -> None:
+        assert jaccard(pack(1, 1, 0, 0), pack(0, 1, 1, 0)) == pytest.approx(1 / 3)
+        assert jaccard(pack(1, 0), pack(1, 0)) == 1
+        assert jaccard(pack(0), pack(0)) == 1
+        with pytest.raises(ValueError, match="not of the same weights"):
+            jaccard(pack(*[1] * 8), pack(*[1] * 9))
+
+    @pytest.mark.parametrize("ratio", [0.5, 0.9])
+    def test_unrelated_masks_overlap_by_chance(self, ratio: float) -> None:
+        assert jaccard(pruned(0, ratio), pruned(1, ratio)) == pytest.approx(expected_by_chance(ratio), abs=0.02)
+
+    def test_between_seeds_and_between_methods(self, tmp_path: Path) -> None:
+        masks = {("a", 0): (1, 1, 0, 0), ("a", 1): (0, 1, 1, 0), ("b", 0): (1, 1, 0, 0)}
+        records = [record(method, seed=seed) for method, seed in masks]
+        for made, bits in zip(records, masks.values(), strict=True):
+            write_record(tmp_path, made, {"mask": pack(*bits)})
+        without = record("c")
+        (table,) = overlap_tables([*records, without], ["b"], ArrayStore(tmp_path))
+        assert table.headers == ("masks of", "and of", "0.5")
+        assert table.rows == (
+            ("a", "itself, other seeds", "0.33"),
+            ("b", "a", "0.67"),  # (1 + 1/3) / 2
+            ("by chance", "", "0.05"),  # the golden record asks for 0.9
+        )
+
+    def test_methods_that_share_no_sparsity(self, tmp_path: Path) -> None:
+        records = [record("a", "0.5"), record("b", "0.9"), record("c", "0.5")]
+        for made, bits in zip(records, ((1, 1, 0), (0, 1, 1), (1, 1, 0)), strict=True):
+            write_record(tmp_path, made, {"mask": pack(*bits)})
+        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
+        assert table.rows == (("a", "c", "1.00", "–"), ("by chance", "", "0.05", "0.05"))
+
+    def test_masks_without_facts_on_sparsity(self, tmp_path: Path) -> None:
+        records = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
+        for made in records:
+            write_record(tmp_path, made, {"mask": pack(1, 1)})
+        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
+        assert table.rows[-1] == ("by chance", "", "–")

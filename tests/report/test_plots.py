@@ -1,0 +1,241 @@
+"""What plots show, from records; and how they are drawn."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from prunebench.records.record import Record
+from prunebench.report.grouping import method_styles
+from prunebench.report.plots import charts, pareto
+from prunebench.report.plots import matplotlib_svg as draw
+from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
+from tests.report.test_tables import PROTOCOL, record
+
+
+def plotted(make: Any, records: list[Record]) -> list[Plot]:
+    found: list[Plot] = make(records, method_styles(records))
+    return found
+
+
+def series_of(plot: Plot) -> dict[str, list[Series]]:
+    found: dict[str, list[Series]] = {}
+    for series in plot.series:
+        found.setdefault(series.label, []).append(series)
+    return found
+
+
+def sized(zeros: float, value: float, *, parameters: int = 4000, model: str = "stories", **cell: Any) -> Record:
+    """A record with 2000 prunable weights of four bytes in one matrix."""
+    method, sparsity = ("dense", "0") if zeros == 0 else ("wanda", str(zeros))
+    found = record(method, sparsity, value=value, model=model, **cell)
+    assert found.sparsity is not None
+    count = type(next(iter(found.sparsity.matrices.values())))(numel=2000, zeros=round(2000 * zeros))
+    facts = found.sparsity.model_copy(
+        update={
+            "parameters": parameters,
+            "parameter_bytes": 4 * parameters,
+            "whole_model": 2000 * zeros / parameters,
+            "matrices": {"layers.0.w": count},
+        }
+    )
+    return found.model_copy(update={"sparsity": facts})
+
+
+class TestPerplexity:
+    RECORDS = (
+        record("dense", "0", value=5.0),
+        record("a", "0.9", value=9.0),
+        record("a", "0.5", value=6.0, seed=0),
+        record("a", "0.5", value=8.0, seed=1),
+        record("a", "2:4", value=7.0),
+        record("b", "0.5", value=math.inf),
+    )
+
+    def test_lines_over_fractions_and_marks_over_patterns(self) -> None:
+        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
+        assert plot.y == Axis("perplexity", "log")
+        line, marks = series_of(plot)["a"]
+        assert line.points == ((50.0, 7.0), (90.0, 9.0))
+        assert (line.line, marks.line) == (True, False)
+        assert marks.points == ((100.0, 7.0),)
+        assert plot.x.ticks == ((50.0, "50"), (90.0, "90"), (100.0, "2:4"))
+        assert series_of(plot)["b"][0].points == ((50.0, math.inf),)
+        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 5.0, "floor 7.500": 7.5}
+
+    def test_bars_are_the_interval_over_seeds(self) -> None:
+        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
+        low, high = series_of(plot)["a"][0].bars[0]
+        # Student's t with one degree of freedom: 12.706 · √2 / √2
+        assert high == pytest.approx(7 + 12.706, abs=1e-3)
+        assert low == 0.7  # below zero, which a log axis does not have: a tenth of the mean
+        assert all(math.isnan(end) for end in series_of(plot)["a"][0].bars[1])
+
+    def test_a_method_looks_the_same_in_every_plot(self) -> None:
+        records = [record("b"), record("a"), record("b", model="other")]
+        plots = plotted(charts.perplexity_plots, records)
+        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": 0, "b": 1}, {"b": 1}]
+
+
+def test_patterns_stand_apart_on_the_axis() -> None:
+    _, places = sparsity_axis(["2:4", "0.5", "0.7", "1:4"])
+    assert places == {"0.5": 50.0, "0.7": 70.0, "2:4": 80.0, "1:4": 90.0}
+    assert sparsity_axis([])[1] == {}
+
+
+class TestPareto:
+    def test_sizes(self) -> None:
+        found = sized(0.9, 10.0)
+        assert pareto.nonzero_parameters(found) == 2200
+        # 2000 · 4 dense, 200 · 4 values, 2000 / 8 bytes of mask
+        assert pareto.sparse_bytes(found) == 8000 + 800 + 250
+        assert pareto.sparse_bytes(sized(0, 5.0)) == 16000
+        # One zero in a hundred does not pay for the mask.
+        assert pareto.sparse_bytes(sized(0.01, 5.0)) == 16000
+
+    def test_the_front_holds_what_nothing_beats(self) -> None:
+        records = [
+            sized(0, 5.0),
+            sized(0.5, 6.0),
+            sized(0.9, 30.0),
+            sized(0, 8.0, parameters=2500, model="small", model_digest="22"),
+        ]
+        ((protocol, candidates),) = pareto.comparable_families(records)
+        assert protocol == PROTOCOL
+        assert [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")] == [30.0, 8.0, 6.0, 5.0]
+        worse = [*records, sized(0.7, 40.0)]
+        ((_, candidates),) = pareto.comparable_families(worse)
+        assert 40.0 not in [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")]
+
+    def test_dense_models_of_the_family_are_on_the_plot(self) -> None:
+        records = [sized(0, 5.0), sized(0.5, 6.0), sized(0, 8.0, parameters=2500, model="small", model_digest="22")]
+        by_count, by_bytes = plotted(pareto.pareto_plots, records)
+        (dense,) = series_of(by_count)["dense models"]
+        assert (dense.points, dense.names) == (((2500, 8.0), (4000, 5.0)), ("small", "stories"))
+        assert by_bytes.x.label == "KiB"
+
+    def test_another_tokenizer_is_another_family(self) -> None:
+        other = sized(0.5, 6.0, model="other")
+        facts = other.perplexity[PROTOCOL].model_copy(update={"tokens": 5})
+        assert (
+            len(pareto.comparable_families([sized(0, 5.0), other.model_copy(update={"perplexity": {PROTOCOL: facts}})]))
+            == 2
+        )
+
+
+class TestOtherCharts:
+    def test_cost_at_the_sparsity_that_most_methods_share(self) -> None:
+        records = [record("a", "0.5"), record("b", "0.5"), record("a", "0.9"), record("b", "0.9"), record("a", "0.95")]
+        plots = plotted(charts.cost_plots, records)
+        assert [plot.x.label for plot in plots] == ["prune time (s)", "tokens seen", "peak memory (MiB)"]
+        assert all(" at 0.9: " in plot.title for plot in plots)
+        assert series_of(plots[2])["a"][0].points == ((640.0, 10.0),)
+
+    def test_zero_shot_with_intervals(self) -> None:
+        plots = plotted(charts.zero_shot_plots, [record("dense", "0"), record("a"), record("b")])
+        assert [plot.panel.partition(",")[0] for plot in plots] == ["arc_easy", "piqa"]
+        (series,) = series_of(plots[0])["a"]
+        assert series.points[0][1] == 25.0
+        assert series.bars[0] == pytest.approx((25 - 1.96 * 3, 25 + 1.96 * 3))
+        assert plots[0].lines == (HorizontalLine("dense 25.0", 25.0),)
+        assert series.points[0][0] < series_of(plots[0])["b"][0].points[0][0]
+
+    def test_any_trace_of_any_method(self) -> None:
+        rows = ({"step": 0.0, "gap": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan})
+        traced = record("mine").model_copy(update={"trace": rows})
+        gap, extra = plotted(charts.trace_plots, [traced, record("other")])
+        assert (gap.y, extra.y) == (Axis("gap", "log"), Axis("extra"))
+        assert gap.series[0].points == ((0.0, 1.0), (5.0, 0.001))
+        assert gap.series[0].label == "mine at 0.5"
+
+    def test_one_line_for_each_way_of_sharing_zeros(self) -> None:
+        alike = [record("a"), record("b")]
+        (plot,) = plotted(charts.layer_plots, alike)
+        (series,) = plot.series
+        assert (series.label, series.style) == ("every method", None)
+        assert series.points == ((0.0, 90.0), (1.0, 90.0))
+        assert plot.x.ticks == ((0.0, "0"),)
+        other = sized(0.5, 6.0)
+        (plot,) = plotted(charts.layer_plots, [*alike, other])
+        assert {series.label for series in plot.series} == {"several methods", "wanda"}
+
+
+class TestDrawing:
+    PLOT = Plot(
+        name="x",
+        title="Perplexity of <b>$a_1$</b>",
+        panel="p",
+        x=Axis("tokens", "log"),
+        y=Axis("perplexity", "log"),
+        series=(
+            Series("a", 0, ((0.0, 3.0), (10.0, 4.0), (1e6, math.inf)), bars=((2.0, 4.0), (math.nan, math.nan))),
+            Series("</text><script>", 12, ((100.0, 400.0),), names=("#222288;",), line=False, faint=True),
+        ),
+        lines=(
+            HorizontalLine("dense 2.5", 2.5),
+            HorizontalLine("floor 2.4", 2.4),
+            HorizontalLine("broken inf", math.inf),
+        ),
+    )
+
+    def test_the_same_plot_is_the_same_bytes(self) -> None:
+        assert draw.to_svg(self.PLOT, "p") == draw.to_svg(self.PLOT, "p")
+        for style in ("svg", "pdf"):
+            assert draw.to_file(self.PLOT, style) == draw.to_file(self.PLOT, style)  # type: ignore[arg-type]
+
+    def test_labels_are_text(self) -> None:
+        drawn = draw.to_svg(self.PLOT, "p")
+        assert ">#222288;</text>" in drawn  # a colour's name in a label stays one
+        assert "<script>" not in drawn
+        file = draw.to_file(self.PLOT, "svg").decode()
+        assert "Perplexity of &lt;b&gt;$a_1$&lt;/b&gt;" in file
+        assert "&lt;/text&gt;&lt;script&gt;" in file
+
+    def test_a_file_has_the_colours_of_paper_and_no_date(self) -> None:
+        file = draw.to_file(self.PLOT, "svg").decode()
+        assert draw.COLOURS[0] in file
+        assert "var(--" not in file
+        assert "dc:date" not in file
+        assert b"CreationDate" not in draw.to_file(self.PLOT, "pdf")
+
+    def test_a_legend_is_never_wider_than_its_file(self) -> None:
+        names = ["the front", *(f"a method with a name of {n} words" for n in range(7)), "dense models"]
+        plot = Plot(
+            "x", "t", "p", Axis("x"), Axis("y"), tuple(Series(n, i, ((1.0, 2.0),)) for i, n in enumerate(names))
+        )
+        drawn = draw.to_file(plot, "svg").decode()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn)[1])  # type: ignore[index]
+        starts = [float(x) for x in re.findall(r'<text[^>]*x="([\d.]+)"[^>]*>a method with', drawn)]
+        assert len(starts) == 7
+        assert max(starts) + 160 < width
+
+    def test_a_zero_has_a_place_on_a_log_axis(self) -> None:
+        ticks = re.findall(r"text-anchor: middle[^>]*>([^<]+)<", draw.to_svg(self.PLOT, "p"))
+        assert ticks[0] == "0"
+        assert "tokens" in ticks
+
+    def test_nothing_finite_is_drawn_too(self) -> None:
+        plot = Plot("x", "t", "p", Axis("x"), Axis("y", "log"), (Series("a", 0, ((1.0, math.nan),)),))
+        assert "nan</text>" in draw.to_svg(plot, "p")
+
+    @pytest.mark.parametrize(
+        ("low", "high", "ticks"),
+        [(2.4, 400, [5, 10, 20, 50, 100, 200]), (1, 1e6, None), (2.49, 2.51, None), (1e-3, 1.0, None)],
+    )
+    def test_ticks_are_few_round_and_within(self, low: float, high: float, ticks: list[float] | None) -> None:
+        found = draw.log_ticks(low, high)
+        assert ticks is None or found == ticks
+        assert 2 <= len([tick for tick in found if low <= tick <= high]) <= 7
+
+    def test_a_legend_names_each_look_once(self) -> None:
+        entries = legend_entries([self.PLOT, self.PLOT])
+        assert [entry.label for entry in entries] == ["a", "</text><script>"]
+        assert not any(entry.faint for entry in entries)
+
+    def test_methods_beyond_the_colours_have_other_dashes(self) -> None:
+        looks = {(look % len(draw.COLOURS), look // len(draw.COLOURS)) for look in range(40)}
+        assert len(looks) == 40
+        drawn = {draw.to_legend_sample(Series("a", look, ((0.0, 0.0),)), "s") for look in (0, 8, 16)}
+        assert len(drawn) == 3

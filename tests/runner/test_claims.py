@@ -1,0 +1,329 @@
+"""Two runners on one folder: each cell runs once."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prunebench.errors import OutputError, SuiteError
+from prunebench.records.merge import merge_records
+from prunebench.records.record import CellFacts, Record
+from prunebench.records.store import read_arrays, read_record, write_record
+from prunebench.runner import claims
+from prunebench.runner.claims import Abandoned, Claims
+from prunebench.runner.events import Display
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan, shard_of
+from tests.runner.test_sweep import Silent
+
+Write = Callable[..., Path]
+
+
+def others(folder: Path, place: list[str], pid: int = 1, started: float = 0.0, generation: int = 1) -> Path:
+    """A claim of somebody else on the cell "a--1.5"."""
+    path = folder / claims.FOLDER / f"a--1.5.{generation}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"place": place, "pid": pid, "started": started}) + "\n")
+    return path
+
+
+class TestClaims:
+    def test_one_has_it_until_it_is_released(self, tmp_path: Path) -> None:
+        first, second = Claims(tmp_path), Claims(tmp_path)
+        claim = first.take("a--1.5")
+        assert claim is not None
+        assert not claim.lost
+        assert second.take("a--1.5") is None
+        assert second.take("a--1") is not None
+        claim.release()
+        assert second.take("a--1.5") is not None
+
+    def test_of_many_threads_one_wins(self, tmp_path: Path) -> None:
+        won: list[object] = []
+        every = [Claims(tmp_path) for _ in range(16)]
+        gate = threading.Barrier(len(every))
+
+        def reach(mine: Claims) -> None:
+            gate.wait()
+            if claim := mine.take("a"):
+                won.append(claim)
+
+        threads = [threading.Thread(target=reach, args=(mine,)) for mine in every]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+
+    def test_the_dead_of_this_machine_are_known_at_once(self, tmp_path: Path) -> None:
+        mine = Claims(tmp_path, lease=1000)
+        done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+        others(tmp_path, mine._me["place"], pid=int(done.stdout))
+        assert mine.take("a--1.5") is not None
+
+    def test_a_number_that_another_process_has_now_is_no_sign_of_life(self, tmp_path: Path) -> None:
+        mine = Claims(tmp_path, lease=1000)
+        others(tmp_path, mine._me["place"], pid=os.getppid(), started=-1.0)
+        assert mine.take("a--1.5") is not None
+
+    def test_the_living_of_this_machine_keep_theirs_however_silent(self, tmp_path: Path) -> None:
+        mine = Claims(tmp_path, lease=0.01)
+        parent = os.getppid()
+        others(tmp_path, mine._me["place"], pid=parent, started=claims._start(parent))
+        for _ in range(3):
+            assert mine.take("a--1.5") is None
+            time.sleep(0.02)
+
+    def test_elsewhere_a_whole_lease_of_silence_is_waited_for(self, tmp_path: Path) -> None:
+        path = others(tmp_path, ["elsewhere"])
+        mine = Claims(tmp_path, lease=0.2)
+        assert mine.take("a--1.5") is None
+        time.sleep(0.15)
+        with path.open("a") as file:
+            file.write(".")  # a sign of life
+        assert mine.take("a--1.5") is None
+        time.sleep(0.15)
+        assert mine.take("a--1.5") is None
+        time.sleep(0.1)
+        claim = mine.take("a--1.5")
+        assert claim is not None
+        claim.release()
+        assert not list(path.parent.iterdir())  # the dead one's is gone too
+
+    def test_the_clock_of_the_file_system_does_not_matter(self, tmp_path: Path) -> None:
+        path = others(tmp_path, ["elsewhere"])
+        os.utime(path, (0, 0))
+        assert Claims(tmp_path, lease=10).take("a--1.5") is None
+
+    def test_a_holder_gives_signs_and_learns_that_it_lost(self, tmp_path: Path) -> None:
+        claim = Claims(tmp_path, lease=0.06).take("a--1.5")
+        assert claim is not None
+        before = claim._path.stat().st_size
+        time.sleep(0.1)
+        assert claim._path.stat().st_size > before
+        taken = others(tmp_path, ["elsewhere"], generation=2)
+        assert claim.lost
+        claim.release()
+        assert [path.name for path in taken.parent.iterdir()] == [taken.name]
+
+    def test_another_claim_of_the_same_number_is_not_mistaken_for_it(self, tmp_path: Path) -> None:
+        """The holder slept; others took the cell over, gave it free, and claimed it anew."""
+        sleeper = Claims(tmp_path, lease=1000).take("a--1.5")
+        assert sleeper is not None
+        sleeper._path.unlink()
+        other = Claims(tmp_path).take("a--1.5")
+        assert other is not None
+        assert sleeper.lost
+        sleeper.release()
+        assert not other.lost
+        other.release()
+
+    def test_a_claim_whose_making_was_not_acknowledged_is_ours(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.link
+
+        def link(source: Path, target: Path) -> None:
+            real(source, target)
+            raise FileExistsError
+
+        monkeypatch.setattr(os, "link", link)
+        claim = Claims(tmp_path).take("a")
+        assert claim is not None
+        claim.release()
+
+    def test_a_torn_claim_runs_out_like_any_other(self, tmp_path: Path) -> None:
+        others(tmp_path, ["elsewhere"]).write_text('{"pla')
+        mine = Claims(tmp_path, lease=0.05)
+        assert mine.take("a--1.5") is None
+        time.sleep(0.1)
+        assert mine.take("a--1.5") is not None
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError, match="cannot claim a cell"):
+            Claims(tmp_path / "file").take("a")
+
+
+class Scribe:
+    """An executor that only writes the records, taking its time."""
+
+    def __init__(self, record: Record, seconds: float = 0.1) -> None:
+        self._record, self._seconds = record, seconds
+
+    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None: ...
+
+    def run(
+        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+    ) -> Record:
+        time.sleep(self._seconds)
+        facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+        record = self._record.model_copy(update={"cell": facts})
+        return read_record(write_record(output, record, {}))
+
+
+class TestTwoRunners:
+    @pytest.fixture
+    def good(self) -> Record:
+        return read_record(Path(__file__).parents[1] / "fixtures" / "record.json")
+
+    def test_each_cell_runs_once(self, write_suite: Write, tmp_path: Path, good: Record) -> None:
+        cells = plan(load_suite(write_suite(sparsities="sparsities: [0.2, 0.3, 0.4, 0.5]")))
+        displays = [Silent(), Silent()]
+        returned: list[list[Record]] = []
+
+        def sweep(display: Silent) -> None:
+            returned.append(run_suite(cells, tmp_path / "out", display, executor=Scribe(good)))
+
+        threads = [threading.Thread(target=sweep, args=(display,)) for display in displays]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        begun = displays[0].begun + displays[1].begun
+        assert sorted(begun) == sorted(cell.id for cell in cells)
+        assert min(len(display.begun) for display in displays) > 1
+        assert returned[0] == returned[1]
+        assert not list((tmp_path / "out").glob(".*"))
+
+    def beside_another(
+        self, cell: Cell, output: Path, good: Record, ends: Callable[[], object]
+    ) -> tuple[Record, list[str]]:
+        """A sweep of a cell that another runner has until ``ends`` was called: its record, and what it ran itself."""
+        claim = Claims(output).take(cell.id)
+        assert claim is not None
+
+        def end() -> None:
+            time.sleep(0.3)
+            ends()
+            claim.release()
+
+        other, display = threading.Thread(target=end), Silent()
+        other.start()
+        (record,) = run_suite([cell], output, display, lease=0.4, executor=Scribe(good))
+        other.join()
+        return record, display.begun
+
+    @pytest.fixture
+    def cell(self, write_suite: Write) -> Cell:
+        return plan(load_suite(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")))[0]
+
+    def test_a_failure_of_the_other_is_its_outcome(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        """Tried again by the next run, not by one that waited for it."""
+        fails = Scribe(good.model_copy(update={"status": "failed"}))
+        record, ran = self.beside_another(
+            cell, tmp_path, good, lambda: fails.run(cell, tmp_path, Silent(), save_models=False, wanted=lambda: True)
+        )
+        assert record.status == "failed"
+        assert ran == []
+        assert run_suite([cell], tmp_path, Silent(), executor=Scribe(good))[0].status == "ok"
+
+    def test_a_cell_that_was_taken_over_is_given_up(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        output, others_work = tmp_path / "out", Scribe(good, seconds=0)
+
+        class Slept(Scribe):
+            """Wakes up to find that another has the cell, and its record."""
+
+            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+                assert wanted()
+                taken = output / claims.FOLDER / f"{cell.id}.2"
+                taken.touch()
+                assert not wanted()
+                others_work.run(cell, output, display, save_models=save_models, wanted=wanted)
+                taken.unlink()
+                raise Abandoned
+
+        (record,) = run_suite([cell], output, Silent(), executor=Slept(good))
+        assert record.status == "ok"
+
+    def test_a_record_that_another_is_writing_is_left_alone(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        """Its arrays are there before it is: that is no damage while somebody has the cell."""
+        facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+        whole = good.model_copy(update={"cell": facts, "arrays_digest": None})
+        path = write_record(tmp_path, whole, {"x": np.zeros(3)})
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"e", b"f", 1))
+
+        def ends() -> None:
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
+
+        record, ran = self.beside_another(cell, tmp_path, good, ends)
+        assert ran == []
+        assert record == read_record(path)
+        assert not (tmp_path / ".set-aside").exists()
+
+    def test_what_a_dead_writer_left_is_cleared_away(self, cell: Cell, tmp_path: Path) -> None:
+        torn = tmp_path / "out" / f".{cell.id}.json.123.tmp"
+        torn.parent.mkdir()
+        torn.write_text("{")
+        run_suite([cell], tmp_path / "out", Silent())
+        assert not torn.exists()
+
+
+class TestShards:
+    def test_they_are_all_cells_each_once(self, write_suite: Write) -> None:
+        cells = plan(load_suite(write_suite()))
+        for parts in (1, 2, 3, len(cells) + 2):
+            shares = [shard_of(cells, f"{part}/{parts}") for part in range(1, parts + 1)]
+            assert sorted(cell.id for share in shares for cell in share) == sorted(cell.id for cell in cells)
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+    @pytest.mark.parametrize("told", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "1.5/2"])
+    def test_nonsense_is_refused(self, write_suite: Write, told: str) -> None:
+        with pytest.raises(SuiteError, match="--shard"):
+            shard_of(plan(load_suite(write_suite())), told)
+
+
+class TestMerge:
+    def test_shards_make_the_whole(self, write_suite: Write, tmp_path: Path) -> None:
+        cells = plan(load_suite(write_suite()))
+        whole = run_suite(cells, tmp_path / "whole", Silent())
+        for part in ("1/2", "2/2"):
+            run_suite(shard_of(cells, part), tmp_path / part[0], Silent(), save_models=part == "1/2")
+        merged = merge_records([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
+        assert (merged.cells, merged.copied, merged.conflicts) == (len(cells), len(cells), ())
+        for record in whole:
+            found = read_record(path := tmp_path / "merged" / f"{record.cell.id}.json")
+            assert found.perplexity == record.perplexity
+            assert read_arrays(path).keys() == read_arrays(tmp_path / "whole" / path.name).keys()
+        models = {path.name for path in (tmp_path / "merged" / "models").iterdir()}
+        assert models == {path.name for path in (tmp_path / "1" / "models").iterdir()}
+        again = merge_records([tmp_path / "1", tmp_path / "whole"], tmp_path / "merged")
+        assert (again.cells, again.copied, again.conflicts) == (len(cells), 0, ())
+
+    def test_what_disagrees_is_told_and_the_first_is_taken(self, write_suite: Write, tmp_path: Path) -> None:
+        cells = plan(load_suite(write_suite(methods="methods: [magnitude]")))
+        half, pattern = run_suite(cells, tmp_path / "one", Silent())
+        changed = half.model_copy(update={"perplexity": {}})
+        write_record(tmp_path / "two", changed.model_copy(update={"arrays_digest": None}), {})
+        failed = pattern.model_copy(update={"status": "failed", "arrays_digest": None})
+        write_record(tmp_path / "two", failed, {})
+        merged = merge_records([tmp_path / "one", tmp_path / "two"], tmp_path / "merged")
+        (conflict,) = merged.conflicts
+        assert (conflict.cell, conflict.differs) == (half.cell.id, "perplexity")
+        assert read_record(tmp_path / "merged" / f"{half.cell.id}.json") == half
+        assert read_record(tmp_path / "merged" / f"{pattern.cell.id}.json").status == "ok"
+        backwards = merge_records([tmp_path / "two", tmp_path / "one"], tmp_path / "backwards")
+        assert [found.cell for found in backwards.conflicts] == [half.cell.id]
+        assert read_record(tmp_path / "backwards" / f"{pattern.cell.id}.json").status == "ok"
+
+    def test_nothing_is_copied_where_one_record_is_torn(self, write_suite: Write, tmp_path: Path) -> None:
+        run_suite(plan(load_suite(write_suite(methods="methods: [magnitude]"))), tmp_path / "one", Silent())
+        (tmp_path / "two").mkdir()
+        (tmp_path / "two" / "x.json").write_text("{")
+        with pytest.raises(OutputError, match=r"x\.json"):
+            merge_records([tmp_path / "one", tmp_path / "two"], tmp_path / "merged")
+        assert not (tmp_path / "merged").exists()
+        with pytest.raises(OutputError, match="no results folder"):
+            merge_records([tmp_path / "three"], tmp_path / "merged")

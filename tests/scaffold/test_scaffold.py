@@ -1,0 +1,136 @@
+"""``prunebench plugins``: a new package works as it comes, and the commands say what they should."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunebench.errors import UsageError
+from prunebench.scaffold import new_plugin
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from tests.cli.test_app import one_line, prunebench
+
+BROKEN = Path(__file__).parents[1] / "helpers" / "broken_methods.py"
+
+
+def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="builds the package: pip install 'prunebench[dev]'")
+    project, site = tmp_path / "my-method", tmp_path / "site"
+    new_plugin("my-method", project)
+
+    def python(*words: object) -> str:
+        paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, words)],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    python("pip", "install", "--no-index", "--no-build-isolation", "--no-deps", "--target", site, ".")
+    passed = python("pytest", "-q", "-p", "no:cacheprovider")
+    assert "22 passed" in passed
+
+
+def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
+    project = tmp_path / "ria"
+    new_plugin("ria", project, beside=["dense"])
+    cells = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
+    assert [(cell.method, cell.sparsity) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
+    assert (cells[1].distribution, len(cells[1].version)) == ("ria.py", 12)
+    source = (project / "ria.py").read_text()
+    assert 25 <= source.count("\n") <= 40
+    (project / "ria.py").write_text(source.replace("0.5", "0.6"))
+    again = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
+    assert again[1].options == {"power": 0.6}
+    assert again[0].id == cells[0].id
+    assert again[1].version != cells[1].version
+
+
+@pytest.mark.parametrize("name", ["My-Method", "my_method", "1st", "-x", "lambda", "a b", ""])
+def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no name for a method: use lower-case words"):
+        new_plugin(name, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("wanda-2", "its class Wanda2 would be read back as 'wanda2'"),
+    ("a-b", "its class AB would be read back as 'ab'"),
+    ("feature-norm", "its class FeatureNorm would hide another"),
+    ("tensor", "its class Tensor would hide another"),
+    ("none", "its class None would hide another"),
+    ("json", "Python has a module json already"),
+    ("torch", "Python has a module torch already"),
+])  # fmt: skip
+def test_names_that_would_not_work(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        new_plugin(name, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_name_that_yaml_reads_otherwise(tmp_path: Path) -> None:
+    new_plugin("null", tmp_path / "x")
+    (cell, _) = plan(load_suite(tmp_path / "x" / "suite.yaml"), plugin_files=[tmp_path / "x" / "null.py"])
+    assert cell.method == "null"
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is there already: choose another folder with --output"):
+        new_plugin("mine", tmp_path)
+    with pytest.raises(UsageError, match="the name 'mine' is taken"):
+        new_plugin("mine", tmp_path / "x", taken=["mine"])
+
+
+class TestCommands:
+    def test_new(self, tmp_path: Path) -> None:
+        result = prunebench("plugins", "new", "mine", "--output", tmp_path / "mine")
+        assert result.exit_code == 0
+        assert [Path(line).name for line in result.stdout.splitlines()] == [
+            "pyproject.toml",
+            "README.md",
+            "suite.yaml",
+            "mine.py",
+            "test_mine.py",
+        ]
+        assert "pip install -e . && pytest && prunebench run suite.yaml" in result.stderr
+        # It is shown beside every method that needs no tuning.
+        assert '  - "dense"\n' in (tmp_path / "mine" / "suite.yaml").read_text()
+        assert "is taken" in one_line(prunebench("plugins", "new", "dense"))
+
+    def test_check_says_what_holds(self) -> None:
+        result = prunebench("plugins", "check", "magnitude", "--architecture", "opt", "--pattern", "0.5")
+        assert result.exit_code == 0
+        assert "rules hold" in result.stdout
+        assert "fails" not in result.stdout
+
+    def test_check_says_what_does_not(self) -> None:
+        words = ("plugins", "check", "prints", "--plugin", BROKEN, "--architecture", "llama", "--pattern", "0.5")
+        result = prunebench(*words)
+        assert result.exit_code == 1
+        assert "stdout: fails" in result.stdout
+        assert "to mend:  use track(...) for progress" in result.stdout
+        found = json.loads(prunebench(*words, "--json").stdout)
+        assert not found["holds"]
+        assert [name for name, rule in found["rules"].items() if rule["holds"] is False] == ["stdout"]
+
+    def test_wrong_words(self) -> None:
+        assert "unknown method 'wandb'" in one_line(prunebench("plugins", "check", "wandb"))
+        result = prunebench("plugins", "check", "dense", "--set", "steps")
+        assert "--set 'steps' is no option=value" in one_line(result)
+        assert result.exit_code == 2
+        assert "holds no method" in one_line(prunebench("methods", "--plugin", Path(__file__).parent / "__init__.py"))
+
+    def test_list(self) -> None:
+        found = json.loads(prunebench("plugins", "list", "--json").stdout)
+        (dense,) = [entry for entry in found if entry["name"] == "dense"]
+        assert (dense["kind"], dense["distribution"], dense["error"]) == ("method", "prunebench", None)
+        assert "distribution" in prunebench("plugins", "list").stdout

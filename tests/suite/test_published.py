@@ -1,0 +1,148 @@
+"""Published figures: read from CSV, kept in the cells' records, and shown beside ours."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prunebench.cli.progress import PlainDisplay
+from prunebench.errors import SuiteError
+from prunebench.records.record import PublishedFigure, Record
+from prunebench.records.store import read_records
+from prunebench.report.tables.published import HEADERS, published_table
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.suite.published import read_published
+from tests.report.test_tables import PROTOCOL, record
+
+HEADER = "model,dataset,seqlen,method,sparsity,perplexity,source,note\n"
+
+
+def with_figure(found: Record, **changes: object) -> Record:
+    facts = {
+        "corpus": "tinystories_eval",
+        "seqlen": 256,
+        "protocol": PROTOCOL,
+        "perplexity": 8.0,
+        "source": "a paper, table 1",
+        "note": "5 seeds",
+    }
+    figure = PublishedFigure.model_validate(facts | changes)
+    return found.model_copy(update={"cell": found.cell.model_copy(update={"published": (figure,)})})
+
+
+class TestReading:
+    def write(self, path: Path, content: str) -> Path:
+        path.write_text(content)
+        return path
+
+    def test_rows(self, tmp_path: Path) -> None:
+        file = self.write(
+            tmp_path / "x.csv",
+            HEADER
+            + "owner/big,wikitext2,2048,dense,0,5.47,a paper,\n"
+            + 'owner/big,wikitext2,4096,wanda,2:4,6.93,"a paper, table 2",mean of 5\n'
+            + "owner/big,mine,,wanda,0.50,7,a paper,\n",
+        )
+        dense, long, other = read_published(file)
+        assert dense.figure.protocol == "wikitext2/paper-2048"
+        assert (long.sparsity, long.figure.protocol, long.figure.seqlen) == ("2:4", None, 4096)
+        assert (long.figure.source, long.figure.note) == ("a paper, table 2", "mean of 5")
+        assert (other.sparsity, other.figure.seqlen) == ("0.5", None)
+        assert dense.is_for(("Owner/Big", "label"), ("dense", "dense"), "0")
+        assert not dense.is_for(("other",), ("dense",), "0")
+        assert not dense.is_for(("owner/big",), ("wanda",), "0")
+
+    def test_a_protocol_may_be_named(self, tmp_path: Path) -> None:
+        head = HEADER.replace("note", "protocol")
+        (row,) = read_published(self.write(tmp_path / "x.csv", f"{head}m,c4,128,wanda,0.5,7,s,c4/stream-128\n"))
+        assert row.figure.protocol == "c4/stream-128"
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("model,method\n", "no column 'dataset': published figures need model, dataset"),
+            (HEADER + "m,c4,x,wanda,0.5,7,s,\n", "line 2: invalid literal for int"),
+            (HEADER + "m,c4,8,wanda,0.5,nan,s,\n", "line 2: perplexity nan is no finite number above 0"),
+            (HEADER + "m,c4,8,wanda,1.5,7,s,\n", "line 2: sparsity 1.5 is outside [0, 1)"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line(self, tmp_path: Path, content: str, words: str) -> None:
+        with pytest.raises(SuiteError) as caught:
+            read_published(self.write(tmp_path / "x.csv", content))
+        assert words in str(caught.value)
+        assert str(tmp_path / "x.csv") in str(caught.value)
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(SuiteError, match="cannot read the published figures"):
+            read_published(tmp_path / "none.csv")
+
+
+class TestTable:
+    def test_the_same_protocol_compares(self) -> None:
+        records = [with_figure(record(value=9.0)), with_figure(record(seed=1, value=11.0))]
+        table = published_table(records)
+        assert table.headers == HEADERS
+        setting = "calibrated on tinystories_calib"
+        assert table.rows == (
+            (
+                "stories",
+                "wanda",
+                "0.5",
+                PROTOCOL,
+                "10.00",
+                "8.000",
+                "1.250",
+                "yes",
+                setting,
+                "a paper, table 1",
+                "5 seeds",
+            ),
+        )
+
+    @pytest.mark.parametrize(
+        ("protocol", "verdict"),
+        [(None, "no: theirs is tinystories_eval, 2048 tokens"), ("x/paper-2048", "no: theirs is x/paper-2048")],
+    )
+    def test_another_protocol_is_said_not_to(self, protocol: str | None, verdict: str) -> None:
+        (row,) = published_table([with_figure(record(), protocol=protocol, seqlen=2048)]).rows
+        assert row[3:8] == (PROTOCOL, "10.00", "8.000", "1.250", verdict)
+
+    def test_what_was_not_measured(self) -> None:
+        (row,) = published_table([with_figure(record(), protocol="c4/paper-256x2048", corpus="c4")]).rows
+        assert row[3:8] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
+        (failed,) = published_table([with_figure(record(error="x"))]).rows
+        assert failed[7] == "not measured here"
+
+
+def test_a_suite_names_them_and_kept_records_learn_them(
+    write_suite: Callable[..., Path], tmp_path: Path, world: Path
+) -> None:
+    suite, out = write_suite(methods="methods: [dense, magnitude]", sparsities="sparsities: [0.5]"), tmp_path / "out"
+    before = plan(load_suite(suite))
+    run_suite(before, out, PlainDisplay(io.StringIO()))
+    figures = tmp_path / "figures.csv"
+    figures.write_text(f"{HEADER}model,test,16,magnitude,0.5,100,a paper,\nmodel,test,16,dense,0,90,a paper,\n")
+    suite.write_text(suite.read_text() + "published: figures.csv\n")
+    cells = plan(load_suite(suite))
+    assert [cell.id for cell in cells] == [cell.id for cell in before]  # they change no outcome
+    assert [figure.perplexity for cell in cells for figure in cell.published] == [90, 100]
+    run_suite(cells, out, PlainDisplay(io.StringIO()))
+    kept = read_records(out)
+    assert sorted(figure.perplexity for found in kept for figure in found.cell.published) == [90, 100]
+    assert [row[7] for row in published_table(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
+
+
+def test_other_allocations_are_no_seeds() -> None:
+    told = [with_figure(record(allocation=name, value=value)) for name, value in (("uniform", 10.0), ("owl", 20.0))]
+    rows = published_table(told).rows
+    assert [row[4] for row in rows] == ["10.00", "20.00"]
+    assert ["allocation owl" in row[8] for row in rows] == [False, True]
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "figures.csv"
+    path.write_text(f"{HEADER}m,c4,8,wanda,0.5,7,a paper,\n", encoding="utf-8-sig")
+    assert [row.model for row in read_published(path)] == ["m"]

@@ -1,0 +1,126 @@
+"""The conformance kit: every rule can fail, with a message that helps, and the runner fails the cell."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prunebench.contract.rules import RULES
+from prunebench.errors import MethodError, UnknownMethodError, UsageError
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.testing import Verdict, check
+from tests.runner.test_sweep import Silent
+
+FILE = Path(__file__).parents[1] / "helpers" / "broken_methods.py"
+
+# (method of tests/helpers/broken_methods.py, the rule it breaks, what is measured)
+BROKEN = [
+    ("thawed", "loads", "Thawed is a dataclass that is not frozen"),
+    ("misspells", "loads", "the argument 'sparsty' of prune has a default"),
+    ("untold", "options", "the option 'power' has no entry under Args:"),
+    ("mistyped", "options", "the default of 'power' is '1', which is no float"),
+    ("demanding", "options", "the option 'power' has no default"),
+    ("raises", "runs", "RuntimeError: out of ideas (broken_methods.py, line "),
+    ("too-little", "zeros", "layers.2.mlp.down_proj holds 0 zeros where 768 of 1536 were asked for"),
+    ("too-much", "zeros", "layers.0.self_attn.q_proj holds 513 zeros where 512 of 1024 were asked for"),
+    ("by-ratio", "zeros", "zeros where"),
+    ("groupless", "groups", "keeps 4 weights in a group of 4 where 2 are allowed"),
+    ("not-a-number", "finite", "holds NaN or infinity"),
+    ("touches-embeddings", "unchanged", "embed_tokens.weight was changed"),
+    ("changes-dtype", "tensors", "and is torch.float16"),
+    ("shrinks", "tensors", "q_proj.weight was torch.float32 (32, 32) on cpu and is torch.float32 (16, 32)"),
+    ("wraps", "tensors", "the prunable matrices are not as they were found: "),
+    ("leaves-hook", "hooks", "1 hooks or patched forwards were left"),
+    ("leaves-train-mode", "mode", "left in another mode"),
+    ("turns-cache-off", "use_cache", "config.use_cache was True"),
+    ("draws-globally", "generators", "a global random generator was used"),
+    ("writes-to-data", "data", "the calibration data was changed"),
+    ("remembers", "state", "Remembers.masks was written to, which would leak into the next cell"),
+    ("prints", "stdout", "8 characters were printed to stdout, beginning with 'pruned!'"),
+    ("writes-late", "order", "q_proj held 0 zeros where 512 were asked for when the next layer was asked for"),
+    ("hoards", "memory", "bytes were alive at once beyond the model, and the ceiling is"),
+    ("dices", "deterministic", "weights of model.layers.0.self_attn.q_proj.weight differ"),
+    ("carries", "resumes", "of model.layers.2."),
+    ("scales", "nothing", "weights of model.layers.0.self_attn.q_proj.weight differ"),
+    ("unties", "tied", "the output embeddings are no longer the input embeddings' parameter"),
+    ("unties-config", "reload", "saved and loaded again, 2048 of 2048 weights of lm_head.weight differ"),
+]
+
+# Other rules that a breach breaks besides.
+BESIDES = {
+    "too-little": {"groups"},
+    "too-much": {"nothing"},
+    "touches-embeddings": {"nothing"},
+    "shrinks": {"nothing", "reload"},
+    "wraps": {"hooks", "mode"},
+    "changes-dtype": {"nothing", "reload"},
+    "draws-globally": {"deterministic"},
+    "writes-late": {"resumes"},
+    "unties": {"tensors", "reload"},
+}
+
+
+def test_every_rule_can_fail() -> None:
+    assert {rule for _, rule, _ in BROKEN} == set(RULES)
+
+
+@pytest.mark.parametrize(("name", "rule", "measured"), BROKEN, ids=[name for name, *_ in BROKEN])
+def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, rule: str, measured: str) -> None:
+    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[FILE])
+    assert not found.holds
+    verdict = found.verdicts[rule]
+    assert measured in verdict.breaches[0][1]
+    assert RULES[rule].mend in str(verdict)
+    told = {other.rule.name for other in found.verdicts.values() if not other.holds}
+    assert told <= {rule, *BESIDES.get(name, ())}
+
+
+def test_what_one_architecture_hides_another_shows() -> None:
+    assert check("llama-only", architectures=["llama"], patterns=["0.5"], files=[FILE]).holds
+    verdict = check("llama-only", architectures=["llama", "gpt2"], patterns=["0.5"], files=[FILE]).verdicts["runs"]
+    assert verdict.breaches[0][0] == "gpt2 at 0.5"
+    assert "AttributeError" in verdict.breaches[0][1]
+
+
+def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path], tmp_path: Path) -> None:
+    file = tmp_path / FILE.name
+    file.write_text(FILE.read_text() + "\n# a module of its own, in which nothing has run yet\n")
+    breaches = {name: measured for name, rule, measured in BROKEN if RULES[rule].every_cell and rule != "loads"}
+    del breaches["by-ratio"]  # right where all layers are asked for the same
+    del breaches["wraps"]  # told by another rule first
+    path = write_suite(methods=f"methods: [{', '.join(breaches)}, magnitude]", sparsities="sparsities: [0.5, 2:4]")
+    cells = plan(load_suite(path), plugin_files=[file])
+    records = run_suite(cells, tmp_path / "out", Silent())
+    for name, measured in breaches.items():
+        messages = [r.error.message for r in records if r.cell.method == name and r.error is not None]
+        assert messages, name
+        assert any(measured.removeprefix("RuntimeError: ") in message for message in messages), (name, messages)
+    assert [record.status for record in records[-2:]] == ["ok", "ok"]
+
+
+def test_a_method_that_does_not_load_is_refused_before_anything_runs(write_suite: Callable[..., Path]) -> None:
+    with pytest.raises(MethodError, match="the argument 'sparsty' of prune has a default"):
+        plan(load_suite(write_suite(methods="methods: [misspells, magnitude]")), plugin_files=[FILE])
+
+
+def test_wrong_requests() -> None:
+    with pytest.raises(UnknownMethodError, match="did you mean 'magnitude'"):
+        check("magnitud")
+    with pytest.raises(UsageError, match="unknown architecture 'lama': did you mean 'llama'"):
+        check("magnitude", architectures=["lama"])
+    with pytest.raises(UsageError, match=r"sparsity 1\.5 is outside"):
+        check("magnitude", patterns=["1.5"])
+    with pytest.raises(MethodError, match="has no option 'pwer'"):
+        check("magnitude", {"pwer": 1})
+
+
+def test_a_verdict_reads_as_one_would_say_it() -> None:
+    assert str(Verdict(RULES["zeros"], 4)) == "zeros: holds (4 trials)"
+    assert str(Verdict(RULES["zeros"], 4, (("llama at 0.5", "x holds 3 zeros"),))).splitlines() == [
+        "zeros: fails (1 breach in 4 trials)",
+        "  promised: each prunable matrix holds exactly the zeros asked for",
+        "  measured: x holds 3 zeros (llama at 0.5)",
+        "  to mend:  set to zero what target.mask(scores) does not keep, and keep nothing else at zero",
+    ]
