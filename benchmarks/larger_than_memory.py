@@ -29,7 +29,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from prunebench.cli.progress import display_for
 from prunebench.models.offload.safetensors_io import write_tensors
-from prunebench.runner.resources import Workshop
+from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import run_cell
 
 POLL = 0.05  # seconds; the mark is reset as pruning begins, so that a single look at the end would not do
@@ -122,10 +122,10 @@ def run_one(suite: Path) -> None:
     from prunebench.suite.planning import plan
 
     (cell,) = plan(load_suite(suite))
-    workshop = Workshop(output=suite.parent)
-    workshop.prepare([cell])
+    resources = Resources(output=suite.parent)
+    resources.prepare([cell])
     with display_for(sys.stderr) as display:
-        record, _ = run_cell(cell, workshop, display)
+        record, _ = run_cell(cell, resources, display)
     say(record.model_dump_json(by_alias=True))
 
 

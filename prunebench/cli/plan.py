@@ -37,12 +37,14 @@ def plan(
         records = [existing_record(folder, cell) for cell in cells]
         to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
         if forecast and to_run:
-            from prunebench.runner.forecast import foretell
-            from prunebench.runner.resources import Workshop
+            from prunebench.runner.forecast import forecast_cells
+            from prunebench.runner.resources import Resources
 
-            workshop = Workshop(output=folder)
-            workshop.prepare(to_run)
-            new_forecasts = foretell(to_run, workshop, seconds=seconds, save_models=save_models, tell=print_message)
+            resources = Resources(output=folder)
+            resources.prepare(to_run)
+            new_forecasts = forecast_cells(
+                to_run, resources, seconds=seconds, save_models=save_models, tell=print_message
+            )
             write_forecasts(folder, new_forecasts)
         forecasts = read_forecasts(folder)
     if as_json:

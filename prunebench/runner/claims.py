@@ -26,7 +26,7 @@ from prunebench.errors import OutputError
 FOLDER = ".claims"
 LEASE = 60.0
 BEATS = 6  # a lease
-AWAY = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
+TRANSIENT_ERRORS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
 
 
 class Abandoned(Exception):  # noqa: N818 - no error
@@ -116,7 +116,7 @@ class Claims:
             path = self._folder / f"{cell}.{generation + 1}"
             made = self._make(path, content)
         except OSError as error:
-            if error.errno in AWAY:
+            if error.errno in TRANSIENT_ERRORS:
                 return None
             raise OutputError(
                 f"cannot claim a cell in {self._folder}: {error.strerror}; free some room, or choose another --output"

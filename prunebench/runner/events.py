@@ -32,7 +32,7 @@ class Display(Protocol):
         """The cell is over and its record written."""
 
 
-class Ear:
+class EventRecorder:
     """Keeps what a method tells of itself, and passes it on to the display."""
 
     TRACE_ROWS = 256

@@ -31,7 +31,7 @@ from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
 from prunebench.runner.memory import PeakMemory, available_bytes
-from prunebench.runner.resources import Workshop
+from prunebench.runner.resources import Resources
 from prunebench.suite.cell import Cell
 
 SECONDS = 5.0
@@ -79,9 +79,9 @@ class _Stopwatch:
             return first - self._began + (last - first) / (done - 1) * (self._total - 1)
 
 
-def foretell(
+def forecast_cells(
     cells: Iterable[Cell],
-    workshop: Workshop,
+    resources: Resources,
     *,
     seconds: float = SECONDS,
     save_models: bool = False,
@@ -93,7 +93,7 @@ def foretell(
 
     Args:
         cells: what is planned.
-        workshop: what cells share.
+        resources: what cells share.
         seconds: after which a calibration run is stopped.
         save_models: whether the pruned models are kept.
         tell: takes a line for the reader: what is being measured, what does not fit or cannot be told.
@@ -103,7 +103,7 @@ def foretell(
     known: dict[str, Any] = {}
     forecasts = []
     for cell in cells:
-        weights = weight_bytes(workshop.model(cell), cell.dtype)
+        weights = weight_bytes(resources.model(cell), cell.dtype)
         if (available := room[cell.device]) is not None and weights > available and cell.device != "disk":
             _warn(cell, f"its weights alone take {_gib(weights)} of {_gib(available)}", known, tell)
             forecasts.append(Forecast(cell=cell.id, peak_bytes=weights))
@@ -111,11 +111,11 @@ def foretell(
         measuring = _key(cell, "evaluate")
         if measuring not in known:
             tell(f"measuring {cell.model} …")
-            known[measuring] = _attempt(_evaluation, cell, workshop, seconds, tell)
+            known[measuring] = _attempt(_evaluation, cell, resources, seconds, tell)
         pruning = _key(cell, "prune")
         if pruning not in known:
             tell(f"measuring {cell.method} on {cell.model} …")
-            known[pruning] = _attempt(_pruning, cell, workshop, seconds, tell)
+            known[pruning] = _attempt(_pruning, cell, resources, seconds, tell)
         pruned, measured = known[pruning], known[measuring]
         if pruned and available is not None and pruned.peak and pruned.peak > available:
             _warn(cell, f"it takes {_gib(pruned.peak)} of {_gib(available)}", known, tell)
@@ -143,15 +143,15 @@ def _key(cell: Cell, part: str) -> str:
 
 
 def _attempt(
-    measure: Callable[[Cell, Workshop, float], Any],
+    measure: Callable[[Cell, Resources, float], Any],
     cell: Cell,
-    workshop: Workshop,
+    resources: Resources,
     seconds: float,
     tell: Callable[[str], None],
 ) -> Any:
     """None where a calibration run fails; the cell itself may fail likewise, and will say why."""
     try:
-        return measure(cell, workshop, seconds)
+        return measure(cell, resources, seconds)
     except Exception as error:  # a plugin may raise anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         tell(f"warning: nothing can be told of {cell.method} on {cell.model}: {reason}")
@@ -178,16 +178,16 @@ class _Pruning:
     prunable: int
 
 
-def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
+def _pruning(cell: Cell, resources: Resources, seconds: float) -> _Pruning:
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    with workshop.work_folder(cell) as work:
-        return _pruning_in(cell, workshop, seconds, method, work)
+    with resources.work_folder(cell) as work:
+        return _pruning_in(cell, resources, seconds, method, work)
 
 
-def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+def _pruning_in(cell: Cell, resources: Resources, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
+    model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     wanted = cell.calibration
-    pool = workshop.pool(cell, tokenizer)
+    pool = resources.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
     hook, sparsity = plugin_manager(method, cell.options).hook, cell.sparsity
     layers = [] if method.changes == "nothing" else all_layers(model)
@@ -203,17 +203,17 @@ def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodCl
     return _Pruning(took, peak.bytes, sum(math.prod(layer.shape) for layer in layers))
 
 
-def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> Expected:
+def _evaluation(cell: Cell, resources: Resources, seconds: float) -> Expected:
     """The dense model is measured: zeros change neither time nor size."""
-    with workshop.work_folder(cell) as work:
-        return _evaluation_in(cell, workshop, seconds, work)
+    with resources.work_folder(cell) as work:
+        return _evaluation_in(cell, resources, seconds, work)
 
 
-def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | None) -> Expected:
-    model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+def _evaluation_in(cell: Cell, resources: Resources, seconds: float, work: Path | None) -> Expected:
+    model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     expected = [
         evaluation.bound().forecast(
-            model, tokenizer, lambda work: _Stopwatch(seconds).seconds(work), **workshop.available(cell), saved=None
+            model, tokenizer, lambda work: _Stopwatch(seconds).seconds(work), **resources.available(cell), saved=None
         )
         for evaluation in cell.evaluations
         if evaluation not in cell.skipped

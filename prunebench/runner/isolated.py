@@ -24,8 +24,8 @@ from prunebench.records.record import SCHEMA, CellFacts, Failure, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.environment import environment
-from prunebench.runner.events import Display, Ear
-from prunebench.runner.saved_state import INTERVAL, Partial
+from prunebench.runner.events import Display, EventRecorder
+from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell
 from prunebench.text import printable
 
@@ -235,7 +235,7 @@ class Isolated:
         except _Died as death:
             self._end(0)
             if death.kind == MEMORY_LIMIT:  # what an attempt that goes on holds besides may be what was too much
-                Partial.of(output, cell).remove()
+                SavedState.of(output, cell).remove()
             return read_record(write_record(output, log.failed(cell, death, worker.said), {}))
         except BaseException:  # an interruption: the worker is gone before anybody else may have the cell
             self._end(GRACE)
@@ -287,7 +287,7 @@ class _Log:
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._ear = Ear(display)
+        self._events = EventRecorder(display)
         self._phase, self._step = "load", ""
 
     def hear(self, event: list[Any]) -> None:
@@ -298,11 +298,11 @@ class _Log:
                 self._display.phase(name)
             case ["step", label, done, total]:
                 self._step = f", {label} {done}" + ("" if total is None else f" of {total}")
-                self._ear.step(label, done, total)
+                self._events.step(label, done, total)
             case ["note", what, where]:
-                self._ear.note(what, where)
+                self._events.note(what, where)
             case ["trace", step, values]:
-                self._ear.trace(step, values)
+                self._events.trace(step, values)
 
     def failed(self, cell: Cell, death: _Died, said: Sequence[str]) -> Record:
         """The record of a cell whose worker died."""
@@ -318,8 +318,8 @@ class _Log:
                 progress=progress,
                 stderr="\n".join(said),
             ),
-            notes=dict(self._ear.notes),
-            trace=tuple(self._ear.rows),
+            notes=dict(self._events.notes),
+            trace=tuple(self._events.rows),
             environment=_environment(cell),
         )
 

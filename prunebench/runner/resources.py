@@ -19,7 +19,7 @@ from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell
 
 
-class Workshop:
+class Resources:
     """What the cells of one sweep share: found models, tokenised text, loaded tasks; text is keyed by digests.
 
     Args:

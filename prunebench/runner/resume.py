@@ -1,6 +1,6 @@
 """One attempt at a cell: what it keeps for the next one, with all that belongs to the same moment.
 
-Three things lie in the cell's ``Partial`` (``prunebench.runner.saved_state``), one after the other: what the method
+Three things lie in the cell's ``SavedState`` (``prunebench.runner.saved_state``), one after the other: what the method
 keeps on its way, the pruned model, and what the evaluations found.
 """
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from prunebench.pruning.callbacks import MethodState, note
 from prunebench.records.record import SECTIONS, Cost, SparsityFacts
-from prunebench.runner.events import Ear
-from prunebench.runner.saved_state import Partial
+from prunebench.runner.events import EventRecorder
+from prunebench.runner.saved_state import SavedState
 
 PRUNE = "prune"
 
 
-class Carried(Protocol):
+class Stateful(Protocol):
     """What changes while a method runs, besides its own state: what was noted, how many tokens were taken …"""
 
     def state(self) -> Any:
@@ -45,21 +45,21 @@ class Clock:
         self._before = max(self._before, state)
 
 
-class Attempt:
+class ResumeContext:
     """The keeper of a method in a cell; see ``prunebench.pruning.callbacks.Checkpointer``.
 
     Args:
-        partial: where it is kept.
+        saved_state: where it is kept.
         carried: goes back to the same moment as the method.
     """
 
-    def __init__(self, partial: Partial, carried: Sequence[Carried]) -> None:
-        self._partial, self._carried = partial, carried
+    def __init__(self, saved_state: SavedState, carried: Sequence[Stateful]) -> None:
+        self._saved_state, self._carried = saved_state, carried
         self._walks = 0
 
     def kept(self, name: str) -> MethodState | None:
         """What was kept under the name; all that is carried becomes what it was then."""
-        found = self._partial.kept(f"{PRUNE}/{name}")
+        found = self._saved_state.kept(f"{PRUNE}/{name}")
         if found is None:
             return None
         tensors, content = found
@@ -69,12 +69,12 @@ class Attempt:
 
     def due(self) -> bool:
         """Whether a save is due."""
-        return self._partial.due()
+        return self._saved_state.due()
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """Save both; a method runs on without, where the disk is full."""
         carried = [thing.state() for thing in self._carried]
-        if not self._partial.keep(f"{PRUNE}/{name}", tensors, {"facts": facts, "carried": carried}):
+        if not self._saved_state.keep(f"{PRUNE}/{name}", tensors, {"facts": facts, "carried": carried}):
             note("progress could not be kept: the results folder is full or cannot be written")
 
     def begin_walk(self) -> int:
@@ -83,16 +83,21 @@ class Attempt:
         return self._walks - 1
 
 
-def keep_pruned(
-    partial: Partial, model: Any, changes: str, ear: Ear, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+def save_pruned(
+    saved_state: SavedState,
+    model: Any,
+    changes: str,
+    events: EventRecorder,
+    facts: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
 ) -> None:
     """Keep a model that is pruned and checked, in place of what the method kept on its way.
 
     Args:
-        partial: where it is kept.
+        saved_state: where it is kept.
         model: after pruning.
         changes: what the method may change; of "nothing" no weight is kept.
-        ear: what was heard.
+        events: what was heard.
         facts: of method, sparsity, cost and environment.
         arrays: to be kept beside the record.
     """
@@ -101,20 +106,20 @@ def keep_pruned(
         "cost": facts["cost"].model_dump(),
         "sparsity": facts["sparsity"].model_dump(),
         "environment": {name: facts["environment"][name] for name in ("wrappers", "weights_digest")},
-        "ear": ear.state(),
+        "ear": events.state(),
     }
-    if partial.keep("pruned", {**weights, **_tensors(arrays)}, content):
-        partial.forget(PRUNE)
+    if saved_state.keep("pruned", {**weights, **_tensors(arrays)}, content):
+        saved_state.forget(PRUNE)
 
 
 def restore_pruned(
-    partial: Partial, model: Any, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+    saved_state: SavedState, model: Any, events: EventRecorder, facts: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> bool:
-    """Fill in what ``keep_pruned`` kept; whether there was anything."""
-    found = partial.kept("pruned")
+    """Fill in what ``save_pruned`` kept; whether there was anything."""
+    found = saved_state.kept("pruned")
     if found is None:
         return False
-    partial.forget(PRUNE)
+    saved_state.forget(PRUNE)
     tensors, content = found
     for name, tensor in _unique_tensors(model).items():
         if f"weights/{name}" in tensors:
@@ -123,29 +128,34 @@ def restore_pruned(
     facts["cost"] = Cost.model_validate(content["cost"])
     facts["sparsity"] = SparsityFacts.model_validate(content["sparsity"])
     facts["environment"] |= content["environment"]
-    ear.restore(content["ear"])
+    events.restore(content["ear"])
     return True
 
 
-class Measured:
+class EvaluationProgress:
     """What the evaluations of a pruned model found; goes on from an attempt that was interrupted among them.
 
     Args:
-        partial: where it is kept.
-        ear: what was heard.
+        saved_state: where it is kept.
+        events: what was heard.
         facts: those of perplexity, zero-shot tasks and measures are filled in.
         arrays: theirs are filled in.
         evaluations: how many there are in all.
     """
 
     def __init__(
-        self, partial: Partial, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray], evaluations: int
+        self,
+        saved_state: SavedState,
+        events: EventRecorder,
+        facts: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        evaluations: int,
     ) -> None:
-        self._partial, self._ear, self._facts, self._arrays = partial, ear, facts, arrays
+        self._saved_state, self._events, self._facts, self._arrays = saved_state, events, facts, arrays
         self._evaluations = evaluations
         self._digest = facts["environment"]["weights_digest"]
         self._clock, self.finished = Clock(), 0
-        found = partial.kept("measured")
+        found = saved_state.kept("measured")
         if found is None or found[1]["digest"] != self._digest:
             return
         tensors, content = found
@@ -153,40 +163,40 @@ class Measured:
         facts.update(content["facts"])
         arrays.update(_arrays(tensors))
         self._clock.restore(content["seconds"])
-        ear.restore(content["ear"])
+        events.restore(content["ear"])
 
     @property
     def seconds(self) -> float:
         """Of all attempts."""
         return self._clock.state()
 
-    def one_more(self) -> None:
+    def record_finished(self) -> None:
         """The next evaluation has finished, and filled in what it found."""
         self.finished += 1
-        if self.finished == self._evaluations or not self._partial.due():  # after the last the record is written
+        if self.finished == self._evaluations or not self._saved_state.due():  # after the last the record is written
             return
         found = {part: self._facts[part] for part in SECTIONS}
         content = {"digest": self._digest, "finished": self.finished, "facts": found, "seconds": self.seconds}
-        if self._partial.keep("measured", _tensors(self._arrays), {**content, "ear": self._ear.state()}):
-            self._partial.forget("answers")
+        if self._saved_state.keep("measured", _tensors(self._arrays), {**content, "ear": self._events.state()}):
+            self._saved_state.forget("answers")
 
-    def answers(self) -> "KeptAnswers":
+    def answers(self) -> "StoredAnswers":
         """Those to the tasks of the evaluation that runs now."""
-        return KeptAnswers(self._partial, [self._digest, self.finished])
+        return StoredAnswers(self._saved_state, [self._digest, self.finished])
 
 
-class KeptAnswers:
+class StoredAnswers:
     """The answers of a model to finished tasks; see ``prunebench.evaluation.lm_eval_answers``.
 
     Args:
-        partial: where they are kept.
+        saved_state: where they are kept.
         belongs: which model's and which evaluation's they are.
     """
 
-    def __init__(self, partial: Partial, belongs: list[Any]) -> None:
-        self._partial, self._belongs = partial, belongs
+    def __init__(self, saved_state: SavedState, belongs: list[Any]) -> None:
+        self._saved_state, self._belongs = saved_state, belongs
         self._found: dict[str, list[Any]] = {}
-        kept = partial.kept("answers")
+        kept = saved_state.kept("answers")
         if kept is not None and kept[1]["belongs"] == belongs:
             self._found = kept[1]["answers"]
 
@@ -198,8 +208,8 @@ class KeptAnswers:
     def add(self, task: str, answers: list[Any]) -> None:
         """Keep them, when a save is due."""
         self._found[task] = answers
-        if self._partial.due():
-            self._partial.keep("answers", {}, {"belongs": self._belongs, "answers": self._found})
+        if self._saved_state.due():
+            self._saved_state.keep("answers", {}, {"belongs": self._belongs, "answers": self._found})
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

@@ -27,12 +27,20 @@ from prunebench.registry.manager import plugin_manager, wrappers_of
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
-from prunebench.runner.events import Display, Ear
+from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.mask_sample import mask_sample
 from prunebench.runner.memory import PeakMemory
-from prunebench.runner.resources import Workshop
-from prunebench.runner.resume import PRUNE, Attempt, Clock, KeptAnswers, Measured, keep_pruned, restore_pruned
-from prunebench.runner.saved_state import INTERVAL, Partial
+from prunebench.runner.resources import Resources
+from prunebench.runner.resume import (
+    PRUNE,
+    Clock,
+    EvaluationProgress,
+    ResumeContext,
+    StoredAnswers,
+    restore_pruned,
+    save_pruned,
+)
+from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
@@ -48,7 +56,7 @@ class InProcess:
     """
 
     def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._workshop = Workshop(shared)
+        self._workshop = Resources(shared)
         self.every, self._stop = every, stop
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
@@ -88,39 +96,44 @@ class InProcess:
             OutputError: the folder cannot be written.
             Stopped: a stop was asked for.
         """
-        partial = Partial.of(output, cell, interval=self.every, stop=self._stop)
+        saved_state = SavedState.of(output, cell, interval=self.every, stop=self._stop)
         saved_to = output if save_models else None
-        record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, partial=partial)
+        record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, saved_state=saved_state)
         path = write_record(output, record, arrays)
         if record.status == "ok":
-            partial.remove()
+            saved_state.remove()
         else:  # it would fail there again; a model that is pruned is kept, if it was kept
-            partial.forget(PRUNE)
+            saved_state.forget(PRUNE)
         return read_record(path)
 
 
 def run_cell(
-    cell: Cell, workshop: Workshop, display: Display, *, save_to: Path | None = None, partial: Partial | None = None
+    cell: Cell,
+    resources: Resources,
+    display: Display,
+    *,
+    save_to: Path | None = None,
+    saved_state: SavedState | None = None,
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
 
     Args:
         cell: what to run.
-        workshop: what cells share.
+        resources: what cells share.
         display: shows the progress.
         save_to: the results folder that takes the pruned model; None to let it go.
-        partial: what an interrupted attempt left, and takes what this one leaves; None for neither.
+        saved_state: what an interrupted attempt left, and takes what this one leaves; None for neither.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
 
     Raises:
-        Stopped: ``partial.stop`` was set; the next attempt goes on from here.
+        Stopped: ``saved_state.stop`` was set; the next attempt goes on from here.
     """
-    run = _Run(cell, workshop, display, partial or Partial())
+    run = _Run(cell, resources, display, saved_state or SavedState())
     error = None
     try:
-        with use_observer(run.ear), workshop.work_folder(cell) as work:
+        with use_observer(run.events), resources.work_folder(cell) as work:
             run.prune_and_measure(work, save_to)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
@@ -132,8 +145,8 @@ def run_cell(
         cell=CellFacts.model_validate(cell.model_dump(mode="json")),
         status="failed" if error else "ok",
         error=error,
-        notes=dict(run.ear.notes),
-        trace=run.ear.rows,
+        notes=dict(run.events.notes),
+        trace=run.events.rows,
         **run.facts,
     )
     return record, run.arrays
@@ -153,12 +166,12 @@ class _Run:
     """One run of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before.
 
     Args:
-        cell, workshop, display, partial: see ``run_cell``.
+        cell, resources, display, saved_state: see ``run_cell``.
     """
 
-    def __init__(self, cell: Cell, workshop: Workshop, display: Display, partial: Partial) -> None:
-        self.cell, self.workshop, self.display, self.partial = cell, workshop, display, partial
-        self.ear = Ear(display)
+    def __init__(self, cell: Cell, resources: Resources, display: Display, saved_state: SavedState) -> None:
+        self.cell, self.resources, self.display, self.saved_state = cell, resources, display, saved_state
+        self.events = EventRecorder(display)
         self.facts: dict[str, Any] = {"environment": environment(cell)}
         self.arrays: dict[str, np.ndarray] = {}
         self.model: Any = None
@@ -176,22 +189,22 @@ class _Run:
         method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
         self.facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
         self.model, self.tokenizer = load_model(
-            self.workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work
+            self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=work
         )
-        if not restore_pruned(self.partial, self.model, self.ear, self.facts, self.arrays):
+        if not restore_pruned(self.saved_state, self.model, self.events, self.facts, self.arrays):
             self._prune(method)
-            if self.partial.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
-                keep_pruned(self.partial, self.model, method.changes, self.ear, self.facts, self.arrays)
+            if self.saved_state.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
+                save_pruned(self.saved_state, self.model, method.changes, self.events, self.facts, self.arrays)
 
         self.facts |= {section: {} for section in SECTIONS}
-        measured = Measured(self.partial, self.ear, self.facts, self.arrays, len(cell.evaluations))
-        for evaluation in cell.evaluations[measured.finished :]:
+        progress = EvaluationProgress(self.saved_state, self.events, self.facts, self.arrays, len(cell.evaluations))
+        for evaluation in cell.evaluations[progress.finished :]:
             if evaluation in cell.skipped:
                 note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
             else:
-                self._evaluate(evaluation.bound(), measured.answers())
-            measured.one_more()
-        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
+                self._evaluate(evaluation.bound(), progress.answers())
+            progress.record_finished()
+        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": progress.seconds})
 
         if save_to is not None and method.changes != "nothing":
             self.display.phase("save")
@@ -200,7 +213,7 @@ class _Run:
     def _prune(self, method: MethodClass) -> None:
         """Prune and check, from where an interrupted attempt stood."""
         cell, wanted = self.cell, self.cell.calibration
-        pool = self.workshop.pool(cell, self.tokenizer)
+        pool = self.resources.pool(cell, self.tokenizer)
         data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
         if data.nsamples < wanted.nsamples:
             note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
@@ -218,14 +231,14 @@ class _Run:
             with (
                 watched() as watch,
                 written_back(self.model),
-                use_checkpointer(Attempt(self.partial, (self.ear, data, watch, clock))),
+                use_checkpointer(ResumeContext(self.saved_state, (self.events, data, watch, clock))),
             ):
                 manager.hook.prune(model=self.model, data=data, sparsity=sparsity)
             if cell.device == "cuda":
                 torch.cuda.synchronize()
             seconds = clock.state()
-        self.ear.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
-        amounts = {**alongside.amounts, **self.ear.amounts}
+        self.events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
+        amounts = {**alongside.amounts, **self.events.amounts}
         self.facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
 
         self.display.phase("check")
@@ -234,21 +247,21 @@ class _Run:
         if method.changes != "nothing":
             self.arrays["mask"] = mask_sample(self.model, sparsity)
 
-    def _allocated(self, data: CalibrationData) -> tuple[Sparsity, Ear]:
+    def _allocated(self, data: CalibrationData) -> tuple[Sparsity, EventRecorder]:
         """What is asked of the method, and what was heard while it was worked out."""
-        pattern, rule, ear = self.cell.sparsity, self.cell.allocation_rule, Ear(self.display)
+        pattern, rule, events = self.cell.sparsity, self.cell.allocation_rule, EventRecorder(self.display)
         if rule is None:
-            return pattern, ear
+            return pattern, events
         self.display.phase("allocate")
         began = time.perf_counter()
-        with use_observer(ear):
+        with use_observer(events):
             sparsity = allocate(make_allocation(rule.name, rule.options), self.model, data, pattern)
             account(allocate_seconds=time.perf_counter() - began)
-        return sparsity, ear
+        return sparsity, events
 
-    def _evaluate(self, evaluation: BoundEvaluation, saved: KeptAnswers) -> None:
+    def _evaluate(self, evaluation: BoundEvaluation, saved: StoredAnswers) -> None:
         self.display.phase(evaluation.title)
-        available = {**self.workshop.available(self.cell), "saved": saved}
+        available = {**self.resources.available(self.cell), "saved": saved}
         result = evaluation.measure(self.model, self.tokenizer, **available)
         section = self.facts[evaluation.section]
         for name, values in result.values.items():

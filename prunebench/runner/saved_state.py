@@ -36,7 +36,7 @@ class Stopped(BaseException):
     """A stop was asked for, and what there is of the cell is kept; no ``except Exception`` of a method holds it up."""
 
 
-class Partial:
+class SavedState:
     """The folder of one unfinished cell.
 
     Args:
@@ -54,7 +54,7 @@ class Partial:
         self.stop = stop or Event()
 
     @classmethod
-    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> "Partial":
+    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> "SavedState":
         """That of a cell in a results folder, for this machine as it is now."""
         content = {**cell.model_dump(mode="json", exclude={"published"}), **environment(cell), "started": None}
         belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

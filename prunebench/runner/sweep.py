@@ -16,7 +16,7 @@ from prunebench.records.store import read_record, write_record
 from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
 from prunebench.runner.events import Display
 from prunebench.runner.run_cell import InProcess
-from prunebench.runner.saved_state import Partial, remove_stale
+from prunebench.runner.saved_state import SavedState, remove_stale
 from prunebench.suite.cell import Cell
 
 
@@ -125,7 +125,7 @@ class _Sweep:
             if path.name.startswith(f".{cell.id}."):
                 path.unlink(missing_ok=True)
         if self.fresh:
-            Partial.of(self.output, cell).remove()
+            SavedState.of(self.output, cell).remove()
         self.display.begin(number, cell)
         began = time.perf_counter()
         try:

@@ -391,7 +391,7 @@ class Suite(Strict):
             ("models", [entry.name for entry in self.models]),
             (
                 "methods",
-                [entry.title for entry in self.methods if any(self._meet(entry, x) for x in self.methods)],
+                [entry.title for entry in self.methods if any(self._entries_overlap(entry, x) for x in self.methods)],
             ),
             ("allocations", [entry.title for entry in allocations]),
         ):
@@ -399,7 +399,7 @@ class Suite(Strict):
                 raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
         return self
 
-    def _meet(self, one: MethodEntry, other: MethodEntry) -> bool:
+    def _entries_overlap(self, one: MethodEntry, other: MethodEntry) -> bool:
         """Whether two entries of one label would make the same cell, or are of different methods."""
         if one is other or one.title != other.title:
             return False

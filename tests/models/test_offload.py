@@ -29,8 +29,8 @@ from prunebench.pruning.offload import resident, resident_tensors, written_back
 from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
 from prunebench.report.sections import all_tables
-from prunebench.runner.forecast import foretell
-from prunebench.runner.resources import Workshop
+from prunebench.runner.forecast import forecast_cells
+from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import run_cell
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -271,7 +271,7 @@ class TestPlanning:
     def test_a_forecast(self, suite_of: Write, tmp_path: Path) -> None:
         cells = plan(load_suite(suite_of("llama", methods="methods: [dense, wanda]")), device="disk")
         said: list[str] = []
-        found = foretell(cells, Workshop(output=tmp_path), tell=said.append)
+        found = forecast_cells(cells, Resources(output=tmp_path), tell=said.append)
         assert all(forecast.prune_seconds is not None and forecast.evaluate_seconds for forecast in found)
         assert not [line for line in said if "warning" in line]
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -291,7 +291,7 @@ class TestWhatNeedsAWholeModel:
         suite = load_suite(suite_of("llama", **lines))
         (cell,), (other,) = plan(suite, device="disk"), plan(suite, device="cpu")
         assert cell.id != other.id
-        record, _ = run_cell(cell, Workshop(output=tmp_path), SilentDisplay())
+        record, _ = run_cell(cell, Resources(output=tmp_path), SilentDisplay())
         assert record.status == "ok"
         assert record.zero_shot == {}
         assert record.notes == {"an evaluation that needs the whole model in memory was skipped": 1}

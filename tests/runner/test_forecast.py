@@ -14,8 +14,8 @@ from prunebench.records.record import Forecast
 from prunebench.records.store import RecordError, read_forecasts, write_forecasts
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.runner import forecast
-from prunebench.runner.forecast import foretell
-from prunebench.runner.resources import Workshop
+from prunebench.runner.forecast import forecast_cells
+from prunebench.runner.resources import Resources
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
@@ -89,7 +89,7 @@ class TestForetell:
             write_suite, "[dense, wanda]", seeds="seeds: [0, 1]", sparsities="sparsities: [0.5, 0.7, 2:4]"
         )
         said: list[str] = []
-        found = foretell(cells, Workshop(), tell=said.append)
+        found = forecast_cells(cells, Resources(), tell=said.append)
         assert said == ["measuring model …", "measuring dense on model …", *["measuring wanda on model …"] * 2]
         assert [forecast.cell for forecast in found] == [cell.id for cell in cells]
         for made in found:
@@ -99,12 +99,12 @@ class TestForetell:
 
     def test_the_model_on_disk_is_as_before(self, write_suite: Write, tmp_path: Path) -> None:
         cells = self.cells(write_suite, "[magnitude]")
-        foretell(cells, Workshop())
+        forecast_cells(cells, Resources())
         assert plan(load_suite(write_suite(methods="methods: [magnitude]"))) == cells
 
     def test_disk(self, write_suite: Write, tmp_path: Path) -> None:
         cells = self.cells(write_suite)
-        forecasts = foretell(cells, Workshop(), save_models=True)
+        forecasts = forecast_cells(cells, Resources(), save_models=True)
         run_suite(cells, tmp_path / "out", SilentDisplay(), save_models=True)
         for cell, made in zip(cells, forecasts, strict=True):
             files = [path for path in (tmp_path / "out").rglob("*") if cell.id in str(path) and path.is_file()]
@@ -114,7 +114,7 @@ class TestForetell:
 
     def test_weights_by_the_headers(self, write_suite: Write) -> None:
         (cell,) = self.cells(write_suite, "[dense]")
-        source = Workshop().model(cell)
+        source = Resources().model(cell)
         model, _ = load_model(source, dtype="float32", device="cpu")
         assert weight_bytes(source, "float32") == sum(parameter.nbytes for parameter in model.parameters())
         assert weight_bytes(source, "bfloat16") * 2 == weight_bytes(source, "float32")
@@ -124,7 +124,7 @@ class TestForetell:
         monkeypatch.setattr(forecast, "load_model", None)
         said: list[str] = []
         cells = self.cells(write_suite, "[dense, wanda]")
-        found = foretell(cells, Workshop(), tell=said.append)
+        found = forecast_cells(cells, Resources(), tell=said.append)
         assert len(said) == 2  # once a method
         assert "warning: wanda on model does not fit in the memory of cpu: its weights alone take" in said[1]
         assert all(made.prune_seconds is None and made.peak_bytes for made in found)
@@ -132,7 +132,7 @@ class TestForetell:
     def test_a_method_that_takes_more_than_there_is(self, write_suite: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(forecast, "available_bytes", lambda _: 10_000_000)
         said: list[str] = []
-        foretell(self.cells(write_suite, "[magnitude]"), Workshop(), tell=said.append)
+        forecast(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
         assert [line for line in said if "does not fit in the memory of cpu: it takes" in line]
 
     def test_a_method_that_fails_is_told_and_the_others_go_on(
@@ -143,7 +143,7 @@ class TestForetell:
 
         monkeypatch.setattr(forecast, "_pruning", broken)
         said: list[str] = []
-        found = foretell(self.cells(write_suite, "[magnitude]"), Workshop(), tell=said.append)
+        found = forecast(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
         assert "warning: nothing can be told of magnitude on model: no such thing" in said
         assert found[0].prune_seconds is None
         assert found[0].evaluate_seconds is not None

@@ -15,10 +15,10 @@ from prunebench.pruning.callbacks import use_observer
 from prunebench.records.record import Record
 from prunebench.registry.entry_points import load_method
 from prunebench.runner.environment import environment
-from prunebench.runner.events import Ear
-from prunebench.runner.resources import Workshop
+from prunebench.runner.events import EventRecorder
+from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import run_cell
-from prunebench.runner.saved_state import Partial, Stopped
+from prunebench.runner.saved_state import SavedState, Stopped
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
@@ -32,7 +32,7 @@ Ended = tuple[Record, dict[str, np.ndarray]]
 ELSA = "steps: 5, lr: 1.0e-3, interval: 2, batch_size: 1, grad_accumulation: 2, lmda_schedule: linear"
 
 
-class Interrupted(Partial):
+class Interrupted(SavedState):
     """Saves whenever it can, and ends the attempt when something new is saved."""
 
     def due(self) -> bool:
@@ -50,18 +50,18 @@ def cell_of(write: Write, method: str, **lines: str) -> Cell:
     return plan(load_suite(write(methods=f"methods: [{method}]", sparsities="sparsities: [0.6]", **lines)))[0]
 
 
-def attempt(cell: Cell, workshop: Workshop, folder: Path) -> Ended | None:
+def attempt(cell: Cell, resources: Resources, folder: Path) -> Ended | None:
     """Goes on from the last attempt; None where it was interrupted itself."""
     try:
-        return run_cell(cell, workshop, SilentDisplay(), partial=Interrupted.of(folder, cell))
+        return run_cell(cell, resources, SilentDisplay(), saved_state=Interrupted.of(folder, cell))
     except Stopped:
         return None
 
 
-def interrupted_at_every_point(cell: Cell, workshop: Workshop, folder: Path) -> tuple[Ended, int]:
+def interrupted_at_every_point(cell: Cell, resources: Resources, folder: Path) -> tuple[Ended, int]:
     """Each attempt goes on from where the one before it ended, to the next point where something is kept."""
     for points in range(40):
-        if (ended := attempt(cell, workshop, folder)) is not None:
+        if (ended := attempt(cell, resources, folder)) is not None:
             return ended, points
     pytest.fail("no attempt came any further")
 
@@ -98,10 +98,10 @@ BLOCKS, STEPS, PRUNED = 3, 5, 1  # where something is kept
     ],
 )
 def test_methods(write_suite: Write, tmp_path: Path, method: str, points: int) -> None:
-    cell, workshop = cell_of(write_suite, method), Workshop()
-    whole = run_cell(cell, workshop, SilentDisplay())
+    cell, resources = cell_of(write_suite, method), Resources()
+    whole = run_cell(cell, resources, SilentDisplay())
     assert whole[0].status == "ok", whole[0].error
-    ended, found = interrupted_at_every_point(cell, workshop, tmp_path)
+    ended, found = interrupted_at_every_point(cell, resources, tmp_path)
     same(whole, ended)
     assert found == points + PRUNED
 
@@ -112,16 +112,20 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
     tasks = "{name: zero_shot, tasks: [tinyworld_recall, tinyworld_agreement], limit: 3}"
     other = "{name: zero_shot, tasks: [tinyworld_knowledge], limit: 3}"
     cell = cell_of(write_suite, "dense", evaluations=f"evaluations: [{', '.join([tasks, *perplexities, other])}]")
-    workshop = Workshop()
-    whole = run_cell(cell, workshop, SilentDisplay())
-    ended, points = interrupted_at_every_point(cell, workshop, tmp_path)
+    resources = Resources()
+    whole = run_cell(cell, resources, SilentDisplay())
+    ended, points = interrupted_at_every_point(cell, resources, tmp_path)
     same(whole, ended)
     assert whole[0].status == "ok"
     assert points == PRUNED + 3 + 2 + 1  # two tasks and their evaluation; two texts; a task: then it is done
 
 
 def test_experts_are_counted_over_all_attempts() -> None:
-    method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(SilentDisplay()) for _ in range(2)]
+    method, trial, ears = (
+        load_method("wanda"),
+        Trial("mixtral", "0.5"),
+        [EventRecorder(SilentDisplay()) for _ in range(2)],
+    )
     memory = InterruptingCheckpointer(saves=2)
     with use_observer(ears[0]):
         whole = run_trial(method, {}, trial)
@@ -135,7 +139,7 @@ def test_experts_are_counted_over_all_attempts() -> None:
 
 class TestPartial:
     def kept(self, folder: Path, belongs: str = "cell") -> bool:
-        found = Partial(folder, belongs).kept("some/name")
+        found = SavedState(folder, belongs).kept("some/name")
         if found is not None:
             assert torch.equal(found[0]["x"], torch.arange(5.0))
             assert found[1] == {"value": 0.1}
@@ -143,9 +147,9 @@ class TestPartial:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        partial = Partial(tmp_path, "cell")
-        partial.keep("some/name", {"x": torch.zeros(9)}, {"value": 0.2})
-        assert partial.keep("some/name", {"x": torch.arange(5.0)}, {"value": 0.1})
+        saved_state = SavedState(tmp_path, "cell")
+        saved_state.keep("some/name", {"x": torch.zeros(9)}, {"value": 0.2})
+        assert saved_state.keep("some/name", {"x": torch.arange(5.0)}, {"value": 0.1})
         return tmp_path
 
     def test_the_last_state_alone_is_there(self, folder: Path) -> None:
@@ -172,48 +176,48 @@ class TestPartial:
 
     def test_what_a_state_belongs_to(self, write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cell = cell_of(write_suite, "wanda")
-        Partial.of(tmp_path, cell).keep("x", {}, {})
-        assert Partial.of(tmp_path, cell).kept("x") == ({}, {})
+        SavedState.of(tmp_path, cell).keep("x", {}, {})
+        assert SavedState.of(tmp_path, cell).kept("x") == ({}, {})
         there = environment(cell)
         monkeypatch.setattr(
             "prunebench.runner.saved_state.environment", lambda _: {**there, "threads": there["threads"] + 1}
         )
-        assert Partial.of(tmp_path, cell).kept("x") is None
+        assert SavedState.of(tmp_path, cell).kept("x") is None
 
     def test_names_that_begin_alike(self, tmp_path: Path) -> None:
-        partial, names = Partial(tmp_path), ("a", "a/b", "a.b", "ab")
+        saved_state, names = SavedState(tmp_path), ("a", "a/b", "a.b", "ab")
         for name in names:
-            partial.keep(name, {"x": torch.ones(1)}, {"is": name})
-        partial.keep("a", {}, {"is": "a"})
-        assert [found[1]["is"] for name in names if (found := partial.kept(name))] == list(names)
-        partial.forget("a")
-        assert [name for name in names if partial.kept(name)] == ["a.b", "ab"]
+            saved_state.keep(name, {"x": torch.ones(1)}, {"is": name})
+        saved_state.keep("a", {}, {"is": "a"})
+        assert [found[1]["is"] for name in names if (found := saved_state.kept(name))] == list(names)
+        saved_state.forget("a")
+        assert [name for name in names if saved_state.kept(name)] == ["a.b", "ab"]
 
     def test_a_stop_ends_the_cell_when_all_is_kept(self, tmp_path: Path) -> None:
-        partial = Partial(tmp_path)
-        assert not partial.due()
-        partial.stop.set()
-        assert partial.due()
+        saved_state = SavedState(tmp_path)
+        assert not saved_state.due()
+        saved_state.stop.set()
+        assert saved_state.due()
         with pytest.raises(Stopped):
-            partial.keep("x", {}, {})
-        assert Partial(tmp_path).kept("x") == ({}, {})
+            saved_state.keep("x", {}, {})
+        assert SavedState(tmp_path).kept("x") == ({}, {})
 
     def test_a_folder_that_cannot_be_written_costs_the_state_only(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        assert not Partial(tmp_path / "file" / "partial").keep("x", {}, {})
+        assert not SavedState(tmp_path / "file" / "partial").keep("x", {}, {})
 
     def test_nowhere(self) -> None:
-        partial = Partial()
-        partial.stop.set()
-        assert not partial.due()
-        assert not partial.keep("x", {}, {})
-        assert partial.kept("x") is None
+        saved_state = SavedState()
+        saved_state.stop.set()
+        assert not saved_state.due()
+        assert not saved_state.keep("x", {}, {})
+        assert saved_state.kept("x") is None
 
 
 class TestSweep:
     def test_it_goes_on_and_clears_up(self, write_suite: Write, tmp_path: Path) -> None:
         cell = cell_of(write_suite, "wanda")
-        attempt(cell, Workshop(), tmp_path)
+        attempt(cell, Resources(), tmp_path)
         (kept,) = (tmp_path / ".partial").iterdir()
         display = SilentDisplay()
         old, new = (kept.with_name(name) for name in ("old", "new"))
@@ -227,22 +231,22 @@ class TestSweep:
         assert ("block", 0, BLOCKS) not in display.steps
         assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["new"]
         new.rmdir()
-        Partial.of(tmp_path, cell).remove()
+        SavedState.of(tmp_path, cell).remove()
         assert not (tmp_path / ".partial").exists()
 
     def test_fresh_begins_anew(self, write_suite: Write, tmp_path: Path) -> None:
         cell, display = cell_of(write_suite, "wanda"), SilentDisplay()
-        attempt(cell, Workshop(), tmp_path)
+        attempt(cell, Resources(), tmp_path)
         run_suite([cell], tmp_path, display, fresh=True)
         assert ("block", 0, BLOCKS) in display.steps
 
     def test_an_altered_block_is_pruned_again(self, write_suite: Write, tmp_path: Path) -> None:
-        cell, workshop = cell_of(write_suite, "wanda"), Workshop()
-        whole = run_cell(cell, workshop, SilentDisplay())
+        cell, resources = cell_of(write_suite, "wanda"), Resources()
+        whole = run_cell(cell, resources, SilentDisplay())
         for _ in range(2):
-            attempt(cell, workshop, tmp_path)
+            attempt(cell, resources, tmp_path)
         first, second = sorted((tmp_path / ".partial").rglob("*.safetensors"))
         second.write_bytes(second.read_bytes()[:-4] + b"none")
-        same(whole, run_cell(cell, workshop, SilentDisplay(), partial=Partial.of(tmp_path, cell)))
+        same(whole, run_cell(cell, resources, SilentDisplay(), saved_state=SavedState.of(tmp_path, cell)))
         assert first.exists()
         assert not second.exists()
