@@ -39,7 +39,7 @@ class SweepDisplay(Protocol):
 
 def sparsity_text(cell: "Cell") -> str:
     """The sparsity of a cell, with its allocation unless that is uniform: "0.7", "0.7 owl"."""
-    return cell.sparsity if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
+    return str(cell.sparsity) if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
 
 
 def display_for(stream: TextIO) -> SweepDisplay:

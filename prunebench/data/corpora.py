@@ -1,102 +1,89 @@
-"""Corpora: from a name to documents, and from documents to the tokens that calibration draws from."""
+"""Finding a corpus by the name that a suite gives it: a plugin, a local file, or a data set of the hub."""
 
-import gzip
 import hashlib
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from prunebench import hub
+from prunebench.data.corpus import Corpus, first_line, json_lines, whole_file
+from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, suggest
-from prunebench.quiet import quiet_hub_libraries
-
-if TYPE_CHECKING:
-    pass
+from prunebench.registry.entry_points import CORPORA, load_plugin, sources
 
 Purpose = Literal["calibration", "perplexity"]
-
-# Heads of the two repositories; both have stood since January 2024.
-C4_REVISION = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
-WIKITEXT_REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
-
-# The files behind the aliases: (repository, commit, {split: file}). Of C4 the first shard, as the papers take it.
-ALIASES: dict[str, tuple[str, str, dict[str, str]]] = {
-    "c4": (
-        "allenai/c4",
-        C4_REVISION,
-        {"train": "en/c4-train.00000-of-01024.json.gz", "validation": "en/c4-validation.00000-of-00008.json.gz"},
-    ),
-    "wikitext2": (
-        "Salesforce/wikitext",
-        WIKITEXT_REVISION,
-        {s: f"wikitext-2-raw-v1/{s}-00000-of-00001.parquet" for s in ("train", "validation", "test")},
-    ),
-}
-
-# id, configuration and revision of a data set on the hub: owner/name:config@revision
-HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A named body of text.
-
-    Args:
-        name: what protocols and tables call it: a file's stem, an alias, a builtin's name, the last part of a hub id.
-        digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
-        documents: starts a new pass over the documents.
-    """
-
-    name: str
-    digest: str
-    documents: Callable[[], Iterator[str]]
+DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
+BUILTIN = "builtin/"
 
 
 def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
     """Find a corpus and read through it once, so that what is wrong with it shows before anything runs.
 
     Args:
-        source: path of a ``.jsonl`` (field ``text``) or ``.txt`` (one document) file, ``builtin/<name>``, an alias
-            (``c4``, ``wikitext2``), a plugin's name or a hub id ``owner/name[:config][@revision]``.
-        split: None for the default: train for calibration, test for perplexity (C4: validation; builtins:
+        source: the name of a corpus plugin (with prunebench come ``builtin/tinyworld`` and its variants, ``c4`` and
+            ``wikitext2``), the path of a ``.jsonl`` (field ``text``) or ``.txt`` (one document) file, or a hub id
+            ``owner/name[:config][@revision]``.
+        split: None for the corpus's default: train for calibration, test for perplexity (C4: validation; builtins:
             calibration and test). A local file has none.
         purpose: decides the default split.
-
-    Returns:
-        The corpus.
 
     Raises:
         CorpusError: it is missing, empty, unreadable or out of reach, or has no such split.
     """
     path = Path(source).expanduser()
-    if source.startswith("builtin/"):
-        return _builtin(source, split or ("calibration" if purpose == "calibration" else "test"))
-    if source in ALIASES:
-        held_out = "validation" if source == "c4" else "test"
-        return _alias(source, split or ("train" if purpose == "calibration" else held_out))
+    plugins = sources(CORPORA)
+    if source in plugins:
+        return _plugin_corpus(source, split, purpose)
+    if source.startswith(BUILTIN):
+        builtins = [name for name in plugins if name.startswith(BUILTIN)]
+        raise CorpusError(f"unknown corpus {source!r}: {suggest(source, builtins)}")
     if path.is_absolute() or path.exists() or path.suffix in {".jsonl", ".txt"}:
-        return _local(path, split)
-    if (plugged := _plugged(source, split or ("train" if purpose == "calibration" else "test"))) is not None:
-        return plugged
+        return _local_corpus(path, split)
     if (match := HUB_ID.fullmatch(source)) and path.suffix not in {".json", ".csv", ".gz", ".parquet"}:
-        return _hub(source, match, split or ("train" if purpose == "calibration" else "test"))
-    raise CorpusError(
-        f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(ALIASES)}, builtin/tinyworld or a hub id"
-    )
+        return hub_corpus(source, match, split or DEFAULT_SPLITS[purpose])
+    raise CorpusError(f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(plugins)} or a hub id")
 
 
-def _local(path: Path, split: str | None) -> Corpus:
+def _plugin_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
+    """A plugin's corpus: a function from a split's name to documents.
+
+    It may also say which ``splits`` it has, its ``default_splits`` by purpose, and a ``digest(split)`` that stands for
+    the content; without the last the documents are read through once.
+    """
+    plugin = load_plugin("corpus", source)
+    split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)[purpose]
+    splits = getattr(plugin, "splits", None)
+    if splits is not None and split not in splits:
+        raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
+    try:
+        digest = plugin.digest(split) if hasattr(plugin, "digest") else _content_digest(source, plugin(split))
+        documents = partial(plugin, split)
+        if hasattr(plugin, "digest"):
+            documents()  # so that what cannot be had shows now
+    except CorpusError:
+        raise
+    except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
+        raise CorpusError(f"corpus {source}: {first_line(error)}") from error
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()))
+
+
+def _content_digest(source: str, documents: Any) -> str:
+    digest, empty = hashlib.sha256(), True
+    for text in documents:
+        empty = False
+        digest.update(text.encode() + b"\0")
+    if empty:
+        raise CorpusError(f"corpus {source} is empty: it holds no text")
+    return digest.hexdigest()
+
+
+def _local_corpus(path: Path, split: str | None) -> Corpus:
     if split is not None:
         raise CorpusError(f"corpus {path} is a file and has no splits: leave out 'split' (it says {split!r})")
     if path.suffix not in {".jsonl", ".txt"}:
         raise CorpusError(f"corpus {path} is neither a .jsonl (field 'text') nor a .txt file: convert it")
     if not path.is_file():
         raise CorpusError(f"corpus {path} does not exist or is not a file: check the path")
-    documents = partial(_json_lines if path.suffix == ".jsonl" else _whole_file, path)
+    documents = partial(json_lines if path.suffix == ".jsonl" else whole_file, path)
     try:
         if not sum(bool(text.strip()) for text in documents()):
             raise CorpusError(f"corpus {path} is empty: it holds no text")
@@ -107,132 +94,14 @@ def _local(path: Path, split: str | None) -> Corpus:
     return Corpus(path.stem, digest, documents)
 
 
-def _builtin(source: str, split: str) -> Corpus:
-    from prunebench.tinyworld import CORPORA, SPLITS, documents
-
-    name = source.removeprefix("builtin/")
-    if name not in CORPORA:
-        raise CorpusError(f"unknown corpus {source!r}: {suggest(source, [f'builtin/{known}' for known in CORPORA])}")
-    if split not in SPLITS:
-        raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, SPLITS)}")
-    return _read_through(name, source, partial(documents, name, split))
-
-
-def _plugged(name: str, split: str) -> Corpus | None:
-    """A plugin's corpus: its function gives the documents of a split, or raises ValueError where it has no such."""
-    from prunebench.registry.entry_points import CORPORA, load_plugin, sources
-
-    return _read_through(name, name, partial(load_plugin("corpus", name), split)) if name in sources(CORPORA) else None
-
-
-def _read_through(name: str, source: str, documents: Callable[[], Iterable[str]]) -> Corpus:
-    digest, empty = hashlib.sha256(), True
-    try:
-        for text in documents():
-            empty = False
-            digest.update(text.encode() + b"\0")
-    except Exception as error:  # ValueError of ours; whatever a foreign function raises
-        raise CorpusError(f"corpus {source}: {_first_line(error)}") from error
-    if empty:
-        raise CorpusError(f"corpus {source} is empty: it holds no text")
-    return Corpus(name, digest.hexdigest(), lambda: iter(documents()))
-
-
-def least_perplexity(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
-    """What a model that knew a corpus's source would reach on it; None where nobody knows.
-
-    It is known of the builtins' test split, as a stream or as whole documents; see ``prunebench.tinyworld.floor``.
+def perplexity_floor(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
+    """The perplexity that a model which knew a corpus's source would reach; None where the corpus does not say.
 
     Args:
         source, split: as in ``find_corpus``.
         windows, seqlen: of the protocol; see ``prunebench.evaluation.protocols``.
     """
-    whole = windows == "document" and seqlen is None
-    if not source.startswith("builtin/") or split not in (None, "test") or not (whole or windows == "stream"):
+    if source not in sources(CORPORA) or not hasattr(plugin := load_plugin("corpus", source), "floor"):
         return None
-    from prunebench.tinyworld import floor
-
-    return floor(source.removeprefix("builtin/"), seqlen)
-
-
-def _alias(name: str, split: str) -> Corpus:
-    repo, revision, files = ALIASES[name]
-    if split not in files:
-        raise CorpusError(f"corpus {name} has no split {split!r}: {suggest(split, files)}")
-    path = hub.download(repo, files[split], revision)
-    if path is None:
-        raise CorpusError(f"corpus {name} ({repo}) cannot be had: {hub.unreachable_message()}")
-    digest = hashlib.sha256(f"{repo}@{revision}/{files[split]}".encode()).hexdigest()
-    return Corpus(name, digest, partial(_parquet if path.suffix == ".parquet" else _json_lines, path))
-
-
-def _hub(source: str, match: re.Match[str], split: str) -> Corpus:
-    import datasets
-
-    load = partial(datasets.load_dataset_builder, match["id"], match["config"], revision=match["revision"])
-    with quiet_hub_libraries():
-        try:
-            with hub.offline_mode():
-                builder, cached = load(), True
-        except Exception as missing:
-            if not hub.is_reachable():
-                raise CorpusError(f"corpus {source} cannot be had: {hub.unreachable_message()}") from missing
-            try:
-                builder, cached = load(), False
-            except Exception as error:
-                raise CorpusError(f"corpus {source} cannot be had: {_first_line(error)}") from error
-    splits = list(builder.info.splits or [])
-    if splits and split not in splits:
-        raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
-
-    def documents() -> Iterator[str]:
-        with quiet_hub_libraries():
-            rows = builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
-        return _texts(source, rows)
-
-    # The builder's hash is the commit that its revision stood for.
-    digest = hashlib.sha256(f"{match['id']}@{builder.hash}/{builder.config.name}/{split}".encode()).hexdigest()
-    return Corpus(match["id"].rpartition("/")[2], digest, documents)
-
-
-def _texts(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    for row in rows:
-        if not isinstance(row.get("text"), str):
-            raise CorpusError(f"corpus {source} has no field 'text'; its fields: {', '.join(row)}")
-        yield row["text"]
-
-
-def _json_lines(path: Path) -> Iterator[str]:
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                    raise CorpusError(f"corpus {path}, line {number}: no field 'text' that is a string")
-                yield row["text"]
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"corpus {path}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"corpus {path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _whole_file(path: Path) -> Iterator[str]:
-    try:
-        yield path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"corpus {path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _parquet(path: Path) -> Iterator[str]:
-    import datasets
-
-    with quiet_hub_libraries():
-        rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
-    yield from _texts(str(path), rows)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    floor: float | None = plugin.floor(split or plugin.default_splits["perplexity"], windows, seqlen)
+    return floor

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from prunebench.data.corpora import Corpus
+from prunebench.data.corpus import Corpus
 from prunebench.errors import CorpusError
 
 if TYPE_CHECKING:

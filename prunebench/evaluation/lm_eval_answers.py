@@ -9,7 +9,7 @@ from typing import Any, Protocol
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
 
-class Answers(Protocol):
+class SavedAnswers(Protocol):
     """Takes a task's answers and gives them back."""
 
     def known(self, task: str) -> list[Any] | None:
@@ -19,7 +19,7 @@ class Answers(Protocol):
         """Keep them: numbers, booleans and text, and tuples of them."""
 
 
-def ask_by_task(lm: Any, answers: Answers | None) -> None:
+def ask_by_task(lm: Any, answers: SavedAnswers | None) -> None:
     """Make a model of lm-eval answer each task's requests by themselves.
 
     Args:
@@ -30,7 +30,9 @@ def ask_by_task(lm: Any, answers: Answers | None) -> None:
         setattr(lm, kind, _by_task(getattr(lm, kind), kind, answers))
 
 
-def _by_task(ask: Callable[[list[Any]], list[Any]], kind: str, answers: Answers | None) -> Callable[..., list[Any]]:
+def _by_task(
+    ask: Callable[[list[Any]], list[Any]], kind: str, answers: SavedAnswers | None
+) -> Callable[..., list[Any]]:
     def asked(requests: Sequence[Any]) -> list[Any]:
         places: dict[str, list[int]] = {}
         for place, request in enumerate(requests):

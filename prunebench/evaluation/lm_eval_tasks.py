@@ -1,6 +1,7 @@
 """The tasks of lm-eval by name, each read once."""
 
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -116,6 +117,20 @@ def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLib
         TaskError: an unknown name, or no such folder.
     """
     library.check(tasks, include_path)
+
+
+def task_files_digest(include_path: str | None) -> str | None:
+    """A digest of the task files themselves; the data they name is lm-eval's business.
+
+    Args:
+        include_path: folder of task files; None for none.
+    """
+    if include_path is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(include_path).rglob("*") if path.suffix in (".yaml", ".py")):
+        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _complete(manager: Any, name: str) -> bool:

@@ -1,14 +1,17 @@
 """Perplexity of a model on token sequences."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from prunebench.data.corpora import find_corpus, perplexity_floor
 from prunebench.errors import CorpusError
-from prunebench.evaluation.protocols import Sequences
+from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
+from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
 from prunebench.pruning.callbacks import track
 from prunebench.pruning.walk import walked
 
@@ -21,8 +24,107 @@ MAX_BATCH_TOKENS = 8192
 LOSS_ROWS = 512  # positions whose logits are copied to float32 at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Perplexity:
+    """Perplexity of a corpus under a named protocol.
+
+    Args:
+        corpus: as in ``prunebench.data.corpora.find_corpus``.
+        split: by default test (c4: validation); a local file has none.
+        seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
+        windows: ``stream``, ``document`` or ``paper``; see ``prunebench.evaluation.protocols``.
+    """
+
+    corpus: str
+    split: str | None = None
+    seqlen: int | None = None
+    windows: Windows = "stream"
+
+    section: ClassVar[str] = "perplexity"
+    needs_whole_model: ClassVar[bool] = False
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The evaluation that a cell holds."""
+        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"])
+
+    def resolve(self) -> dict[str, Any]:
+        """The corpus found, and the protocol's name.
+
+        Raises:
+            CorpusError: there is no such corpus or protocol.
+        """
+        corpus = find_corpus(self.corpus, self.split, "perplexity")
+        return {
+            "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
+            "corpus": corpus.name,
+            "source": self.corpus,
+            "split": self.split,
+            "seqlen": self.seqlen,
+            "windows": self.windows,
+            "digest": corpus.digest,
+        }
+
+    def label(self, facts: Mapping[str, Any]) -> str:
+        """The protocol's name."""
+        return str(facts["protocol"])
+
+    def sequences(self, tokenizer: Any, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> Sequences:
+        """The corpus, tokenised once for each model.
+
+        Raises:
+            CorpusError: it is shorter than one window.
+        """
+
+        def cut() -> Sequences:
+            corpus = find_corpus(self.corpus, self.split, "perplexity")
+            return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
+
+        return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)
+
+    def prepare(self, tokenizer: Any, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
+        """Tokenise the corpus; the longest window, whose last token is only predicted."""
+        return max(map(len, self.sequences(tokenizer, facts, shared, model_digest).tokens)) - 1
+
+    def measure(
+        self, model: Any, tokenizer: Any, facts: Mapping[str, Any], shared: Shared, model_digest: str
+    ) -> Result:
+        """The perplexity, and the loss of each sequence."""
+        protocol = facts["protocol"]
+        found = perplexity(model, self.sequences(tokenizer, facts, shared, model_digest), protocol=protocol)
+        values = {
+            "value": found.value,
+            "nll": found.nll,
+            "tokens": found.tokens,
+            "dropped_tokens": found.dropped_tokens,
+            "stderr": found.stderr,
+            "floor": perplexity_floor(self.corpus, self.split, self.windows, self.seqlen),
+        }
+        arrays = {f"{protocol}/losses": found.losses, f"{protocol}/counts": found.counts}
+        return Result({protocol: values}, arrays)
+
+    def forecast(
+        self,
+        model: Any,
+        tokenizer: Any,
+        stopwatch: Stopwatch,
+        facts: Mapping[str, Any],
+        shared: Shared,
+        model_digest: str,
+    ) -> Expected:
+        """The time by the stopwatch; of each sequence a float64, and a count that compresses well."""
+        sequences = self.sequences(tokenizer, facts, shared, model_digest)
+        return Expected(
+            stopwatch(partial(perplexity, model, sequences, protocol=facts["protocol"])), 9 * len(sequences.tokens)
+        )
+
+    def tokens_on_disk(self, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
+        """All tokens; tokenised already. Rows of a batch are as long as the longest, little more than themselves."""
+        return sum(map(len, self.sequences(None, facts, shared, model_digest).tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class PerplexityResult:
     """How well a model predicts some sequences, and from what that was reckoned.
 
     A model that is broken has a value of NaN or infinity: that is a result, not an error.
@@ -50,7 +152,7 @@ class Perplexity:
 
 def perplexity(
     model: "PreTrainedModel", sequences: Sequences, *, protocol: str, max_logit_bytes: int = MAX_LOGIT_BYTES
-) -> Perplexity:
+) -> PerplexityResult:
     """Score every token of every sequence but its first.
 
     Per-token losses are taken in float32 and summed in float64; the mean is over tokens, not over sequences. Sequences
@@ -98,7 +200,7 @@ def perplexity(
     return summarise(losses, lengths - 1, protocol=protocol, dropped_tokens=sequences.dropped_tokens)
 
 
-def summarise(losses: np.ndarray, counts: np.ndarray, *, protocol: str, dropped_tokens: int) -> Perplexity:
+def summarise(losses: np.ndarray, counts: np.ndarray, *, protocol: str, dropped_tokens: int) -> PerplexityResult:
     """Perplexity and its standard error from summed losses.
 
     The mean loss is a ratio of two sums over sequences, so its variance is that of the ratio estimator,
@@ -116,7 +218,7 @@ def summarise(losses: np.ndarray, counts: np.ndarray, *, protocol: str, dropped_
         value = np.exp(nll)
         variance = np.float64(n) / (n - 1) * np.square(losses - nll * counts).sum() / tokens**2 if n > 1 else np.nan
         stderr = value * np.sqrt(variance)
-    return Perplexity(protocol, float(value), float(nll), tokens, dropped_tokens, float(stderr), losses, counts)
+    return PerplexityResult(protocol, float(value), float(nll), tokens, dropped_tokens, float(stderr), losses, counts)
 
 
 def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from prunebench.data.corpora import Corpus
+from prunebench.data.corpus import Corpus
 from prunebench.data.tokens import tokenised
 from prunebench.errors import CorpusError, suggest
 

@@ -2,15 +2,18 @@
 
 import copy
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from prunebench.evaluation.lm_eval_answers import Answers, ask_by_task
+from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
+from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task
 from prunebench.evaluation.lm_eval_output import silent
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks, task_files_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,9 +23,90 @@ KEPT = ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_bette
 # Accuracies have a closed-form standard error. Other metrics are resampled this often; 0 would leave all without one.
 BOOTSTRAP_ITERS = 100
 
+FEW, MORE = 4, 20  # questions of a task, to tell the time of a question from what comes before the first
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Tasks measured by lm-eval; the names are lm-eval's own.
+
+    Args:
+        tasks: task or group names.
+        limit: first documents of each task: a count, or a fraction below 1.
+        num_fewshot: examples in the prompt; by default the task's own number.
+        include_path: a folder of task files, besides those of lm-eval.
+        batch_size: requests in one forward pass.
+    """
+
+    tasks: tuple[str, ...]
+    limit: int | float | None = None
+    num_fewshot: int | None = None
+    include_path: str | None = None
+    batch_size: int = 32
+
+    section: ClassVar[str] = "zero_shot"
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The evaluation that a cell holds."""
+        options = {option.name: facts[option.name] for option in fields(cls)}
+        return cls(**{**options, "tasks": tuple(facts["tasks"])})
+
+    def resolve(self, shared: Shared) -> dict[str, Any]:
+        """The options, and a digest of the task files.
+
+        Raises:
+            TaskError: an unknown name, or no such folder.
+        """
+        check_tasks(self.tasks, self.include_path, library_of(shared))
+        return {**asdict(self), "digest": task_files_digest(self.include_path)}
+
+    def label(self, facts: Mapping[str, Any]) -> None:
+        """None: results stand under the tasks' names."""
+
+    def prepare(self, tokenizer: Any, shared: Shared) -> None:
+        """Load the tasks with their data.
+
+        Raises:
+            TaskError: data that cannot be had.
+        """
+        library_of(shared).load(self.tasks, self.include_path, self.num_fewshot)
+
+    def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
+        """What lm-eval finds, and the correctness of each question."""
+        found = zero_shot(model, tokenizer, **asdict(self), seed=seed, library=library_of(shared), answers=saved)
+        return Result(found.outcome, found.correct)
+
+    def forecast(self, model: Any, tokenizer: Any, stopwatch: Stopwatch, shared: Shared) -> Expected:
+        """The time of a few questions, carried on to all of them; of each question a bit or so is kept."""
+        options = {**asdict(self), "library": library_of(shared)}
+
+        def timed(limit: int) -> tuple[float, dict[str, Any]]:
+            began = time.perf_counter()
+            found = zero_shot(model, tokenizer, **{**options, "limit": limit})
+            return time.perf_counter() - began, found.outcome["n-samples"]
+
+        timed(1)  # what is built once
+        few, counts = timed(FEW)
+        more, _ = timed(MORE)
+        totals = [int(entry["original"]) for entry in counts.values()]
+        limit = self.limit
+        asked = [
+            total if limit is None else min(total, int(limit) if limit >= 1 else math.ceil(total * limit))
+            for total in totals
+        ]
+        seen = [sum(min(total, count) for total in totals) for count in (FEW, MORE)]
+        each = max(0.0, more - few) / max(1, seen[1] - seen[0])
+        return Expected(few + each * (sum(asked) - seen[0]), sum(asked) // 5)
+
+
+def library_of(shared: Shared) -> TaskLibrary:
+    """The tasks that the evaluations of a sweep have in common."""
+    return shared.get("lm-eval tasks", TaskLibrary)
+
 
 @dataclass(frozen=True, eq=False)
-class ZeroShot:
+class ZeroShotResult:
     """What lm-eval found.
 
     Args:
@@ -47,8 +131,8 @@ def zero_shot(
     batch_size: int = 16,
     seed: int = 0,
     library: TaskLibrary | None = None,
-    answers: Answers | None = None,
-) -> ZeroShot:
+    answers: SavedAnswers | None = None,
+) -> ZeroShotResult:
     """Measure tasks with lm-eval. Its request cache, which ignores the model, is not used.
 
     Args:
@@ -82,7 +166,7 @@ def zero_shot(
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
     kept = {key: outcome[key] for key in KEPT if key in outcome}
     plain = json.loads(json.dumps(kept, default=lambda number: number.item()))
-    return ZeroShot(plain, _correct(outcome["samples"]))
+    return ZeroShotResult(plain, _correct(outcome["samples"]))
 
 
 def _correct(samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,25 @@ def _read_json(source: str, file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"model {source}: {file.name} is not a JSON object")
     return content
+
+
+def weight_bytes(source: ModelSource, dtype: str) -> int:
+    """Bytes of a model's parameters in the dtype it is loaded in, from the headers of its files.
+
+    Args:
+        source: from ``find_model``.
+        dtype: "float32", "bfloat16" or "auto".
+    """
+    total = 0
+    for file in sorted(source.folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        header.pop("__metadata__", None)
+        size = {"float32": 4, "bfloat16": 2}.get(dtype)
+        for entry in header.values():
+            begin, end = entry["data_offsets"]
+            total += end - begin if size is None else math.prod(entry["shape"]) * size
+    return total
 
 
 def pick_device(requested: str) -> str:

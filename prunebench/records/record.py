@@ -9,6 +9,9 @@ SCHEMA = 1
 # A cell's id is part of file names: it may not contain a path.
 CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200)]
 
+# The parts of a record that take what evaluations find: label → name → value.
+SECTIONS = ("perplexity", "zero_shot", "measures")
+
 # Names in a results folder: saved models as ordinary checkpoints and in the compact form; forecasts made by ``plan``.
 MODELS_FOLDER, SPARSE_FOLDER, FORECASTS_FILE = "models", "sparse", "forecasts.jsonl"
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prunebench.errors import MethodError, UnknownMethodError, suggest
+from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
 from prunebench.registry.method_class import MethodClass, check_class
+from prunebench.registry.options import PluginClass
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -94,7 +95,7 @@ def installed(files: Iterable[Path] = ()) -> dict[str, list[Source]]:
     return sources(GROUP, files)
 
 
-def the_one(kind: str, name: str, found: Mapping[str, list[Source]]) -> Source:
+def resolve_source(kind: str, name: str, found: Mapping[str, list[Source]]) -> Source:
     """The source of one name.
 
     Raises:
@@ -125,7 +126,7 @@ def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
         UnknownMethodError: there is none of that name.
         MethodError: two packages have it, its import failed, or its class does not fit the specification.
     """
-    source = the_one("method", name, installed(files))
+    source = resolve_source("method", name, installed(files))
     cls = source.load()
     check_class(name, cls)
     return MethodClass(name, cls, source.distribution, source.version, source.file)
@@ -181,17 +182,34 @@ def load_plugin(kind: str, name: str) -> Any:
     Raises:
         MethodError: nobody has it, two packages have it, or its import failed.
     """
-    return the_one(kind, name, sources(KINDS[kind])).load()
+    return resolve_source(kind, name, sources(KINDS[kind])).load()
 
 
-def load_evaluation(name: str) -> MethodClass:
+def load_evaluation(name: str) -> PluginClass:
     """An installed evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
 
     Raises:
         MethodError: it cannot be loaded, or is no such class.
     """
-    source = the_one("evaluation", name, sources(EVALUATIONS))
+    source = resolve_source("evaluation", name, sources(EVALUATIONS))
     cls = source.load()
     if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
         raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
-    return MethodClass(name, cls, source.distribution, source.version, kind="evaluation")
+    return PluginClass(name, cls, source.distribution, source.version, kind="evaluation")
+
+
+def load_allocation(name: str) -> PluginClass:
+    """An installed allocation: a dataclass with options for fields that is called with (model, data, pattern).
+
+    Raises:
+        AllocationError: nobody has it, or it is no such class.
+        MethodError: two packages have it, or its import failed.
+    """
+    installed_ones = sources(ALLOCATIONS)
+    if name not in installed_ones:
+        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, installed_ones)}")
+    source = resolve_source("allocation", name, installed_ones)
+    cls = source.load()
+    if not isinstance(cls, type) or not is_dataclass(cls) or not hasattr(cls, "needs"):
+        raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")
+    return PluginClass(name, cls, source.distribution, source.version, kind="allocation", error=AllocationError)

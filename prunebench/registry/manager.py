@@ -9,7 +9,7 @@ from prunebench import hookspecs
 from prunebench.errors import MethodError
 from prunebench.pruning.callbacks import note
 from prunebench.registry.entry_points import WRAPPERS, load_plugin, sources
-from prunebench.registry.method_class import MethodClass, check_class, make_method
+from prunebench.registry.method_class import MethodClass, check_class
 
 
 def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.PluginManager:
@@ -22,7 +22,7 @@ def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.Pl
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(make_method(method, options), method.name)
+    manager.register(method.make(options), method.name)
     for name, found in sources(WRAPPERS).items():
         try:
             manager.register(load_wrapper(name), f"{name} ({found[0]})")

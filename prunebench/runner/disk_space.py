@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prunebench.errors import OutputError
 from prunebench.models.loading import load_skeleton
-from prunebench.runner.forecast import weight_bytes
+from prunebench.models.source import weight_bytes
 from prunebench.runner.resources import Workshop
-from prunebench.suite.cell import Cell, CellPerplexity
+from prunebench.suite.cell import Cell
 
 
 def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_models: bool) -> None:
@@ -32,7 +32,7 @@ def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_
     }
     needed = max(_work_bytes(cell, workshop, widths[cell.model_digest]) for cell in cells)
     if save_models:
-        needed += 2 * sum(weight_bytes(cell, workshop) for cell in cells)
+        needed += 2 * sum(weight_bytes(workshop.model(cell), cell.dtype) for cell in cells)
     available = shutil.disk_usage(output).free
     if needed > available:
         raise OutputError(
@@ -44,8 +44,5 @@ def check_room(cells: Iterable[Cell], workshop: Workshop, output: Path, *, save_
 def _work_bytes(cell: Cell, workshop: Workshop, width: int) -> int:
     """The most that one cell has on disk while it runs: its blocks once more, and hidden states of a text."""
     texts = [cell.calibration.nsamples * cell.calibration.seqlen]
-    for evaluation in cell.evaluations:
-        if isinstance(evaluation, CellPerplexity):
-            # Tokenised already. Rows of a batch are as long as the longest, which is little more than themselves.
-            texts.append(sum(len(tokens) for tokens in workshop.sequences(cell, evaluation, None).tokens))
-    return weight_bytes(cell, workshop) + max(texts) * width * (2 if cell.dtype == "bfloat16" else 4)
+    texts += [evaluation.bound().tokens_on_disk(**workshop.available(cell)) for evaluation in cell.evaluations]
+    return weight_bytes(workshop.model(cell), cell.dtype) + max(texts) * width * (2 if cell.dtype == "bfloat16" else 4)

@@ -12,21 +12,19 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunebench.evaluation.perplexity import perplexity
-from prunebench.evaluation.plugin_measures import measure
-from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.evaluation.interface import Expected
 from prunebench.models.loading import load_model
+from prunebench.models.source import weight_bytes
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.callbacks import listening
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.offload import written_back
-from prunebench.pruning.sparsity import parse_pattern
+from prunebench.pruning.sparsity import NM
 from prunebench.records.record import Forecast
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
@@ -34,11 +32,10 @@ from prunebench.registry.method_class import MethodClass
 from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
 from prunebench.runner.memory import PeakMemory, available_bytes
 from prunebench.runner.resources import Workshop
-from prunebench.suite.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.suite.cell import Cell
 
 SECONDS = 5.0
 RECORD_BYTES = 5500
-FEW, MORE = 4, 20  # questions a task, to tell the time of a question from what comes before the first
 
 
 class _Enough(BaseException):
@@ -106,7 +103,7 @@ def foretell(
     known: dict[str, Any] = {}
     forecasts = []
     for cell in cells:
-        weights = weight_bytes(cell, workshop)
+        weights = weight_bytes(workshop.model(cell), cell.dtype)
         if (available := room[cell.device]) is not None and weights > available and cell.device != "disk":
             _warn(cell, f"its weights alone take {_gib(weights)} of {_gib(available)}", known, tell)
             forecasts.append(Forecast(cell=cell.id, peak_bytes=weights))
@@ -141,7 +138,7 @@ def _key(cell: Cell, part: str) -> str:
     if part == "evaluate":
         shared += [entry.model_dump(mode="json") for entry in cell.evaluations]
     else:
-        shared += [cell.plugin, cell.options, cell.calibration.model_dump(mode="json"), ":" in cell.sparsity]
+        shared += [cell.plugin, cell.options, cell.calibration.model_dump(mode="json"), isinstance(cell.sparsity, NM)]
     return json.dumps(shared, sort_keys=True, default=str)
 
 
@@ -181,14 +178,6 @@ class _Pruning:
     prunable: int
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    """Seconds of all evaluations, and bytes of the losses and answers that are kept of them."""
-
-    seconds: float
-    kept: int
-
-
 def _pruning(cell: Cell, workshop: Workshop, seconds: float) -> _Pruning:
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
     with workshop.work_folder(cell) as work:
@@ -200,7 +189,7 @@ def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodCl
     wanted = cell.calibration
     pool = workshop.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
-    hook, sparsity = plugin_manager(method, cell.options).hook, parse_pattern(cell.sparsity)
+    hook, sparsity = plugin_manager(method, cell.options).hook, cell.sparsity
     layers = [] if method.changes == "nothing" else all_layers(model)
 
     def prune() -> None:
@@ -214,83 +203,31 @@ def _pruning_in(cell: Cell, workshop: Workshop, seconds: float, method: MethodCl
     return _Pruning(took, peak.bytes, sum(math.prod(layer.shape) for layer in layers))
 
 
-def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> _Evaluation:
+def _evaluation(cell: Cell, workshop: Workshop, seconds: float) -> Expected:
     """The dense model is measured: zeros change neither time nor size."""
     with workshop.work_folder(cell) as work:
         return _evaluation_in(cell, workshop, seconds, work)
 
 
-def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | None) -> _Evaluation:
+def _evaluation_in(cell: Cell, workshop: Workshop, seconds: float, work: Path | None) -> Expected:
     model, tokenizer = load_model(workshop.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    total, size = 0.0, 0
-    for wanted in cell.evaluations:
-        if wanted in cell.skipped:
-            continue
-        if isinstance(wanted, CellPerplexity):
-            sequences = workshop.sequences(cell, wanted, tokenizer)
-            total += _Stopwatch(seconds).seconds(partial(perplexity, model, sequences, protocol=wanted.protocol))
-            size += 9 * len(sequences.tokens)  # a float64, and a count that compresses well
-        elif isinstance(wanted, CellMeasure):
-            total += _Stopwatch(seconds).seconds(partial(measure, wanted.name, wanted.options, model, tokenizer))
-        else:
-            took, questions = _questions(wanted, model, tokenizer, workshop)
-            total, size = total + took, size + questions // 5
-    return _Evaluation(total, size)
-
-
-def _questions(wanted: CellZeroShot, model: Any, tokenizer: Any, workshop: Workshop) -> tuple[float, int]:
-    def of(limit: int) -> tuple[float, dict[str, Any]]:
-        began = time.perf_counter()
-        found = zero_shot(
-            model,
-            tokenizer,
-            tasks=wanted.tasks,
-            limit=limit,
-            num_fewshot=wanted.num_fewshot,
-            include_path=wanted.include_path,
-            batch_size=wanted.batch_size,
-            library=workshop.library,
+    expected = [
+        evaluation.bound().forecast(
+            model, tokenizer, lambda work: _Stopwatch(seconds).seconds(work), **workshop.available(cell), saved=None
         )
-        return time.perf_counter() - began, found.outcome["n-samples"]
-
-    of(1)  # what is built once
-    few, counts = of(FEW)
-    more, _ = of(MORE)
-    wholes = [int(entry["original"]) for entry in counts.values()]
-    limit = wanted.limit
-    asked = [
-        whole if limit is None else min(whole, int(limit) if limit >= 1 else math.ceil(whole * limit))
-        for whole in wholes
+        for evaluation in cell.evaluations
+        if evaluation not in cell.skipped
     ]
-    seen = [sum(min(whole, count) for whole in wholes) for count in (FEW, MORE)]
-    each = max(0.0, more - few) / max(1, seen[1] - seen[0])
-    return few + each * (sum(asked) - seen[0]), sum(asked)
+    return Expected(sum(each.seconds for each in expected), sum(each.bytes for each in expected))
 
 
-def weight_bytes(cell: Cell, workshop: Workshop) -> int:
-    """Bytes of a model's parameters in the dtype it is loaded in, from the headers of its files."""
-    total = 0
-    for file in sorted(workshop.model(cell).folder.glob("*.safetensors")):
-        with file.open("rb") as content:
-            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-        header.pop("__metadata__", None)
-        size = {"float32": 4, "bfloat16": 2}.get(cell.dtype)
-        for entry in header.values():
-            begin, end = entry["data_offsets"]
-            numel = 1
-            for side in entry["shape"]:
-                numel *= side
-            total += end - begin if size is None else numel * size
-    return total
-
-
-def _disk_bytes(cell: Cell, weights: int, pruned: _Pruning, measured: _Evaluation, *, save_models: bool) -> int:
+def _disk_bytes(cell: Cell, weights: int, pruned: _Pruning, measured: Expected, *, save_models: bool) -> int:
     """The record, the evidence, the sample of the mask, and where models are kept an ordinary and a compact one."""
-    kept = RECORD_BYTES + measured.kept + min(SAMPLED_WEIGHTS, pruned.prunable) // 8
+    kept = RECORD_BYTES + measured.bytes + min(SAMPLED_WEIGHTS, pruned.prunable) // 8
     if not save_models or pruned.prunable == 0:
         return kept
     size = 2 if cell.dtype == "bfloat16" else 4
-    zeros = parse_pattern(cell.sparsity).ratio * pruned.prunable
+    zeros = cell.sparsity.ratio * pruned.prunable
     return kept + 2 * weights - round(size * zeros - pruned.prunable / 8)
 
 

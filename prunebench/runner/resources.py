@@ -12,27 +12,25 @@ from torch import Tensor
 from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary
-from prunebench.evaluation.protocols import Sequences, evaluation_sequences
+from prunebench.evaluation.interface import Shared
 from prunebench.models.loading import load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.runner.memory import large_apart
-from prunebench.suite.cell import Cell, CellPerplexity, CellZeroShot
+from prunebench.suite.cell import Cell
 
 
 class Workshop:
     """What the cells of one sweep share: found models, tokenised text, loaded tasks; text is keyed by digests.
 
     Args:
-        library: tasks that are loaded already.
+        shared: what evaluations have looked up already.
         output: the results folder, in which models on disk are worked on; by default the system's temporary folder.
     """
 
-    def __init__(self, library: TaskLibrary | None = None, output: Path | None = None) -> None:
-        self.library = library or TaskLibrary()
+    def __init__(self, shared: Shared | None = None, output: Path | None = None) -> None:
+        self.shared = shared or Shared()
         self.output = output or Path(tempfile.gettempdir())
         self._models: dict[tuple[str, bool], ModelSource] = {}
-        self._texts: dict[tuple[object, ...], Any] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
@@ -62,38 +60,26 @@ class Workshop:
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
-        wanted = cell.calibration
-        key = ("pool", cell.model_digest, wanted.digest, wanted.seqlen, wanted.windows)
-        if key not in self._texts:
-            corpus = find_corpus(wanted.source, wanted.split, "calibration")
-            self._texts[key] = calibration_pool(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
-        pool: Tensor = self._texts[key]
-        return pool
+        spec = cell.calibration
+        key = ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows)
 
-    def sequences(self, cell: Cell, wanted: CellPerplexity, tokenizer: Any) -> Sequences:
-        """A perplexity corpus, tokenised; see ``prunebench.evaluation.protocols.evaluation_sequences``."""
-        key = ("sequences", cell.model_digest, wanted.digest, wanted.protocol)
-        if key not in self._texts:
-            corpus = find_corpus(wanted.source, wanted.split, "perplexity")
-            self._texts[key] = evaluation_sequences(corpus, tokenizer, seqlen=wanted.seqlen, windows=wanted.windows)
-        sequences: Sequences = self._texts[key]
-        return sequences
+        def tokenised() -> Tensor:
+            corpus = find_corpus(spec.source, spec.split, "calibration")
+            return calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+
+        return self.shared.get(key, tokenised)
+
+    def available(self, cell: Cell) -> dict[str, Any]:
+        """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
+        return {"shared": self.shared, "model_digest": cell.model_digest, "seed": cell.seed}
 
     def prepare(self, cells: Iterable[Cell]) -> None:
-        """Tokenise every text and load every task that ``cells`` use, so that what is amiss shows before anything runs.
+        """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.
 
         Raises:
             UsageError: a text is shorter than one window, a window longer than the model's context, or a task's data
                 not there.
         """
-        cells = list(cells)
-        for tasks, include_path, num_fewshot in dict.fromkeys(
-            (evaluation.tasks, evaluation.include_path, evaluation.num_fewshot)
-            for cell in cells
-            for evaluation in cell.evaluations
-            if isinstance(evaluation, CellZeroShot)
-        ):
-            self.library.load(tasks, include_path, num_fewshot)
         tokenizers: dict[str, Any] = {}
         for cell in cells:
             model = self.model(cell)
@@ -101,14 +87,13 @@ class Workshop:
                 tokenizers[cell.model_digest] = load_tokenizer(model)
             tokenizer = tokenizers[cell.model_digest]
             self.pool(cell, tokenizer)
-            windows = {cell.calibration.corpus: cell.calibration.seqlen}
+            windows: dict[str, int | None] = {cell.calibration.corpus: cell.calibration.seqlen}
             for evaluation in cell.evaluations:
-                if isinstance(evaluation, CellPerplexity):
-                    sequences = self.sequences(cell, evaluation, tokenizer)
-                    windows[evaluation.protocol] = max(len(tokens) for tokens in sequences.tokens) - 1
+                bound = evaluation.bound()
+                windows[bound.title] = bound.prepare(tokenizer, **self.available(cell))
             context = context_length(model)
             for name, length in windows.items():
-                if context is not None and length > context:
+                if context is not None and length is not None and length > context:
                     raise CorpusError(
                         f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
                         f"set its seqlen to at most {context}"

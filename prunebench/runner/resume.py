@@ -4,7 +4,6 @@ Three things lie in the cell's ``Partial`` (``prunebench.runner.saved_state``), 
 keeps on its way, the pruned model, and what the evaluations found.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prunebench.pruning.callbacks import Kept, note
-from prunebench.records.record import Cost, SparsityFacts
+from prunebench.records.record import SECTIONS, Cost, SparsityFacts
 from prunebench.runner.events import Ear
 from prunebench.runner.saved_state import Partial
 
@@ -139,8 +138,6 @@ class Measured:
         evaluations: how many there are in all.
     """
 
-    PARTS = ("perplexity", "zero_shot", "measures")
-
     def __init__(
         self, partial: Partial, ear: Ear, facts: dict[str, Any], arrays: dict[str, np.ndarray], evaluations: int
     ) -> None:
@@ -168,9 +165,8 @@ class Measured:
         self.finished += 1
         if self.finished == self._evaluations or not self._partial.due():  # after the last the record is written
             return
-        found = {part: self._facts[part] for part in self.PARTS if part in self._facts}
-        plain = json.loads(json.dumps(found, default=lambda part: part.model_dump()))
-        content = {"digest": self._digest, "finished": self.finished, "facts": plain, "seconds": self.seconds}
+        found = {part: self._facts[part] for part in SECTIONS}
+        content = {"digest": self._digest, "finished": self.finished, "facts": found, "seconds": self.seconds}
         if self._partial.keep("measured", _tensors(self._arrays), {**content, "ear": self._ear.state()}):
             self._partial.forget("answers")
 

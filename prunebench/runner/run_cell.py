@@ -12,21 +12,15 @@ import torch
 
 from prunebench.allocations import allocate, make_allocation
 from prunebench.contract.checks import Snapshot, watched
-from prunebench.data.corpora import least_perplexity
 from prunebench.errors import PrunebenchError
-from prunebench.evaluation.lm_eval_answers import Answers
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary
-from prunebench.evaluation.perplexity import perplexity
-from prunebench.evaluation.plugin_measures import measure
-from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
 from prunebench.pruning import CalibrationData, Sparsity, account
 from prunebench.pruning.callbacks import keeping, listening, note
 from prunebench.pruning.offload import written_back
-from prunebench.pruning.sparsity import parse_pattern
-from prunebench.records.record import SCHEMA, CellFacts, Cost, Failure, MethodFacts, PerplexityFacts, Record
+from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrappers_of
@@ -37,9 +31,9 @@ from prunebench.runner.events import Display, Ear
 from prunebench.runner.mask_sample import mask_sample
 from prunebench.runner.memory import PeakMemory
 from prunebench.runner.resources import Workshop
-from prunebench.runner.resume import PRUNE, Attempt, Clock, Measured, keep_pruned, restore_pruned
+from prunebench.runner.resume import PRUNE, Attempt, Clock, KeptAnswers, Measured, keep_pruned, restore_pruned
 from prunebench.runner.saved_state import INTERVAL, Partial
-from prunebench.suite.cell import Cell, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.suite.cell import Cell
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
@@ -48,15 +42,13 @@ class InProcess:
     """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
 
     Args:
-        library: tasks that are loaded already.
+        shared: what evaluations have looked up already.
         every: seconds between two saves of a cell's progress.
         stop: once set, the cell in hand ends by ``Stopped`` when its progress is saved.
     """
 
-    def __init__(
-        self, library: TaskLibrary | None = None, *, every: float = INTERVAL, stop: Event | None = None
-    ) -> None:
-        self._workshop = Workshop(library)
+    def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
+        self._workshop = Workshop(shared)
         self.every, self._stop = every, stop
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
@@ -191,28 +183,19 @@ class _Run:
             if self.partial.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
                 keep_pruned(self.partial, self.model, method.changes, self.ear, self.facts, self.arrays)
 
-        self.facts["perplexity"], self.facts["zero_shot"] = {}, {}
+        self.facts |= {section: {} for section in SECTIONS}
         measured = Measured(self.partial, self.ear, self.facts, self.arrays, len(cell.evaluations))
         for evaluation in cell.evaluations[measured.finished :]:
             if evaluation in cell.skipped:
                 note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
-            elif isinstance(evaluation, CellPerplexity):
-                self.display.phase(evaluation.protocol)
-                self._measure_perplexity(evaluation)
-            elif isinstance(evaluation, CellMeasure):
-                self.display.phase(evaluation.label)
-                found = measure(evaluation.name, evaluation.options, self.model, self.tokenizer)
-                self.facts.setdefault("measures", {})[evaluation.label] = found
             else:
-                self.display.phase("zero-shot")
-                self._measure_zero_shot(evaluation, measured.answers())
+                self._evaluate(evaluation.bound(), measured.answers())
             measured.one_more()
         self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": measured.seconds})
 
         if save_to is not None and method.changes != "nothing":
             self.display.phase("save")
-            pattern = parse_pattern(cell.sparsity)
-            self.facts["saved"] = save_checkpoints(self.model, self.tokenizer, save_to, cell.id, pattern)
+            self.facts["saved"] = save_checkpoints(self.model, self.tokenizer, save_to, cell.id, cell.sparsity)
 
     def _prune(self, method: MethodClass) -> None:
         """Prune and check, from where an interrupted attempt stood."""
@@ -221,7 +204,7 @@ class _Run:
         data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
         if data.nsamples < wanted.nsamples:
             note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
-        if any(isinstance(entry, CellPerplexity) and entry.digest == wanted.digest for entry in cell.evaluations):
+        if any(evaluation.facts.get("digest") == wanted.digest for evaluation in cell.evaluations):
             note("calibration and perplexity use the same text")
         sparsity, alongside = self._allocated(data)
         manager = plugin_manager(method, cell.options)
@@ -253,7 +236,7 @@ class _Run:
 
     def _allocated(self, data: CalibrationData) -> tuple[Sparsity, Ear]:
         """What is asked of the method, and what was heard while it was worked out."""
-        pattern, rule, ear = parse_pattern(self.cell.sparsity), self.cell.allocation_rule, Ear(self.display)
+        pattern, rule, ear = self.cell.sparsity, self.cell.allocation_rule, Ear(self.display)
         if rule is None:
             return pattern, ear
         self.display.phase("allocate")
@@ -263,33 +246,11 @@ class _Run:
             account(allocate_seconds=time.perf_counter() - began)
         return sparsity, ear
 
-    def _measure_perplexity(self, wanted: CellPerplexity) -> None:
-        sequences = self.workshop.sequences(self.cell, wanted, self.tokenizer)
-        measured = perplexity(self.model, sequences, protocol=wanted.protocol)
-        self.facts["perplexity"][wanted.protocol] = PerplexityFacts(
-            value=measured.value,
-            nll=measured.nll,
-            tokens=measured.tokens,
-            dropped_tokens=measured.dropped_tokens,
-            stderr=measured.stderr,
-            floor=least_perplexity(wanted.source, wanted.split, wanted.windows, wanted.seqlen),
-        )
-        self.arrays[f"perplexity/{wanted.protocol}/losses"] = measured.losses
-        self.arrays[f"perplexity/{wanted.protocol}/counts"] = measured.counts
-
-    def _measure_zero_shot(self, wanted: CellZeroShot, answers: Answers) -> None:
-        measured = zero_shot(
-            self.model,
-            self.tokenizer,
-            tasks=wanted.tasks,
-            limit=wanted.limit,
-            num_fewshot=wanted.num_fewshot,
-            include_path=wanted.include_path,
-            batch_size=wanted.batch_size,
-            seed=self.cell.seed,
-            library=self.workshop.library,
-            answers=answers,
-        )
-        for part, content in measured.outcome.items():
-            self.facts["zero_shot"].setdefault(part, {}).update(content)
-        self.arrays.update({f"zero_shot/{name}": values for name, values in measured.correct.items()})
+    def _evaluate(self, evaluation: BoundEvaluation, saved: KeptAnswers) -> None:
+        self.display.phase(evaluation.title)
+        available = {**self.workshop.available(self.cell), "saved": saved}
+        result = evaluation.measure(self.model, self.tokenizer, **available)
+        section = self.facts[evaluation.section]
+        for name, values in result.values.items():
+            section.setdefault(name, {}).update(values)
+        self.arrays.update({f"{evaluation.section}/{name}": values for name, values in result.arrays.items()})

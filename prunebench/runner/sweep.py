@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prunebench.errors import OutputError
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary
+from prunebench.evaluation.interface import Shared
 from prunebench.models.saving import is_saved
 from prunebench.records.quarantine import read_intact_record, successful_record
 from prunebench.records.record import Record
@@ -38,7 +38,7 @@ def run_suite(
     display: Display,
     *,
     fresh: bool = False,
-    library: TaskLibrary | None = None,
+    shared: Shared | None = None,
     save_models: bool = False,
     executor: Executor | None = None,
     lease: float = LEASE,
@@ -52,7 +52,7 @@ def run_suite(
         output: the results folder; made if needed.
         display: shows the progress.
         fresh: run cells again whose record is there.
-        library: tasks that are loaded already.
+        shared: what evaluations have looked up already.
         save_models: keep the pruned models too; cells whose model is not there are run again.
         executor: who runs them; by default this process.
         lease: seconds after which another runner that gives no sign is held for dead.
@@ -65,7 +65,7 @@ def run_suite(
         UsageError: a text does not fit its windows or the model; nothing ran.
     """
     cells = list(cells)
-    executor = executor or InProcess(library)
+    executor = executor or InProcess(shared)
     _ensure_writable(output)
     found = {cell.id: _signature(output, cell) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}

@@ -10,8 +10,7 @@ from prunebench.allocations.from_file import read_ratios
 from prunebench.errors import AllocationError
 from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
-from prunebench.pruning import UnknownMatrixError
-from prunebench.pruning.sparsity import parse_pattern
+from prunebench.pruning import Pattern, UnknownMatrixError
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Strict
 
 
@@ -26,7 +25,7 @@ Rules = dict[str, tuple[CellAllocation | None, Allocation]]
 """By label, an allocation as a cell holds it (None is uniform), and the allocation itself."""
 
 
-def found_allocations(entries: Iterable[AllocationEntry]) -> Rules:
+def resolve_allocations(entries: Iterable[AllocationEntry]) -> Rules:
     """Make what is asked for, and the uniform one, which baselines have.
 
     Raises:
@@ -34,19 +33,19 @@ def found_allocations(entries: Iterable[AllocationEntry]) -> Rules:
     """
     found: Rules = {}
     for entry in (UNIFORM, *entries):
-        if entry.shown not in found:
+        if entry.title not in found:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
             rule = make_allocation(entry.name, {**entry.options, **ratios})
             cell = CellAllocation(name=entry.name, options=dataclasses.asdict(cast(Any, rule)))
-            found[entry.shown] = (None if entry.name == UNIFORM.name else cell, rule)
+            found[entry.title] = (None if rule.needs == "nothing" else cell, rule)
     return found
 
 
-def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Iterable[tuple[str, str]]) -> None:
+def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Iterable[tuple[str, Pattern]]) -> None:
     """Share out zeros where that takes no weights, so that a file that does not fit shows before anything runs.
 
     Args:
-        rules: from ``found_allocations``.
+        rules: from ``resolve_allocations``.
         model: what tables call the model.
         source: where it is.
         trials: (label, sparsity) pairs.
@@ -54,10 +53,11 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
     Raises:
         AllocationError: an allocation does not fit the model or the sparsity.
     """
-    wanted = [(label, text) for label, text in sorted(trials) if rules[label][0] and rules[label][1].needs == "shapes"]
+    ordered = sorted(trials, key=lambda trial: (trial[0], str(trial[1])))
+    wanted = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
     skeleton = load_skeleton(source) if wanted else None
     for label, sparsity in wanted:
         try:
-            allocate(rules[label][1], cast(Any, skeleton), None, parse_pattern(sparsity))
+            allocate(rules[label][1], cast(Any, skeleton), None, sparsity)
         except (AllocationError, UnknownMatrixError) as error:
             raise AllocationError(f"allocation {label!r} of {model} at {sparsity}: {error}") from None

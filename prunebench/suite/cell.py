@@ -1,18 +1,16 @@
-"""The cell: one unit of a sweep, as plain JSON. Planning turns a suite into cells."""
+"""The cell: one unit of a sweep, as plain JSON."""
 
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import computed_field
+from pydantic import BaseModel, ConfigDict, computed_field
 
+from prunebench.evaluation.interface import BoundEvaluation
 from prunebench.records.record import SCHEMA, PublishedFigure
 from prunebench.suite.allocations import CellAllocation
-from prunebench.suite.schema import (
-    Strict,
-    Windows,
-)
+from prunebench.suite.schema import PatternText, Strict, Windows
 
 
 class CellCalibration(Strict):
@@ -27,42 +25,25 @@ class CellCalibration(Strict):
     digest: str
 
 
-class CellPerplexity(Strict):
-    """A perplexity to measure; ``protocol`` is its name in records and tables."""
+class CellEvaluation(BaseModel):
+    """An evaluation to make: its name, and the facts that it resolved to when the suite was planned."""
 
-    name: Literal["perplexity"] = "perplexity"
-    protocol: str
-    corpus: str
-    source: str
-    split: str | None
-    seqlen: int | None
-    windows: Literal["stream", "document", "paper"]
-    digest: str
-
-
-class CellZeroShot(Strict):
-    """Tasks to measure; ``digest`` is that of the task files found in ``include_path``, if any."""
-
-    name: Literal["zero_shot"] = "zero_shot"
-    tasks: tuple[str, ...]
-    limit: int | float | None
-    num_fewshot: int | None
-    include_path: str | None
-    batch_size: int
-    digest: str | None
-
-
-class CellMeasure(Strict):
-    """A plugin's measurement; ``label`` is its name in records and tables."""
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="strings")
 
     name: str
-    label: str
-    options: dict[str, Any]
-    distribution: str
-    version: str
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Name and facts as plain JSON."""
+        return self.model_dump(mode="json")
 
-CellEvaluation = CellPerplexity | CellZeroShot | CellMeasure
+    def bound(self) -> BoundEvaluation:
+        """The evaluation itself.
+
+        Raises:
+            MethodError: it is not installed, or refuses its options.
+        """
+        return BoundEvaluation.from_facts(self.facts)
 
 
 class Cell(Strict):
@@ -87,7 +68,7 @@ class Cell(Strict):
     version: str
     plugin_file: str | None = None
     options: dict[str, Any]
-    sparsity: str
+    sparsity: PatternText
     allocation: str
     allocation_rule: CellAllocation | None = None
     seed: int
@@ -100,14 +81,14 @@ class Cell(Strict):
     @property
     def key(self) -> tuple[str, str, str, str, int, str]:
         """(model, method, sparsity, allocation, seed, calibration corpus)."""
-        return (self.model, self.method, self.sparsity, self.allocation, self.seed, self.calibration.corpus)
+        return (self.model, self.method, str(self.sparsity), self.allocation, self.seed, self.calibration.corpus)
 
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:
         """Evaluations that are not made, since a model on disk never is in memory as a whole."""
         if self.device != "disk":
             return ()
-        return tuple(evaluation for evaluation in self.evaluations if not isinstance(evaluation, CellPerplexity))
+        return tuple(evaluation for evaluation in self.evaluations if evaluation.bound().needs_whole_model)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -127,6 +108,6 @@ class Cell(Strict):
             content["skipped"] = len(self.skipped)
         text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
-        words = (self.model, self.method, self.sparsity.replace(":", "of"), *shared, f"s{self.seed}")
+        words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"

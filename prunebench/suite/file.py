@@ -8,15 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from prunebench.errors import SuiteError, quoted
-from prunebench.suite.schema import (
-    AllocationEntry,
-    MethodEntry,
-    ModelEntry,
-    PerplexityEntry,
-    PluginEntry,
-    Suite,
-    ZeroShotEntry,
-)
+from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite, is_text_file
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 
@@ -101,7 +93,7 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         return str((folder / Path(text).expanduser()).resolve()) if is_path else text
 
     def corpus(text: str) -> str:
-        return located(text, Path(text).suffix in (".jsonl", ".txt"))
+        return located(text, is_text_file(text))
 
     def entry(item: Any) -> Any:
         return item if item.corpus is None else item.model_copy(update={"corpus": corpus(item.corpus)})
@@ -121,20 +113,13 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         calibration = entry(item.calibration) if item.calibration else None
         return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
 
-    def evaluation(item: PerplexityEntry | ZeroShotEntry | PluginEntry) -> Any:
-        if isinstance(item, PerplexityEntry):
-            return item.model_copy(update={"corpus": corpus(item.corpus)})
-        if isinstance(item, PluginEntry) or item.include_path is None:
-            return item
-        return item.model_copy(update={"include_path": located(item.include_path, True)})
-
     return suite.model_copy(
         update={
             "models": tuple(model(item) for item in suite.models),
             "calibration": entry(suite.calibration),
             "allocation": allocations(suite.allocation),
             "methods": tuple(method(item) for item in suite.methods),
-            "evaluations": tuple(evaluation(item) for item in suite.evaluations),
+            "evaluations": tuple(item.located(lambda text: located(text, True)) for item in suite.evaluations),
             "published": located(suite.published, True) if suite.published else None,
         }
     )

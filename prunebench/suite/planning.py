@@ -1,30 +1,20 @@
 """Planning: a suite becomes cells, and all that can be refused is refused here, before anything runs."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
-from prunebench.evaluation.protocols import protocol_name
+from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.source import find_model, pick_device, pick_dtype
-from prunebench.pruning.sparsity import NM, parse_pattern
-from prunebench.registry.entry_points import load_evaluation, load_method
-from prunebench.registry.method_class import MethodClass, resolve_options
-from prunebench.suite.allocations import Rules, found_allocations, try_allocations
-from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation, CellMeasure, CellPerplexity, CellZeroShot
+from prunebench.pruning.sparsity import NM, Pattern, Unstructured
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.method_class import MethodClass
+from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
+from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
-from prunebench.suite.schema import (
-    UNIFORM,
-    Calibration,
-    MethodEntry,
-    PerplexityEntry,
-    PluginEntry,
-    Suite,
-    ZeroShotEntry,
-)
+from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
 
 
 def plan(
@@ -32,7 +22,7 @@ def plan(
     *,
     only: Iterable[str] = (),
     device: str | None = None,
-    library: TaskLibrary | None = None,
+    shared: Shared | None = None,
     plugin_files: Iterable[Path] = (),
 ) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
@@ -44,7 +34,7 @@ def plan(
         suite: what is asked for.
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
-        library: where task names are looked up; pass the same one to the runner, which then need not look again.
+        shared: what evaluations look up; pass the same one to the runner, which then need not look again.
         plugin_files: Python files whose methods stand beside the installed ones.
 
     Raises:
@@ -57,11 +47,15 @@ def plan(
     ]  # first, since what is out of reach is told quickly
     files = [file.resolve() for file in plugin_files]
     methods = [load_method(entry.name, files) for entry in entries]
-    options = [resolve_options(method, entry.options) for method, entry in zip(methods, entries, strict=True)]
-    library = library or TaskLibrary()
-    evaluations = tuple(_found_evaluation(entry, library) for entry in suite.evaluations)
-    _no_protocol_twice(evaluations)
-    rules = found_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
+    options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
+    shared = shared or Shared()
+    bound = [
+        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared)
+        for entry in suite.evaluations
+    ]
+    _refuse_one_label_twice(bound)
+    evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in bound)
+    rules = resolve_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
     published = read_published(Path(suite.published)) if suite.published else []
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
@@ -72,12 +66,13 @@ def plan(
             if where == "disk" and method.changes == "all":
                 others = "" if len(entries) == 1 else ", name its models in its entry (models: [...])"
                 raise DeviceError(
-                    f"the method {entry.shown!r} changes all of a model at once, which device 'disk' of {model.name!r} "
+                    f"the method {entry.title!r} changes all of a model at once, which device 'disk' of {model.name!r} "
                     f"never holds in memory: use cpu or cuda{others}, or choose other methods with --only"
                 )
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration)
+            names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 cells.append(
                     Cell(
@@ -88,7 +83,7 @@ def plan(
                         device=where,
                         model_digest=found.digest,
                         trust_remote_code=found.trust_remote_code,
-                        method=entry.shown,
+                        method=entry.title,
                         plugin=method.name,
                         distribution=method.distribution,
                         version=method.version,
@@ -100,11 +95,7 @@ def plan(
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
-                        published=tuple(
-                            row.figure
-                            for row in published
-                            if row.is_for((model.id.partition("@")[0], model.name), (entry.name, entry.shown), sparsity)
-                        ),
+                        published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
                     )
                 )
     for model, found in zip(suite.models, sources, strict=True):
@@ -133,29 +124,29 @@ def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
 
 
 def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
-    names = [name for entry in entries for name in (entry.shown, entry.name)]
+    names = [name for entry in entries for name in (entry.title, entry.name)]
     for name in only:
         if name not in names:
             raise SuiteError(f"--only {name!r}: the suite has no such method: {suggest(name, set(names))}")
-    return [entry for entry in entries if not only or entry.shown in only or entry.name in only]
+    return [entry for entry in entries if not only or entry.title in only or entry.name in only]
 
 
-def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[str, str, int]]:
+def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:
     """The (sparsity, allocation, seed) triples of one method entry, each once."""
     seeds = entry.seeds or suite.seeds
     if method.changes == "nothing":
-        return [("0", UNIFORM.shown, seed) for seed in (seeds if method.takes_data else seeds[:1])]
+        return [(Unstructured(0.0), UNIFORM.title, seed) for seed in (seeds if method.takes_data else seeds[:1])]
     runs = []
     for sparsity in entry.sparsities or suite.sparsities:
         for allocation in entry.allocation or suite.allocation:
-            cell, rule = rules[allocation.shown]
-            if cell is not None and isinstance(parse_pattern(sparsity), NM):
+            cell, rule = rules[allocation.title]
+            if cell is not None and isinstance(sparsity, NM):
                 raise AllocationError(
-                    f"allocation {allocation.shown!r} of {entry.shown!r} cannot share out {sparsity}, which fixes the "
+                    f"allocation {allocation.title!r} of {entry.title!r} cannot share out {sparsity}, which fixes the "
                     "zeros of every group: give n:m an entry of its own, with allocation: uniform"
                 )
             random = method.takes_data or rule.needs == "data"
-            runs += [(sparsity, allocation.shown, seed) for seed in (seeds if random else seeds[:1])]
+            runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
 
 
@@ -179,46 +170,7 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
     )
 
 
-def _found_evaluation(entry: PerplexityEntry | ZeroShotEntry | PluginEntry, library: TaskLibrary) -> CellEvaluation:
-    if isinstance(entry, PluginEntry):
-        found = load_evaluation(entry.name)
-        return CellMeasure(
-            name=entry.name,
-            label=entry.label or entry.name,
-            options=resolve_options(found, entry.options),
-            distribution=found.distribution,
-            version=found.version,
-        )
-    if isinstance(entry, ZeroShotEntry):
-        check_tasks(entry.tasks, entry.include_path, library)
-        return CellZeroShot(**entry.model_dump(), digest=_task_files_digest(entry.include_path))
-    corpus = find_corpus(entry.corpus, entry.split, "perplexity")
-    return CellPerplexity(
-        protocol=protocol_name(corpus.name, entry.windows, entry.seqlen),
-        corpus=corpus.name,
-        source=entry.corpus,
-        split=entry.split,
-        seqlen=entry.seqlen,
-        windows=entry.windows,
-        digest=corpus.digest,
-    )
-
-
-def _task_files_digest(include_path: str | None) -> str | None:
-    """A digest of the task files themselves; the data they name is lm-eval's business."""
-    if include_path is None:
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(path for path in Path(include_path).rglob("*") if path.suffix in (".yaml", ".py")):
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _no_protocol_twice(evaluations: Iterable[CellEvaluation]) -> None:
-    names = [
-        evaluation.protocol if isinstance(evaluation, CellPerplexity) else evaluation.label
-        for evaluation in evaluations
-        if not isinstance(evaluation, CellZeroShot)
-    ]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+def _refuse_one_label_twice(evaluations: Iterable[BoundEvaluation]) -> None:
+    labels = [evaluation.label for evaluation in evaluations if evaluation.label is not None]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise SuiteError(f"two evaluations are both {twice[0]!r}: name one corpus file otherwise, or remove one")

@@ -1,8 +1,9 @@
 """The suite: what a file asks for, checked and complete."""
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +12,16 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
+    PlainValidator,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from prunebench.errors import quoted, suggest
-from prunebench.pruning.sparsity import PatternError, parse_pattern
+from prunebench.pruning.sparsity import NM, Pattern, PatternError, Unstructured, parse_pattern
 from prunebench.registry.entry_points import EVALUATIONS, sources
 
 
@@ -51,17 +55,25 @@ class Strict(BaseModel):
         return value
 
 
-def _plain_pattern(value: Any) -> str:
-    """A sparsity as it will be shown: "0.9", "2:4"."""
+def _pattern(value: Any) -> Pattern:
+    """A sparsity as people write it, 0.9 or 2:4."""
+    if isinstance(value, Unstructured | NM):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"sparsity {quoted(value)} is neither a fraction of zeros in [0, 1), as 0.9, nor n:m, as 2:4")
     try:
-        plain = str(parse_pattern(str(value))) if len(str(value)) <= 40 else None
+        pattern = parse_pattern(str(value)) if len(str(value)) <= 40 else None
     except PatternError as error:
         raise ValueError(str(error)) from None
-    if plain is None or len(plain) > 40:  # 1e-300 has few digits until it is written out
+    if pattern is None or len(str(pattern)) > 40:  # 1e-300 has few digits until it is written out
         raise ValueError(f"sparsity {quoted(value)} has more digits than can matter")
-    return plain
+    return pattern
+
+
+PatternText = Annotated[
+    Pattern, PlainValidator(_pattern), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+"""A sparsity: a pattern in memory, its text ("0.9", "2:4") in files."""
 
 
 class ModelEntry(Strict):
@@ -154,7 +166,7 @@ class AllocationEntry(Strict):
         return self
 
     @property
-    def shown(self) -> str:
+    def title(self) -> str:
         """What tables call it."""
         return self.label or (Path(self.path).stem if self.path else self.name)
 
@@ -183,7 +195,7 @@ class MethodEntry(Strict):
     label: str = ""
     options: dict[str, Any] = {}
     models: tuple[str, ...] | None = Field(default=None, min_length=1)
-    sparsities: tuple[str, ...] | None = None
+    sparsities: tuple[PatternText, ...] | None = None
     allocation: tuple[AllocationEntry, ...] | None = None
     seeds: tuple[int, ...] | None = None
     calibration: CalibrationChange | None = None
@@ -193,23 +205,42 @@ class MethodEntry(Strict):
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("sparsities", mode="before")
-    @classmethod
-    def _patterns(cls, value: Any) -> Any:
-        return _patterns(value)
-
     @field_validator("allocation", mode="before")
     @classmethod
     def _allocations(cls, value: Any) -> Any:
         return _entries(value)
 
     @property
-    def shown(self) -> str:
+    def title(self) -> str:
         """What tables call it."""
         return self.label or self.name
 
 
-class PerplexityEntry(Strict):
+def is_text_file(corpus: str) -> bool:
+    """Whether a corpus's name is the path of a local file."""
+    return Path(corpus).suffix in (".jsonl", ".txt")
+
+
+class EvaluationEntry(Strict):
+    """What all entries of evaluations have in common: a name, and options by name."""
+
+    name: str
+
+    @property
+    def given_options(self) -> Mapping[str, Any]:
+        """The options that the entry gives, by name; those that come with prunebench have them as keys of their own."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
+
+    def located(self, locate: Callable[[str], str]) -> Self:
+        """The same entry with paths counted from the suite file.
+
+        Args:
+            locate: makes a relative path absolute.
+        """
+        return self
+
+
+class PerplexityEntry(EvaluationEntry):
     """Perplexity of a corpus under a named protocol.
 
     Args:
@@ -220,6 +251,7 @@ class PerplexityEntry(Strict):
         split: by default test (c4: validation); a local file has none.
     """
 
+    label: ClassVar[str] = ""
     name: Literal["perplexity"]
     corpus: Place
     seqlen: Length | None = None
@@ -232,8 +264,12 @@ class PerplexityEntry(Strict):
             raise ValueError("windows: stream needs a seqlen, as 2048")
         return self
 
+    def located(self, locate: Callable[[str], str]) -> Self:
+        """The same entry with the path of a local corpus counted from the suite file."""
+        return self.model_copy(update={"corpus": locate(self.corpus)}) if is_text_file(self.corpus) else self
 
-class ZeroShotEntry(Strict):
+
+class ZeroShotEntry(EvaluationEntry):
     """Tasks measured by lm-eval; the names are lm-eval's own.
 
     Args:
@@ -245,6 +281,7 @@ class ZeroShotEntry(Strict):
         batch_size: requests in one forward pass.
     """
 
+    label: ClassVar[str] = ""
     name: Literal["zero_shot"]
     tasks: tuple[str, ...] = Field(min_length=1)
     limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -252,8 +289,12 @@ class ZeroShotEntry(Strict):
     include_path: Place | None = None
     batch_size: Count = 32
 
+    def located(self, locate: Callable[[str], str]) -> Self:
+        """The same entry with the folder of task files counted from the suite file."""
+        return self.model_copy(update={"include_path": locate(self.include_path)}) if self.include_path else self
 
-class PluginEntry(Strict):
+
+class PluginEntry(EvaluationEntry):
     """A measurement that a plugin brings.
 
     Args:
@@ -265,6 +306,11 @@ class PluginEntry(Strict):
     name: str = Field(min_length=1)
     label: str = ""
     options: dict[str, Any] = {}
+
+    @property
+    def given_options(self) -> Mapping[str, Any]:
+        """The options that the entry gives."""
+        return self.options
 
 
 def _kind_of_evaluation(entry: Any) -> str:
@@ -302,7 +348,7 @@ class Suite(Strict):
     description: str = ""
     models: tuple[ModelEntry, ...] = Field(min_length=1)
     calibration: Calibration
-    sparsities: tuple[str, ...] = Field(min_length=1)
+    sparsities: tuple[PatternText, ...] = Field(min_length=1)
     allocation: tuple[AllocationEntry, ...] = Field(default=(UNIFORM,), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
@@ -321,11 +367,6 @@ class Suite(Strict):
             raise ValueError(f"{quoted(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
-    @field_validator("sparsities", mode="before")
-    @classmethod
-    def _patterns(cls, value: Any) -> Any:
-        return _patterns(value)
-
     @field_validator("allocation", mode="before")
     @classmethod
     def _allocations(cls, value: Any) -> Any:
@@ -334,7 +375,7 @@ class Suite(Strict):
     @field_validator("evaluations", mode="before")
     @classmethod
     def _known_evaluations(cls, value: Any) -> Any:
-        names = {"perplexity", "zero_shot", *sources(EVALUATIONS)}
+        names = sources(EVALUATIONS)
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
             if not isinstance(name, str) or name not in names:
@@ -348,8 +389,11 @@ class Suite(Strict):
             allocations += [entry for entry in row if entry not in allocations]
         for kind, labels in (
             ("models", [entry.name for entry in self.models]),
-            ("methods", [entry.shown for entry in self.methods if any(self._meet(entry, x) for x in self.methods)]),
-            ("allocations", [entry.shown for entry in allocations]),
+            (
+                "methods",
+                [entry.title for entry in self.methods if any(self._meet(entry, x) for x in self.methods)],
+            ),
+            ("allocations", [entry.title for entry in allocations]),
         ):
             if twice := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"two {kind} are called {twice[0]!r}: give each a label of its own")
@@ -357,14 +401,14 @@ class Suite(Strict):
 
     def _meet(self, one: MethodEntry, other: MethodEntry) -> bool:
         """Whether two entries of one label would make the same cell, or are of different methods."""
-        if one is other or one.shown != other.shown:
+        if one is other or one.title != other.title:
             return False
         every = tuple(entry.name for entry in self.models)
         models, sparsities = (
             {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
             for axis, all_ in (("models", every), ("sparsities", self.sparsities))
         )
-        mine, theirs = ({rule.shown for rule in entry.allocation or self.allocation} for entry in (one, other))
+        mine, theirs = ({rule.title for rule in entry.allocation or self.allocation} for entry in (one, other))
         return one.name != other.name or bool(models and sparsities and mine & theirs)
 
     @model_validator(mode="after")
@@ -373,9 +417,5 @@ class Suite(Strict):
         for entry in self.methods:
             for name in entry.models or ():
                 if name not in names:
-                    raise ValueError(f"the method {entry.shown!r} is for the model {name!r}: {suggest(name, names)}")
+                    raise ValueError(f"the method {entry.title!r} is for the model {name!r}: {suggest(name, names)}")
         return self
-
-
-def _patterns(value: Any) -> Any:
-    return [_plain_pattern(item) for item in value] if isinstance(value, list | tuple) else value

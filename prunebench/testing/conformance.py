@@ -16,7 +16,7 @@ from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
-from prunebench.registry.method_class import MethodClass, check_value, make_method, resolve_options
+from prunebench.registry.method_class import MethodClass
 from prunebench.testing.models import MODELS, calibration
 from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
 
@@ -131,7 +131,7 @@ def check(
     tried = dict.fromkeys(("loads", "options"), 1)
     found = [(violation, "the class") for violation in _of_the_class(loaded)]
     if not any(violation.rule == "options" for violation, _ in found):
-        resolve_options(loaded, options)
+        loaded.resolve(options)
         for count, breaches in (
             _matrix(loaded, options, wanted, patterns),
             _repeats(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
@@ -171,7 +171,7 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
         if not method.option_docs.get(option):
             yield Violation("options", f"the option {option!r} has no entry under Args: of the docstring")
         try:
-            check_value(method, option, default)
+            method.value(option, default)
         except ValidationError:
             kind = method.option_types[option]
             yield Violation("options", f"the default of {option!r} is {default!r}, which is no {kind}")
@@ -179,7 +179,7 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
             yield Violation("options", str(error))
             return
     try:
-        if make_method(method, json.loads(json.dumps(method.options))) != make_method(method, {}):
+        if method.make(json.loads(json.dumps(method.options))) != method.make({}):
             yield Violation("options", "the defaults are not the same when read back from JSON")
     except (TypeError, ValueError) as error:
         yield Violation("options", f"the defaults cannot be recorded as JSON: {error}")

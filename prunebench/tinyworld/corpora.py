@@ -1,10 +1,11 @@
 """Corpora of stories, and the least perplexity that is possible on them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Final
+from typing import ClassVar, Final
 
 from prunebench.tinyworld.draws import Draws, weighted
 from prunebench.tinyworld.stories import PLAIN, PRIMER, SHIFTED, document, story
@@ -72,6 +73,36 @@ def floor(corpus: str, seqlen: int | None = None) -> float:
         words += len(text.split())
         count += 1
     return math.exp(nats / (words if seqlen is None else words + count))
+
+
+@dataclass(frozen=True)
+class StoryCorpus:
+    """A corpus plugin: the documents of a split of one of `CORPORA`, as suites name it (``builtin/tinyworld``).
+
+    Args:
+        name: one of `CORPORA`.
+    """
+
+    name: str
+
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+    default_splits: ClassVar[Mapping[str, str]] = {"calibration": "calibration", "perplexity": "test"}
+
+    def __call__(self, split: str) -> Iterator[str]:
+        """The documents of a split.
+
+        Raises:
+            ValueError: when the corpus has no such split.
+        """
+        return documents(self.name, split)
+
+    def floor(self, split: str, windows: str, seqlen: int | None) -> float | None:
+        """The least perplexity, known of the test split as a stream or as whole documents; see `floor`."""
+        whole = windows == "document" and seqlen is None
+        return floor(self.name, seqlen) if split == "test" and (whole or windows == "stream") else None
+
+
+TINYWORLD, TINYWORLD_SHIFTED, TINYWORLD_NOISY = (StoryCorpus(name) for name in CORPORA)
 
 
 def _check(corpus: str, split: str) -> None:

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prunebench.allocations import ALLOCATIONS, allocate, make_allocation
+from prunebench.allocations import allocate, make_allocation
 from prunebench.allocations.budget import apportion, budget_of, sizes_of, spread
 from prunebench.allocations.global_magnitude import kth_smallest
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, UsageError
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
 from prunebench.pruning.callbacks import listening
-from prunebench.registry.entry_points import load_method
+from prunebench.registry.entry_points import ALLOCATIONS, load_method, sources
 from prunebench.registry.manager import plugin_manager
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
@@ -76,7 +76,7 @@ def test_uniform_is_the_pattern_itself() -> None:
         assert allocate(make_allocation("uniform", {}), tiny.llama(), tiny.calibration(), pattern) is pattern
 
 
-@pytest.mark.parametrize("name", sorted(set(ALLOCATIONS) - {"uniform"}))
+@pytest.mark.parametrize("name", sorted(set(sources(ALLOCATIONS)) - {"uniform"}))
 def test_nm_is_refused(name: str) -> None:
     rule = make_allocation(name, {"layers": {}} if name == "file" else {})
     with pytest.raises(AllocationError, match="2:4 fixes the zeros of every group"):
@@ -315,10 +315,10 @@ class TestSuite:
             ({"allocation": "allocation: {name: owl, options: {lambda: 1}}"}, "has no option 'lambda': .*lmda"),
             (
                 {"allocation": "allocation: {name: owl, options: {M: lots}}"},
-                "option 'M' of the allocation 'owl' is 'lots'",
+                "option 'M' of 'owl' is 'lots': it must be of type float",
             ),
             ({"allocation": "allocation: {name: owl, options: {lmda: 0.7}}"}, r"lmda 0.7 is outside \[0, 0.5\)"),
-            ({"allocation": "allocation: {name: owl, options: {per: row}}"}, "'per' of the allocation 'owl' is 'row'"),
+            ({"allocation": "allocation: {name: owl, options: {per: row}}"}, "'per' of 'owl' is 'row'"),
             ({"allocation": "allocation: file"}, "needs a path"),
             ({"allocation": "allocation: {name: owl, path: x.json}"}, "needs a path"),
             ({"allocation": "allocation: [owl, {name: owl, options: {M: 3}}]"}, "two allocations are called 'owl'"),

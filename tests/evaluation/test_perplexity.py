@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from prunebench.data.corpora import find_corpus
 from prunebench.errors import CorpusError
-from prunebench.evaluation import Perplexity, Sequences, evaluation_sequences, perplexity, protocol_name
-from prunebench.evaluation.perplexity import summarise
+from prunebench.evaluation.perplexity import PerplexityResult, perplexity, summarise
+from prunebench.evaluation.protocols import Sequences, evaluation_sequences, protocol_name
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import listening
@@ -105,7 +105,7 @@ def test_stderr_is_that_of_resampling_sequences() -> None:
     counts = rng.integers(50, 150, 400)
     losses = counts * rng.normal(2.0, 0.3, 400)
 
-    def measured(rows: np.ndarray) -> Perplexity:
+    def measured(rows: np.ndarray) -> PerplexityResult:
         return summarise(losses[rows], counts[rows], protocol="p", dropped_tokens=0)
 
     resampled = [measured(rng.integers(0, 400, 400)).value for _ in range(500)]

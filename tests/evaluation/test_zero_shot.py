@@ -12,7 +12,8 @@ import pytest
 from datasets import Dataset
 
 from prunebench.errors import TaskError
-from prunebench.evaluation import TaskLibrary, check_tasks, zero_shot
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
+from prunebench.evaluation.zero_shot import zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import listening

@@ -13,7 +13,7 @@ from prunebench.registry import describe, manager
 from prunebench.registry import entry_points as plugins
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrappers_of
-from prunebench.registry.method_class import MethodClass, make_method, resolve_options
+from prunebench.registry.method_class import MethodClass
 
 METHOD = """
 from dataclasses import dataclass
@@ -216,16 +216,16 @@ GOOD = MethodClass("good", Good, "somewhere", "1")
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
-        make_method(GOOD, options)
+        GOOD.make(options)
 
 
 def test_a_method_may_refuse_a_value() -> None:
     with pytest.raises(MethodError, match=r"'sparsegpt' refuses its options: percdamp -1.0 is negative"):
-        make_method(load_method("sparsegpt"), {"percdamp": -1.0})
+        load_method("sparsegpt").make({"percdamp": -1.0})
 
 
 def test_options_are_complete() -> None:
-    resolved = resolve_options(GOOD, {"power": 2, "names": ["x", "y"]})
+    resolved = GOOD.resolve({"power": 2, "names": ["x", "y"]})
     assert resolved == {"power": 2, "names": ("x", "y"), "more": None, "flag": False}
     assert GOOD.option_docs == {
         "power": "what |W| is raised to.",

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from prunebench.models.loading import load_model
+from prunebench.models.source import weight_bytes
 from prunebench.pruning import track
 from prunebench.records.record import Forecast
 from prunebench.records.store import RecordError, read_forecasts, write_forecasts
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.runner import forecast
-from prunebench.runner.forecast import foretell, weight_bytes
+from prunebench.runner.forecast import foretell
 from prunebench.runner.resources import Workshop
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
@@ -113,10 +114,10 @@ class TestForetell:
 
     def test_weights_by_the_headers(self, write_suite: Write) -> None:
         (cell,) = self.cells(write_suite, "[dense]")
-        workshop = Workshop()
-        model, _ = load_model(workshop.model(cell), dtype="float32", device="cpu")
-        assert weight_bytes(cell, workshop) == sum(parameter.nbytes for parameter in model.parameters())
-        assert weight_bytes(cell.model_copy(update={"dtype": "bfloat16"}), workshop) * 2 == weight_bytes(cell, workshop)
+        source = Workshop().model(cell)
+        model, _ = load_model(source, dtype="float32", device="cpu")
+        assert weight_bytes(source, "float32") == sum(parameter.nbytes for parameter in model.parameters())
+        assert weight_bytes(source, "bfloat16") * 2 == weight_bytes(source, "float32")
 
     def test_a_model_that_does_not_fit_is_not_loaded(self, write_suite: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(forecast, "available_bytes", lambda _: 1000)

@@ -29,15 +29,15 @@ def suite_of(folder: Path, *overrides: str, **lines: str) -> Suite:
 def test_the_golden_suite() -> None:
     """Every key there is, as a file would hold it."""
     suite = load_suite(GOLDEN_SUITE)
-    assert suite.sparsities == ("0.7", "0.9", "2:4")
+    assert tuple(map(str, suite.sparsities)) == ("0.7", "0.9", "2:4")
     assert [model.name for model in suite.models] == ["tinyworld-llama-1m", "mine"]
     assert suite.models[1].id == str((GOLDEN_SUITE.parent / "../models/mine").resolve())
     assert suite.methods[1].options == {"percdamp": 0.001, "blocksize": 64}
-    assert suite.methods[1].shown == "sparsegpt-damped"
-    assert suite.methods[1].sparsities == ("0.9",)
-    assert [entry.shown for entry in suite.allocation] == ["uniform"]
+    assert suite.methods[1].title == "sparsegpt-damped"
+    assert tuple(map(str, suite.methods[1].sparsities)) == ("0.9",)
+    assert [entry.title for entry in suite.allocation] == ["uniform"]
     assert suite.methods[1].allocation is not None
-    assert [entry.shown for entry in suite.methods[1].allocation] == ["owl-layer", "mine"]
+    assert [entry.title for entry in suite.methods[1].allocation] == ["owl-layer", "mine"]
     assert suite.methods[1].allocation[1].path == str((GOLDEN_SUITE.parent / "ratios/mine.yaml").resolve())
     assert suite.methods[1].calibration is not None
     assert suite.methods[1].calibration.nsamples == 32
@@ -74,7 +74,7 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         sparsities="sparsities: [2:4, 1e-1, '0.50', 0]",
         methods="methods: [{name: sparsegpt, options: {percdamp: 1e-3}}]",
     )
-    assert suite.sparsities == ("2:4", "0.1", "0.5", "0")
+    assert tuple(map(str, suite.sparsities)) == ("2:4", "0.1", "0.5", "0")
     assert suite.methods[0].options == {"percdamp": 0.001}
 
 
@@ -143,7 +143,7 @@ def test_overrides(tmp_path: Path) -> None:
         methods="methods: [{name: sparsegpt}]",
     )
     assert suite.calibration.nsamples == 3
-    assert suite.sparsities == ("0.9", "2:4")
+    assert tuple(map(str, suite.sparsities)) == ("0.9", "2:4")
     assert suite.methods[0].options == {"blocksize": 64}
     assert suite.evaluations[0].seqlen == 8  # type: ignore[union-attr]
 
@@ -185,14 +185,14 @@ def test_one_label_for_entries_of_other_models_and_sparsities(tmp_path: Path) ->
         methods="methods: [{name: wanda, models: [x]}, {name: wanda, models: [y], sparsities: [0.5]},"
         " {name: wanda, models: [y], sparsities: [0.9]}]",
     )
-    assert [entry.shown for entry in suite.methods] == ["wanda"] * 3
+    assert [entry.title for entry in suite.methods] == ["wanda"] * 3
     with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
         suite_of(tmp_path, methods="methods: [wanda, {name: wanda, sparsities: [0.5]}]")
 
 
 def test_one_label_for_entries_of_other_allocations(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, methods="methods: [wanda, {name: wanda, allocation: owl}]")
-    assert [entry.shown for entry in suite.methods] == ["wanda"] * 2
+    assert [entry.title for entry in suite.methods] == ["wanda"] * 2
     with pytest.raises(SuiteError, match="two methods are called 'wanda'"):
         suite_of(tmp_path, methods="methods: [wanda, {name: wanda, allocation: [owl, uniform]}]")
 

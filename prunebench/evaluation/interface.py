@@ -1,0 +1,197 @@
+"""What an evaluation is: a plugin that measures a pruned model. All but ``measure`` has a default."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+
+import numpy as np
+
+from prunebench.errors import MethodError
+from prunebench.records.record import SECTIONS
+from prunebench.registry.entry_points import load_evaluation
+from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
+
+T = TypeVar("T")
+Stopwatch = Callable[[Callable[[], object]], float]
+"""Seconds that some work takes, or would have taken had it not been stopped."""
+
+
+class Evaluation(Protocol):
+    """A frozen dataclass whose fields are its options; ``measure`` alone is required.
+
+    Beside the arguments shown, each function is given those of these that it names: ``facts``, what the cell holds of
+    the evaluation; ``seed``, the cell's; ``model_digest``, the dense model's; ``shared``, which keeps what the
+    evaluations of a sweep have in common (``Shared``); ``saved``, which keeps partial results of an interrupted run
+    (``SavedAnswers``).
+
+    ``section`` is the part of the record that takes the result: ``perplexity``, ``zero_shot`` or, by default,
+    ``measures``. ``needs_whole_model`` says that a model on disk, of which one block is in memory at a time, cannot be
+    measured; by default it cannot.
+
+    Further functions, all optional:
+
+    * ``resolve()`` looks up, when a suite is planned, what the options name, and returns the facts, plain JSON, that
+      stand in the cell and decide with it whether a record is still good. Default: the options.
+    * ``from_facts(facts)``, a class method, makes the evaluation from them again. Default: from the options in them.
+    * ``label(facts)`` is the name of the result in records and tables, None where results have names of their own.
+    * ``prepare(tokenizer)`` reads what will be needed before anything runs, and returns the length in tokens of the
+      longest window that the model will see, or None.
+    * ``forecast(model, tokenizer, stopwatch)`` returns an ``Expected``. Default: ``measure`` by the stopwatch.
+    * ``tokens_on_disk()`` counts the tokens whose hidden states lie on disk together when the model is on disk.
+    """
+
+    section: ClassVar[str]
+    needs_whole_model: ClassVar[bool]
+
+    def measure(self, model: Any, tokenizer: Any) -> "Mapping[str, float] | Result":
+        """Measure a model where it is, under ``no_grad``: numbers by name, or a ``Result``."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation that keeps more than numbers found.
+
+    Args:
+        values: name → mapping, merged into the evaluation's section of the record.
+        arrays: values of single sequences or questions by name, kept beside the record as ``<section>/<name>``.
+    """
+
+    values: Mapping[str, Mapping[str, Any]]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an evaluation will cost: seconds, and bytes of the arrays kept beside the record."""
+
+    seconds: float
+    bytes: int = 0
+
+
+class Shared:
+    """What the evaluations of one sweep have in common, made once for each key."""
+
+    def __init__(self) -> None:
+        self._things: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The thing under a key; made where there is none yet."""
+        if key not in self._things:
+            self._things[key] = make()
+        return cast(T, self._things[key])
+
+
+@dataclass(frozen=True)
+class BoundEvaluation:
+    """An evaluation of one cell, with the defaults of all that its class does not define.
+
+    Args:
+        plugin: its class.
+        instance: with the options.
+        facts: what the cell holds of it.
+    """
+
+    plugin: PluginClass
+    instance: Any
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def from_options(cls, name: str, label: str, options: Mapping[str, Any], shared: Shared) -> Self:
+        """The evaluation that a suite names, with what it refers to looked up.
+
+        Raises:
+            UsageError: it is not installed, refuses its options, or names what is not there.
+        """
+        plugin = _load(name)
+        instance = plugin.make(options)
+        facts = {"label": label or name, "options": plugin.resolve(options)}
+        facts |= {"distribution": plugin.distribution, "version": plugin.version}
+        if hasattr(instance, "resolve"):
+            facts = dict(call_named(instance.resolve, shared=shared))
+        return cls(plugin, instance, {"name": name, **facts})
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The evaluation that a cell holds.
+
+        Raises:
+            MethodError: it is not installed, or refuses its options.
+        """
+        plugin = _load(facts["name"])
+        own = getattr(plugin.cls, "from_facts", None)
+        return cls(plugin, own(facts) if own else plugin.make(facts["options"]), facts)
+
+    @property
+    def section(self) -> str:
+        """The part of the record that takes the result."""
+        return str(getattr(self.plugin.cls, "section", "measures"))
+
+    @property
+    def needs_whole_model(self) -> bool:
+        """Whether a model on disk cannot be measured."""
+        return bool(getattr(self.plugin.cls, "needs_whole_model", True))
+
+    @property
+    def label(self) -> str | None:
+        """The name of the result in records and tables; None where results have names of their own."""
+        own = getattr(self.instance, "label", None)
+        label: str | None = own(self.facts) if own else self.facts["label"]
+        return label
+
+    @property
+    def title(self) -> str:
+        """What a progress display calls it."""
+        return self.label or self.facts["name"].replace("_", "-")
+
+    def prepare(self, tokenizer: Any, **available: Any) -> int | None:
+        """Read what will be needed; the length in tokens of the longest window, or None.
+
+        Args:
+            tokenizer: the model's own.
+            available: see ``Evaluation``.
+        """
+        own = getattr(self.instance, "prepare", None)
+        return call_named(own, tokenizer, facts=self.facts, **available) if own else None
+
+    def measure(self, model: Any, tokenizer: Any, **available: Any) -> Result:
+        """Measure a model under ``no_grad``.
+
+        Args:
+            model, tokenizer: where they are.
+            available: see ``Evaluation``.
+        """
+        import torch
+
+        with torch.no_grad():
+            result = call_named(self.instance.measure, model, tokenizer, facts=self.facts, **available)
+        if isinstance(result, Result):
+            return result
+        return Result({str(self.label): {str(name): float(value) for name, value in dict(result).items()}})
+
+    def forecast(self, model: Any, tokenizer: Any, stopwatch: Stopwatch, **available: Any) -> Expected:
+        """What measuring will cost, by a short run on the dense model.
+
+        Args:
+            model, tokenizer: where they are.
+            stopwatch: times work that may be stopped.
+            available: see ``Evaluation``.
+        """
+        own = getattr(self.instance, "forecast", None)
+        if own is None:
+            return Expected(stopwatch(lambda: self.measure(model, tokenizer, **available)))
+        expected: Expected = call_named(own, model, tokenizer, stopwatch, facts=self.facts, **available)
+        return expected
+
+    def tokens_on_disk(self, **available: Any) -> int:
+        """Tokens whose hidden states lie on disk together when the model is on disk."""
+        own = getattr(self.instance, "tokens_on_disk", None)
+        return int(call_named(own, facts=self.facts, **available)) if own else 0
+
+
+def _load(name: str) -> PluginClass:
+    plugin = load_evaluation(name)
+    if (section := getattr(plugin.cls, "section", "measures")) not in SECTIONS:
+        raise MethodError(f"the evaluation {name!r} says section = {section!r}: valid: {', '.join(SECTIONS)}")
+    known = {"facts", "seed", "model_digest", "shared", "saved"}
+    refuse_unknown_arguments("evaluation", name, plugin.cls.measure, 3, known)  # type: ignore[attr-defined]
+    return plugin
