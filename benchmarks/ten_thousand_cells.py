@@ -23,7 +23,7 @@ from prunebench.records.record import CellFacts
 from prunebench.records.store import read_arrays, read_record, read_records, write_record
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 

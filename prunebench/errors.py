@@ -66,6 +66,11 @@ def quoted(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or the name of its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def suggest(word: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar valid one, then all valid ones.
 

@@ -19,7 +19,7 @@ _ADVICE = {
 }
 
 
-def disk_error_advice(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """The system's error message, followed by advice where there is any."""
     message = error.strerror or str(error)
     return f"{message}; {_ADVICE[error.errno]}" if error.errno in _ADVICE else message

@@ -1,4 +1,4 @@
-"""The conformance kit in pytest: one test for each rule of the contract.
+"""The conformance kit as a pytest plugin: one test for each rule of the contract.
 
 ```python
 @pytest.mark.method("my-method", power=2.0)  # options that make it quick
@@ -6,7 +6,7 @@ def test_contract(verdict):
     assert verdict.holds, verdict
 ```
 
-Several marks check several methods. The method runs when the first of its rules is asked for.
+Several marks check several methods. A method is run once, by the first test of its rules.
 """
 
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ from prunebench.contract.rules import RULES
 if TYPE_CHECKING:
     from prunebench.testing import Conformance, Verdict
 
-_found = pytest.StashKey[dict[str, "Conformance"]]()
+_RESULTS = pytest.StashKey[dict[str, "Conformance"]]()  # by method and options
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the mark is for."""
+    """Register the mark ``method``."""
     config.addinivalue_line(
         "markers", "method(name, **options): check this pruning method; the test asks for the fixture 'verdict'"
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each method and rule."""
+    """Make one test for each marked method and rule."""
     marks = list(metafunc.definition.iter_markers("method"))[::-1]
     if marks and "verdict" in metafunc.fixturenames:
         cases = [(mark.args[0], mark.kwargs, rule) for mark in marks for rule in RULES]
@@ -38,17 +38,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def verdict(request: pytest.FixtureRequest) -> "Verdict":
-    """Whether the marked method keeps one rule of the contract; skips where the rule does not apply."""
+    """Whether the marked method holds to one rule of the contract; skips where the rule does not apply."""
     from prunebench.testing import check
 
     if not hasattr(request, "param"):
         raise pytest.UsageError("the fixture 'verdict' needs a mark above its test: @pytest.mark.method('my-method')")
     name, options, rule = request.param
-    kept = request.config.stash.setdefault(_found, {})
+    results = request.config.stash.setdefault(_RESULTS, {})
     key = f"{name} {sorted(options.items())}"
-    if key not in kept:
-        kept[key] = check(name, options)
-    found = kept[key].verdicts[rule]
-    if not found.tried and found.holds:
+    if key not in results:
+        results[key] = check(name, options)
+    result = results[key].verdicts[rule]
+    if not result.tried and result.holds:
         pytest.skip(f"the rule {rule!r} does not apply to {name}, or could not be looked at")
-    return found
+    return result

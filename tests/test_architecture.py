@@ -110,7 +110,15 @@ def test_a_report_needs_no_model(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["prunebench", "prunebench.tinyworld", "prunebench.cli.app", "prunebench.runner.worker"]
+    "module",
+    [
+        "prunebench",
+        "prunebench.cli.app",
+        "prunebench.models",
+        "prunebench.runner.worker",
+        "prunebench.testing",
+        "prunebench.tinyworld",
+    ],
 )
 def test_importing_costs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pydantic')))"

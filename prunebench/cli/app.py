@@ -16,7 +16,7 @@ from prunebench.cli.results import compare, merge, report
 from prunebench.cli.run import run
 from prunebench.cli.signals import signal_exit_code, signal_name
 from prunebench.errors import PrunebenchError, UsageError
-from prunebench.files import disk_error_advice, is_disk_error
+from prunebench.files import describe_os_error, is_disk_error
 
 
 class _CommandGroup(TyperGroup):
@@ -41,7 +41,7 @@ def _report_disk_error(error: OSError) -> int:
     """Report that output cannot be written and return the exit code; re-raises any other ``OSError``."""
     if not is_disk_error(error):
         raise error
-    print_message(f"error: cannot write what was asked for: {disk_error_advice(error)}")
+    print_message(f"error: cannot write what was asked for: {describe_os_error(error)}")
     with suppress(OSError):  # Python would try to write what is buffered again at exit
         sys.stdout.close()
     return UsageError.exit_code

@@ -61,7 +61,7 @@ def report(
     from prunebench.records.store import read_records
     from prunebench.report.output import text_tables as render
     from prunebench.report.output import tidy
-    from prunebench.report.tables import all_tables
+    from prunebench.report.sections import all_tables
 
     records, array_store = read_records(folder, leave_out=print_message), ArrayStore(folder)
     if as_json:

@@ -80,7 +80,7 @@ def run(
     else:
         from prunebench.records.arrays import ArrayStore
         from prunebench.report.output.files import write_html
-        from prunebench.report.tables import all_tables
+        from prunebench.report.sections import all_tables
 
         order = list(dict.fromkeys(cell.method for cell in cells))
         print_tables(all_tables(records, order, ArrayStore(folder)))

@@ -1,4 +1,4 @@
-"""What a method keeps from one call to the next, which should be nothing."""
+"""State that a method leaves behind from one call to the next; there should be none."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -7,39 +7,39 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-DEPTH = 4
+MAX_DEPTH = 4  # of containers within containers
 
 
-def keepsakes(method: Any) -> dict[str, object]:
-    """Everything that a call of ``prune`` could leave in the method for the next one, as comparable values.
+def leakable_state(method: Any) -> dict[str, object]:
+    """Fingerprints of everything that a call of ``prune`` could leave in the method for the next one.
 
-    Looks at the instance, its classes, and the globals of the module that defines it; caches of ``functools`` are a
-    function's own business and not looked at.
+    Looks at the instance, its classes, and the globals of the module that defines it, but not at caches of
+    ``functools``, which are internal to a function.
 
     Args:
         method: an instance.
 
     Returns:
-        Place → a value that differs when what is kept there does.
+        Name of the variable, as "self.cache" → a value that differs once the variable was written to.
     """
-    return {place: _print_of(value) for place, value in _places(method)}
+    return {name: _fingerprint(value) for name, value in _variables(method)}
 
 
-def _places(method: Any) -> Iterator[tuple[str, Any]]:
+def _variables(method: Any) -> Iterator[tuple[str, Any]]:
     cls = type(method)
     for name, value in getattr(method, "__dict__", {}).items():
         yield f"self.{name}", value
-    owners: list[tuple[str, Mapping[str, Any]]] = [
-        (owner.__name__, vars(owner)) for owner in cls.__mro__ if owner is not object
+    namespaces: list[tuple[str, Mapping[str, Any]]] = [
+        (base.__name__, vars(base)) for base in cls.__mro__ if base is not object
     ]
-    owners.append((cls.__module__, vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}))
-    for owner, content in owners:
+    namespaces.append((cls.__module__, vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}))
+    for namespace, content in namespaces:
         for name, value in list(content.items()):
             if not name.startswith("__") and not callable(value):
-                yield f"{owner}.{name}", value
+                yield f"{namespace}.{name}", value
 
 
-def _print_of(value: Any, depth: int = 0) -> object:
+def _fingerprint(value: Any, depth: int = 0) -> object:
     """A comparable value that changes when ``value`` is written to."""
     if isinstance(value, Tensor):
         return ("tensor", id(value), value._version)
@@ -47,12 +47,12 @@ def _print_of(value: Any, depth: int = 0) -> object:
         return ("array", id(value), value.tobytes())
     if isinstance(value, str | bytes | int | float | complex | None):
         return repr(value)
-    if depth == DEPTH:
+    if depth == MAX_DEPTH:
         return type(value).__name__
     if isinstance(value, Mapping):
-        return tuple((repr(key), _print_of(item, depth + 1)) for key, item in value.items())
+        return tuple((repr(key), _fingerprint(item, depth + 1)) for key, item in value.items())
     if isinstance(value, Sequence):
-        return tuple(_print_of(item, depth + 1) for item in value)
+        return tuple(_fingerprint(item, depth + 1) for item in value)
     if isinstance(value, Set):
         return tuple(sorted(repr(item) for item in value))
     return ("object", type(value).__name__, id(value))

@@ -1,4 +1,4 @@
-"""The rules of the contract that a pruning method signs: what each promises, and how to mend a breach of it."""
+"""The rules of the contract of pruning methods: what each promises, and how to repair a method that breaks it."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ class Rule:
     """One clause of the contract of ``prunebench.hookspecs``.
 
     Args:
-        name: what a verdict calls it.
-        promise: what holds when a method keeps it.
-        mend: what to do about a method that does not.
+        name: its name in verdicts.
+        promise: what is true of a method that follows the rule.
+        mend: how to repair a method that breaks it.
         every_cell: the runner checks it in every cell; otherwise the conformance kit alone does.
     """
 
@@ -22,10 +22,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that does not hold.
+    """A rule that a method broke.
 
     Args:
-        rule: its name.
+        rule: the rule's name.
         measured: what was found, in one line.
     """
 

@@ -1,1 +1,7 @@
-"""Text: corpora by name, and the tokens that methods and evaluations take from them."""
+"""Text: corpora found by name, and their tokens, from which calibration windows and perplexity sequences are cut."""
+
+from prunebench.data.corpora import find_corpus, perplexity_floor
+from prunebench.data.corpus import Corpus
+from prunebench.data.tokens import calibration_pool, tokenised
+
+__all__ = ["Corpus", "calibration_pool", "find_corpus", "perplexity_floor", "tokenised"]

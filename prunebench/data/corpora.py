@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from prunebench.data.corpus import Corpus, first_line, json_lines, whole_file
+from prunebench.data.corpus import Corpus, json_lines, whole_file
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
-from prunebench.errors import CorpusError, suggest
+from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, load_plugin, sources
 
 Purpose = Literal["calibration", "perplexity"]

@@ -83,8 +83,3 @@ def parquet(path: Path) -> Iterator[str]:
     with quiet_hub_libraries():
         rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
     yield from text_fields(str(path), rows)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from prunebench import hub
-from prunebench.data.corpus import Corpus, first_line, json_lines, parquet, text_fields
-from prunebench.errors import CorpusError, suggest
+from prunebench.data.corpus import Corpus, json_lines, parquet, text_fields
+from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.quiet import quiet_hub_libraries
 
 # id, configuration and revision of a data set on the hub: owner/name:config@revision

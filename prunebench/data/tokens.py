@@ -1,4 +1,4 @@
-"""Tokens of a corpus: documents one by one, and the pool that calibration windows are drawn from."""
+"""Tokens of a corpus: document by document, and the pool from which calibration windows are drawn."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from torch import LongTensor
     from transformers import PreTrainedTokenizerBase
 
-
-# Calibration reads no further into a corpus than this: 128 MiB of int64, eight times what any paper's method takes.
+# Calibration reads no more of a corpus than this: 128 MiB of int64, eight times what any paper's method takes.
 POOL_TOKENS = 1 << 24
 
 
@@ -25,21 +24,21 @@ def tokenised(
         documents: the texts; blank ones are left out.
         tokenizer: the model's own.
         special: with the special tokens that the tokenizer adds by itself (BOS for LLaMA), or without.
-        batch: documents handed to the tokenizer at a time.
+        batch: documents passed to the tokenizer at a time.
     """
     texts = (text for text in documents if text.strip())
-    while some := list(itertools.islice(texts, batch)):
-        yield from tokenizer(some, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
+    while chunk := list(itertools.islice(texts, batch)):
+        yield from tokenizer(chunk, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
 
 
 def calibration_pool(
     corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", *, seqlen: int, windows: Literal["stream", "document"]
 ) -> "LongTensor":
-    """The tokens that calibration windows are drawn from.
+    """The tokens from which calibration windows are drawn.
 
     Args:
-        corpus: where they come from; read up to ``POOL_TOKENS`` tokens.
-        tokenizer: the model's own; documents carry the special tokens it adds.
+        corpus: the text; read up to ``POOL_TOKENS`` tokens.
+        tokenizer: the model's own; each document has the special tokens that it adds.
         seqlen: tokens per window.
         windows: "stream": all documents joined; "document": the first ``seqlen`` tokens of each one that has them.
 
@@ -47,22 +46,22 @@ def calibration_pool(
         int64, (tokens,) for "stream" and (documents, seqlen) for "document".
 
     Raises:
-        CorpusError: not even one window.
+        CorpusError: the corpus has too few tokens for one window.
     """
     import torch
 
-    documents = tokenised(corpus.documents(), tokenizer, special=True)
-    kept: list[torch.Tensor] = []
+    documents: list[torch.Tensor] = []
     total = longest = 0
-    for ids in documents:
+    for ids in tokenised(corpus.documents(), tokenizer, special=True):
         longest = max(longest, len(ids))
         if windows == "stream" or len(ids) >= seqlen:
-            kept.append(torch.tensor(ids if windows == "stream" else ids[:seqlen]))
-            total += len(kept[-1])
+            documents.append(torch.tensor(ids if windows == "stream" else ids[:seqlen]))
+            total += len(documents[-1])
         if total >= POOL_TOKENS:
             break
     if total < seqlen:
         have = f"{total} tokens" if windows == "stream" else f"no document of over {longest} tokens"
         raise CorpusError(f"corpus {corpus.name} has {have}, too few for one window: lower 'seqlen' (it is {seqlen})")
-    pool: LongTensor = torch.cat(kept) if windows == "stream" else torch.stack(kept)  # type: ignore[assignment]
+    join = torch.cat if windows == "stream" else torch.stack
+    pool: LongTensor = join(documents)  # type: ignore[assignment]
     return pool

@@ -13,7 +13,7 @@ from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
 from prunebench.pruning.callbacks import track
-from prunebench.pruning.walk import walked
+from prunebench.pruning.walk import run_block_by_block
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -189,7 +189,7 @@ def perplexity(
         texts = [
             torch.nn.utils.rnn.pad_sequence([sequences.tokens[i] for i in rows], batch_first=True) for rows in batches
         ]
-        replay = walked(model, [tokens[:, :-1] for tokens in texts])
+        replay = run_block_by_block(model, [tokens[:, :-1] for tokens in texts])
         for number, rows in enumerate(track(batches, "batch")):
             tokens = texts[number]
             piece = max(1, max_logit_bytes // (token_bytes * len(rows)))

@@ -1,4 +1,4 @@
-"""The digest of a model's weights, and the names that its tensors are counted under."""
+"""The digest of a model's weights, and the names under which its tensors are counted once."""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def unique_names(model: "PreTrainedModel") -> list[str]:
-    """Names of parameters and persistent buffers, sorted; of several for one tensor the first in the alphabet."""
+    """Names of parameters and persistent buffers, sorted; of several names for one tensor the alphabetically first."""
     names: dict[int, str] = {}
     for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
         names.setdefault(id(tensor), name)
@@ -16,16 +16,16 @@ def unique_names(model: "PreTrainedModel") -> list[str]:
 
 
 def weights_digest(model: "PreTrainedModel") -> str:
-    """sha256 (hex) over name, dtype, shape and bytes of every parameter and persistent buffer.
+    """SHA-256 (hex) over name, dtype, shape and bytes of every parameter and persistent buffer.
 
-    The same on any device; a tensor that stands under several names counts once, under the first in the alphabet.
+    The same on any device; a tensor that has several names counts once, under the alphabetically first.
     """
     import torch
 
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     digest = hashlib.sha256()
-    for name, tensor in in_memory(model, unique_names(model)):
+    for name, tensor in resident_tensors(model, unique_names(model)):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

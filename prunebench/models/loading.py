@@ -1,47 +1,15 @@
-"""A model whose blocks lie on disk."""
+"""Loading: from a checked folder to a tokenizer and a model, in memory or with its decoder blocks on disk."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunebench.errors import ModelError
-from prunebench.models.source import ModelSource, _first_line
+from prunebench.errors import ModelError, first_line
+from prunebench.models.source import ModelSource
 from prunebench.quiet import quiet_hub_libraries
 
 if TYPE_CHECKING:
     from torch import dtype as torch_dtype
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-import torch
-from accelerate import init_empty_weights
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-
-from prunebench.models.offload.block_store import CheckpointStore
-
-
-def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> PreTrainedModel:
-    """Load what surrounds a model's blocks, on the CPU and in eval mode; the blocks come when they are asked for.
-
-    Args:
-        source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
-        work: an empty folder, which takes the blocks that are pruned, and hidden states.
-
-    Raises:
-        ModelError: transformers cannot read it, or a weight is missing.
-    """
-    # Parameters without memory; buffers that no checkpoint holds are worked out as ever.
-    with quiet_hub_libraries(), torch.random.fork_rng(devices=[]):
-        try:
-            config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
-            kind = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
-            with init_empty_weights(include_buffers=False):
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=kind)
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ModelError(f"model {source.source} cannot be built: {reason}") from error
-    CheckpointStore(source.source, source.folder, model, work)
-    return model.eval()
 
 
 def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
@@ -58,12 +26,12 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
                 source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
             )
         except Exception as error:
-            raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {first_line(error)}") from error
     return tokenizer
 
 
 def load_skeleton(source: ModelSource) -> "PreTrainedModel":
-    """A model's modules and shapes without its weights, on the meta device.
+    """Build a model's modules with their shapes but without weights, on the meta device.
 
     Raises:
         ModelError: transformers cannot read its configuration.
@@ -77,7 +45,7 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted)
         except Exception as error:
-            raise ModelError(f"model {source.source} cannot be built: {_first_line(error)}") from error
+            raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     return model
 
 
@@ -90,37 +58,68 @@ def load_model(
         source: from ``find_model``.
         dtype: "float32", "bfloat16" or "auto".
         device: "cpu", "cuda" or "disk".
-        work: for "disk", an empty folder to work in.
+        work: for "disk", an empty folder for temporary files; see ``load_on_disk``.
 
     Raises:
-        ModelError: transformers cannot read it, or the files leave a weight to chance.
+        ModelError: transformers cannot read it, or the files lack a weight.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    kind: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
     tokenizer = load_tokenizer(source)
     if device == "disk":
-        from prunebench.models.loading import load_on_disk
-
         assert work is not None
         return load_on_disk(source, dtype=dtype, work=work), tokenizer
+    loaded_dtype: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
     with quiet_hub_libraries():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 source.folder,
-                dtype=kind,
+                dtype=loaded_dtype,
                 output_loading_info=True,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=source.trust_remote_code,
             )
         except Exception as error:
-            raise ModelError(f"model {source.source} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"model {source.source} cannot be loaded: {first_line(error)}") from error
     # Transformers fills a missing weight with random numbers and goes on.
-    if lost := [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]:
+    if missing := [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]:
         raise ModelError(
-            f"model {source.source} is incomplete: {len(lost)} weights are missing or of the wrong shape, "
-            f"{sorted(map(str, lost))[0]} for one; fetch it again"
+            f"model {source.source} is incomplete: {len(missing)} weights are missing or of the wrong shape, "
+            f"{sorted(map(str, missing))[0]} for one; fetch it again"
         )
     return model.to(device).eval(), tokenizer
+
+
+def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedModel":
+    """Load the modules around a model's decoder blocks; the blocks stay on disk until one is made resident.
+
+    Args:
+        source: from ``find_model``.
+        dtype: "float32", "bfloat16" or "auto".
+        work: an empty folder, for the pruned blocks and for hidden states.
+
+    Returns:
+        The model, on the CPU and in eval mode, with a ``CheckpointStore`` attached.
+
+    Raises:
+        ModelError: transformers cannot read it, or a weight is missing.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from prunebench.models.offload.block_store import CheckpointStore
+
+    # Parameters are made without memory; buffers that no checkpoint holds are computed as always.
+    with quiet_hub_libraries(), torch.random.fork_rng(devices=[]):
+        try:
+            config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
+            loaded_dtype = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
+            with init_empty_weights(include_buffers=False):
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=loaded_dtype)
+        except Exception as error:
+            raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
+    CheckpointStore(source.source, source.folder, model, work)
+    return model.eval()

@@ -1,37 +1,34 @@
-"""Models: from a name to a checked folder, and from the folder to a model and its tokenizer."""
+"""Finding a model: from a name in a suite to a folder whose files are checked without loading them."""
 
 import hashlib
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prunebench import hub
-from prunebench.errors import DeviceError, ModelError, suggest
+from prunebench.errors import DeviceError, ModelError, first_line, suggest
 from prunebench.files import MEBIBYTE, read_regular_file
 from prunebench.quiet import quiet_hub_libraries
-
-if TYPE_CHECKING:
-    pass
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
 DTYPES = ("auto", "float32", "bfloat16")
 
-# A folder's tokenizer is one of the first, and whatever there is of the rest.
+# A folder has at least one of the tokenizer files, and any of the extras.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that is there and looks whole.
+    """A model that was found and whose files are complete.
 
     Args:
-        source: as it was asked for.
-        folder: where its files lie.
+        source: as the suite names it.
+        folder: the folder of its files.
         revision: the hub's commit; None for a local folder or a builtin.
-        digest: sha256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
+        digest: SHA-256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
         trust_remote_code: whether code that the model brings may run.
     """
 
@@ -43,7 +40,7 @@ class ModelSource:
 
 
 def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
-    """Find a model, fetch it where it is on the hub, and check its files without loading them.
+    """Find a model, download it where it is on the hub, and check its files without loading them.
 
     Args:
         source: ``builtin/<name>``, a local folder, or a hub id ``owner/name[@revision]``.
@@ -73,8 +70,8 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
     if not tokenizer:
         raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
     extras = [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
-    digest = hashlib.sha256()
     code = folder.glob("*.py") if trust_remote_code else ()
+    digest = hashlib.sha256()
     for file in sorted([folder / "config.json", *tokenizer, *extras, *weights, *code]):
         with file.open("rb") as content:
             digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
@@ -82,20 +79,20 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
 
 
 def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
-    """Folder and commit of a model on the hub; from the local cache alone when the hub does not answer."""
+    """Folder and commit of a model on the hub; from the local cache alone where the hub is out of reach."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    repo, _, wanted = source.partition("@")
+    repo, _, requested = source.partition("@")
     files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
     try:
         try:
-            cached = snapshot_download(repo, revision=wanted or None, allow_patterns=files, local_files_only=True)
+            cached = snapshot_download(repo, revision=requested or None, allow_patterns=files, local_files_only=True)
         except LocalEntryNotFoundError:
             cached = None
         if hub.is_reachable():
             with quiet_hub_libraries():
-                commit = HfApi().model_info(repo, revision=wanted or None).sha
+                commit = HfApi().model_info(repo, revision=requested or None).sha
                 return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
         if cached is None:
             raise ModelError(f"model {source} is no local folder, and {hub.unreachable_message()}")
@@ -103,39 +100,43 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
     except HFValidationError as error:
         raise ModelError(f"model {source!r} is neither a folder nor a hub id (owner/name[@revision])") from error
     except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"model {source} cannot be fetched from the hub: {_first_line(error)}") from error
+        raise ModelError(f"model {source} cannot be fetched from the hub: {first_line(error)}") from error
 
 
-def _check_config(source: str, folder: Path, trusted: bool) -> None:
-    config = _read_json(source, folder / "config.json")
-    words = _read_json(source, place) if (place := folder / "tokenizer_config.json").is_file() else {}
+def _check_config(source: str, folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a model of an unknown architecture, or with code that may not run (``auto_map``)."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    kind = config.get("model_type")
-    known = isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES
-    brought = [part["auto_map"] for part in (config, words) if part.get("auto_map")]
-    if brought and trusted:
-        if "--" in json.dumps(brought):
+    config = _read_json(source, folder / "config.json")
+    tokenizer_file = folder / "tokenizer_config.json"
+    tokenizer_config = _read_json(source, tokenizer_file) if tokenizer_file.is_file() else {}
+    model_type = config.get("model_type")
+    known = isinstance(model_type, str) and model_type in CONFIG_MAPPING_NAMES
+    auto_maps = [part["auto_map"] for part in (config, tokenizer_config) if part.get("auto_map")]
+    if auto_maps and trust_remote_code:
+        if "--" in json.dumps(auto_maps):
             raise ModelError(
                 f"model {source} runs code from another repository (auto_map), which no digest of ours covers: "
                 "use a copy that holds its own code"
             )
         return
-    if "auto_map" in words or ("auto_map" in config and not known):
+    if "auto_map" in tokenizer_config or ("auto_map" in config and not known):
         raise ModelError(
             f"model {source} brings code of its own (auto_map), which is not run unless its entry in the suite says "
             "trust_remote_code: true; read the code before, or use a stock architecture"
         )
     if not known:
-        raise ModelError(f"model {source}: config.json says model_type {kind!r}, which transformers does not know")
+        raise ModelError(
+            f"model {source}: config.json says model_type {model_type!r}, which transformers does not know"
+        )
 
 
 def _check_weights(source: str, folder: Path) -> list[Path]:
-    """The safetensors files of a folder, each as long as its header says."""
+    """The safetensors files of a folder, after checking that each is as long as its header says."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        named = _read_json(source, index).get("weight_map")
-        shards = {str(shard) for shard in named.values()} if isinstance(named, dict) else set()
+        weight_map = _read_json(source, index).get("weight_map")
+        shards = {str(shard) for shard in weight_map.values()} if isinstance(weight_map, dict) else set()
         if foreign := sorted(s for s in shards if Path(s).name != s or "\0" in s or not s.endswith(".safetensors")):
             raise ModelError(
                 f"model {source}: {index.name} names {foreign[0]!r}, which is no .safetensors file of its folder"
@@ -179,7 +180,7 @@ def _read_json(source: str, file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"model {source} has no readable {file.name} in {file.parent}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"model {source}: {file.name} is not JSON: {_first_line(error)}") from error
+        raise ModelError(f"model {source}: {file.name} is not JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"model {source}: {file.name} is not a JSON object")
     return content
@@ -208,7 +209,7 @@ def pick_device(requested: str) -> str:
     """The device to run on: "cpu", "cuda", or "disk" for the CPU with the decoder blocks on disk.
 
     Args:
-        requested: one of those, or "auto" for cuda where there is one.
+        requested: one of those, or "auto" for cuda where it is available, else cpu.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -217,16 +218,16 @@ def pick_device(requested: str) -> str:
 
     if requested not in DEVICES:
         raise DeviceError(f"unknown device {requested!r}: {suggest(requested, DEVICES)}")
-    there = torch.cuda.is_available()
-    if requested == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if requested == "cuda" and not available:
         raise DeviceError("device 'cuda' was asked for, but torch finds none here: use 'cpu' or 'auto'")
     if requested == "auto":
-        return "cuda" if there else "cpu"
+        return "cuda" if available else "cpu"
     return requested
 
 
 def pick_dtype(requested: str | None, device: str) -> str:
-    """The dtype to load in: "float32", "bfloat16", or "auto" for what the checkpoint holds.
+    """The dtype to load a model in: "float32", "bfloat16", or "auto" for that of the checkpoint.
 
     Args:
         requested: one of those; None for auto on CUDA and float32 on the CPU, whose bfloat16 products are slower.
@@ -243,11 +244,7 @@ def pick_dtype(requested: str | None, device: str) -> str:
 
 
 def context_length(source: ModelSource) -> int | None:
-    """Tokens that a model reads at a time; None where its configuration does not say."""
+    """The longest sequence, in tokens, that a model is made for; None where its configuration does not say."""
     config = _read_json(source.source, source.folder / "config.json")
     length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
     return int(length) if isinstance(length, int) else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

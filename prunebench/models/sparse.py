@@ -1,17 +1,17 @@
-"""A compact form of a pruned model on disk: a bit for every weight, and the values of those that are kept.
+"""The compact form of a pruned model on disk: a bit for every weight, and the values of the weights that are kept.
 
 A folder in this form holds the model's ``config.json``, its tokenizer, and ``sparse.safetensors``, an ordinary
 safetensors file in which
 
-* a tensor that pays is stored as ``<name>:mask``, uint8, (⌈numel / 8⌉,): bit i mod 8 of byte i div 8, the lowest bit
-  first, is 1 where element i in row-major order is kept; and ``<name>:values``, (kept,), in the tensor's own dtype, in
-  the same order;
-* every other tensor stands under its own name as it is; one that has several names (a tied head) under the first in
-  the alphabet alone;
-* the metadata say ``format`` "prunebench-sparse", ``version`` "1", and ``shapes``, the JSON of {name: shape} of the
+* a tensor that becomes smaller is stored as ``<name>:mask``, uint8, (⌈numel / 8⌉,): bit i mod 8 of byte i div 8, the
+  lowest bit first, is 1 where element i in row-major order is kept; and ``<name>:values``, (kept,), in the tensor's
+  own dtype, in the same order;
+* every other tensor is stored unchanged under its own name; one that has several names (a tied head) only under the
+  alphabetically first;
+* the metadata are ``format`` "prunebench-sparse", ``version`` "1", and ``shapes``, the JSON of {name: shape} of the
   tensors stored by mask and values.
 
-A weight is "kept" if any of its bits is set: a negative zero is, so that the model comes back bit for bit. Nothing
+A weight is "kept" if any of its bits is set: a negative zero is, so that the model is restored bit for bit. Nothing
 here imports torch until it is called.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.errors import ModelError
+from prunebench.errors import ModelError, first_line
 from prunebench.models.digest import unique_names
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ FORMAT, VERSION = "prunebench-sparse", "1"
 
 
 def encode(tensor: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Mask (uint8, packed) and kept values of a tensor, both on the CPU; see the module's page."""
+    """Mask (uint8, packed) and kept values of a tensor, both on the CPU; the module's docstring has the layout."""
     import numpy as np
     import torch
 
@@ -43,7 +43,7 @@ def encode(tensor: "Tensor") -> "tuple[Tensor, Tensor]":
 
 
 def decode(mask: "Tensor", values: "Tensor", shape: tuple[int, ...]) -> "Tensor":
-    """The tensor of which ``encode`` made mask and values.
+    """The tensor that ``encode`` turned into mask and values.
 
     Args:
         mask: uint8, (⌈numel / 8⌉,).
@@ -51,7 +51,7 @@ def decode(mask: "Tensor", values: "Tensor", shape: tuple[int, ...]) -> "Tensor"
         shape: of the tensor.
 
     Raises:
-        ModelError: they do not belong together.
+        ModelError: mask, values and shape do not fit each other.
     """
     import numpy as np
     import torch
@@ -66,13 +66,14 @@ def decode(mask: "Tensor", values: "Tensor", shape: tuple[int, ...]) -> "Tensor"
 
 
 def _bits(flat: "Tensor") -> "Tensor":
+    """The elements' bits as integers of the same size."""
     import torch
 
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return flat.view(integers[flat.dtype.itemsize])
 
 
-def _kept(tensor: "Tensor") -> int:
+def _count_kept(tensor: "Tensor") -> int:
     return int((_bits(tensor.detach().cpu().contiguous().reshape(-1)) != 0).sum())
 
 
@@ -80,8 +81,8 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
     """Write ``sparse.safetensors`` and ``config.json`` into a folder.
 
     Args:
-        model: in its own dtype, which is kept.
-        folder: there already.
+        model: saved in its own dtype.
+        folder: an existing one.
 
     Returns:
         Bytes of ``sparse.safetensors``.
@@ -89,13 +90,13 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
     import torch
 
     from prunebench.models.offload.safetensors_io import write_tensors
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     names = unique_names(model)
     layout: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
-    for name, tensor in in_memory(model, names):
-        packed, kept = -(-tensor.numel() // 8), _kept(tensor)
+    for name, tensor in resident_tensors(model, names):
+        packed, kept = -(-tensor.numel() // 8), _count_kept(tensor)
         if tensor.dim() >= 2 and packed + kept * tensor.dtype.itemsize < tensor.nbytes:
             layout |= {f"{name}:mask": (torch.uint8, (packed,)), f"{name}:values": (tensor.dtype, (kept,))}
             shapes[name] = list(tensor.shape)
@@ -103,7 +104,7 @@ def write_sparse(model: "PreTrainedModel", folder: Path) -> int:
             layout[name] = (tensor.dtype, tuple(tensor.shape))
 
     def tensors() -> "Iterator[tuple[str, Tensor]]":
-        for name, tensor in in_memory(model, names):
+        for name, tensor in resident_tensors(model, names):
             if name in shapes:
                 yield from zip((f"{name}:mask", f"{name}:values"), encode(tensor), strict=True)
             else:
@@ -138,17 +139,17 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
         tensors = _read(folder / FILE)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"{folder} holds no whole sparse model ({FILE} and config.json): {reason}") from error
     with torch.random.fork_rng(devices=[]):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=config.dtype)
-    places = dict(model.state_dict(keep_vars=True))
+    state = dict(model.state_dict(keep_vars=True))
     for name, tensor in tensors.items():
-        if name not in places or (places[name].shape, places[name].dtype) != (tensor.shape, tensor.dtype):
+        if name not in state or (state[name].shape, state[name].dtype) != (tensor.shape, tensor.dtype):
             raise ModelError(f"{folder / FILE} holds {name} {tuple(tensor.shape)}, which config.json has no place for")
-        places[name].data.copy_(tensor)
-    filled = {id(places[name]) for name in tensors}
-    if missing := sorted(name for name, place in places.items() if id(place) not in filled):
+        state[name].data.copy_(tensor)
+    filled = {id(state[name]) for name in tensors}
+    if missing := sorted(name for name, tensor in state.items() if id(tensor) not in filled):
         raise ModelError(f"{folder / FILE} lacks {len(missing)} tensors of the model, {missing[0]} for one")
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
@@ -156,6 +157,7 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
 
 
 def _read(file: Path) -> "dict[str, Tensor]":
+    """The tensors of a compact file by name, those stored by mask and values decoded."""
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as content:
@@ -171,24 +173,24 @@ def _read(file: Path) -> "dict[str, Tensor]":
     return tensors
 
 
-def information_bound(model: "PreTrainedModel", kept_of: tuple[int, int] | None = None) -> int:
-    """Fewest bytes that tell a pruned model's masks and kept values, the values taken as they are.
+def information_bound(model: "PreTrainedModel", n_of_m: tuple[int, int] | None = None) -> int:
+    """Fewest bytes that can encode a pruned model's masks and kept values, the values uncompressed.
 
-    A matrix with k of N weights kept has one of C(N, k) masks, log₂ of which is its entropy where nothing else is known
-    of it; with n of every m kept, C(m, n) a group.
+    A matrix with k of N weights kept has one of C(N, k) masks, log₂ of which is the entropy of the mask where nothing
+    else is known of it; with n of every m kept, log₂ C(m, n) bits for each group.
 
     Args:
         model: after pruning.
-        kept_of: (n, m) where the masks are known to be of that pattern; else None.
+        n_of_m: (n, m) where the masks are known to be of that pattern; else None.
     """
-    from prunebench.pruning.offload import in_memory
+    from prunebench.pruning.offload import resident_tensors
 
     total = 0.0
-    for _, tensor in in_memory(model, unique_names(model)):
-        numel, kept = tensor.numel(), _kept(tensor)
+    for _, tensor in resident_tensors(model, unique_names(model)):
+        numel, kept = tensor.numel(), _count_kept(tensor)
         bits = (math.lgamma(numel + 1) - math.lgamma(kept + 1) - math.lgamma(numel - kept + 1)) / math.log(2)
-        if kept_of is not None and tensor.dim() >= 2 and kept < numel:
-            n, m = kept_of
+        if n_of_m is not None and tensor.dim() >= 2 and kept < numel:
+            n, m = n_of_m
             if kept <= numel * n / m:
                 bits = min(bits, numel / m * math.log2(math.comb(m, n)))
         total += min(bits / 8 + kept * tensor.dtype.itemsize, tensor.nbytes)

@@ -1,4 +1,9 @@
-"""The toolkit: all that a pruning method may import besides torch."""
+"""The toolkit: all that a pruning method may import besides torch.
+
+It holds the sparsity patterns and their exact masks, the prunable matrices of a model, the calibration data, the walk
+over the decoder blocks with statistics of each layer's inputs, progress reports and notes, and saved states for
+resuming.
+"""
 
 from prunebench.pruning.calibration import CalibrationData
 from prunebench.pruning.callbacks import account, note, trace, track

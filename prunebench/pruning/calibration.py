@@ -1,20 +1,15 @@
-"""Calibration: the text a method may use, and the walk that shows each layer its inputs block by block."""
+"""Calibration data: the tokens that a method may use, drawn as windows and as random batches."""
 
 import hashlib
 from collections.abc import Iterator
 from itertools import count
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from prunebench.pruning.statistics import Statistic
-
-S = TypeVar("S", bound=Statistic)
-
 
 class CalibrationData:
-    """Calibration text as tokens, and a count of what was taken of it.
+    """Calibration text as tokens, with a count of the tokens that were taken.
 
     Args:
         pool: the whole calibration split. One dimension: a stream of tokens, from which windows are cut anywhere. Two
@@ -39,9 +34,10 @@ class CalibrationData:
 
     def _draw_windows(self, nsamples: int, seqlen: int, seed: int) -> Tensor:
         """``nsamples`` different windows: documents, or pieces of the stream that do not overlap."""
-        cut = self._pool if self._pool.dim() == 2 else self._pool[: len(self._pool) // seqlen * seqlen].view(-1, seqlen)
-        chosen = torch.randperm(len(cut), generator=_generator(seed))[:nsamples]
-        return cut[chosen].clone()
+        pool = self._pool
+        windows = pool if pool.dim() == 2 else pool[: len(pool) // seqlen * seqlen].view(-1, seqlen)
+        drawn = torch.randperm(len(windows), generator=_generator(seed))[:nsamples]
+        return windows[drawn].clone()
 
     @property
     def windows(self) -> Tensor:
@@ -51,15 +47,15 @@ class CalibrationData:
 
     @property
     def nsamples(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return len(self._windows)
 
     def batches(self, batch_size: int, start: int = 0) -> Iterator[Tensor]:
         """Endless random windows, drawn with replacement from the whole calibration split.
 
         Args:
-            batch_size: windows a batch.
-            start: the first batch's number; batch t is the same whatever ``start`` is, so a run can be resumed.
+            batch_size: windows per batch.
+            start: number of the first batch; batch t is the same whatever ``start`` is, so that a run can be resumed.
 
         Yields:
             LongTensor (batch_size, seqlen).
@@ -77,16 +73,16 @@ class CalibrationData:
 
     @property
     def digest(self) -> str:
-        """Changes when what is in here is written to; counts no tokens."""
+        """A text that differs once the windows, the pool or the settings were written to; counts no tokens."""
         windows = hashlib.sha256(self._windows.numpy().tobytes()).hexdigest()
         return f"{windows} {self.seed} {self.seqlen} {id(self._pool)} {self._pool._version}"
 
     def state(self) -> list[int]:
-        """What was counted so far, for ``restore``."""
+        """The token counts so far, for ``restore``."""
         return [int(self._counted_windows), self._batch_tokens]
 
     def restore(self, state: list[int]) -> None:
-        """Count on from what an interrupted run had counted."""
+        """Continue from the token counts of an interrupted run."""
         self._counted_windows, self._batch_tokens = bool(state[0]), state[1]
 
     @property
@@ -96,6 +92,6 @@ class CalibrationData:
 
 
 def _generator(seed: int, stream: int = 0) -> torch.Generator:
-    """A generator of its own for each (seed, stream)."""
+    """A generator for each (seed, stream), independent of the others."""
     mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9) % 2**63
     return torch.Generator().manual_seed(mixed)

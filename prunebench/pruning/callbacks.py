@@ -1,7 +1,7 @@
 """Callbacks active while a method runs: an observer (progress, notes), a layer watcher, a checkpointer; all optional.
 
-A method says where it is (``track``) and what it had to adjust (``note``) without knowing who runs it. Where nobody
-listens, both do nothing.
+A method reports its progress (``track``) and its adjustments (``note``) without knowing who runs it. Where no observer
+is active, both do nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -13,11 +13,12 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor
 
 T = TypeVar("T")
-Kept = tuple[dict[str, Tensor], dict[str, Any]]
+MethodState = tuple[dict[str, Tensor], dict[str, Any]]
+"""What a method saves in order to resume: tensors by name, and facts that JSON can hold."""
 
 
-class Listener(Protocol):
-    """What a runner implements to hear from a method."""
+class Observer(Protocol):
+    """What a runner implements to receive a method's progress, notes, traces and amounts."""
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` (None when unknown) steps of ``label`` are finished."""
@@ -29,98 +30,101 @@ class Listener(Protocol):
         """Named values at one step of an iterative method."""
 
     def account(self, amounts: dict[str, Any]) -> None:
-        """Amounts that only the method knows."""
+        """Amounts that only the method can measure, by name."""
 
 
-class Keeper(Protocol):
-    """What a runner implements to let methods go on where they were interrupted."""
+class Checkpointer(Protocol):
+    """What a runner implements to let an interrupted method resume; ``prunebench.pruning.resume`` calls it."""
 
-    def kept(self, name: str) -> Kept | None:
-        """See ``kept``; the runner's own account of notes and costs goes back to that moment too."""
+    def kept(self, name: str) -> MethodState | None:
+        """The state saved under a name, or None; the runner's own notes and costs return to that moment too."""
 
     def due(self) -> bool:
-        """See ``due``."""
+        """Whether a state should be saved now."""
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        """See ``keep``."""
+        """Save a state under a name, in place of an earlier one."""
 
-    def walk(self) -> int:
-        """The number of the walk over the blocks that begins now, from 0."""
+    def begin_walk(self) -> int:
+        """Count one more walk over the decoder blocks; returns its number, from 0."""
 
 
 @dataclass(frozen=True)
-class Audience:
-    """Whom the functions of the toolkit speak to.
+class CallbackContext:
+    """The callbacks that the functions of the toolkit call.
 
     Args:
-        listener: hears of progress, notes, traces and amounts.
-        watcher: called with (layer, target) when ``calibrated`` is asked for what comes after a layer.
-        keeper: keeps what an interrupted run goes on from.
+        observer: receives progress, notes, traces and amounts.
+        layer_watcher: called with (layer, target) when a method asks ``calibrated`` for what comes after a layer.
+        checkpointer: saves and returns the states from which an interrupted run resumes.
     """
 
-    listener: Listener | None = None
-    watcher: Callable[[Any, Any], None] | None = None
-    keeper: Keeper | None = None
+    observer: Observer | None = None
+    layer_watcher: Callable[[Any, Any], None] | None = None
+    checkpointer: Checkpointer | None = None
 
 
-_audience: ContextVar[Audience] = ContextVar("prunebench_audience", default=Audience())  # noqa: B039 - it is frozen
+_context: ContextVar[CallbackContext] = ContextVar(
+    "prunebench_callbacks",
+    default=CallbackContext(),  # noqa: B039 - it is frozen
+)
 
 
-def audience() -> Audience:
-    """Who is there now."""
-    return _audience.get()
+def active_callbacks() -> CallbackContext:
+    """The callbacks that are active now."""
+    return _context.get()
 
 
 @contextmanager
-def _joined_by(**who: Any) -> Iterator[None]:
-    token = _audience.set(replace(_audience.get(), **who))
+def _with_callback(**callback: Any) -> Iterator[None]:
+    token = _context.set(replace(_context.get(), **callback))
     try:
         yield
     finally:
-        _audience.reset(token)
+        _context.reset(token)
 
 
-def listening(listener: Listener) -> AbstractContextManager[None]:
-    """Send what a method tells of itself inside this context to ``listener``."""
-    return _joined_by(listener=listener)
+def use_observer(observer: Observer) -> AbstractContextManager[None]:
+    """Send progress, notes, traces and amounts to ``observer`` inside this context."""
+    return _with_callback(observer=observer)
 
 
-def watching_layers(watcher: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
-    """Tell ``watcher`` inside this context of each layer that a method has done with."""
-    return _joined_by(watcher=watcher)
+def use_layer_watcher(watcher: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
+    """Call ``watcher(layer, target)`` inside this context after each layer that a method has finished."""
+    return _with_callback(layer_watcher=watcher)
 
 
-def keeping(keeper: Keeper) -> AbstractContextManager[None]:
-    """Hand what is kept inside this context to ``keeper``."""
-    return _joined_by(keeper=keeper)
+def use_checkpointer(checkpointer: Checkpointer) -> AbstractContextManager[None]:
+    """Save the states of methods with ``checkpointer`` inside this context."""
+    return _with_callback(checkpointer=checkpointer)
 
 
-def passed(layer: Any, target: Any) -> None:
-    """Tell the watcher, if there is one, that a method has done with a layer."""
-    watcher = audience().watcher
+def layer_finished(layer: Any, target: Any) -> None:
+    """Tell the layer watcher, if one is active, that a method has finished a layer."""
+    watcher = active_callbacks().layer_watcher
     if watcher is not None:
         watcher(layer, target)
 
 
 def track(iterable: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Iterator[T]:
-    """Iterate, telling the listener how far it is.
+    """Iterate, reporting progress to the observer.
 
     Args:
         iterable: what to iterate over.
         label: what one step is: "block", "step", "batch".
         total: number of steps; by default ``start`` and the iterable's length where it has one.
-        start: steps that were done before the first of ``iterable``, in a run that goes on.
+        start: steps that were finished before the first of ``iterable``, in a run that resumes.
     """
-    listener = audience().listener
-    if listener is None:
+    observer = active_callbacks().observer
+    if observer is None:
         yield from iterable
         return
     if total is None and isinstance(iterable, Sized):
         total = start + len(iterable)
-    listener.step(label, start, total)
+    observer.step(label, start, total)
     for done, item in enumerate(iterable, start=start + 1):
         yield item
-        listener.step(label, done, total)
+        observer.step(label, done, total)
 
 
 def note(what: str, **where: object) -> None:
@@ -128,23 +132,23 @@ def note(what: str, **where: object) -> None:
 
     Args:
         what: the adjustment in a few words, the same at each occurrence: the record counts by it.
-        where: names of what it was done to; shown in the log, not counted.
+        where: names of what was adjusted, such as a layer's; shown in the log, not counted.
     """
-    listener = audience().listener
-    if listener is not None:
-        listener.note(what, where)
+    observer = active_callbacks().observer
+    if observer is not None:
+        observer.note(what, where)
 
 
 def trace(step: int, **values: float) -> None:
-    """Show where an iterative method stands; the record keeps a thinned curve of it.
+    """Report values of an iterative method at one step; the record holds a thinned curve of them.
 
     Args:
-        step: the step spoken of, from 0.
+        step: the number of the step, from 0.
         values: loss, residuals, a learning rate: the same names at each call.
     """
-    listener = audience().listener
-    if listener is not None:
-        listener.trace(step, values)
+    observer = active_callbacks().observer
+    if observer is not None:
+        observer.trace(step, values)
 
 
 def account(**amounts: Any) -> None:
@@ -155,6 +159,6 @@ def account(**amounts: Any) -> None:
             from the tensors that exist; ``expert_tokens``, for each module of experts the calibration tokens that
             were routed to each.
     """
-    listener = audience().listener
-    if listener is not None:
-        listener.account(amounts)
+    observer = active_callbacks().observer
+    if observer is not None:
+        observer.account(amounts)

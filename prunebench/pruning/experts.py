@@ -3,41 +3,37 @@
 Such a module offers transformers' interface for experts: ``has_gate``, ``has_bias`` and ``is_transposed`` say how the
 parameters are laid out, ``_apply_gate`` is the activation between the two products, and it is called with the hidden
 states and the experts chosen for each token. ``gate_up_proj`` counts as one matrix, as a dense model's fused one does:
-gate and up read the same input, whatever the order their rows stand in.
+gate and up read the same input, whatever the order of their rows.
 """
-
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-if TYPE_CHECKING:
-    pass
-
-# What stands beside the experts and weighs them: never pruned, since a router decides which weights are used at all.
+# Modules beside the experts that compute their weights: never pruned, since they decide which weights are used at all.
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
 INTERFACE = ("has_gate", "has_bias", "is_transposed", "_apply_gate")
 
 
 def are_experts(module: nn.Module) -> bool:
-    """Whether a module holds fused experts in the layout that is known here."""
+    """Whether a module holds fused experts in the layout described above."""
     return all(hasattr(module, name) for name in INTERFACE) and all(
         isinstance(weight, nn.Parameter) and weight.dim() == 3 and weight.is_floating_point()
-        for weight in (getattr(module, name, None) for name in _names(module))
+        for weight in (getattr(module, name, None) for name in weight_names(module))
     )
 
 
-def _names(experts: nn.Module) -> tuple[str, str]:
+def weight_names(experts: nn.Module) -> tuple[str, str]:
+    """Names of the two fused parameters: the matrix that reads an expert's input, and the one that gives its output."""
     return ("gate_up_proj" if experts.has_gate else "up_proj", "down_proj")
 
 
 def expert_weights(experts: nn.Module) -> dict[str, nn.Parameter]:
-    """The fused parameters (experts, …, …) by name: what enters an expert, and what leaves it."""
-    return {name: experts.get_parameter(name) for name in _names(experts)}
+    """The two fused parameters (experts, …, …) by name, in the order of ``weight_names``."""
+    return {name: experts.get_parameter(name) for name in weight_names(experts)}
 
 
 def expert_biases(experts: nn.Module) -> list[nn.Parameter]:
-    """Biases, (experts, out): two-dimensional, and no matrices."""
-    return [experts.get_parameter(f"{name}_bias") for name in _names(experts)] if experts.has_bias else []
+    """The fused biases, (experts, out): two-dimensional, but no matrices."""
+    return [experts.get_parameter(f"{name}_bias") for name in weight_names(experts)] if experts.has_bias else []
 
 
 def is_router(name: str, block: nn.Module) -> bool:

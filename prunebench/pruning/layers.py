@@ -1,7 +1,7 @@
-"""The matrices that are pruned: every linear one inside the decoder blocks.
+"""The prunable matrices of a model: every linear one inside the decoder blocks.
 
-A model whose blocks hold a matrix of a kind not known here is refused by name. Pruning what is known and passing over
-the rest would look like success.
+A model whose blocks hold a matrix of an unknown kind is refused, and the matrix named: pruning the known matrices and
+leaving out the others would look like success.
 """
 
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ class Layer:
     """One linear matrix, seen as (out, in) whatever its storage order.
 
     Args:
-        name: the parameter's name in the model, without ``.weight``; an expert's number stands before its matrix's
-            name, as in ``model.layers.0.mlp.experts.3.down_proj``.
+        name: the parameter's name in the model, without ``.weight``; for an expert, its number stands before the name
+            of the matrix, as in ``model.layers.0.mlp.experts.3.down_proj``.
         module: the module that multiplies by it.
         parameter: the ``nn.Parameter`` behind it, in storage order.
         transposed: True where storage is (in, out), as in transformers' ``Conv1D``.
-        expert: which expert's it is, where ``parameter`` holds one of every expert, (experts, …, …); else None.
+        expert: the expert's number where ``parameter`` holds a matrix of every expert, (experts, …, …); else None.
     """
 
     name: str
@@ -60,23 +60,23 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     Raises:
         UnknownMatrixError: there is none, or more than one.
     """
-    wanted = getattr(getattr(model, "config", None), "num_hidden_layers", None)
-    found = {
+    count = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    lists = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == wanted
+        if isinstance(module, nn.ModuleList) and len(module) == count
     }
-    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if len(outermost) != 1:
         raise UnknownMatrixError(
-            f"{type(model).__name__}: expected one list of {wanted} decoder blocks, found {len(outermost)}"
+            f"{type(model).__name__}: expected one list of {count} decoder blocks, found {len(outermost)}"
             f"{' (' + ', '.join(outermost) + ')' if outermost else ''}: this architecture is not known"
         )
-    return found[outermost[0]]
+    return lists[outermost[0]]
 
 
 def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
-    """The linear matrices of one decoder block, in the order of definition; routers are passed over.
+    """The linear matrices of one decoder block, in the order of definition; routers are left out.
 
     Raises:
         UnknownMatrixError: the block holds a parameter of two or more dimensions that is no known linear matrix.
@@ -110,18 +110,18 @@ def _expert_layers(name: str, experts: nn.Module) -> list[Layer]:
     """The matrices of all experts that one module fuses, expert by expert."""
     weights = expert_weights(experts)
     return [
-        Layer(f"{name}.{number}.{kind}", experts, parameter, bool(experts.is_transposed), expert=number)
+        Layer(f"{name}.{number}.{matrix}", experts, parameter, bool(experts.is_transposed), expert=number)
         for number in range(len(next(iter(weights.values()))))
-        for kind, parameter in weights.items()
+        for matrix, parameter in weights.items()
     ]
 
 
 def _is_transposed(module: nn.Module) -> bool | None:
-    """Whether a linear module stores (in, out); None for a module that is not linear."""
+    """Whether a linear module stores its matrix as (in, out); None for a module that is not linear."""
     if isinstance(module, nn.Linear):
         packed = module.weight.shape != (module.out_features, module.in_features)
         return None if packed or not module.weight.is_floating_point() else False
-    # By name, since the toolkit depends on torch alone.
+    # By name, since the toolkit does not depend on transformers.
     if f"{type(module).__module__}.{type(module).__name__}" == "transformers.pytorch_utils.Conv1D":
         return True
     return None
@@ -137,7 +137,7 @@ def all_layers(model: nn.Module) -> list[Layer]:
 
 
 def resident_layers(model: nn.Module) -> Iterator[list[Layer]]:
-    """The linear matrices of one decoder block after another, each block in memory until the next is asked for.
+    """The linear matrices of each decoder block; the block stays in memory until the next one is asked for.
 
     Raises:
         UnknownMatrixError: see ``decoder_blocks`` and ``block_layers``.
@@ -148,7 +148,7 @@ def resident_layers(model: nn.Module) -> Iterator[list[Layer]]:
 
 
 def target_of(layer: Layer, sparsity: Sparsity) -> Target:
-    """What ``sparsity`` asks of one layer.
+    """The target that ``sparsity`` sets for one layer.
 
     Raises:
         PatternError: the pattern does not fit the layer, which is named.
@@ -160,15 +160,15 @@ def target_of(layer: Layer, sparsity: Sparsity) -> Target:
 
 
 def prunable(model: nn.Module, sparsity: Sparsity) -> Iterator[tuple[Layer, Target]]:
-    """Every matrix to be pruned and what is asked of it.
+    """Every matrix to be pruned, with its target.
 
     Args:
         model: a causal language model.
         sparsity: the pattern asked for.
 
     Yields:
-        (layer, target), block by block. All are checked before the first is handed out. A block need not be in memory
-        any longer than until a layer of the next is asked for.
+        (layer, target), block by block; all targets are checked before the first is yielded. A layer is in memory
+        until one of the next block is asked for.
 
     Raises:
         UnknownMatrixError: the model holds matrices of a kind that is not known here.

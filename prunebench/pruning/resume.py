@@ -1,8 +1,8 @@
-"""Going on after an interruption: what a method leaves along its way, to whoever keeps it.
+"""Resuming after an interruption: the states that a method saves while it runs, through the active checkpointer.
 
-A method need not do anything for this: ``calibrated`` keeps each block that is pruned. One that runs for long by
-itself asks at the top of its loop whether it is ``due`` to ``keep`` its state, and before the loop for what an earlier
-attempt has ``kept``. Nobody has to keep anything: then all three do nothing.
+A method need not do anything for this: ``calibrated`` saves each block that is pruned. A method that runs for long by
+itself asks at the top of its loop whether it is ``due`` to ``keep`` its state, and before the loop for the state that
+an earlier run has ``kept``. Without a checkpointer all three do nothing.
 """
 
 from collections.abc import Mapping
@@ -10,41 +10,44 @@ from typing import Any
 
 from torch import Tensor
 
-from prunebench.pruning.callbacks import Kept, audience
+from prunebench.pruning.callbacks import MethodState, active_callbacks
 
 
-def kept(name: str) -> Kept | None:
-    """What an interrupted run left under a name: tensors on the CPU, and facts; None at a first attempt.
+def kept(name: str) -> MethodState | None:
+    """The state that an interrupted run saved under a name; None where there is none, as in a first run.
 
     Args:
         name: as it was given to ``keep``.
+
+    Returns:
+        Tensors by name, on the CPU, and the facts.
     """
-    keeper = audience().keeper
-    return None if keeper is None else keeper.kept(name)
+    checkpointer = active_callbacks().checkpointer
+    return None if checkpointer is None else checkpointer.kept(name)
 
 
 def due() -> bool:
-    """Whether it is time to keep something: a while has passed since the last time, or the run is to stop."""
-    keeper = audience().keeper
-    return keeper is not None and keeper.due()
+    """Whether it is time to save: the interval since the last save has passed, or the run is to stop."""
+    checkpointer = active_callbacks().checkpointer
+    return checkpointer is not None and checkpointer.due()
 
 
 def keep(name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-    """Save a state from which a run can go on, bit for bit, in place of what was kept under the same name.
+    """Save a state from which a run can resume, bit for bit, in place of the one saved under the same name.
 
-    May end the run, by an exception that no ``except Exception`` holds up.
+    May end the run, by an exception that is no ``Exception``, so that ``except Exception`` does not catch it.
 
     Args:
         name: one that the method uses for nothing else in the cell.
         tensors: on any device, of any dtype; copied.
         facts: plain JSON; floats come back exactly.
     """
-    keeper = audience().keeper
-    if keeper is not None:
-        keeper.keep(name, tensors, facts)
+    checkpointer = active_callbacks().checkpointer
+    if checkpointer is not None:
+        checkpointer.keep(name, tensors, facts)
 
 
-def walk_name() -> str:
-    """What the blocks of the walk that begins now are kept under: a method may walk more than once."""
-    keeper = audience().keeper
-    return f"walk {0 if keeper is None else keeper.walk()}"
+def begin_walk() -> str:
+    """The name under which the walk that begins now saves its blocks: a method may walk more than once."""
+    checkpointer = active_callbacks().checkpointer
+    return f"walk {0 if checkpointer is None else checkpointer.begin_walk()}"

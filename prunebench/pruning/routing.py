@@ -1,52 +1,51 @@
-"""What the experts of a mixture see: the tokens that a router sends to each."""
+"""The inputs of the experts of a mixture: the tokens that a router sends to each, and how many they are."""
 
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prunebench.pruning.callbacks import account, note
-from prunebench.pruning.experts import _names
-
-if TYPE_CHECKING:
-    from prunebench.pruning.layers import Layer
-    from prunebench.pruning.statistics import Statistic
+from prunebench.pruning.experts import weight_names
+from prunebench.pruning.layers import Layer
+from prunebench.pruning.statistics import Statistic
 
 
-def inputs_of(
-    layers: Sequence["Layer"], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Iterator[tuple["Layer", Tensor]]:
-    """What some matrices of one module multiply when the module is called.
+def layer_inputs(
+    layers: Sequence[Layer], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[Layer, Tensor]]:
+    """The inputs that matrices of one module multiply when the module is called.
 
     Args:
-        layers: all of one module.
-        args, kwargs: of its call.
+        layers: some layers, all of the same module.
+        args, kwargs: of the module's call.
 
     Yields:
-        (layer, inputs): (…, in) as they stand, or (tokens, in) of those that are routed to a layer's expert.
+        (layer, inputs): (…, in) as they are passed, or (tokens, in) of the tokens routed to a layer's expert.
     """
     if layers[0].expert is None:
         yield from ((layer, args[0]) for layer in layers)
         return
-    wanted = {(layer.expert, layer.name.rpartition(".")[2]): layer for layer in layers}
-    for number, inputs in _routed_inputs(layers[0].module, args, kwargs):
-        yield from ((wanted[number, kind], X) for kind, X in inputs.items() if (number, kind) in wanted)
+    requested = {(layer.expert, layer.name.rpartition(".")[2]): layer for layer in layers}
+    for number, inputs in _expert_inputs(layers[0].module, args, kwargs):
+        yield from ((requested[number, name], X) for name, X in inputs.items() if (number, name) in requested)
 
 
-def _routed_inputs(
+def _expert_inputs(
     experts: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """For each expert, its number and the inputs of its two products, (its tokens, in), by parameter name.
 
     The input of the second product crosses no module boundary, and which kernel multiplies differs between machines;
-    so the first product is worked out here once more, expert by expert.
+    so the first product is computed here once more, expert by expert.
     """
-    # Hidden states (tokens, hidden), the experts chosen for each (tokens, k), their weights: by other names elsewhere.
+    # Hidden states (tokens, hidden), the experts chosen for each (tokens, k), their weights; the names of these
+    # parameters differ between architectures, their order does not.
     hidden, chosen, *_ = inspect.signature(experts.forward).bind(*args, **kwargs).arguments.values()
-    first, second = _names(experts)
+    first, second = weight_names(experts)
     for number, weight in enumerate(experts.get_parameter(first)):
         X = hidden[(chosen == number).any(dim=-1)]
         product = X @ (weight if experts.is_transposed else weight.t())
@@ -55,25 +54,30 @@ def _routed_inputs(
         yield number, {first: X, second: experts._apply_gate(product) if experts.has_gate else experts.act_fn(product)}
 
 
-class Routing:
-    """How many calibration tokens each expert's matrices saw, over all blocks so far."""
+class ExpertTokens:
+    """Counts of the calibration tokens that each expert's matrices received, over all blocks so far.
+
+    Attributes:
+        tokens: by name of the module of experts, the count of each expert.
+    """
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-        self.tokens: dict[str, list[int]] = {}  # by module of experts, of each expert
+        self._counts: Counter[str] = Counter()  # by layer
+        self.tokens: dict[str, list[int]] = {}
 
-    def count(self, layer: "Layer", tokens: int) -> None:
-        """``tokens`` more were routed to the expert that ``layer`` belongs to."""
-        self._seen[layer.name] += tokens
+    def count(self, layer: Layer, tokens: int) -> None:
+        """Add ``tokens`` that were routed to the expert of ``layer``."""
+        self._counts[layer.name] += tokens
 
-    def tell(self, layers: Iterable[tuple["Layer", "Statistic"]]) -> None:
-        """Note which of a block's experts saw little, and account for the tokens of all.
+    def report(self, layers: Iterable[tuple[Layer, Statistic]]) -> None:
+        """Note which of a block's experts received few tokens, and account for the tokens of all.
 
-        An expert that no token reached is shown each unit vector once, so that its inputs count alike: Wanda's scores
-        are then |W| and a Hessian is a multiple of I, of which a method makes pruning by magnitude or nearly so.
+        The statistic of an expert that received no token is given each unit vector once, so that all its inputs have
+        equal weight: Wanda's scores are then |W| and a Hessian is a multiple of I, which makes a method prune by
+        magnitude or nearly so.
         """
         for layer, statistic in layers:
-            tokens, inputs = self._seen[layer.name], layer.shape[1]
+            tokens, inputs = self._counts[layer.name], layer.shape[1]
             if tokens == 0:
                 statistic.add(torch.eye(inputs, dtype=layer.parameter.dtype, device=layer.parameter.device))
                 what = "an expert's matrix saw no calibration token: its inputs are taken to count alike"
@@ -81,8 +85,8 @@ class Routing:
             elif tokens < inputs:
                 what = "an expert's matrix saw fewer calibration tokens than it has inputs"
                 note(what, layer=layer.name, tokens=tokens, inputs=inputs)
-            experts, _, kind = layer.name.rsplit(".", 2)
-            if kind == _names(layer.module)[0]:
+            experts, _, name = layer.name.rsplit(".", 2)
+            if name == weight_names(layer.module)[0]:
                 self.tokens.setdefault(experts, []).append(tokens)
         if self.tokens:
             account(expert_tokens=self.tokens)

@@ -1,7 +1,7 @@
 """Sparsity patterns and exact masks.
 
-A *pattern* is what is asked of a matrix. A *target* is a pattern for one matrix: it knows the exact number of weights
-to prune and turns scores into a boolean mask, True = kept. Among equal scores the lower index is kept.
+A *pattern* says which zeros a matrix shall have. A *target* is a pattern for one matrix: it computes the exact number
+of weights to prune and turns scores into a boolean mask, True = kept. Among equal scores the lower index is kept.
 """
 
 import re
@@ -38,7 +38,7 @@ class Unstructured:
 
     @property
     def group(self) -> None:
-        """Columns that must be selected together: none in particular."""
+        """How many consecutive columns must be selected together: None, since any may be."""
         return None
 
     def zeros(self, shape: tuple[int, int]) -> int:
@@ -56,6 +56,10 @@ class NM:
     """Of every ``m`` consecutive inputs of a row, ``n`` are **kept**.
 
     Wanda, SparseGPT and llm-compressor count the removed ones: 2:4 hides the difference, 1:4 does not.
+
+    Args:
+        n: weights kept in each group.
+        m: weights in a group.
     """
 
     n: int
@@ -75,7 +79,7 @@ class NM:
 
     @property
     def group(self) -> int:
-        """Columns that must be selected together."""
+        """How many consecutive columns must be selected together: m."""
         return self.m
 
     def zeros(self, shape: tuple[int, int]) -> int:
@@ -98,10 +102,10 @@ Pattern = Unstructured | NM
 
 @dataclass(frozen=True)
 class Allocated:
-    """A pattern for each layer by name; what an allocation (uniform, OWL, …) hands to a method.
+    """A pattern for each layer by name, as an allocation (uniform, OWL, …) passes it to a method.
 
     Args:
-        pattern: what was asked for on the whole.
+        pattern: the pattern asked for on the whole.
         layers: layer name → its own pattern; a layer that is not named gets ``pattern``.
     """
 
@@ -143,13 +147,13 @@ def parse_pattern(text: str) -> Pattern:
 
 @dataclass(frozen=True)
 class Target:
-    """A pattern for one matrix, or for a run of its columns.
+    """A pattern for one matrix, or for some consecutive columns of it.
 
     Args:
-        pattern: what is asked for.
+        pattern: the pattern asked for.
         shape: (out, in) of the whole matrix.
-        start, end: the columns spoken of, ``end`` exclusive.
-        share: what part of the zeros is asked for by now, 0 to 1; see ``ramped``.
+        start, end: the columns that this target covers, ``end`` exclusive.
+        share: the part of the zeros that is asked for, 0 to 1; see ``ramped``.
     """
 
     pattern: Pattern
@@ -169,18 +173,18 @@ class Target:
         return cls(pattern, shape, 0, shape[1])
 
     def columns(self, start: int, end: int) -> "Target":
-        """The share of columns start … end−1; shares that tile the matrix add up to its exact count."""
+        """The target of columns start … end−1; the counts of targets that tile the matrix add up to its exact count."""
         return replace(self, start=self.start + start, end=self.start + end)
 
     def ramped(self, share: float) -> "Target":
         """The same target with only ``share`` of its zeros, for methods that approach it step by step.
 
-        Without effect on n:m, whose groups are full from the start.
+        Without effect on the masks of n:m, which always keep n of every m.
         """
         return replace(self, share=share)
 
     def step(self, blocksize: int) -> int:
-        """How many columns to select at a time when ``blocksize`` are handled together: m for n:m, else all."""
+        """How many columns to select at a time when ``blocksize`` are processed together: m for n:m, else all."""
         return self.pattern.group or blocksize
 
     @property
@@ -192,12 +196,13 @@ class Target:
         return total * self.end // width - total * self.start // width
 
     def mask(self, scores: Tensor, per: Literal["matrix", "row"] = "matrix") -> Tensor:
-        """Keep the highest scores.
+        """The mask that keeps the highest scores.
 
         Args:
             scores: (out, end − start), any float dtype, no NaN.
-            per: the group that is compared: the whole matrix, or each row by itself. Rows prune by running totals, so
-                that together they prune ``zeros``. Without effect on n:m, whose groups are part of the pattern.
+            per: the group whose scores are compared: the whole matrix, or each row by itself. The rows' counts are
+                running totals, so that together they prune ``zeros``. Without effect on n:m, whose groups are part of
+                the pattern.
 
         Returns:
             Boolean (out, end − start), True = kept.
@@ -206,9 +211,9 @@ class Target:
             PatternError: ``scores`` has another shape.
             ValueError: ``scores`` holds NaN.
         """
-        if scores.shape != (self.shape[0], self.end - self.start):
-            wanted = (self.shape[0], self.end - self.start)
-            raise PatternError(f"scores of shape {tuple(scores.shape)} for a target of shape {wanted}")
+        shape = (self.shape[0], self.end - self.start)
+        if scores.shape != shape:
+            raise PatternError(f"scores of shape {tuple(scores.shape)} for a target of shape {shape}")
         if isinstance(self.pattern, NM):
             return keep_of_groups(scores, self.pattern.n, self.pattern.m)
         return (keep_of_rows if per == "row" else keep_of_matrix)(scores, self.zeros)

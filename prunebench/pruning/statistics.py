@@ -1,4 +1,4 @@
-"""What a method may know of a layer's inputs: objects that see them once and answer questions later."""
+"""Statistics of a layer's inputs: objects that are shown the inputs batch by batch and compute results on request."""
 
 from typing import Protocol
 
@@ -14,20 +14,20 @@ SMALLEST_HALF = 256
 
 
 class StatisticError(ArithmeticError):
-    """A statistic that no method can use; the message names its layer."""
+    """A statistic that no method can use, such as one with NaN; the message names its layer."""
 
 
 class FactorisationError(StatisticError):
-    """A Hessian that no stated amount of damping makes positive definite."""
+    """A Hessian that is not positive definite even with the highest damping."""
 
 
 class Statistic(Protocol):
-    """What ``calibrated`` collects. Layers that see the same input share one."""
+    """What ``calibrated`` collects for each layer; layers that read the same input share one."""
 
     def __init__(self, layer: Layer) -> None: ...
 
     def add(self, X: Tensor) -> None:
-        """Take in inputs X (tokens, in)."""
+        """Include inputs X (tokens, in)."""
 
 
 class FeatureNorm:
@@ -39,7 +39,7 @@ class FeatureNorm:
         self.tokens = 0
 
     def add(self, X: Tensor) -> None:
-        """Take in inputs X (tokens, in), any float dtype."""
+        """Include inputs X (tokens, in), any float dtype."""
         self._squares += X.float().square().sum(dim=0)
         self.tokens += X.shape[0]
 
@@ -50,7 +50,7 @@ class FeatureNorm:
         Raises:
             StatisticError: it holds NaN or infinity.
         """
-        return _finite(self._squares, f"{self.name}: the norm").sqrt()
+        return _checked_finite(self._squares, f"{self.name}: the norm").sqrt()
 
 
 class Hessian:
@@ -60,14 +60,14 @@ class Hessian:
         self.name = layer.name
         self._mean = torch.zeros(layer.shape[1], layer.shape[1], dtype=torch.float32, device=layer.parameter.device)
         self.tokens = 0
-        self._whole = True
+        self._lower_is_current = True
         self._factors: dict[float, Tensor] = {}
 
     def add(self, X: Tensor) -> None:
-        """Take in inputs X (tokens, in), any float dtype.
+        """Include inputs X (tokens, in), any float dtype.
 
-        Row strips of the upper triangle, since H is symmetric: about half of the products. The mean is kept by the
-        scale factors of the product, which cost nothing.
+        Computes row strips of the upper triangle, since H is symmetric: about half of the products. The running mean
+        comes from the scale factors of the product, which cost nothing.
         """
         if not len(X):
             return
@@ -77,7 +77,7 @@ class Hessian:
             self._mean[rows, rows.start :].addmm_(
                 X[:, rows].t(), X[:, rows.start :], beta=before / self.tokens, alpha=1 / self.tokens
             )
-        self._whole = False
+        self._lower_is_current = False
         self._factors.clear()
 
     @property
@@ -87,21 +87,21 @@ class Hessian:
         Raises:
             StatisticError: it holds NaN or infinity.
         """
-        if not self._whole:
+        if not self._lower_is_current:
             for rows in self._strips():
                 self._mean[rows.stop :, rows] = self._mean[rows, rows.stop :].t()
-            self._whole = True
-        return _finite(self._mean, f"{self.name}: the Hessian")
+            self._lower_is_current = True
+        return _checked_finite(self._mean, f"{self.name}: the Hessian")
 
     def _strips(self) -> list[slice]:
-        """Rows that are summed together."""
+        """Consecutive rows that one product computes together."""
         columns = len(self._mean)
         height = max(SMALLEST_STRIP, columns // 8)
         return [slice(start, min(start + height, columns)) for start in range(0, columns, height)]
 
     @property
     def dead(self) -> Tensor:
-        """Inputs that were never active, H_jj = 0; boolean (in,)."""
+        """Inputs that were zero for every token, H_jj = 0; boolean (in,)."""
         return self._mean.diagonal() == 0
 
     def factor(self, percdamp: float) -> Tensor:
@@ -139,7 +139,7 @@ def damped_cholesky(A: Tensor, percdamp: float, name: str) -> Tensor:
     Args:
         A: symmetric, fp32 (in, in); overwritten.
         percdamp: damping as a share of the mean diagonal, to begin with.
-        name: the layer spoken of.
+        name: the layer's, for messages.
 
     Returns:
         L, fp32 (in, in), lower triangular.
@@ -178,8 +178,8 @@ def _inverse_of_upper(R: Tensor) -> Tensor:
     return inverse
 
 
-def _finite(tensor: Tensor, what: str) -> Tensor:
-    """The tensor, checked: with NaN or infinity in it its sum is not finite."""
+def _checked_finite(tensor: Tensor, what: str) -> Tensor:
+    """The tensor; raises StatisticError where it holds NaN or infinity, which make its sum not finite."""
     if not torch.isfinite(tensor.sum()):
         raise StatisticError(f"{what} of its inputs holds NaN or infinity: check the model and its dtype")
     return tensor

@@ -2,22 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from prunebench.pruning.buffers import Arguments, Shelf, Tensors, fetched
-from prunebench.pruning.calibration import CalibrationData, S
-from prunebench.pruning.callbacks import passed, track
+from prunebench.pruning.buffers import ArgumentCache, TensorCache, TensorList, loaded
+from prunebench.pruning.calibration import CalibrationData
+from prunebench.pruning.callbacks import layer_finished, track
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.offload import resident, store_of
-from prunebench.pruning.resume import due, keep, kept, walk_name
-from prunebench.pruning.routing import Routing, inputs_of
+from prunebench.pruning.resume import begin_walk, due, keep, kept
+from prunebench.pruning.routing import ExpertTokens, layer_inputs
 from prunebench.pruning.sparsity import Sparsity, Target
 from prunebench.pruning.statistics import Statistic
 
 TOKENS_PER_CALL = 4096
+
+S = TypeVar("S", bound=Statistic)
 
 
 def calibrated(
@@ -30,21 +32,23 @@ def calibrated(
 ) -> Iterator[tuple[Layer, S, Target]]:
     """Every matrix to be pruned, with a statistic of its inputs.
 
-    Goes block by block. A block's inputs are what the earlier blocks, already pruned, make of ``data.windows``; the
-    statistics of its layers are taken while the block itself is still dense. Prune the layer before asking for the
-    next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An expert's layers are
-    shown the tokens that are routed to it; see ``prunebench.pruning.experts`` for one that sees few or none.
+    Goes block by block. The inputs of a block are the outputs of the earlier blocks, already pruned, for
+    ``data.windows``; the statistics of its layers are taken while the block itself is still dense. Prune the layer
+    before asking for the next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An
+    expert's layers are shown the tokens that are routed to it; ``prunebench.pruning.routing`` says what is done about
+    experts that receive few or none.
 
-    A run that was interrupted goes on after the last block that it kept, and yields the layers of the rest only. So
-    what is done to a layer may depend on nothing but the layer and its statistic; a method that carries something from
-    one layer to the next, or writes outside the block, says ``resume=False`` and starts again at the first block.
+    An interrupted run resumes after the last block that it saved, and yields only the layers of the remaining blocks.
+    So a layer may be changed only according to its own weights and statistic; a method that carries something from one
+    layer to the next, or writes outside the block, says ``resume=False`` and starts again at the first block.
 
     Args:
         model: a causal language model in eval mode.
         data: calibration windows.
         sparsity: the pattern asked for.
-        statistic: called with a layer, makes what its inputs are shown to: ``Hessian``, ``FeatureNorm`` or your own.
-        resume: whether an interrupted run may go on in the middle of the walk.
+        statistic: called with a layer, returns the object that is shown its inputs: ``Hessian``, ``FeatureNorm`` or
+            your own.
+        resume: whether an interrupted run may resume in the middle of the walk.
 
     Yields:
         (layer, statistic, target); a layer of which no zero is asked is passed over.
@@ -56,73 +60,80 @@ def calibrated(
     blocks = decoder_blocks(model)
     targets = [[target_of(layer, sparsity) for layer in block_layers(model, block)] for block in blocks]
     walk = _Walk(model, blocks, torch.split(data.windows, max(1, TOKENS_PER_CALL // data.seqlen)))
-    name, new = walk_name(), 0  # the first block that is not kept yet
-    while resume and (found := kept(f"{name}/{new}")):
-        new = walk.restore(new, *found)
-    for index in track(range(new, len(blocks)), "block", start=new):
+    name, unsaved = begin_walk(), 0  # the first block that is not saved yet
+    while resume and (state := kept(f"{name}/{unsaved}")):
+        unsaved = walk.restore(unsaved, *state)
+    for index in track(range(unsaved, len(blocks)), "block", start=unsaved):
         with resident(model, index):
             layers = block_layers(model, blocks[index])
             statistics = walk.statistics(index, layers, statistic)
             for layer, seen, target in zip(layers, statistics, targets[index], strict=True):
                 if target.zeros:
                     yield layer, seen, target
-                    passed(layer, target)
+                    layer_finished(layer, target)
             del statistics
             if resume and due():
-                keep(f"{name}/{new}", *walk.state(new, index + 1))
-                new = index + 1
+                keep(f"{name}/{unsaved}", *walk.state(unsaved, index + 1))
+                unsaved = index + 1
             if index + 1 < len(blocks):
                 walk.advance(index)
 
 
-class _Stop(Exception):  # noqa: N818 - no error
-    """Ends a forward pass whose rest nobody reads."""
+class _StopForward(Exception):  # noqa: N818 - no error
+    """Ends a forward pass whose remaining outputs are not needed."""
 
 
 class _Walk:
-    """Hidden states of all windows at the entrance of one block, and the other arguments of every block's call."""
+    """Hidden states of all windows at the input of one block, and the other arguments of every block's call.
+
+    Args:
+        model: a causal language model in eval mode.
+        blocks: its decoder blocks.
+        batches: token ids, (batch, length) each.
+    """
 
     def __init__(self, model: nn.Module, blocks: nn.ModuleList, batches: Iterable[Tensor]) -> None:
         self._blocks = list(blocks)
-        shelf = Shelf(model)
-        self._hidden, self._arguments = Tensors(shelf, "hidden"), Arguments(shelf)
+        cache = TensorCache(model)
+        self._hidden, self._arguments = TensorList(cache, "hidden"), ArgumentCache(cache)
         self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
-        self._routing = Routing()
+        self._expert_tokens = ExpertTokens()
         self._returns_tuple = False
         with resident(model, 0):
             self._capture(model, batches)
 
     @torch.no_grad()
     def _capture(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
-        """Run the model with its blocks replaced by recorders: only what surrounds them is computed.
+        """Run the model with its blocks replaced by recorders, so that only the modules around them are computed.
 
-        Each block's own arguments are kept, since they differ between blocks (sliding and full attention, local and
-        global rotary embeddings) and may depend on the tokens; equal tensors are kept once.
+        The arguments of each block are recorded, since they differ between blocks (sliding and full attention, local
+        and global rotary embeddings) and may depend on the tokens; equal tensors are stored once.
         """
         returns_tuple: list[bool] = []
 
         def recorder(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
             def record(*args: Any, **kwargs: Any) -> Any:
-                hidden, rest = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
+                hidden, other_args = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
                 if index == 0:
                     self._hidden.append(hidden)
-                self._calls[index].append((self._arguments.keep(rest), self._arguments.keep(kwargs)))
+                self._calls[index].append((self._arguments.add(other_args), self._arguments.add(kwargs)))
                 if index + 1 == len(self._blocks):
-                    raise _Stop
+                    raise _StopForward
                 if not returns_tuple:
-                    returns_tuple.append(isinstance(forward(hidden, *rest, **kwargs), tuple))
+                    returns_tuple.append(isinstance(forward(hidden, *other_args, **kwargs), tuple))
                 return (hidden, None) if returns_tuple[0] else hidden
 
             return record
 
         device = next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
-        with replaced([(block, recorder(index, block.forward)) for index, block in enumerate(self._blocks)]):
+        with replaced_forwards([(block, recorder(index, block.forward)) for index, block in enumerate(self._blocks)]):
             for batch in batches:
-                with suppress(_Stop):
+                with suppress(_StopForward):
                     model(input_ids=batch.to(device), use_cache=False)
 
     def _call(self, index: int, batch: int) -> Tensor:
-        args, kwargs = fetched(self._calls[index][batch])
+        """Output hidden states of a block for one batch."""
+        args, kwargs = loaded(self._calls[index][batch])
         output = self._blocks[index](self._hidden[batch], *args, **kwargs)
         self._returns_tuple = isinstance(output, tuple)
         hidden: Tensor = output[0] if self._returns_tuple else output
@@ -130,109 +141,124 @@ class _Walk:
 
     @torch.no_grad()
     def statistics(self, index: int, layers: list[Layer], statistic: Callable[[Layer], S]) -> list[S]:
-        """Show each layer's inputs in one block to its statistic; in the order of ``layers``."""
-        readers: dict[nn.Module, list[Layer]] = {}
+        """Show the inputs of each layer in one block to its statistic; returns them in the order of ``layers``."""
+        by_module: dict[nn.Module, list[Layer]] = {}
         for layer in layers:
-            readers.setdefault(layer.module, []).append(layer)
-        owners: dict[str, S] = {}
-        leaders = self._find_leaders(index, readers, statistic, owners)
-        last = leaders[-1].module
+            by_module.setdefault(layer.module, []).append(layer)
+        statistics: dict[str, S] = {}  # by layer
+        first_readers = self._first_batch(index, by_module, statistic, statistics)
+        last_module = first_readers[-1].module
 
-        def hook(chosen: list[Layer]) -> Callable[..., None]:
-            def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                for layer, X in inputs_of(chosen, args, kwargs):
-                    self._show(layer, owners[layer.name], X)
-                if module is last:
-                    raise _Stop
+        def hook(readers: list[Layer]) -> Callable[..., None]:
+            def show(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                for layer, X in layer_inputs(readers, args, kwargs):
+                    self._show(layer, statistics[layer.name], X)
+                if module is last_module:
+                    raise _StopForward
 
-            return see
+            return show
 
-        first = set(leaders)
-        with _hooked({m: hook(chosen) for m, row in readers.items() if (chosen := [x for x in row if x in first])}):
+        reading = set(first_readers)
+        readers = {module: [layer for layer in row if layer in reading] for module, row in by_module.items()}
+        with _pre_hooks({module: hook(row) for module, row in readers.items() if row}):
             for batch in range(1, len(self._hidden)):
-                with suppress(_Stop):
+                with suppress(_StopForward):
                     self._call(index, batch)
-        self._routing.tell([(layer, owners[layer.name]) for layer in layers if layer.expert is not None])
-        return [owners[layer.name] for layer in layers]
+        self._expert_tokens.report([(layer, statistics[layer.name]) for layer in layers if layer.expert is not None])
+        return [statistics[layer.name] for layer in layers]
 
-    def _find_leaders(
-        self, index: int, readers: dict[nn.Module, list[Layer]], statistic: Callable[[Layer], S], owners: dict[str, S]
+    def _first_batch(
+        self,
+        index: int,
+        by_module: dict[nn.Module, list[Layer]],
+        statistic: Callable[[Layer], S],
+        statistics: dict[str, S],
     ) -> list[Layer]:
-        """Run the first batch: fill ``owners`` and return the first reader of each input tensor, in calling order."""
-        leaders: list[Layer] = []
+        """Run the first batch, and make a statistic for each input tensor.
+
+        Args:
+            index: of the block.
+            by_module: the block's layers.
+            statistic: makes one.
+            statistics: filled in, by name of the layer.
+
+        Returns:
+            The first reader of each input tensor, in calling order.
+        """
+        first_readers: list[Layer] = []
         inputs: list[tuple[Tensor, S]] = []  # keeps the tensors alive, so that equal addresses mean equal tensors
 
-        def hook(row: list[Layer]) -> Callable[..., None]:
-            def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                for layer, X in inputs_of(row, args, kwargs):
-                    shared = [owner for tensor, owner in inputs if layer.expert is None and _same_storage(tensor, X)]
-                    owner = shared[0] if shared else statistic(layer)
-                    owners[layer.name] = owner
+        def hook(layers: list[Layer]) -> Callable[..., None]:
+            def show(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                for layer, X in layer_inputs(layers, args, kwargs):
+                    shared = [seen for tensor, seen in inputs if layer.expert is None and _same_storage(tensor, X)]
+                    statistics[layer.name] = seen = shared[0] if shared else statistic(layer)
                     if not shared:
-                        self._show(layer, owner, X)
-                        leaders.append(layer)
+                        self._show(layer, seen, X)
+                        first_readers.append(layer)
                         if layer.expert is None:
-                            inputs.append((X, owner))
+                            inputs.append((X, seen))
 
-            return see
+            return show
 
-        with _hooked({module: hook(row) for module, row in readers.items()}):
+        with _pre_hooks({module: hook(layers) for module, layers in by_module.items()}):
             self._call(index, 0)
-        if missing := [layer.name for row in readers.values() for layer in row if layer.name not in owners]:
+        if missing := [layer.name for row in by_module.values() for layer in row if layer.name not in statistics]:
             raise RuntimeError(f"{missing[0]} is never called when its block runs: it cannot be calibrated")
-        return leaders
+        return first_readers
 
     def _show(self, layer: Layer, statistic: Statistic, X: Tensor) -> None:
-        """Show a layer's inputs to its statistic; an expert that no token of the batch reached has none."""
+        """Show a layer's inputs to its statistic; an expert that no token of the batch is routed to has none."""
         if layer.expert is not None:
-            self._routing.count(layer, len(X))
+            self._expert_tokens.count(layer, len(X))
         if len(X):
             statistic.add(X.reshape(-1, X.shape[-1]))
 
     @torch.no_grad()
     def advance(self, index: int) -> None:
-        """Replace the hidden states by what the (now pruned) block makes of them, in the same buffer."""
+        """Replace the hidden states by the outputs of the (now pruned) block, in the same buffers."""
         for batch in range(len(self._hidden)):
             self._hidden[batch] = self._call(index, batch)
 
     def state(self, start: int, end: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What the blocks from ``start`` up to ``end`` hold, each tensor once; and how tokens were routed so far."""
-        held = {f"{index}.{name}": tensor for index in range(start, end) for name, tensor in self._held(index)}
-        return held, {"end": end, "expert_tokens": self._routing.tokens}
+        """The tensors of blocks ``start`` to ``end``, exclusive, and the expert token counts so far."""
+        tensors = {f"{index}.{name}": t for index in range(start, end) for name, t in self._block_tensors(index)}
+        return tensors, {"end": end, "expert_tokens": self._expert_tokens.tokens}
 
     def restore(self, start: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
-        """Put blocks back as they were kept from ``start`` on, and go through them; returns the first after them."""
+        """Restore blocks from ``start`` on to a saved state, and walk through them; returns the first after them."""
         end: int = facts["end"]
-        self._routing.tokens = dict(facts["expert_tokens"])
+        self._expert_tokens.tokens = dict(facts["expert_tokens"])
         for index in range(start, end):
-            for name, tensor in self._held(index):
+            for name, tensor in self._block_tensors(index):
                 tensor.copy_(tensors[f"{index}.{name}"])
             if index + 1 < len(self._blocks):
                 self.advance(index)
         return end
 
-    def _held(self, index: int) -> Iterator[tuple[str, Tensor]]:
+    def _block_tensors(self, index: int) -> Iterator[tuple[str, Tensor]]:
         block = self._blocks[index]
         return ((name, tensor.detach()) for name, tensor in (*block.named_parameters(), *block.named_buffers()))
 
     @contextmanager
     def replay(self, batch: int) -> Iterator[None]:
-        """A model that runs no block, once all have run over a batch: what they made of it comes out of each."""
+        """Let each block return the final hidden states of a batch without running; for use after the last block."""
         hidden = self._hidden[batch]
         output = (hidden, None) if self._returns_tuple else hidden
-        with replaced([(block, lambda *args, **kwargs: output) for block in self._blocks]):
+        with replaced_forwards([(block, lambda *args, **kwargs: output) for block in self._blocks]):
             yield
 
 
-def walked(model: nn.Module, batches: Sequence[Tensor]) -> Callable[[int], AbstractContextManager[None]]:
-    """Run each decoder block over all batches before the next one, where blocks come from disk.
+def run_block_by_block(model: nn.Module, batches: Sequence[Tensor]) -> Callable[[int], AbstractContextManager[None]]:
+    """Run each decoder block over all batches before the next one, where blocks are loaded from disk.
 
     Args:
-        model: a causal language model in eval mode; one that is in memory is left as it is.
+        model: a causal language model in eval mode; for one that is in memory nothing is run.
         batches: token ids, (batch, length) each.
 
     Returns:
-        Called with a batch's number, a context in which the model, called with that batch, has its blocks behind it.
+        Called with a batch's number, a context in which a call of the model with that batch uses the hidden states
+        that were computed; for a model in memory, a context that does nothing.
     """
     if store_of(model) is None:
         return lambda batch: nullcontext()
@@ -245,8 +271,8 @@ def walked(model: nn.Module, batches: Sequence[Tensor]) -> Callable[[int], Abstr
 
 
 @contextmanager
-def replaced(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Modules that do something else when they are called, for a while."""
+def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Replace the ``forward`` of these modules inside this context."""
     forwards = list(forwards)
     originals = [(module, module.__dict__.get("forward")) for module, _ in forwards]
     try:
@@ -261,8 +287,8 @@ def replaced(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterat
 
 
 @contextmanager
-def _hooked(hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    """These forward pre-hooks, for a while."""
+def _pre_hooks(hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    """Register these forward pre-hooks inside this context."""
     handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in hooks.items()]
     try:
         yield

@@ -91,14 +91,14 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
     return MergeResult(len(chosen), len(copied), tuple(conflicts))
 
 
-def _difference(one: Record, other: Record) -> str | None:
+def _difference(first: Record, second: Record) -> str | None:
     """The first part of the outcome that differs; cost, time and machine are not part of it."""
-    if one.status == "failed":
+    if first.status == "failed":
         return None
     for part in OUTCOME_PARTS:
-        if repr(getattr(one, part)) != repr(getattr(other, part)):  # NaN differs from itself
+        if repr(getattr(first, part)) != repr(getattr(second, part)):  # NaN differs from itself
             return part
-    digests = [record.environment.get("weights_digest") for record in (one, other)]
+    digests = [record.environment.get("weights_digest") for record in (first, second)]
     return "weights_digest" if digests[0] != digests[1] else None
 
 

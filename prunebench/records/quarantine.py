@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice
+from prunebench.files import describe_os_error
 from prunebench.records.record import Record
 from prunebench.records.store import RecordError, check_arrays, read_record
 from prunebench.text import printable
@@ -86,5 +86,5 @@ def quarantine(path: Path) -> Path:
     except FileNotFoundError:
         pass  # another runner has moved it just now
     except OSError as error:
-        raise OutputError(f"cannot move {path} out of the way: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot move {path} out of the way: {describe_os_error(error)}") from None
     return target

@@ -57,12 +57,12 @@ class PublishedFigure(_RecordPart):
     """A perplexity that somebody else published for a cell.
 
     Args:
-        corpus: what it was measured on.
-        seqlen: in windows of how many tokens.
-        protocol: the protocol of ours that measures the same; None where there is none, or nobody said.
-        perplexity: the figure.
-        source: where it stands.
-        note: what else is known of it.
+        corpus: the text that it was measured on.
+        seqlen: window length in tokens; null if unknown.
+        protocol: the protocol of prunebench that measures the same; null if there is none or it is unknown.
+        perplexity: the published value.
+        source: where it was published.
+        note: anything else worth knowing.
     """
 
     corpus: str
@@ -77,18 +77,18 @@ class CellFacts(_RecordPart):
     """The cell as it ran; see ``prunebench.suite.cell.Cell``.
 
     Args:
-        id: a readable slug and a short hash of all that can change the outcome; the name of the record's file.
-        key: model, method, sparsity, allocation, seed, calibration corpus: what tables and comparisons match on.
+        id: a readable slug and a short hash of everything that can change the outcome; the name of the record's file.
+        key: model, method, sparsity, allocation, seed, calibration corpus: what tables and comparisons match cells by.
         model: the model's label.
-        revision: the hub's commit; null for a local folder or a builtin.
+        revision: commit on the hub; null for a local folder or a builtin.
         method: the label of the method's entry, else its name.
         options: all of the method's options, defaults included.
-        sparsity: as asked, "0.9" or "2:4"; "0" for a baseline.
-        allocation: how zeros were shared out among the layers.
+        sparsity: as requested, "0.9" or "2:4"; "0" for a baseline.
+        allocation: how the zeros are distributed over the layers.
         seed: the only source of randomness.
         calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
         evaluations: what was measured, each with its protocol, tasks or options.
-        published: what others found for it.
+        published: published figures for the cell.
     """
 
     id: CellId
@@ -111,10 +111,10 @@ class Failure(_RecordPart):
     Args:
         type: the exception's class; ``WorkerKilled``, ``WorkerEnded``, ``TimeLimit`` or ``MemoryLimit`` where the
             process that ran the cell died or was ended.
-        message: one line.
-        signal: of a process that died, the signal that killed it.
-        progress: of a process that died, the last that was heard of it.
-        stderr: of a process that died, the last lines that it wrote to standard error.
+        message: the error message, one line.
+        signal: if the process died, the signal that killed it.
+        progress: if the process died, its last reported progress.
+        stderr: if the process died, the last lines that it wrote to standard error.
     """
 
     type: _Text
@@ -125,11 +125,11 @@ class Failure(_RecordPart):
 
 
 class MethodFacts(_RecordPart):
-    """What a method's class says of it, whatever its name.
+    """What a method's class declares about it.
 
     Args:
-        changes: "prunable", "all" or "nothing": what it may change. One that changes all trains the model.
-        takes_data: whether it sees calibration text.
+        changes: "prunable", "all" or "nothing": which parameters it may change. One that changes all trains the model.
+        takes_data: whether it uses calibration text.
     """
 
     changes: str
@@ -140,8 +140,8 @@ class MatrixCount(_RecordPart):
     """Number of weights of one matrix, and how many of them are zero.
 
     Args:
-        numel: weights.
-        zeros: those that are zero.
+        numel: number of weights.
+        zeros: number of zeros.
     """
 
     numel: Count
@@ -152,12 +152,12 @@ class SparsityFacts(_RecordPart):
     """Sparsity of the pruned model, counted by the runner.
 
     Args:
-        requested: fraction of zeros asked for (2:4 is 0.5).
+        requested: requested fraction of zeros (2:4 is 0.5).
         reached: fraction of zeros in the prunable matrices.
         whole_model: fraction of zeros in all parameters.
-        parameters: how many there are in all, shared ones once.
-        parameter_bytes: what they take as they are, zeros included.
-        matrices: each prunable matrix.
+        parameters: number of all parameters, shared ones counted once.
+        parameter_bytes: their size in bytes, zeros included.
+        matrices: counts of each prunable matrix.
     """
 
     requested: Share
@@ -177,7 +177,7 @@ class PerplexityFacts(_RecordPart):
         tokens: predicted tokens.
         dropped_tokens: tokens of the corpus that were not scored.
         stderr: standard error of value, from the spread between sequences.
-        floor: what a model that knew the text's source would reach, where that is known.
+        floor: the perplexity of a model that knew the source of the text, if that is known.
     """
 
     value: float
@@ -192,14 +192,14 @@ class Cost(_RecordPart):
     """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
     Args:
-        prune_seconds: of the call of the method.
-        evaluate_seconds: of all evaluations.
-        peak_bytes: the most memory in use while pruning: allocated on CUDA, resident on the CPU.
-        tokens_seen: calibration tokens that the method took.
-        state_bytes: weights and optimiser state of the pruned matrices, where the method tells.
+        prune_seconds: duration of the call of the method.
+        evaluate_seconds: duration of all evaluations.
+        peak_bytes: peak memory while pruning: allocated on CUDA, resident on the CPU.
+        tokens_seen: calibration tokens that the method used.
+        state_bytes: weights and optimiser state of the pruned matrices, if the method reports it.
 
-    Further keys where there is something to say: ``allocate_seconds``; ``expert_tokens``, for each module of experts
-    the calibration tokens that each expert saw.
+    Further keys, if known: ``allocate_seconds``, the duration of the allocation; ``expert_tokens``, for each module of
+    experts the calibration tokens that each expert saw.
     """
 
     prune_seconds: Seconds | None = None
@@ -213,9 +213,9 @@ class SavedFacts(_RecordPart):
     """Bytes of a saved model's weights.
 
     Args:
-        dense_bytes: of the ordinary checkpoint, zeros included.
-        sparse_bytes: of the compact form (``prunebench.models.sparse``).
-        bound_bytes: fewest that tell its masks and values: entropy of the mask plus the kept values.
+        dense_bytes: size of the ordinary checkpoint, zeros included.
+        sparse_bytes: size of the compact form (``prunebench.models.sparse``).
+        bound_bytes: lower bound for masks and values: entropy of the mask plus the kept values.
     """
 
     dense_bytes: Count
@@ -229,21 +229,21 @@ class Record(_RecordPart):
     Args:
         schema: version of this format, an integer.
         cell: what ran.
-        method: what the method's class says of it.
+        method: what the method's class declares about it.
         status: ok or failed.
-        error: what ended a failed cell; null for one that ran well.
+        error: what ended a failed cell; null for a successful one.
         sparsity: zeros, counted by the runner.
-        perplexity: by protocol.
+        perplexity: perplexities by protocol.
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
-        measures: what evaluations of plugins found: label → name → number.
-        cost: what pruning and measuring took.
-        saved: bytes of the saved model, where it was saved.
-        notes: adjustments that the method or the runner made, and how often.
+        measures: results of evaluation plugins: label → name → number.
+        cost: time, memory and tokens of pruning and evaluation.
+        saved: bytes of the saved model, if it was saved.
+        notes: adjustments that the method or the runner made, with counts.
         trace: a thinned curve of an iterative method: step, loss, residuals …
         environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
-        arrays_digest: SHA-256 of the file of arrays; null where there is none.
-        digest: SHA-256 of all of the above: the record as JSON without this key, keys sorted, no blanks. Both are made
-            when a record is written; one that does not match is not read.
+        arrays_digest: SHA-256 of the file of arrays; null if there is none.
+        digest: SHA-256 of all of the above: the record as JSON without this key, keys sorted, no white space. Both are
+            computed when a record is written; a record that does not match is not read.
     """
 
     schema_version: int = Field(alias="schema")
@@ -270,7 +270,7 @@ class Forecast(_RecordPart):
     Args:
         cell: the cell's id.
         prune_seconds, evaluate_seconds, peak_bytes: as in ``Cost``.
-        disk_bytes: of its record, arrays and, where it is saved, model.
+        disk_bytes: size of its record, arrays and, if it is saved, model.
     """
 
     cell: str

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from prunebench.errors import OutputError
-from prunebench.files import MEBIBYTE, disk_error_advice, read_regular_file, write_atomically
+from prunebench.errors import OutputError, first_line
+from prunebench.files import MEBIBYTE, describe_os_error, read_regular_file, write_atomically
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
 
@@ -58,9 +58,9 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
             arrays_path.unlink(missing_ok=True)  # left over from the record that this one replaces
         write_atomically(path, record_to_json(record).encode())
     except OSError as error:
-        raise OutputError(f"cannot write the record {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
-        raise OutputError(f"cannot write the record {path}: {_first_line(error)}") from None
+        raise OutputError(f"cannot write the record {path}: {first_line(error)}") from None
     return path
 
 
@@ -96,7 +96,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise RecordError(
-            f"{path} is no record: it is not valid JSON ({_first_line(error)})", "delete it and run the suite again"
+            f"{path} is no record: it is not valid JSON ({first_line(error)})", "delete it and run the suite again"
         ) from None
     if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise RecordError(f"{path} is no record of prunebench: it has no schema number")
@@ -120,7 +120,7 @@ def _check_digest(path: Path, content: dict[str, Any]) -> None:
     try:
         digest = content_digest({name: value for name, value in content.items() if name != "digest"})
     except ValueError as error:
-        raise RecordError(f"{path} is no record: {_first_line(error)}", advice) from None
+        raise RecordError(f"{path} is no record: {first_line(error)}", advice) from None
     if digest != content["digest"]:
         raise RecordError(f"{path} was altered after it was written: its digest does not match", advice)
 
@@ -160,7 +160,7 @@ def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
         raise RecordError(
-            f"{arrays_path} is no array file of prunebench: {_first_line(error)}", _ARRAYS_ADVICE
+            f"{arrays_path} is no array file of prunebench: {first_line(error)}", _ARRAYS_ADVICE
         ) from None
     for name, array in arrays.items():
         if array.ndim != 1 or array.dtype.kind not in "biuf":
@@ -237,7 +237,7 @@ def write_forecasts(folder: Path, forecasts: Iterable[Forecast]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(f"{forecast.model_dump_json()}\n" for forecast in known.values()).encode())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from None
 
 
 def read_forecasts(folder: Path) -> dict[str, Forecast]:
@@ -251,8 +251,4 @@ def read_forecasts(folder: Path) -> dict[str, Forecast]:
         lines = read_regular_file(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is no file of forecasts: {_first_line(error)}; delete it and plan again") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RecordError(f"{path} is no file of forecasts: {first_line(error)}; delete it and plan again") from None

@@ -1,17 +1,17 @@
-"""Averages over seeds."""
+"""Mean perplexity over seeds, with its confidence interval."""
 
 from collections.abc import Sequence
 
 from prunebench.records.record import Record
 from prunebench.report.significance import over_seeds
 
-Estimate = tuple[float, float, float]  # a value and the ends of its interval, NaN where there is none
+Estimate = tuple[float, float, float]  # (value, low, high): the ends of its interval, NaN if there is none
 
 
 def mean_perplexity(group: Sequence[Record], protocol: str) -> Estimate | None:
-    """Mean over seeds, and its 95 % interval."""
+    """Mean perplexity over seeds and its 95 % confidence interval; None if no record has that protocol."""
     values = [record.perplexity[protocol].value for record in group if protocol in record.perplexity]
     if not values:
         return None
-    found = over_seeds(values)
-    return found.mean, max(found.low, found.mean / 10), found.high  # a log axis has no place for less than nothing
+    summary = over_seeds(values)
+    return summary.mean, max(summary.low, summary.mean / 10), summary.high  # a log axis cannot show a bound below zero

@@ -1,7 +1,7 @@
-"""Which records belong in one table.
+"""Grouping of records: which of them may share a table or a plot, and in which order they are shown.
 
-A table never mixes models, checkpoints of one name, number formats, allocations or calibration texts; of two records
-of one cell, made with different options or versions, it takes the later.
+A table never mixes models, checkpoints of one name, number formats, allocations or calibration texts. If a cell has two
+records, made with different options or versions, only the later is shown.
 """
 
 import math
@@ -17,12 +17,12 @@ DENSE = "0"
 
 @dataclass(frozen=True)
 class Setting:
-    """What all records of one table share.
+    """What all records of one table have in common.
 
     Args:
-        model, digest, dtype: the dense model, the digest of its weights, the format it ran in.
-        allocation: how zeros were shared out among the layers.
-        corpus, corpus_digest: the calibration text.
+        model, digest, dtype: the dense model, the digest of its weights, its number format.
+        allocation: how the zeros are distributed over the layers.
+        corpus, corpus_digest: the calibration text and its digest.
     """
 
     model: str
@@ -47,17 +47,21 @@ class Setting:
 
     @property
     def checkpoint(self) -> tuple[str, str, str]:
-        """What a dense baseline must share with the pruned models beside it."""
+        """What a dense baseline must have in common with the pruned models that it is compared with."""
         return (self.model, self.digest, self.dtype)
 
-    def describe(self, among: Iterable["Setting"]) -> str:
-        """The setting for a caption: always the calibration text, and what else tells it apart from the others."""
-        alike = [other for other in among if other.model == self.model]
+    def describe(self, others: Iterable["Setting"]) -> str:
+        """The setting for a caption: the calibration text, and whatever else distinguishes it from the others.
+
+        Args:
+            others: all settings shown; those of other models are ignored.
+        """
+        same_model = [other for other in others if other.model == self.model]
 
         def varies(part: Callable[[Setting], str]) -> bool:
-            return len({part(other) for other in alike}) > 1
+            return len({part(other) for other in same_model}) > 1
 
-        same_corpus = [other for other in alike if other.corpus == self.corpus]
+        same_corpus = [other for other in same_model if other.corpus == self.corpus]
         parts = [f"calibrated on {self.corpus}" if self.corpus else ""]
         if len({other.corpus_digest for other in same_corpus}) > 1:
             parts[0] += f" ({self.corpus_digest[:8]})"
@@ -71,17 +75,17 @@ class Setting:
 
 
 def protocol_digests(record: Record) -> dict[str, str]:
-    """Perplexity protocols of a cell, measured or not, each with the digest of its text."""
-    asked = {
+    """Perplexity protocols of a cell, measured or not, with the digest of each text (empty if unknown)."""
+    requested = {
         str(evaluation["protocol"]): str(evaluation.get("digest") or "")
         for evaluation in record.cell.evaluations
         if "protocol" in evaluation
     }
-    return asked | {name: "" for name in record.perplexity if name not in asked}
+    return requested | {name: "" for name in record.perplexity if name not in requested}
 
 
 def group_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
-    """Records by a key, in the order of first appearance."""
+    """Group records by a key, in the order of first appearance."""
     groups: dict[K, list[Record]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
@@ -89,13 +93,12 @@ def group_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, l
 
 
 def latest_records(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Of several records of one cell, the one that was started last.
+    """Of several records of one cell take the one that was started last.
 
-    Records of one cell differ in options, versions or evaluations; to average them as if they were seeds would be
-    wrong.
+    Such records differ in options, versions or evaluations, and must not be averaged as if they were seeds.
 
     Returns:
-        The records to show and those left out, each in the order given.
+        The records to show and those to leave out, each in the order given.
     """
     chosen: dict[Any, Record] = {}
     for record in records:
@@ -111,15 +114,15 @@ def _started(record: Record) -> str:
 
 
 def method_order(records: Iterable[Record], order: Sequence[str] = ()) -> list[str]:
-    """Methods in the order asked for, then by name."""
+    """Method labels in the requested order, the rest sorted by name."""
     names = {record.cell.method for record in records}
     return [name for name in order if name in names] + sorted(names - set(order))
 
 
 def sparsity_order(sparsities: Iterable[str]) -> list[str]:
-    """Ratios by size, then n:m patterns by their share of zeros."""
+    """Sort sparsities: ratios by size, then n:m patterns by their fraction of zeros."""
 
-    def place(sparsity: str) -> tuple[int, float, float, str]:
+    def sort_key(sparsity: str) -> tuple[int, float, float, str]:
         first, colon, second = sparsity.partition(":")
         try:
             if colon:
@@ -128,11 +131,11 @@ def sparsity_order(sparsities: Iterable[str]) -> list[str]:
         except (ValueError, ZeroDivisionError):
             return (2, math.inf, 0.0, sparsity)
 
-    return sorted(set(sparsities), key=place)
+    return sorted(set(sparsities), key=sort_key)
 
 
 def records_by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    """Records by what a table never mixes; baselines by themselves only where nothing was pruned."""
+    """Group records by setting; a setting that only has baselines counts only if its checkpoint was never pruned."""
     groups = group_by(records, Setting.of)
     pruned = {setting for setting, group in groups.items() if any(record.cell.sparsity != DENSE for record in group)}
     compared = {setting.checkpoint for setting in pruned}
@@ -142,7 +145,7 @@ def records_by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]
 
 
 def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Record]:
-    """Methods that prune nothing (they ran at sparsity 0 alone), with their record for the same dense model."""
+    """The baselines of a setting: methods that ran at sparsity 0 alone, with their record for the same checkpoint."""
     pruning = {record.cell.method for record in records if record.cell.sparsity != DENSE}
     return {
         record.cell.method: record
@@ -153,14 +156,14 @@ def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Recor
 
 @dataclass(frozen=True)
 class SettingGroup:
-    """What one plot may compare: one model, one setting.
+    """The records of one setting, which one plot may compare.
 
     Args:
-        setting: what its records share.
-        words: what tells it apart from other settings of the model, for titles.
-        base: records of the dense model, by method.
-        entries: records (seeds) of each (method, sparsity) that ran.
-        failed: those of which some seed failed.
+        setting: what the records have in common.
+        label: what distinguishes it from other settings of the model, for titles; empty if there is only one.
+        baselines: records of the dense model, by method.
+        entries: successful records, one per seed, by (method, sparsity).
+        failed: the (method, sparsity) pairs of which a seed failed.
     """
 
     setting: Setting
@@ -171,19 +174,24 @@ class SettingGroup:
 
     @property
     def sparsities(self) -> list[str]:
-        """Of all entries, in order."""
+        """Sparsities of all entries, sorted."""
         return sparsity_order(sparsity for _, sparsity in self.entries)
 
+    @property
+    def records(self) -> list[Record]:
+        """All successful records, baselines first."""
+        return [*self.baselines.values(), *(record for seeds in self.entries.values() for record in seeds)]
+
     def methods(self, styles: dict[str, int]) -> list[str]:
-        """Of all entries, in the order of their looks."""
+        """Methods of all entries, in the order of their style numbers."""
         return sorted({method for method, _ in self.entries}, key=lambda method: styles[method])
 
 
 def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
-    """Everything that plots are made of, for each model and setting.
+    """Group records by model and setting for plots.
 
     Args:
-        records: of any models; of failed ones it is only said that they are.
+        records: records of any models, failed ones included.
     """
     groups_found = []
     for model_records in group_by(records, lambda record: record.cell.model).values():
@@ -204,21 +212,21 @@ def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
 
 
 def method_styles(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
-    """A number for each method that prunes: the same colour and mark wherever it appears."""
+    """A style number for each method that prunes, so that it has the same colour and marker in every plot."""
     pruning = [record for record in records if record.cell.sparsity != DENSE]
     return {method: number for number, method in enumerate(method_order(pruning, order))}
 
 
 def evaluation_texts(records: Iterable[Record]) -> list[tuple[str, str]]:
-    """Perplexity protocols of some records, each with the digest of its text."""
+    """The (protocol, text digest) pairs of records, in the order of first appearance."""
     return list(dict.fromkeys(entry for record in records for entry in protocol_digests(record).items()))
 
 
-def text_title(protocol: str, digest: str, among: Iterable[tuple[str, str]]) -> str:
-    """What a text is called: its protocol, and where two are alike the digest."""
-    return protocol if [name for name, _ in among].count(protocol) == 1 else f"{protocol} (text {digest[:8]})"
+def text_title(protocol: str, digest: str, others: Iterable[tuple[str, str]]) -> str:
+    """The title of a text: its protocol, with the digest if two texts have the same protocol."""
+    return protocol if [name for name, _ in others].count(protocol) == 1 else f"{protocol} (text {digest[:8]})"
 
 
 def measured_on(records: Iterable[Record], protocol: str, digest: str) -> list[Record]:
-    """Records of cells that are measured on one text."""
+    """Records of cells that measure perplexity on one text."""
     return [record for record in records if protocol_digests(record).get(protocol) == digest]

@@ -1,4 +1,4 @@
-"""What lies beside the records: per-sequence losses, per-question answers, masks; and paired tests on them."""
+"""Paired tests between records, on their per-sequence losses and per-question answers."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from prunebench.report.significance import Change, PairedBootstrap, accuracy_cha
 
 
 def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Records of the seeds that both sides have; a side of one record is paired with each of the other's.
+    """Pair the records of two sides by seed; a single record is paired with each record of the other side.
 
     Returns:
-        The two sides, as long as each other or one of them of length one; empty where there is nothing to pair.
+        The two sides: of the same length, or one of them of length one; empty if there is nothing to pair.
     """
     if not first or not second:
         return [], []
@@ -25,25 +25,25 @@ def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[l
 
 
 class PairedTests:
-    """Paired tests on kept arrays; the resamples of a text are drawn once."""
+    """Paired tests on stored arrays; the bootstrap resamples of each text are drawn once and reused."""
 
     def __init__(self) -> None:
         self._bootstraps: dict[bytes, PairedBootstrap] = {}
 
     def perplexity(self, protocol: str, base: Sequence[Arrays], other: Sequence[Arrays]) -> Change | None:
-        """``other`` against ``base`` on one text.
+        """Compare the perplexity of ``other`` with that of ``base`` on one text.
 
         Args:
-            protocol: of the perplexity.
-            base, other: of each seed, paired; see ``paired_by_seed``.
+            protocol: the perplexity protocol.
+            base, other: the arrays of each seed, paired; see ``paired_by_seed``.
 
         Returns:
-            None where the losses were not kept or are of other sequences.
+            The change; None if losses are missing or belong to different sequences.
         """
         name = f"perplexity/{protocol}/"
-        everything = [arrays.get(name + "counts") for arrays in (*base, *other)]
-        counts = everything[0] if everything else None
-        if counts is None or any(found is None or not np.array_equal(found, counts) for found in everything):
+        all_counts = [arrays.get(name + "counts") for arrays in (*base, *other)]
+        counts = all_counts[0] if all_counts else None
+        if counts is None or any(array is None or not np.array_equal(array, counts) for array in all_counts):
             return None
         if not (counts > 0).all():
             return None
@@ -56,14 +56,14 @@ class PairedTests:
         return self._bootstraps[key].ratio(first, second)
 
     def accuracy(self, task: str, metric: str, base: Sequence[Arrays], other: Sequence[Arrays]) -> Change | None:
-        """``other`` against ``base`` on the questions of one task; None where no answers were kept, or of others."""
+        """Compare the accuracy of one task; None if answers are missing or belong to different questions."""
         sides = self._answers(task, metric, base, other)
         return None if sides is None else accuracy_change(*sides)
 
     def mean_accuracy(
         self, tasks: Sequence[tuple[str, str]], base: Sequence[Arrays], other: Sequence[Arrays]
     ) -> Change | None:
-        """The unweighted mean over (task, metric) pairs; None where some answers were not kept."""
+        """Compare the unweighted mean accuracy over (task, metric) pairs; None if any answers are missing."""
         sides = [self._answers(task, metric, base, other) for task, metric in tasks]
         known = [side for side in sides if side is not None]
         return mean_accuracy_change(known) if known and len(known) == len(sides) else None
@@ -78,14 +78,14 @@ class PairedTests:
 
 
 def answers(arrays: Arrays, task: str, metric: str) -> np.ndarray | None:
-    """Per question, how right the answer was; of a metric with filters under the first one. None if not kept."""
+    """Per-question scores of a task, float (questions,), under the metric's first filter; None if not stored."""
     name = f"zero_shot/{task}/{metric}"
     key = name if name in arrays else next((other for other in arrays if other.startswith(f"{name},")), None)
     return None if key is None else arrays[key]
 
 
 def _stacked(side: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """(seeds, entries); None where one is missing or of another length."""
-    found = [array for array in side if array is not None]
-    alike = found and len(found) == len(side) and len({len(array) for array in found}) == 1
-    return np.stack(found) if alike else None
+    """Stack arrays to (seeds, entries); None if one is missing or has another length."""
+    present = [array for array in side if array is not None]
+    same_length = present and len(present) == len(side) and len({len(array) for array in present}) == 1
+    return np.stack(present) if same_length else None

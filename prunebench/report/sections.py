@@ -1,4 +1,4 @@
-"""What a report has, section by section."""
+"""The content of a report: its sections with plots and tables, and all of its tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +25,13 @@ from prunebench.report.tables.zero_shot import zero_shot_tables
 
 @dataclass(frozen=True)
 class Section:
-    """One section.
+    """One section of a report; its paragraphs come first, then plots, then tables.
 
     Args:
-        name: its anchor in a page.
-        title: its heading.
-        words: what a reader must know to read it.
-        plots, tables: in this order.
-        paragraphs: in front of them.
+        name: anchor in the HTML page.
+        title: heading.
+        explanation: what a reader must know to read it.
+        plots, tables, paragraphs: the content.
     """
 
     name: str
@@ -46,34 +45,34 @@ class Section:
 def report_sections(
     records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Section]:
-    """Everything a report says, from records alone.
+    """All sections of a report.
 
     Args:
-        records: what to report on, of any models, methods and settings.
+        records: the records to report on, of any models, methods and settings.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
         The sections that have something to show.
     """
-    kept, left_out = latest_records(records)
-    styles = method_styles(kept, order)
-    models = list(group_by(kept, lambda record: record.cell.model).values())
+    shown, left_out = latest_records(records)
+    styles = method_styles(shown, order)
+    models = list(group_by(shown, lambda record: record.cell.model).values())
 
-    def of_models(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
-        return tuple(table for of_model in tables for table in of_model if table.rows)
+    def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
+        return tuple(table for model_tables in tables for table in model_tables if table.rows)
 
-    foretold = forecast_tables(kept, array_store.forecasts() if array_store else {}, order)
-    everything = [
-        Section("summary", "Summary", paragraphs=tuple(summarise(kept, styles, array_store))),
-        Section("failed", "Failed cells", tables=(failure_table(kept),)),
+    forecasts = forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
+    all_sections = [
+        Section("summary", "Summary", paragraphs=tuple(summarise(shown, styles, array_store))),
+        Section("failed", "Failed cells", tables=(failure_table(shown),)),
         Section(
             "perplexity",
             "Perplexity against sparsity",
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
             "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
-            tuple(charts.perplexity_plots(kept, styles)),
-            of_models([perplexity_tables(of_model, order, array_store) for of_model in models]),
+            tuple(charts.perplexity_plots(shown, styles)),
+            joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "pareto",
@@ -81,67 +80,67 @@ def report_sections(
             "Perplexity against what is left of a model, for models that cut the text into the same tokens. Those that "
             "another beats in both are faint. Bytes count the kept values and one bit for every weight of a pruned "
             "matrix, or the matrix as it was where that is smaller.",
-            tuple(pareto_plots(kept, styles)),
-            (*front_tables(kept), size_table(kept)),
+            tuple(pareto_plots(shown, styles)),
+            (*front_tables(shown), size_table(shown)),
         ),
         Section(
             "cost",
             "Quality against cost",
             "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
             "logarithmic. Times on different machines do not compare.",
-            tuple(charts.cost_plots(kept, styles)),
-            (*of_models([cost_tables(of_model, order) for of_model in models]), *foretold),
+            tuple(charts.cost_plots(shown, styles)),
+            (*joined([cost_tables(model_records, order) for model_records in models]), *forecasts),
         ),
         Section(
             "robustness",
             "On other texts",
             "Whether what was kept for the calibration text serves elsewhere.",
-            tables=tuple(other_text_tables(kept, styles)),
+            tables=tuple(other_text_tables(shown, styles)),
         ),
         Section(
             "zero-shot",
             "Zero-shot tasks",
             "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
-            tuple(charts.zero_shot_plots(kept, styles)),
-            of_models([zero_shot_tables(of_model, order, array_store) for of_model in models]),
+            tuple(charts.zero_shot_plots(shown, styles)),
+            joined([zero_shot_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "measures",
             "What plugins measured",
-            tables=of_models([measure_tables(of_model, order) for of_model in models]),
+            tables=joined([measure_tables(model_records, order) for model_records in models]),
         ),
         Section(
             "convergence",
             "Convergence",
             "What iterative methods told of themselves while they ran.",
-            tuple(charts.trace_plots(kept, styles)),
+            tuple(charts.trace_plots(shown, styles)),
         ),
         Section(
             "masks",
             "Which weights are kept",
             "How far two masks agree: weights that both keep, as a share of those that either keeps.",
-            tables=of_models([overlap_tables(of_model, order, array_store) for of_model in models]),
+            tables=joined([overlap_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
             "layers",
             "Sparsity of each layer",
             "Zeros counted in each matrix after pruning; a line for each way in which they are shared out.",
-            tuple(charts.layer_plots(kept, styles)),
+            tuple(charts.layer_plots(shown, styles)),
         ),
         Section(
             "published",
             "Published figures beside ours",
             "Only figures of the same protocol compare. The text, the calibration and the checkpoint may still differ: "
             "see the note and the source.",
-            tables=(published_table(kept),),
+            tables=(published_table(shown),),
         ),
-        Section("notes", "Notes", "Adjustments and degradations, counted.", tables=(note_table(kept, order),)),
-        Section("provenance", "Environment and digests", tables=(*provenance_tables(kept), left_out_table(left_out))),
-        Section("cells", "All cells", tables=(cell_table(kept),)),
+        Section("notes", "Notes", "Adjustments and degradations, counted.", tables=(note_table(shown, order),)),
+        Section("provenance", "Environment and digests", tables=(*provenance_tables(shown), left_out_table(left_out))),
+        Section("cells", "All cells", tables=(cell_table(shown),)),
     ]
     return [
         section
-        for section in map(_without_empty_tables, everything)
+        for section in map(_without_empty_tables, all_sections)
         if section.plots or section.tables or section.paragraphs
     ]
 
@@ -149,3 +148,36 @@ def report_sections(
 def _without_empty_tables(section: Section) -> Section:
     tables = tuple(table for table in section.tables if table.rows)
     return Section(section.name, section.title, section.explanation, section.plots, tables, section.paragraphs)
+
+
+def all_tables(
+    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
+) -> list[Table]:
+    """All tables of a report: for each model perplexities, zero-shot tasks, masks and costs; then the rest.
+
+    Args:
+        records: the records to report on. Models and protocols keep the order in which they appear.
+        order: methods in the order to show them; the rest follow by name.
+        array_store: the arrays of the records; without them nothing is marked as best.
+
+    Returns:
+        The tables that have rows.
+    """
+    shown, left_out = latest_records(records)
+    tables: list[Table] = []
+    for model_records in group_by(shown, lambda record: record.cell.model).values():
+        tables += perplexity_tables(model_records, order, array_store)
+        tables += zero_shot_tables(model_records, order, array_store)
+        tables += measure_tables(model_records, order)
+        tables += overlap_tables(model_records, order, array_store)
+        tables += cost_tables(model_records, order)
+    tables += other_text_tables(shown, method_styles(shown, order))
+    tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
+    tables += [
+        size_table(shown),
+        published_table(shown),
+        failure_table(shown),
+        note_table(shown, order),
+        left_out_table(left_out),
+    ]
+    return [table for table in tables if table.rows]

@@ -1,7 +1,7 @@
-"""What is a difference and what is noise: seeds, paired comparisons, false discoveries.
+"""Statistics: confidence intervals over seeds, paired tests, and control of the false discovery rate.
 
-Two results on one text, or on the same questions, are compared *paired*, sequence by sequence or question by question:
-what makes a sequence hard for both falls out of the difference.
+Two results on one text, or on the same questions, are compared *paired*, sequence by sequence or question by question,
+so that the difficulty of a sequence cancels in the difference.
 """
 
 import math
@@ -12,18 +12,18 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 9999
-MAX_UNITS = 512  # sequences beyond so many are resampled in groups of neighbours
+MAX_UNITS = 512  # with more sequences than this, groups of neighbours are resampled
 CONFIDENCE = 0.95
 FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Values over seeds.
+    """Mean and spread of values over seeds.
 
     Args:
-        n: how many there are.
-        mean: of all; not finite where one is not.
+        n: number of values.
+        mean: their mean; not finite if one of them is not.
         spread: sample standard deviation; NaN for a single value.
         low, high: Student's confidence interval of the mean; NaN for a single value.
     """
@@ -37,13 +37,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Change:
-    """A paired difference.
+    """A paired difference with its confidence interval and p-value.
 
     Args:
-        value: other / base (perplexity) or other - base (accuracy, a fraction). Infinite, or 0, where one side's loss
-            is not finite; NaN where both are.
+        value: other / base (perplexity) or other - base (accuracy, a fraction). Infinite or 0 if one side has losses
+            that are not finite; NaN if both have.
         low, high: confidence interval of ``value``, over sequences or questions.
-        p: two-sided probability of a difference this large where there is none.
+        p: two-sided p-value: the probability of a difference this large under no difference.
     """
 
     value: float
@@ -53,11 +53,11 @@ class Change:
 
 
 def over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Summary:
-    """Mean, spread and confidence interval of values that differ by their seed.
+    """Mean, standard deviation and confidence interval of values that differ only by their seed.
 
     Args:
-        values: at least one.
-        confidence: of the interval.
+        values: at least one value.
+        confidence: level of the interval.
     """
     array = np.asarray(values, dtype=np.float64)
     n, mean = len(array), float(array.mean())
@@ -69,7 +69,7 @@ def over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Summa
 
 
 class PairedBootstrap:
-    """Ratios of perplexities on one text, by resampling its sequences; the same resamples serve every pair.
+    """Paired bootstrap of perplexity ratios on one text; the same resamples serve every pair of models.
 
     A resample of perplexity draws whole sequences, with their losses and their tokens, so that it is weighted by tokens
     as the perplexity itself is. Sequences beyond ``MAX_UNITS`` are drawn in groups of neighbours. Percentile intervals:
@@ -77,10 +77,10 @@ class PairedBootstrap:
 
     Args:
         counts: int, (sequences,): predicted tokens of each.
-        resamples: how many are drawn. Where none of them is beyond no difference, p is the tail of a normal
-            distribution of their spread: in a comparison of a thousand cells 2 / (resamples + 1) would say nothing.
-            Either way p is no smaller than a t-test over the sequences and a test of their signs allow.
-        seed: of the draws; the same seed gives the same answer.
+        resamples: number of resamples. If all of them are on one side of no difference, p is the tail of a normal
+            distribution with their spread: in a comparison of a thousand cells 2 / (resamples + 1) would be too coarse.
+            Either way p is no smaller than a t-test over the sequences and a sign test allow.
+        seed: random seed of the resamples.
     """
 
     def __init__(self, counts: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> None:
@@ -96,18 +96,18 @@ class PairedBootstrap:
         return sums
 
     def ratio(self, base: np.ndarray, other: np.ndarray, confidence: float = CONFIDENCE) -> Change:
-        """Perplexity of ``other`` over that of ``base``.
+        """The ratio of the perplexity of ``other`` to that of ``base``, with its test.
 
         With several seeds the losses are averaged over them, and the difference must stand out among the sequences
         and, by a paired t-test, among the seeds: p is the larger of the two.
 
         Args:
-            base, other: float, (sequences,) or (seeds, sequences): summed losses in nats. One seed is compared with
-                each of the other side's.
-            confidence: of the interval.
+            base, other: float, (sequences,) or (seeds, sequences): summed losses in nats. A single seed is compared
+                with each seed of the other side.
+            confidence: level of the interval.
 
         Raises:
-            ValueError: they are not paired: other numbers of sequences, or of seeds.
+            ValueError: the two have different numbers of sequences or seeds.
         """
         base, other = _paired(base, other)
         if base.shape[-1] != len(self._counts):
@@ -125,7 +125,7 @@ class PairedBootstrap:
 
 
 def _bootstrap_p(logs: np.ndarray) -> float:
-    """Two-sided: how often a resample is on the other side of no difference."""
+    """Two-sided bootstrap p-value: how often a resample is on the other side of no difference."""
     beyond = min(int((logs <= 0).sum()), int((logs >= 0).sum()))
     p = min(1.0, 2 * (beyond + 1) / (len(logs) + 1))
     spread = float(logs.std())
@@ -133,7 +133,7 @@ def _bootstrap_p(logs: np.ndarray) -> float:
 
 
 def _few_units_p(logs: np.ndarray, units: int) -> float:
-    """A handful of sequences proves little: no test of n signs is below 2^(1 - n), and their spread is a guess."""
+    """A lower bound on p for few sequences: the sign test's minimum 2^(1 - n), and a t-test over the sequences."""
     if units < 2:
         return 1.0
     spread = float(logs.std()) * math.sqrt(units / (units - 1))
@@ -146,27 +146,27 @@ def _exp_or_inf(log: float) -> float:
 
 
 def _change_not_finite(base: np.ndarray, other: np.ndarray) -> Change | None:
-    """A model that is broken is worse than one that is not, however little is known of by how much."""
-    whole = [bool(np.isfinite(losses).all()) for losses in (base, other)]
-    if all(whole):
+    """The change if a side has losses that are not finite: that side is certainly worse. None if all are finite."""
+    finite = [bool(np.isfinite(losses).all()) for losses in (base, other)]
+    if all(finite):
         return None
-    value = math.nan if not any(whole) else math.inf if whole[0] else 0.0
-    return Change(value, value, value, 1.0 if not any(whole) else 0.0)
+    value = math.nan if not any(finite) else math.inf if finite[0] else 0.0
+    return Change(value, value, value, 1.0 if not any(finite) else 0.0)
 
 
 def accuracy_change(base: np.ndarray, other: np.ndarray, confidence: float = CONFIDENCE) -> Change:
     """Difference of accuracies on the same questions, with McNemar's exact test.
 
-    Only questions that the two answer differently tell anything; where there is no difference, either is as likely to
-    be right. With several seeds a question counts by its mean over them (a sign test), and p is the larger of that and
+    Only questions that the two answer differently count; under no difference, either is equally likely to be right.
+    With several seeds a question counts by its mean over them (a sign test), and p is the larger of that and
     of a paired t-test among the seeds.
 
     Args:
         base, other: float, (questions,) or (seeds, questions): 1 where the answer is right.
-        confidence: of the interval, which takes the mean difference for normal.
+        confidence: level of the interval, which assumes a normal mean difference.
 
     Raises:
-        ValueError: they are not paired: other numbers of questions, or of seeds.
+        ValueError: the two have different numbers of questions or seeds.
     """
     base, other = _paired(base, other)
     differences = (other - base).mean(axis=0)
@@ -181,17 +181,20 @@ def accuracy_change(base: np.ndarray, other: np.ndarray, confidence: float = CON
 def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confidence: float = CONFIDENCE) -> Change:
     """Difference of the unweighted means of accuracies over tasks, each task's questions paired.
 
-    The tasks' questions being independent, the variances of their mean differences add up; the sum is taken for normal.
+    The questions of different tasks are independent, so that the variances of the mean differences add up; the sum is
+    assumed to be normal.
 
     Args:
-        tasks: (base, other) of each, as in ``accuracy_change``.
-        confidence: of the interval.
+        tasks: (base, other) of each task, as in ``accuracy_change``.
+        confidence: level of the interval.
     """
     by_task = [other - base for base, other in (_paired(*sides) for sides in tasks)]
     value = float(np.mean([difference.mean() for difference in by_task]))
-    many = all(difference.shape[1] > 1 for difference in by_task)  # a single question says nothing of its variance
-    variances = [float(difference.mean(axis=0).var(ddof=1)) / difference.shape[1] for difference in by_task if many]
-    variance = sum(variances) if many else math.nan
+    estimable = all(difference.shape[1] > 1 for difference in by_task)  # a single question has no variance
+    variances = [
+        float(difference.mean(axis=0).var(ddof=1)) / difference.shape[1] for difference in by_task if estimable
+    ]
+    variance = sum(variances) if estimable else math.nan
     error = math.sqrt(variance) / len(by_task)
     half = float(stats.norm.ppf((1 + confidence) / 2)) * error
     p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else float(value == 0 or math.isnan(error))
@@ -200,7 +203,7 @@ def mean_accuracy_change(tasks: Sequence[tuple[np.ndarray, np.ndarray]], confide
 
 
 def _paired(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64, (seeds, entries)."""
+    """Both sides as float64, (seeds, entries)."""
     first, second = (np.atleast_2d(np.asarray(array, dtype=np.float64)) for array in (base, other))
     if first.shape[1] != second.shape[1] or (len(first) != len(second) and 1 not in (len(first), len(second))):
         raise ValueError(f"not paired: {first.shape} and {second.shape}")
@@ -208,7 +211,7 @@ def _paired(base: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _seeds_t_test(differences: np.ndarray) -> float:
-    """Paired t-test over seeds; 0 (no objection) for a single seed, or where all differ by the very same amount."""
+    """p-value of a paired t-test over seeds; 0 (no objection) for one seed, or if all differ by the same amount."""
     if len(differences) < 2:
         return 0.0
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
@@ -219,13 +222,13 @@ def _seeds_t_test(differences: np.ndarray) -> float:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number: rejecting those up to q keeps the false share of rejections below q.
+    """Adjust p-values by Benjamini-Hochberg: rejecting those up to q keeps the false discovery rate below q.
 
     Args:
-        p_values: of the tests that are looked at together; possibly none.
+        p_values: p-values of all tests that are judged together; may be empty.
 
     Returns:
-        One for each, in the order given. Benjamini & Hochberg, J. R. Stat. Soc. B 57, 1995.
+        The adjusted p-values, in the order given. Benjamini & Hochberg, J. R. Stat. Soc. B 57, 1995.
     """
     return [float(p) for p in stats.false_discovery_control(p_values)] if len(p_values) else []
 
@@ -237,37 +240,37 @@ def best_and_ties(
     higher: bool = False,
     level: float = FALSE_DISCOVERY_RATE,
 ) -> list[set[int]]:
-    """In each column of a table its best entry and every one that cannot be told from it.
+    """In each column of a table, the best entry and every entry not significantly worse.
 
-    All tests of the table are adjusted together, so that of the entries said to be worse than the best a share of
-    ``level`` at most is expected to be so by noise.
+    All tests of the table are adjusted together: of the entries said to be worse than the best, a fraction of at most
+    ``level`` is expected to be so by noise.
 
     Args:
-        columns: entries that compete with each other; NaN for one that does not compete (missing, failed, the dense
+        columns: values that compete with each other; NaN for one that does not compete (missing, failed, the dense
             model).
-        p_value: (column, best, other) → probability of their difference under no difference; NaN where they cannot be
-            tested, which calls the column off.
-        higher: whether the highest is best.
-        level: of false discoveries.
+        p_value: (column, best, other) → p-value of their difference; NaN if they cannot be tested, in which case
+            nothing in the column is marked.
+        higher: whether the highest value is best.
+        level: false discovery rate.
 
     Returns:
-        Positions to mark, a set for each column; empty where fewer than two compete.
+        For each column the positions to mark; empty if fewer than two entries compete.
     """
     bests: list[int | None] = []
     tested: list[tuple[int, int]] = []
     p_values: list[float] = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         finite = [i for i, value in enumerate(column) if math.isfinite(value)]
         competing = len(column) - sum(math.isnan(value) for value in column)
         best = (max if higher else min)(finite, key=column.__getitem__) if competing > 1 and finite else None
-        found = [(other, p_value(place, best, other)) for other in finite if other != best] if best is not None else []
-        if any(math.isnan(p) for _, p in found):
-            best, found = None, []
+        tests = [(other, p_value(index, best, other)) for other in finite if other != best] if best is not None else []
+        if any(math.isnan(p) for _, p in tests):
+            best, tests = None, []
         bests.append(best)
-        tested += [(place, other) for other, _ in found]
-        p_values += [p for _, p in found]
+        tested += [(index, other) for other, _ in tests]
+        p_values += [p for _, p in tests]
     marked = [set() if best is None else {best} for best in bests]
-    for (place, other), adjusted in zip(tested, benjamini_hochberg(p_values), strict=True):
+    for (index, other), adjusted in zip(tested, benjamini_hochberg(p_values), strict=True):
         if adjusted > level:
-            marked[place].add(other)
+            marked[index].add(other)
     return marked

@@ -1,4 +1,4 @@
-"""A report in sentences."""
+"""The summary of a report: a few generated sentences."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,19 +15,19 @@ from prunebench.report.tables.best import best_perplexities
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A sentence, and what it introduces."""
+    """An introductory sentence and bullet points."""
 
     lead: str
     points: tuple[str, ...] = ()
 
 
 def summarise(records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None) -> list[Paragraph]:
-    """What was run, which method is best where, and what is amiss.
+    """Say what was run, which method is best at each sparsity, and what went wrong.
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
-        array_store: the arrays beside the records; without them nothing is said of ties.
+        array_store: the arrays of the records; without them ties are not mentioned.
     """
     paragraphs = [Paragraph(_overview(records))]
     for protocol, digest in evaluation_texts(records)[:1]:
@@ -56,40 +56,42 @@ def _overview(records: Sequence[Record]) -> str:
 def _perplexity_paragraphs(
     setting_group: SettingGroup, protocol: str, styles: dict[str, int], array_store: ArrayStore | None
 ) -> list[Paragraph]:
-    measured = {
-        key: found for key, group in setting_group.entries.items() if (found := mean_perplexity(group, protocol))
-    }
+    measured = {key: mean for key, group in setting_group.entries.items() if (mean := mean_perplexity(group, protocol))}
     dense = {name: r.perplexity[protocol] for name, r in setting_group.baselines.items() if protocol in r.perplexity}
     if not measured and not dense:
         return []
     methods = setting_group.methods(styles)
-    whole = {key: group for key, group in setting_group.entries.items() if key not in setting_group.failed}
-    columns = [[whole.get((method, s), []) for method in methods] for s in setting_group.sparsities]
+    complete = {key: group for key, group in setting_group.entries.items() if key not in setting_group.failed}
+    columns = [[complete.get((method, s), []) for method in methods] for s in setting_group.sparsities]
     marked = best_perplexities(columns, protocol, array_store)
     base = next(iter(dense.values()), None)
     points = []
     for column, sparsity in enumerate(setting_group.sparsities):
-        values = {m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured and (m, sparsity) in whole}
-        partly = [m for m in methods if (m, sparsity) in measured and (m, sparsity) not in whole]
-        said = []
+        values = {
+            m: measured[m, sparsity][0] for m in methods if (m, sparsity) in measured and (m, sparsity) in complete
+        }
+        incomplete = [m for m in methods if (m, sparsity) in measured and (m, sparsity) not in complete]
+        sentences = []
         if values:
             ties = [method for row, method in enumerate(methods) if (column, row) in marked]
-            said.append(_sentence_for_sparsity(sparsity, values, ties, base.value if base else None))
-        if partly:
+            sentences.append(_sentence_for_sparsity(sparsity, values, ties, base.value if base else None))
+        if incomplete:
             beginning = "" if values else f"At {sparsity} "
-            said.append(f"{beginning}{join_words(partly)} failed for a seed and {_does_or_do(partly)} not compete.")
-        if said:
-            points.append(" ".join(said))
-    told = [f"{name} {text.number(facts.value)}" for name, facts in dense.items()]
+            sentences.append(
+                f"{beginning}{join_words(incomplete)} failed for a seed and {_does_or_do(incomplete)} not compete."
+            )
+        if sentences:
+            points.append(" ".join(sentences))
+    details = [f"{name} {text.number(facts.value)}" for name, facts in dense.items()]
     if base is not None and base.floor is not None:
-        told.append(f"the least possible {text.number(base.floor)}")
+        details.append(f"the least possible {text.number(base.floor)}")
     subject = ", ".join(part for part in (setting_group.setting.model, setting_group.label) if part)
-    beside = f" ({', '.join(told)})" if told else ""
-    return [Paragraph(f"Perplexity of {subject} on {protocol}{beside}:", tuple(points))]
+    suffix = f" ({', '.join(details)})" if details else ""
+    return [Paragraph(f"Perplexity of {subject} on {protocol}{suffix}:", tuple(points))]
 
 
 def _sentence_for_sparsity(sparsity: str, values: dict[str, float], ties: Sequence[str], dense: float | None) -> str:
-    """One sentence on one sparsity. Without paired tests it only says which value is the lowest."""
+    """One sentence on the methods at one sparsity; without paired tests it only names the lowest value."""
 
     def shown(method: str) -> str:
         return f"{method} with {text.number(values[method])}"
@@ -124,7 +126,7 @@ def _pareto_paragraphs(records: Sequence[Record]) -> list[Paragraph]:
 
 
 def join_words(words: Iterable[str]) -> str:
-    """a, b and c."""
+    """Join words as an enumeration: a, b and c."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 

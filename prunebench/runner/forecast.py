@@ -21,7 +21,7 @@ from prunebench.evaluation.interface import Expected
 from prunebench.models.loading import load_model
 from prunebench.models.source import weight_bytes
 from prunebench.pruning import CalibrationData
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.offload import written_back
 from prunebench.pruning.sparsity import NM
@@ -69,7 +69,7 @@ class _Stopwatch:
         """How long ``work`` takes, or would have taken had it not been stopped."""
         self._began = time.perf_counter()
         try:
-            with listening(self):
+            with use_observer(self):
                 work()
             return time.perf_counter() - self._began
         except _Enough:

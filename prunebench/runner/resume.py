@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunebench.pruning.callbacks import Kept, note
+from prunebench.pruning.callbacks import MethodState, note
 from prunebench.records.record import SECTIONS, Cost, SparsityFacts
 from prunebench.runner.events import Ear
 from prunebench.runner.saved_state import Partial
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Attempt:
-    """The keeper of a method in a cell; see ``prunebench.pruning.resume.Keeper``.
+    """The keeper of a method in a cell; see ``prunebench.pruning.callbacks.Checkpointer``.
 
     Args:
         partial: where it is kept.
@@ -57,7 +57,7 @@ class Attempt:
         self._partial, self._carried = partial, carried
         self._walks = 0
 
-    def kept(self, name: str) -> Kept | None:
+    def kept(self, name: str) -> MethodState | None:
         """What was kept under the name; all that is carried becomes what it was then."""
         found = self._partial.kept(f"{PRUNE}/{name}")
         if found is None:
@@ -77,7 +77,7 @@ class Attempt:
         if not self._partial.keep(f"{PRUNE}/{name}", tensors, {"facts": facts, "carried": carried}):
             note("progress could not be kept: the results folder is full or cannot be written")
 
-    def walk(self) -> int:
+    def begin_walk(self) -> int:
         """The number of this walk."""
         self._walks += 1
         return self._walks - 1

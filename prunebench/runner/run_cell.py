@@ -18,7 +18,7 @@ from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
 from prunebench.pruning import CalibrationData, Sparsity, account
-from prunebench.pruning.callbacks import keeping, listening, note
+from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
 from prunebench.pruning.offload import written_back
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
@@ -120,7 +120,7 @@ def run_cell(
     run = _Run(cell, workshop, display, partial or Partial())
     error = None
     try:
-        with listening(run.ear), workshop.work_folder(cell) as work:
+        with use_observer(run.ear), workshop.work_folder(cell) as work:
             run.prune_and_measure(work, save_to)
     except Exception as failure:  # a plugin may raise anything
         error = Failure(type=type(failure).__name__, message=_message(failure))
@@ -218,7 +218,7 @@ class _Run:
             with (
                 watched() as watch,
                 written_back(self.model),
-                keeping(Attempt(self.partial, (self.ear, data, watch, clock))),
+                use_checkpointer(Attempt(self.partial, (self.ear, data, watch, clock))),
             ):
                 manager.hook.prune(model=self.model, data=data, sparsity=sparsity)
             if cell.device == "cuda":
@@ -241,7 +241,7 @@ class _Run:
             return pattern, ear
         self.display.phase("allocate")
         began = time.perf_counter()
-        with listening(ear):
+        with use_observer(ear):
             sparsity = allocate(make_allocation(rule.name, rule.options), self.model, data, pattern)
             account(allocate_seconds=time.perf_counter() - began)
         return sparsity, ear

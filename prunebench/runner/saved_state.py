@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prunebench.files import atomic_replacement, write_atomically
-from prunebench.pruning.callbacks import Kept
+from prunebench.pruning.callbacks import MethodState
 from prunebench.runner.environment import environment
 from prunebench.suite.cell import Cell
 
@@ -116,7 +116,7 @@ class Partial:
             if old != file:
                 old.unlink(missing_ok=True)
 
-    def kept(self, name: str) -> Kept | None:
+    def kept(self, name: str) -> MethodState | None:
         """The tensors, on the CPU, and the facts kept under ``name``; None where there are none that can be used."""
         if self._folder is None:
             return None

@@ -1,4 +1,4 @@
-"""A new plugin package: a method that works, its test, a suite that shows it beside others."""
+"""The generator of new plugin packages: a working method, its test, and a suite that compares it with others."""
 
 import builtins
 import keyword
@@ -13,7 +13,9 @@ from string import Template
 from prunebench.errors import UsageError
 from prunebench.registry.entry_points import kebab
 
-# What is written (with the package's names filled in), and the template it is made from.
+__all__ = ["new_plugin"]
+
+# The path of each file in the new package, and its template.
 FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "README.md": "README.md.txt",
@@ -22,24 +24,24 @@ FILES = {
     "tests/test_${module}.py": "test.py.txt",
 }
 
-
-IMPORTED = ("CalibrationData", "FeatureNorm", "Sparsity", "Tensor")  # by the module that is written
+# Names that the template module imports, which the new class must not hide.
+IMPORTED = ("CalibrationData", "FeatureNorm", "Sparsity", "Tensor")
 
 
 def new_plugin(name: str, folder: Path, *, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> list[Path]:
     """Write a complete package that provides one method.
 
     Args:
-        name: the method's name and the package's, as "my-method".
-        folder: where to put it; made, and refused if it is there.
-        taken: names that methods have already.
-        beside: methods to show it beside in its suite.
+        name: the name of the method and of the package, as "my-method".
+        folder: the folder to create; refused if it exists.
+        taken: names of existing methods.
+        beside: names of the methods to compare it with in its suite.
 
     Returns:
         The files written.
 
     Raises:
-        UsageError: the name cannot be one or is taken, or the folder is there or cannot be made.
+        UsageError: the name is not valid or taken, or the folder exists or cannot be created.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):

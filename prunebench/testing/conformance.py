@@ -18,24 +18,32 @@ from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.testing.models import MODELS, calibration
-from prunebench.testing.trial import Interruption, Memory, Outcome, Trial, differences, peak_beyond, run_trial
+from prunebench.testing.trial import (
+    InterruptingCheckpointer,
+    Interruption,
+    Outcome,
+    Trial,
+    differences,
+    peak_bytes,
+    run_trial,
+)
 
 PATTERNS = ("0.5", "0.83", "2:4", "1:4")
 
-# A ceiling on what is allocated beyond the model: room for the states of an optimiser that trains every parameter and
-# for two walks over the blocks, but not for the inputs of every layer.
+# The ceiling on memory beyond the model: so many copies of the model and so many walks over its blocks. That is enough
+# for the states of an optimiser that trains every parameter, but not for the inputs of every layer.
 COPIES = 32
 WALKS = 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one rule holds.
+    """Whether a method holds to one rule.
 
     Args:
         rule: the rule.
-        tried: how often it was looked at; 0 where it does not apply or something else came before.
-        breaches: (where, what was measured) of each time that it did not hold.
+        tried: in how many trials it was checked; 0 where it does not apply or an earlier failure prevented it.
+        breaches: (where, what was measured) of each trial in which it did not hold.
     """
 
     rule: Rule
@@ -48,30 +56,31 @@ class Verdict:
         return not self.breaches
 
     def __str__(self) -> str:
-        """The rule, the first measured value, and how to mend it."""
+        """The rule, the first breach with its measured value, and how to repair the method."""
         if self.holds:
-            return f"{self.rule.name}: holds ({_counted(self.tried, 'trial')})"
+            return f"{self.rule.name}: holds ({_with_noun(self.tried, 'trial')})"
         where, measured = self.breaches[0]
         return (
-            f"{self.rule.name}: fails ({_counted(len(self.breaches), 'breach')} in {_counted(self.tried, 'trial')})\n"
+            f"{self.rule.name}: fails ({_with_noun(len(self.breaches), 'breach')} in "
+            f"{_with_noun(self.tried, 'trial')})\n"
             f"  promised: {self.rule.promise}\n"
             f"  measured: {measured} ({where})\n"
             f"  to mend:  {self.rule.mend}"
         )
 
 
-def _counted(count: int, noun: str) -> str:
+def _with_noun(count: int, noun: str) -> str:
     plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
     return f"{count} {noun if count == 1 else plural}"
 
 
 @dataclass(frozen=True)
 class Conformance:
-    """What the kit found of one method.
+    """The verdicts of the conformance kit on one method.
 
     Args:
         method: its name.
-        distribution, version: the package it comes from; empty where it could not be loaded.
+        distribution, version: of the package that provides it; empty where it could not be loaded.
         verdicts: one for each rule, by name.
     """
 
@@ -99,10 +108,10 @@ def check(
     Args:
         method: name of an installed method, or a loaded one.
         options: in place of the method's defaults; choose those that make it quick.
-        architectures: which of the tiny models; by default all.
-        patterns: which sparsities, as in a suite; by default one architecture has all of ``PATTERNS``, and the others
-            a ratio and an n:m pattern each, in turn.
-        files: plugin files, whose methods stand beside the installed ones.
+        architectures: names of tiny models in ``MODELS``; by default all.
+        patterns: sparsities, as in a suite; by default the first architecture is tried with all of ``PATTERNS``, and
+            each of the others with one ratio and one n:m pattern, in turn.
+        files: plugin files, whose methods can be named beside the installed ones.
 
     Returns:
         A verdict for each rule.
@@ -110,8 +119,8 @@ def check(
     Raises:
         UsageError: there is no such method, architecture or pattern, or the options are refused.
     """
-    wanted, options = list(architectures) or list(MODELS), dict(options or {})
-    for name in wanted:
+    names, options = list(architectures) or list(MODELS), dict(options or {})
+    for name in names:
         if name not in MODELS:
             raise UsageError(f"unknown architecture {name!r}: {suggest(name, MODELS)}")
     for pattern in patterns:
@@ -129,40 +138,42 @@ def check(
         except MethodError as error:
             return _verdicts(method, "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
     tried = dict.fromkeys(("loads", "options"), 1)
-    found = [(violation, "the class") for violation in _of_the_class(loaded)]
-    if not any(violation.rule == "options" for violation, _ in found):
+    violations = [(violation, "the class") for violation in _check_class(loaded)]
+    if not any(violation.rule == "options" for violation, _ in violations):
         loaded.resolve(options)
-        for count, breaches in (
-            _matrix(loaded, options, wanted, patterns),
-            _repeats(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
-            _resumes(loaded, options, wanted[0], (patterns or PATTERNS)[0]),
-            _memory(loaded, options, wanted[0]),
+        pattern = (patterns or PATTERNS)[0]
+        for trials, found in (
+            _check_matrix(loaded, options, names, patterns),
+            _check_deterministic(loaded, options, names[0], pattern),
+            _check_resumes(loaded, options, names[0], pattern),
+            _check_memory(loaded, options, names[0]),
         ):
-            for rule, times in count.items():
-                tried[rule] = tried.get(rule, 0) + times
-            found += breaches
-    return _verdicts(loaded.name, loaded.distribution, loaded.version, tried, found)
+            for rule, count in trials.items():
+                tried[rule] = tried.get(rule, 0) + count
+            violations += found
+    return _verdicts(loaded.name, loaded.distribution, loaded.version, tried, violations)
 
 
 Findings = tuple[dict[str, int], list[tuple[Violation, str]]]
+"""By rule, in how many trials it was checked; and each violation with where it was found."""
 
 
 def _verdicts(
-    method: str, distribution: str, version: str, tried: Mapping[str, int], found: list[tuple[Violation, str]]
+    method: str, distribution: str, version: str, tried: Mapping[str, int], violations: list[tuple[Violation, str]]
 ) -> Conformance:
     def breaches(name: str) -> tuple[tuple[str, str], ...]:
-        return tuple((where, violation.measured) for violation, where in found if violation.rule == name)
+        return tuple((where, violation.measured) for violation, where in violations if violation.rule == name)
 
     verdicts = {name: Verdict(rule, tried.get(name, 0), breaches(name)) for name, rule in RULES.items()}
     return Conformance(method, distribution, version, verdicts)
 
 
-def _of_the_class(method: MethodClass) -> Iterator[Violation]:
-    """What the class alone shows."""
+def _check_class(method: MethodClass) -> Iterator[Violation]:
+    """Check the class without running it: frozen, documented, with defaults that JSON can hold."""
     name = method.cls.__name__
     if not method.cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         yield Violation("loads", f"{name} is a dataclass that is not frozen: write @dataclass(frozen=True)")
-    if not method.summary or method.summary.startswith(f"{name}("):  # what dataclasses put where there is none
+    if not method.summary or method.summary.startswith(f"{name}("):  # the docstring that dataclass generates
         yield Violation("options", f"{name} has no docstring")
     for option, default in method.options.items():
         if default is dataclasses.MISSING:
@@ -173,8 +184,8 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
         try:
             method.value(option, default)
         except ValidationError:
-            kind = method.option_types[option]
-            yield Violation("options", f"the default of {option!r} is {default!r}, which is no {kind}")
+            type_name = method.option_types[option]
+            yield Violation("options", f"the default of {option!r} is {default!r}, which is no {type_name}")
         except MethodError as error:
             yield Violation("options", str(error))
             return
@@ -187,18 +198,18 @@ def _of_the_class(method: MethodClass) -> Iterator[Violation]:
         yield Violation("options", str(error))
 
 
-def _matrix(
+def _check_matrix(
     method: MethodClass, options: dict[str, Any], architectures: Iterable[str], patterns: Sequence[str]
 ) -> Findings:
-    """Every architecture with every pattern, one of them in bfloat16, one with layers unlike, and one at sparsity 0."""
+    """Try architectures with patterns; one also in bfloat16, one with uneven layers, and one at sparsity 0."""
     trials = []
-    for place, architecture in enumerate(architectures):
-        own = patterns or (PATTERNS[place % 2 :: 2] if place else PATTERNS)
-        trials += [Trial(architecture, pattern, reload=pattern == own[0]) for pattern in own]
+    for index, architecture in enumerate(architectures):
+        chosen = patterns or (PATTERNS[index % 2 :: 2] if index else PATTERNS)
+        trials += [Trial(architecture, pattern, reload=pattern == chosen[0]) for pattern in chosen]
     trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
     trials += [Trial(t.architecture, t.pattern, uneven=True) for t in trials if ":" not in t.pattern][:1]
     outcomes = [run_trial(method, options, trial) for trial in trials]
-    found = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
+    violations = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
     returned = [outcome for outcome in outcomes if outcome.after]
     tried = {name: len(returned) for name, rule in RULES.items() if rule.every_cell}
     tried |= {
@@ -213,14 +224,15 @@ def _matrix(
         tried["runs"] += 1
         if zero.after:
             tried["nothing"] = 1
-            found += [(Violation("nothing", text), str(zero.trial)) for text in differences(zero.before, zero.after)]
+            texts = differences(zero.before, zero.after)
+            violations += [(Violation("nothing", text), str(zero.trial)) for text in texts]
         else:
-            found += [(violation, str(zero.trial)) for violation in zero.violations]
-    return tried, found
+            violations += [(violation, str(zero.trial)) for violation in zero.violations]
+    return tried, violations
 
 
-def _repeats(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
-    """The same trial three times, with other global generators, and after a trial of another kind."""
+def _check_deterministic(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
+    """Run the same trial three times: with other global generators, and after a trial at another sparsity."""
     first, again, _, last = (
         run_trial(method, options, trial)
         for trial in (
@@ -240,23 +252,23 @@ def _repeats(method: MethodClass, options: dict[str, Any], architecture: str, pa
     ]
 
 
-def _resumes(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
-    """A run that is ended at its second save, be it of a block or a step, and goes on; beside one that is not."""
-    trial, memory = Trial(architecture, pattern), Memory(saves=2)
+def _check_resumes(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
+    """Compare a run interrupted at its second save, of a block or a step, and resumed with an uninterrupted one."""
+    trial, checkpointer = Trial(architecture, pattern), InterruptingCheckpointer(saves=2)
     try:
-        run_trial(method, options, trial, memory)
+        run_trial(method, options, trial, checkpointer)
     except Interruption:
-        whole, resumed = run_trial(method, options, trial), run_trial(method, options, trial, memory)
-    else:  # it keeps nothing, or fails
+        whole, resumed = run_trial(method, options, trial), run_trial(method, options, trial, checkpointer)
+    else:  # it saves fewer than two states, or fails
         return {}, []
     if not (whole.after and resumed.after):
         return {}, []
-    told = differences(whole.after, resumed.after)
-    return {"resumes": 1}, [(Violation("resumes", text), "interrupted after the second save") for text in told]
+    texts = differences(whole.after, resumed.after)
+    return {"resumes": 1}, [(Violation("resumes", text), "interrupted after the second save") for text in texts]
 
 
-def _memory(method: MethodClass, options: dict[str, Any], architecture: str) -> Findings:
-    """Long calibration text, and what is alive at once beyond the model."""
+def _check_memory(method: MethodClass, options: dict[str, Any], architecture: str) -> Findings:
+    """Measure the peak of tensors beyond the model with long calibration text."""
     model, data = MODELS[architecture](), calibration(nsamples=64, seqlen=60)
     sparsity = Unstructured(0.5)
 
@@ -266,12 +278,12 @@ def _memory(method: MethodClass, options: dict[str, Any], architecture: str) -> 
 
     hook = plugin_manager(method, options).hook
     size = sum(parameter.numel() * 4 for parameter in model.parameters())
-    ceiling = WALKS * peak_beyond(model, walk) + COPIES * size
+    ceiling = WALKS * peak_bytes(model, walk) + COPIES * size
     try:
-        peak = peak_beyond(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
-    except Exception:  # told of by the rule "runs"
+        peak = peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
+    except Exception:  # reported under the rule "runs"
         return {}, []
     if peak <= ceiling:
         return {"memory": 1}, []
-    told = f"{peak:,} bytes were alive at once beyond the model, and the ceiling is {ceiling:,}"
-    return {"memory": 1}, [(Violation("memory", told), f"{architecture} at 0.5, {data.windows.numel()} tokens")]
+    measured = f"{peak:,} bytes were alive at once beyond the model, and the ceiling is {ceiling:,}"
+    return {"memory": 1}, [(Violation("memory", measured), f"{architecture} at 0.5, {data.windows.numel()} tokens")]

@@ -1,4 +1,4 @@
-"""How many bytes of tensors a stretch of work keeps alive at once, on any device."""
+"""Peak memory of tensors: how many bytes of new tensors are alive at once, on any device."""
 
 import weakref
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Context manager; afterwards ``peak`` is the most that new tensors held at once.
+    """Context manager that counts bytes of new tensors; afterwards ``peak`` is the most that were alive at once.
 
-    Counts storages as operations hand them out, so what is made and freed inside one operation is not seen.
+    Counts the storages that operations return, so memory allocated and freed inside one operation is not seen.
 
     Args:
-        known: tensors that were there before and are not counted.
+        known: existing tensors, which are not counted.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
-        self._now = 0
+        self._current = 0
         self._seen: dict[int, weakref.ref[UntypedStorage]] = {}
         self._known = [tensor.untyped_storage() for tensor in known]
         self._known_ids = {storage._cdata for storage in self._known}
@@ -30,18 +30,18 @@ class LiveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._see(leaf.untyped_storage())
+                self._count(leaf.untyped_storage())
         return result
 
-    def _see(self, storage: UntypedStorage) -> None:
+    def _count(self, storage: UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._seen or key in self._known_ids:
             return
 
-        def gone(_: object) -> None:
-            self._now -= size
+        def freed(_: object) -> None:
+            self._current -= size
             self._seen.pop(key, None)
 
-        self._seen[key] = weakref.ref(storage, gone)
-        self._now += size
-        self.peak = max(self.peak, self._now)
+        self._seen[key] = weakref.ref(storage, freed)
+        self._current += size
+        self.peak = max(self.peak, self._current)

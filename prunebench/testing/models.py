@@ -25,11 +25,11 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 
 
 def _build(config: transformers.PretrainedConfig) -> PreTrainedModel:
-    """A model of this configuration; its weights are drawn without touching the global generator."""
+    """A model of this configuration; the global generator is left as it was."""
     state = torch.get_rng_state()
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    # Random initialisation is nearly the identity: larger weights make the blocks matter.
+    # Freshly initialised blocks are nearly the identity: larger weights make their outputs depend on them.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:
@@ -172,7 +172,7 @@ def gpt_oss() -> PreTrainedModel:
     )
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):  # zero at first, which would hide a bias that is forgotten
+        if name.endswith("bias"):  # initialised to zero, which would hide that a method ignores a bias
             parameter.detach().normal_(std=0.1, generator=generator)
     return model
 
@@ -198,7 +198,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt_oss": gpt_oss,
 }
 
-# Matrices in one block of each, where it is not 7; an expert has two.
+# Linear matrices in one block of each model: 7 unless stated; an expert has two.
 MATRICES = dict.fromkeys(MODELS, 7) | {
     "opt": 6,
     "gpt2": 4,
@@ -213,10 +213,16 @@ MATRICES = dict.fromkeys(MODELS, 7) | {
 
 
 def tokens(seed: int = 0, length: int = 4000) -> torch.Tensor:
-    """Random tokens, (length,), of the vocabulary that all the models share."""
+    """Random token ids, int64 (length,), of the vocabulary that all the models share."""
     return torch.randint(1, VOCAB, (length,), generator=torch.Generator().manual_seed(seed))
 
 
 def calibration(nsamples: int = 12, seqlen: int = 24, seed: int = 0) -> CalibrationData:
-    """Calibration windows of random tokens, the same at each call."""
+    """Calibration data of random tokens, the same at each call.
+
+    Args:
+        nsamples: number of windows.
+        seqlen: tokens per window.
+        seed: of the windows; the pool of tokens is always the same.
+    """
     return CalibrationData(tokens(), nsamples=nsamples, seqlen=seqlen, seed=seed)

@@ -1,9 +1,9 @@
-"""One run of a method on a tiny model, and what was found amiss."""
+"""One trial: a run of a method on a tiny model, and the rules that it broke."""
 
 import json
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.contract.rules import Violation
 from prunebench.pruning import Allocated, Sparsity, Unstructured
-from prunebench.pruning.callbacks import Keeper, Kept, keeping
+from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.manager import plugin_manager
@@ -25,12 +25,12 @@ from prunebench.registry.method_class import MethodClass
 from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS, calibration
 
-SPREAD = 0.1  # between the sparsities of neighbouring layers, where they differ
+SPREAD = 0.1  # difference between the sparsities of neighbouring layers in an uneven trial
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried.
+    """The settings of one trial.
 
     Args:
         architecture: a name in ``prunebench.testing.models.MODELS``.
@@ -38,7 +38,7 @@ class Trial:
         dtype: of the model's parameters.
         reload: whether the pruned model is also saved and loaded again.
         uneven: whether every other layer is asked for more zeros, the others for as many fewer.
-        noise: what the global generators are seeded with; of no consequence to a method that leaves them alone.
+        noise: seed of the global generators; a method that does not use them is not affected.
     """
 
     architecture: str
@@ -49,26 +49,26 @@ class Trial:
     noise: int = 0
 
     def __str__(self) -> str:
-        kind = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
-        return f"{self.architecture} at {self.pattern}{kind}{', its layers unlike' * self.uneven}"
+        dtype = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
+        return f"{self.architecture} at {self.pattern}{dtype}{', its layers unlike' * self.uneven}"
 
     def sparsity_of(self, model: nn.Module) -> Sparsity:
-        """What the method is asked for."""
+        """The sparsity that the method is asked for."""
         pattern = parse_pattern(self.pattern)
         if not self.uneven or not isinstance(pattern, Unstructured):
             return pattern
         sizes = sizes_of(model)
-        wanted = {name: SPREAD * (place % 2) for place, name in enumerate(sizes)}
-        return Allocated(pattern, spread(wanted, sizes, pattern))
+        offsets = {name: SPREAD * (index % 2) for index, name in enumerate(sizes)}
+        return Allocated(pattern, spread(offsets, sizes, pattern))
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Args:
-        trial: what was tried.
-        violations: rules that do not hold, each with the first place where.
+        trial: its settings.
+        violations: the first violation of each rule that was broken.
         before, after: the model's tensors by name; ``after`` is empty where ``prune`` raised.
         tied: whether the head and the embeddings were one parameter before.
     """
@@ -81,80 +81,90 @@ class Outcome:
 
 
 class Interruption(BaseException):
-    """Ends a run where it has kept something."""
+    """Raised by ``InterruptingCheckpointer`` to end a run after one of its saves."""
 
 
-class Memory:
-    """Keeps what a method keeps, ends the run at one of its saves, and lets another go on from there.
+class InterruptingCheckpointer:
+    """A ``prunebench.pruning.callbacks.Checkpointer`` in memory that ends the run at one of its saves.
+
+    The next run with the same checkpointer resumes from the last state and is not interrupted.
 
     Args:
-        saves: the save that ends the run.
+        saves: number of the save, from 1, that ends the run.
     """
 
     def __init__(self, saves: int) -> None:
-        self._left, self._walks = saves, 0
-        self._kept: dict[str, Kept] = {}
+        self._saves_left, self._walks = saves, 0
+        self._states: dict[str, MethodState] = {}
 
-    def kept(self, name: str) -> Kept | None:
-        """As ``prunebench.pruning.resume.Keeper`` says."""
-        return self._kept.get(name)
+    def kept(self, name: str) -> MethodState | None:
+        """The state saved under a name."""
+        return self._states.get(name)
 
     def due(self) -> bool:
-        """Always, until the run was ended."""
-        return self._left > 0
+        """True until the run was interrupted."""
+        return self._saves_left > 0
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        """A copy; facts as they come back from JSON."""
-        self._kept[name] = {key: tensor.clone() for key, tensor in tensors.items()}, json.loads(json.dumps(facts))
-        self._left -= 1
-        if self._left == 0:
+        """Save a copy of the tensors, and the facts as JSON restores them."""
+        self._states[name] = {key: tensor.clone() for key, tensor in tensors.items()}, json.loads(json.dumps(facts))
+        self._saves_left -= 1
+        if self._saves_left == 0:
             self._walks = 0
             raise Interruption
 
-    def walk(self) -> int:
+    def begin_walk(self) -> int:
         """The number of this walk in this run."""
         self._walks += 1
         return self._walks - 1
 
 
-def run_trial(method: MethodClass, options: Mapping[str, Any], trial: Trial, keeper: Keeper | None = None) -> Outcome:
-    """Prune a tiny model as the runner would, and look for what does not hold.
+def run_trial(
+    method: MethodClass, options: Mapping[str, Any], trial: Trial, checkpointer: Checkpointer | None = None
+) -> Outcome:
+    """Prune a tiny model as the runner would, and check the rules of the contract.
+
+    Args:
+        method: the method.
+        options: its options.
+        trial: model, pattern and other settings.
+        checkpointer: saves the states from which an interrupted run resumes.
 
     Raises:
-        Interruption: ``keeper`` ended the run.
+        Interruption: ``checkpointer`` ended the run.
     """
     model = MODELS[trial.architecture]().to(trial.dtype)
     data, sparsity = calibration(), trial.sparsity_of(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tied = _heads_are_tied(model)
-    with _generators_kept(trial.noise):
+    tied = _is_head_tied(model)
+    with _seeded_generators(trial.noise):
         manager = plugin_manager(method, options)
         instance = manager.get_plugin(method.name)
         snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
         try:
-            with watched() as watch, keeping(keeper) if keeper else nullcontext():
+            with watched() as watch, use_checkpointer(checkpointer) if checkpointer else nullcontext():
                 manager.hook.prune(model=model, data=data, sparsity=sparsity)
         except Exception as error:  # a plugin may raise anything
-            return Outcome(trial, (Violation("runs", _told(error)),), before, {})
-        found = list(snapshot.violations(model, data=data, method=instance, watch=watch))
-    if tied and not _heads_are_tied(model):
-        found.append(Violation("tied", "the output embeddings are no longer the input embeddings' parameter"))
+            return Outcome(trial, (Violation("runs", _error_line(error)),), before, {})
+        violations = list(snapshot.violations(model, data=data, method=instance, watch=watch))
+    if tied and not _is_head_tied(model):
+        violations.append(Violation("tied", "the output embeddings are no longer the input embeddings' parameter"))
     if trial.reload:
-        found += _not_reloaded(model)
-    first = {violation.rule: violation for violation in reversed(found)}
+        violations += _reload_violations(model)
+    first = {violation.rule: violation for violation in reversed(violations)}
     return Outcome(trial, tuple(first.values()), before, model.state_dict(), tied)
 
 
-def peak_beyond(model: nn.Module, work: Any) -> int:
-    """Bytes of new tensors that ``work()`` keeps alive at once, the model's own not counted."""
-    with _generators_kept(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():
-        work()
+def peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:
+    """The most bytes of new tensors alive at once while ``function()`` runs, the model's own not counted."""
+    with _seeded_generators(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():
+        function()
     return int(live.peak)
 
 
 @contextmanager
-def _generators_kept(noise: int) -> Iterator[None]:
-    """Seed the global generators inside, and put them back as they were."""
+def _seeded_generators(noise: int) -> Iterator[None]:
+    """Seed the global generators inside this context, and restore their states afterwards."""
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     torch.manual_seed(noise)
     random.seed(noise)
@@ -167,41 +177,45 @@ def _generators_kept(noise: int) -> Iterator[None]:
         np.random.set_state(states[2])
 
 
-def _told(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
+    """An exception in one line: type, message, and file and line of where it was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
-def _heads_are_tied(model: Any) -> bool:
+def _is_head_tied(model: Any) -> bool:
     tied: bool = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     return tied
 
 
-def _not_reloaded(model: Any) -> Iterator[Violation]:
-    """What a saved and reloaded model has otherwise."""
+def _reload_violations(model: Any) -> Iterator[Violation]:
+    """Differences between a model and itself after saving and loading."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             with quiet_hub_libraries():
                 model.save_pretrained(folder)
-                again = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
-        except Exception as error:  # whatever a method has made of the model
-            yield Violation("reload", f"the model cannot be saved and loaded: {_told(error)}")
+                reloaded = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
+        except Exception as error:  # a method may leave the model in any state
+            yield Violation("reload", f"the model cannot be saved and loaded: {_error_line(error)}")
             return
-    for told in differences(model.state_dict(), again):
-        yield Violation("reload", f"saved and loaded again, {told}")
+    for difference in differences(model.state_dict(), reloaded):
+        yield Violation("reload", f"saved and loaded again, {difference}")
 
 
-def differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
-    """The first tensor that is not the same in both, in a line; NaN equals NaN."""
-    for name, tensor in one.items():
-        beside = other.get(name)
-        if beside is None:
+def differences(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> list[str]:
+    """The first difference between two sets of tensors by name, in one line; empty where there is none.
+
+    NaN equals NaN.
+    """
+    for name, tensor in expected.items():
+        other = actual.get(name)
+        if other is None:
             return [f"{name} is missing"]
-        if beside.shape != tensor.shape or beside.dtype != tensor.dtype:
-            return [f"{name} is {beside.dtype} {tuple(beside.shape)} instead of {tensor.dtype} {tuple(tensor.shape)}"]
-        if differs := int(((tensor != beside) & ~(tensor.isnan() & beside.isnan())).sum()):
-            return [f"{differs} of {tensor.numel()} weights of {name} differ"]
+        if other.shape != tensor.shape or other.dtype != tensor.dtype:
+            return [f"{name} is {other.dtype} {tuple(other.shape)} instead of {tensor.dtype} {tuple(tensor.shape)}"]
+        if count := int(((tensor != other) & ~(tensor.isnan() & other.isnan())).sum()):
+            return [f"{count} of {tensor.numel()} weights of {name} differ"]
     return []

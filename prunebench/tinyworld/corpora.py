@@ -1,4 +1,4 @@
-"""Corpora of stories, and the least perplexity that is possible on them."""
+"""Corpora of stories, and the lowest perplexity that is possible on them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,8 @@ SPLITS: Final = ("train", "calibration", "validation", "test")
 _SIZES: Final = {"train": 1 << 21, "calibration": 16384, "validation": 800, "test": 1600}
 _SEEDS: Final = {"train": 101, "calibration": 102, "validation": 103, "test": 104}
 PRIMER_DOCUMENTS: Final = 40_000
-"""The train split begins with stories that have no middle and come back to their things often: a
-model soon learns from those to look up what was said, which from the others it learns late or never."""
+"""The number of stories at the start of the train split that have no middle and mention their objects often. From
+those a model soon learns to look up what was said before, which it learns late or never from the others."""
 _SWAPPED: Final = weighted({True: 1, False: 19})
 
 
@@ -25,13 +25,13 @@ def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str
     """The documents of a split, always the same ones in the same order.
 
     Args:
-        corpus: `tinyworld`; `tinyworld-shifted`, longer stories that tell facts in a form not met
-            in training, with more between what is said and its recall; or `tinyworld-noisy`, where
+        corpus: ``tinyworld``; ``tinyworld-shifted``, longer stories that tell facts in a form that does not occur
+            in training, with more text between a statement and its recall; or ``tinyworld-noisy``, where
             a word changes places with the next one at a rate of one in twenty.
-        split: `train` (72 M words), `calibration` (560 k), `validation` (28 k) or `test` (56 k).
-            No story of one is in another; an entry of the register, being short, may be.
-            Shifted and noisy documents are for evaluation only: `validation` and `test`.
-        limit: stop after so many documents.
+        split: ``train`` (72 M words), ``calibration`` (560 k), ``validation`` (28 k) or ``test`` (56 k).
+            No story of one split is in another; an entry of the register, being short, may be.
+            Shifted and noisy documents are for evaluation only: ``validation`` and ``test``.
+        limit: the most documents to return.
 
     Returns:
         Documents, words and punctuation separated by spaces: stories of some fifty words
@@ -40,33 +40,32 @@ def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str
     Raises:
         ValueError: when there is no such corpus or split.
     """
-    _check(corpus, split)
+    _check_names(corpus, split)
     return (text for text, _ in islice(_stories(corpus, split), limit))
 
 
 @cache
 def floor(corpus: str, seqlen: int | None = None) -> float:
-    """The perplexity on the test split of a listener who knows the grammar and all facts.
+    """The perplexity on the test split of a reader who knows the grammar and all facts.
 
     It is exp of the surprisal in nats of the generator's own choices divided by the number of
-    predicted tokens, over the documents of the test split; no model of the language can be
-    expected to do better. For `tinyworld` and `tinyworld-shifted` every choice can be read off the
-    text, so the surprisal is exactly −log p(text). For `tinyworld-noisy` it is the surprisal of
-    the document and of the swaps, which exceeds −log p(text) by the little that stays open about
+    predicted tokens, over the documents of the test split; no language model can be
+    expected to do better. For ``tinyworld`` and ``tinyworld-shifted`` every choice can be inferred from the
+    text, so the surprisal is exactly −log p(text). For ``tinyworld-noisy`` it is the surprisal of
+    the document and of the swaps, which exceeds −log p(text) slightly, since a text does not always show
     what was swapped.
 
     Args:
-        corpus: one of `CORPORA`.
-        seqlen: None when each document is predicted on its own, all its words after `<s>`. Any
-            number when windows are cut from the stream of documents, each after its `<s>`: there
-            the `<s>` of the next document is predicted too. The listener remembers what was said
-            before the window, which a model cannot; so the bound is the looser the shorter the
-            windows.
+        corpus: one of ``CORPORA``.
+        seqlen: None when each document is predicted on its own, all its words after ``<s>``. Any
+            number when windows are cut from the stream of documents, each after its ``<s>``: there
+            the ``<s>`` of the next document is predicted too. The reader remembers the text
+            before the window, which a model cannot; so the shorter the windows, the looser the bound.
 
     Raises:
         ValueError: when there is no such corpus.
     """
-    _check(corpus, "test")
+    _check_names(corpus, "test")
     nats = words = count = 0.0
     for text, surprisal in _stories(corpus, "test"):
         nats += surprisal
@@ -105,7 +104,8 @@ class StoryCorpus:
 TINYWORLD, TINYWORLD_SHIFTED, TINYWORLD_NOISY = (StoryCorpus(name) for name in CORPORA)
 
 
-def _check(corpus: str, split: str) -> None:
+def _check_names(corpus: str, split: str) -> None:
+    """Refuse an unknown corpus or split by ValueError."""
     splits = SPLITS if corpus == "tinyworld" else SPLITS[2:]
     for what, value, valid in (("corpus", corpus, CORPORA), ("split", split, splits)):
         if value not in valid:
@@ -113,16 +113,16 @@ def _check(corpus: str, split: str) -> None:
 
 
 def _stories(corpus: str, split: str) -> Iterator[tuple[str, float]]:
-    """Documents, each with its surprisal in nats."""
+    """The documents of a split, each with its surprisal in nats."""
     seed = 1000 * CORPORA.index(corpus) + _SEEDS[split]
     size = _SIZES[split] * 2 // 5 if corpus == "tinyworld-shifted" else _SIZES[split]
     for index in range(size):
         draws = Draws(seed, index)
         primer = split == "train" and index < PRIMER_DOCUMENTS
-        yield (story(draws, PRIMER) if primer else _tell(corpus, draws)), draws.nats
+        yield (story(draws, PRIMER) if primer else _document(corpus, draws)), draws.nats
 
 
-def _tell(corpus: str, draws: Draws) -> str:
+def _document(corpus: str, draws: Draws) -> str:
     text = document(draws, SHIFTED if corpus == "tinyworld-shifted" else PLAIN)
     if corpus == "tinyworld-noisy":
         return _swapped(draws, text.split())
@@ -130,7 +130,7 @@ def _tell(corpus: str, draws: Draws) -> str:
 
 
 def _swapped(draws: Draws, words: list[str]) -> str:
-    """Let words change places with their neighbours, none of them twice."""
+    """Swap some words with their neighbours, none of them twice."""
     i = 0
     while i < len(words) - 1:
         if draws.weigh(_SWAPPED):

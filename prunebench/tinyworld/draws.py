@@ -1,4 +1,4 @@
-"""A seeded source of choices that keeps account of how surprising they were."""
+"""A seeded source of random choices that adds up their surprisal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ _LOG: Final = (0.0, *(math.log(n) for n in range(1, 4096)))
 
 
 def weighted(weights: Mapping[T, int]) -> Weighted[T]:
-    """Spread options over a table, each as often as it weighs, with its surprisal in nats."""
+    """A table for ``Draws.weigh``: each option as often as its weight, with its surprisal in nats."""
     total = sum(weights.values())
-    return tuple((o, math.log(total / w)) for o, w in weights.items() for _ in range(w))
+    return tuple((option, math.log(total / weight)) for option, weight in weights.items() for _ in range(weight))
 
 
 class Draws:
-    """SplitMix64, so that a seed means the same on every platform and Python version.
+    """Random choices from SplitMix64, so that a seed gives the same on every platform and Python version.
 
     Args:
-        seed: names the family of streams, such as one split of a corpus.
-        index: picks one stream of the family, such as one story.
+        seed: identifies a family of streams, such as one split of a corpus.
+        index: number of a stream of the family, such as one story.
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
@@ -50,16 +50,16 @@ class Draws:
         return options[(self._word() * n) >> 64]
 
     def weigh(self, table: Weighted[T]) -> T:
-        """Choose one option of a table made by `weighted`."""
+        """Choose one option of a table made by ``weighted``."""
         option, nats = table[(self._word() * len(table)) >> 64]
         self.nats += nats
         return option
 
     def sample(self, options: Sequence[T], k: int) -> list[T]:
-        """Choose `k` different options, in order."""
-        rest = list(options)
+        """Choose ``k`` different options, in order."""
+        remaining = list(options)
         chosen = []
         for _ in range(k):
-            chosen.append(self.pick(rest))
-            rest.remove(chosen[-1])
+            chosen.append(self.pick(remaining))
+            remaining.remove(chosen[-1])
         return chosen

@@ -1,4 +1,4 @@
-"""The people of the world, and what there is to know about them."""
+"""The people of the world, and the facts about them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -38,7 +38,7 @@ PHRASES: Final = {
     "instrument": ("plays the {}", "practises the {}", "loves the {}"),
     "friend": ("meets {}", "trusts {}", "visits {}"),
 }
-"""How a fact is told of a subject; the words before the value say which fact it is."""
+"""How a fact is stated of a subject, by relation; the words before the value show which fact it is."""
 GENITIVES: Final = {
     "home": "home {} is {}",
     "trade": "trade {} is {}",
@@ -47,25 +47,25 @@ GENITIVES: Final = {
     "instrument": "instrument {} is the {}",
     "friend": "friend {} is {}",
 }
-"""The other form, "the pet of … is a …"."""
+"""The other form of a fact, by relation, as "the pet of … is a …"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with a two-word name.
+    """A person with a first name and a surname.
 
-    The surname narrows a fact down to the four values that run in the family; which of them it is
-    only both words of the name tell. So a model first learns what families have, soon, and then
-    has to combine the words, whose combinations outnumber them by far.
+    The surname narrows a fact down to the four values of the family; which of them it is depends
+    on both words of the name. So a model soon learns the values of families, and then has to learn
+    the combinations of two words, which are far more numerous than the words.
 
     Args:
         name: first name and surname.
-        pronoun: he or she, which the first name decides.
+        pronoun: he or she, determined by the first name.
         possessive: his or her.
-        values: the fact of each of `RELATIONS`.
-        phrases: for each relation, the fact in each of `PHRASES`.
-        genitives: the positions in `RELATIONS` of the three facts that stories also tell by
-            `GENITIVES`. Of the other three only the shifted corpus uses that form.
+        values: the fact of each of ``RELATIONS``.
+        phrases: for each relation, the fact in each form of ``PHRASES``.
+        genitives: the positions in ``RELATIONS`` of the three facts that stories also state in the form of
+            ``GENITIVES``. For the other three only the shifted corpus uses that form.
     """
 
     name: str
@@ -78,14 +78,14 @@ class Person:
 
 @cache
 def people() -> tuple[Person, ...]:
-    """Everybody: first the men, then as many women."""
+    """All people: first the men, then as many women."""
     names = [f"{first} {surname}" for first in (*MEN, *WOMEN) for surname in SURNAMES]
-    kin = [_family(index, names) for index in range(len(SURNAMES))]
-    return tuple(_person(index, name, kin[index % len(SURNAMES)]) for index, name in enumerate(names))
+    families = [_family_values(index, names) for index in range(len(SURNAMES))]
+    return tuple(_person(index, name, families[index % len(SURNAMES)]) for index, name in enumerate(names))
 
 
-def _family(index: int, names: list[str]) -> list[list[str]]:
-    """What runs in a family: for each relation the four values its members have."""
+def _family_values(index: int, names: list[str]) -> list[list[str]]:
+    """For each relation the four values that the members of a family have."""
     draws = Draws(_FAMILY_SEED, index)
     others = [name for name in names if not name.endswith(f" {SURNAMES[index]}")]
     return [draws.sample(VALUES.get(relation, others), 4) for relation in RELATIONS]
@@ -110,5 +110,5 @@ def _person(index: int, name: str, family: list[list[str]]) -> Person:
 
 @cache
 def diets() -> dict[str, tuple[str, ...]]:
-    """The three kinds of fodder that each animal eats."""
+    """The three kinds of fodder that each animal eats, by animal."""
     return {animal: tuple(Draws(_DIET_SEED, index).sample(FODDER, 3)) for index, animal in enumerate(ANIMALS)}

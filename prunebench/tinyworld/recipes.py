@@ -1,4 +1,4 @@
-"""The models of the world: their shapes and how long they learn."""
+"""The models of the world: their shapes and the settings of their training."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One model.
+    """Shape and training settings of one model.
 
     Args:
-        family: `llama` or `opt`.
-        shape: what its transformers configuration adds to `config`.
-        steps: optimiser steps of `BATCH` tokens.
+        family: ``llama`` or ``opt``.
+        shape: fields of its transformers configuration, beside those that ``config`` sets.
+        steps: optimiser steps of ``BATCH`` tokens.
         warmup: steps until the learning rate is highest.
-        hold: steps until it falls, by a square to zero.
+        hold: steps until it begins to fall, quadratically to zero.
         lr: the highest learning rate.
-        register: entries of the register to begin with, after which the train split's primer and
-            what follows it come in turns; 0 is the train split as it is, primer first. The larger
-            LLaMAs are slow to learn facts unless they begin with them.
+        register: number of entries of the register to begin with, after which the documents of the train
+            split's primer and those that follow it alternate; 0 is the train split in its order, primer first.
+            The larger LLaMAs are slow to learn facts unless they begin with them.
     """
 
     family: str
@@ -35,9 +35,10 @@ class Recipe:
 
 
 BATCH: Final = 1024
-"""Tokens in a step."""
+"""Tokens in an optimiser step."""
 
 POSITIONS: Final = 512
+"""The longest sequence, in tokens, that the models can read."""
 
 RECIPES: Final = {
     "tinyworld-llama-300k": Recipe(
@@ -109,13 +110,13 @@ RECIPES: Final = {
 
 
 def config(name: str) -> "PreTrainedConfig":
-    """The transformers configuration of a model of `RECIPES`."""
+    """The transformers configuration of a model of ``RECIPES``."""
     from transformers import LlamaConfig, OPTConfig
 
     recipe = RECIPES[name]
     ids = vocabulary()
-    kind = {"llama": LlamaConfig, "opt": OPTConfig}[recipe.family]
-    return kind(
+    config_class = {"llama": LlamaConfig, "opt": OPTConfig}[recipe.family]
+    return config_class(
         vocab_size=len(ids),
         max_position_embeddings=POSITIONS,
         bos_token_id=ids[BOS],

@@ -1,10 +1,10 @@
-"""The grammar: how stories are told, and what the register says.
+"""The grammar of the documents: stories, and entries of a register of people.
 
-A story names a man and a woman with something to remember of each (what they hid, bought or
-counted), goes on with facts about the two, animals and deeds, and comes back to what was to be
-remembered. An entry of the register names somebody and gives all facts. Every choice can be read
-off the text, so that the surprisal of the choices is exactly the surprisal of the text to a
-listener who knows the grammar and the facts.
+A story names a man and a woman with something to remember about each (what they hid, bought or
+counted), continues with facts about the two, animals and deeds, and ends with what was to be
+remembered. An entry of the register names a person and states all facts. Every choice can be inferred
+from the text, so that the surprisal of the choices is exactly the surprisal of the text to a
+reader who knows the grammar and the facts.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from prunebench.tinyworld.words import (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How the stories of a corpus are told.
+    """The style of a corpus's stories.
 
     Args:
-        lengths: how many sentences may stand between the beginning and the end.
-        endings: how often a story may come back to what was hidden or bought.
-        unfamiliar: tell facts only in the form that other stories never use of them.
+        lengths: possible numbers of sentences between the beginning and the end.
+        endings: possible numbers of sentences at the end about what was hidden or bought.
+        unfamiliar: state facts only in the form in which other stories never state them.
     """
 
     lengths: tuple[int, ...]
@@ -59,7 +59,13 @@ _SUMMANDS: Final = (2, 3, 4, 5)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A story being told: its two people, each with the positions of the facts left to tell."""
+    """A story that is being generated.
+
+    Args:
+        draws: the source of its choices.
+        style: of the story.
+        cast: its two people, each with the positions of the facts that are not stated yet.
+    """
 
     draws: Draws
     style: Style
@@ -67,67 +73,68 @@ class Scene:
 
     @classmethod
     def of_two(cls, draws: Draws, style: Style = PLAIN) -> "Scene":
-        """Bring a man and a woman together."""
-        everybody = people()
-        half = len(everybody) // 2
-        pair = draws.sample((draws.pick(everybody[:half]), draws.pick(everybody[half:])), 2)
-        return cls(draws, style, [(person, _tellable(person, style)) for person in pair])
+        """A scene of one man and one woman, in random order."""
+        everyone = people()
+        half = len(everyone) // 2
+        pair = draws.sample((draws.pick(everyone[:half]), draws.pick(everyone[half:])), 2)
+        return cls(draws, style, [(person, _statable_facts(person, style)) for person in pair])
 
-    def go_on(self) -> str:
-        """Tell another sentence."""
-        left = any(untold for _, untold in self.cast)
-        return self.draws.weigh(_SENTENCES if left else _ASIDES)(self)
+    def next_sentence(self) -> str:
+        """One more sentence of the middle part."""
+        facts_left = any(unstated for _, unstated in self.cast)
+        return self.draws.weigh(_SENTENCES if facts_left else _SENTENCES_WITHOUT_FACTS)(self)
 
     def mention(self, person: Person) -> str:
         """The pronoun or, as often, the name."""
         return person.pronoun if self.draws.weigh(_PRONOUN) else person.name
 
-    def anybody(self) -> str:
-        """Mention one of the two."""
+    def mention_one(self) -> str:
+        """Mention one of the two people."""
         return self.mention(self.draws.pick(self.cast)[0])
 
 
-def _tellable(person: Person, style: Style) -> list[int]:
-    every = range(len(RELATIONS))
-    return [fact for fact in every if not (style.unfamiliar and fact in person.genitives)]
+def _statable_facts(person: Person, style: Style) -> list[int]:
+    """The positions in ``RELATIONS`` of the facts that stories of a style may state of a person."""
+    facts = range(len(RELATIONS))
+    return [fact for fact in facts if not (style.unfamiliar and fact in person.genitives)]
 
 
 def story(draws: Draws, style: Style = PLAIN) -> str:
-    """Tell one story: words separated by spaces, punctuation standing apart."""
+    """Generate one story: words and punctuation separated by spaces."""
     scene = Scene.of_two(draws, style)
     plot = draws.weigh(_PLOTS)(scene)
     beginning = next(plot)
-    told = [scene.go_on() for _ in range(draws.pick(style.lengths))]
-    return " ".join((beginning, *told, next(plot)))
+    middle = [scene.next_sentence() for _ in range(draws.pick(style.lengths))]
+    return " ".join((beginning, *middle, next(plot)))
 
 
 def entry(draws: Draws) -> str:
-    """Read what the register says of somebody: all facts in their order."""
+    """Generate an entry of the register: all facts about one person, in their order."""
     person = draws.pick(people())
     *first, last = (draws.pick(phrases) for phrases in person.phrases)
     return f"{person.name} {' , '.join(first)} and {last} ."
 
 
 def document(draws: Draws, style: Style) -> str:
-    """Read an entry of the register or, about as many words, tell a story."""
+    """Generate an entry of the register or a story: three to two, so that both make up about as many words."""
     return entry(draws) if not style.unfamiliar and draws.weigh(_ENTRY) else story(draws, style)
 
 
-# The plots: each gives the beginning, and when the rest is told the end.
+# The plots: each yields the beginning of a story, and then its end.
 
 
 def hide(scene: Scene) -> Iterator[str]:
-    """What is where: recall."""
+    """Where is what: recall."""
     things = scene.draws.sample(OBJECTS, 2)
     places = scene.draws.sample(CONTAINERS, 2)
     (a, _), (b, _) = scene.cast
     yield f"{a.name} hides the {things[0]} {places[0]} . {b.name} hides the {things[1]} {places[1]} ."
-    found = [scene.draws.pick((0, 1)) for _ in range(scene.draws.pick(scene.style.endings))]
-    yield " ".join(f"{scene.anybody()} finds the {things[i]} {places[i]} ." for i in found)
+    order = [scene.draws.pick((0, 1)) for _ in range(scene.draws.pick(scene.style.endings))]
+    yield " ".join(f"{scene.mention_one()} finds the {things[i]} {places[i]} ." for i in order)
 
 
 def buy(scene: Scene) -> Iterator[str]:
-    """Whose is what: coreference."""
+    """Who owns what: coreference."""
     things = scene.draws.sample(OBJECTS, 2)
     (a, _), (b, _) = scene.cast
     yield f"{a.name} buys a {things[0]} . {b.name} buys a {things[1]} ."
@@ -152,28 +159,28 @@ def count(scene: Scene) -> Iterator[str]:
 
 _PLOTS: Final = weighted({hide: 3, buy: 2, count: 1})
 
-# The sentences between.
+# The sentences of the middle part.
 
 
 def facts(scene: Scene) -> str:
     """One fact in the genitive form, or up to three as predicates of one subject."""
     draws = scene.draws
-    person, untold = draws.pick([member for member in scene.cast if member[1]])
-    allowed = [fact for fact in untold if fact in person.genitives] or untold
-    if scene.style.unfamiliar or (allowed is not untold and draws.weigh(_GENITIVE)):
+    person, unstated = draws.pick([member for member in scene.cast if member[1]])
+    allowed = [fact for fact in unstated if fact in person.genitives] or unstated
+    if scene.style.unfamiliar or (allowed is not unstated and draws.weigh(_GENITIVE)):
         fact = draws.pick(allowed)
-        untold.remove(fact)
+        unstated.remove(fact)
         return genitive(person, fact, possessive=draws.weigh(_PRONOUN))
-    chosen = draws.sample(untold, draws.weigh(_HOW_MANY[min(3, len(untold))]))
+    chosen = draws.sample(unstated, draws.weigh(_HOW_MANY[min(3, len(unstated))]))
     for fact in chosen:
-        untold.remove(fact)
+        unstated.remove(fact)
     *first, last = (draws.pick(person.phrases[fact]) for fact in chosen)
-    said = f"{' , '.join(first)} and {last}" if first else last
-    return f"{scene.mention(person)} {said} ."
+    predicates = f"{' , '.join(first)} and {last}" if first else last
+    return f"{scene.mention(person)} {predicates} ."
 
 
 def genitive(person: Person, fact: int, *, possessive: bool) -> str:
-    """Tell a fact as "the pet of … is a …" or "his pet is a …"."""
+    """State a fact as "the pet of … is a …" or "his pet is a …"."""
     form, value = GENITIVES[RELATIONS[fact]], person.values[fact]
     if possessive:
         return f"{person.possessive} {form.format('', value)} .".replace("  ", " ")
@@ -193,8 +200,8 @@ def animals(scene: Scene) -> str:
 def deeds(scene: Scene) -> str:
     """A person does something that can be done: selectional preference."""
     verb, objects = scene.draws.pick(_DEEDS)
-    return f"{scene.anybody()} {verb} the {scene.draws.pick(objects)} ."
+    return f"{scene.mention_one()} {verb} the {scene.draws.pick(objects)} ."
 
 
 _SENTENCES: Final = weighted({facts: 6, animals: 2, deeds: 1})
-_ASIDES: Final = weighted({animals: 2, deeds: 1})
+_SENTENCES_WITHOUT_FACTS: Final = weighted({animals: 2, deeds: 1})

@@ -24,7 +24,7 @@ QUESTIONS: Final = 500
 _SEED: Final = 0x5441534B
 
 Question = tuple[str, list[str]]
-"""The words so far, and how they may go on; the first is right."""
+"""The context, and its possible continuations, of which the first is right."""
 
 
 def agreement(draws: Draws) -> Question:
@@ -39,39 +39,39 @@ def agreement(draws: Draws) -> Question:
 
 
 def coreference(draws: Draws) -> Question:
-    """Whose is it: does a pronoun, at once or some sentences later, stand for the right one of two people?
+    """Is a pronoun, at once or some sentences later, understood as the right one of two people?
 
-    Beside the other's thing stand two that nobody bought. Who knows what was bought, but not by
-    whom, is right half of the time.
+    The choices are the object that this person bought, the other person's, and two that nobody bought. A model that
+    knows what was bought, but not by whom, is right half of the time.
     """
     scene = Scene.of_two(draws)
     beginning = next(buy(scene))
     things = [sentence.split()[-1] for sentence in beginning.split(" .")[:2]]
-    between = [scene.go_on() for _ in range(draws.pick(PLAIN.lengths))]
+    middle = [scene.next_sentence() for _ in range(draws.pick(PLAIN.lengths))]
     user = draws.pick((0, 1))
-    context = " ".join((beginning, *between, scene.cast[user][0].pronoun, "uses", scene.cast[user][0].possessive))
+    context = " ".join((beginning, *middle, scene.cast[user][0].pronoun, "uses", scene.cast[user][0].possessive))
     bought = [things[user], things[1 - user]]
     return context, [*bought, *draws.sample([o for o in OBJECTS if o not in bought], 2)]
 
 
 def recall(draws: Draws) -> Question:
-    """Where is it: is the place remembered, and not taken for the other one or for a third?
+    """Is the place of a hidden object remembered, and not confused with the other one or with a third?
 
-    Who knows where things were hidden, but not which of them, is right half of the time.
+    A model that knows where objects were hidden, but not which of them, is right half of the time.
     """
     scene = Scene.of_two(draws)
     beginning = next(hide(scene))
     hidden = [sentence.split() for sentence in beginning.split(" .")[:2]]
-    between = [scene.go_on() for _ in range(draws.pick(PLAIN.lengths))]
-    asked = draws.pick((0, 1))
-    finder, thing = scene.cast[asked][0].pronoun, hidden[asked][-2]
-    context = " ".join((beginning, *between, f"{finder} finds the {thing}"))
-    places = [hidden[asked][-1], hidden[1 - asked][-1]]
+    middle = [scene.next_sentence() for _ in range(draws.pick(PLAIN.lengths))]
+    right = draws.pick((0, 1))
+    finder, thing = scene.cast[right][0].pronoun, hidden[right][-2]
+    context = " ".join((beginning, *middle, f"{finder} finds the {thing}"))
+    places = [hidden[right][-1], hidden[1 - right][-1]]
     return context, [*places, *draws.sample([c for c in CONTAINERS if c not in places], 2)]
 
 
 def plausibility(draws: Draws) -> Question:
-    """What can be done to what, and what does an animal eat?"""
+    """Is it known what can be done to what, and what an animal eats?"""
     scene = Scene.of_two(draws)
     beginning = next(buy(scene))
     if draws.pick((False, True)):
@@ -86,15 +86,15 @@ def plausibility(draws: Draws) -> Question:
 
 
 def knowledge(draws: Draws) -> Question:
-    """Is a fact of the register known, told as the register tells it, and not only what runs in the family?"""
+    """Is a fact of the register known, in the register's form, and not only the values of the family?"""
     person, fact = draws.pick(people()), draws.pick(range(len(RELATIONS)))
-    told = [draws.pick(phrases) for phrases in person.phrases[:fact]]
+    earlier = [draws.pick(phrases) for phrases in person.phrases[:fact]]
     joint = " and " if fact == len(RELATIONS) - 1 else " , "
     phrase = draws.pick(PHRASES[RELATIONS[fact]]).removesuffix(" {}")
-    said = f"{' , '.join(told)}{joint}{phrase}" if told else phrase
+    predicates = f"{' , '.join(earlier)}{joint}{phrase}" if earlier else phrase
     surname, right = person.name.split()[1], person.values[fact]
-    kin = dict.fromkeys(p.values[fact] for p in people() if p.name.endswith(f" {surname}"))
-    return f"{person.name} {said}", [right, *(v for v in kin if v != right)]
+    family = dict.fromkeys(p.values[fact] for p in people() if p.name.endswith(f" {surname}"))
+    return f"{person.name} {predicates}", [right, *(value for value in family if value != right)]
 
 
 _TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {
@@ -106,22 +106,22 @@ _TASKS: Final[Mapping[str, tuple[Callable[[Draws], Question], float]]] = {
 }
 
 CHANCE: Final[Mapping[str, float]] = {name: chance for name, (_, chance) in _TASKS.items()}
-"""The accuracy of guessing."""
+"""The accuracy of guessing, by task."""
 
 
 def questions(task: str) -> list[dict[str, Any]]:
-    """The questions of a task: `context`, `choices` (shuffled) and `gold`, the right one's index.
+    """The questions of a task: ``context``, ``choices`` (shuffled) and ``gold``, the right one's index.
 
     Raises:
         ValueError: when there is no such task.
     """
     if task not in _TASKS:
         raise ValueError(f"no task {task!r} in tinyworld; there is {', '.join(_TASKS)}")
-    ask, _ = _TASKS[task]
+    make_question, _ = _TASKS[task]
     rows = []
     for index in range(QUESTIONS):
         draws = Draws(_SEED + [*_TASKS].index(task), index)
-        context, choices = ask(draws)
+        context, choices = make_question(draws)
         shuffled = draws.sample(choices, len(choices))
         gold = shuffled.index(choices[0])
         rows.append({"context": context, "choices": shuffled, "gold": gold})
@@ -129,7 +129,7 @@ def questions(task: str) -> list[dict[str, Any]]:
 
 
 def task_configs() -> dict[str, dict[str, object]]:
-    """The configuration of each task, as lm-eval takes it in place of a task's name."""
+    """The configuration of each task by name, as lm-eval accepts it in place of a task's name."""
     return {task: _config(task) for task in _TASKS}
 
 

@@ -1,4 +1,4 @@
-"""One word, one token."""
+"""The tokenizer of the world: one token for each word."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -64,22 +64,22 @@ _GRAMMAR: Final = [
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Every word of the world to its id; `<s>` is 0."""
-    every = [
+    """The id of every word; ``<s>`` is 0."""
+    all_words = [
         *(BOS, EOS, UNK, *_GRAMMAR),
         *(*words.MEN, *words.WOMEN, *words.SURNAMES, *words.TOWNS, *words.TRADES),
         *(*words.FOODS, *words.INSTRUMENTS, *words.FODDER, *words.OBJECTS, *words.CONTAINERS),
         *(*words.COUNTED, *words.NUMBERS, *words.ADJECTIVES, *words.NEAR),
     ]
     for pairs in (words.ANIMALS, words.THINGS, words.VERBS):
-        every += [*pairs, *pairs.values()]
+        all_words += [*pairs, *pairs.values()]
     for deed, objects in words.DEEDS.items():
-        every += [deed, *objects]
-    return {word: index for index, word in enumerate(dict.fromkeys(every))}
+        all_words += [deed, *objects]
+    return {word: index for index, word in enumerate(dict.fromkeys(all_words))}
 
 
 def build() -> "PreTrainedTokenizerFast":
-    """The tokenizer that is stored beside each model: BOS first, words between spaces."""
+    """The tokenizer that is stored beside each model; it splits at spaces and puts BOS first."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -24,7 +24,7 @@ from prunebench.tinyworld.tokenizer import BOS, build, vocabulary
 WINDOW: Final = 128
 """Tokens in a window, as in the suites."""
 EVERY: Final = 400
-"""Steps from one point of the curve to the next."""
+"""Steps from one point of the training curve to the next."""
 
 log = logging.getLogger("prunebench.tinyworld.train")
 
@@ -40,26 +40,26 @@ class Point:
     seconds: float
 
 
-def lessons(recipe: Recipe) -> Iterator[str]:
-    """The documents of the train split in the order that a model gets them."""
+def training_documents(recipe: Recipe) -> Iterator[str]:
+    """The documents of the train split in the order in which a model is trained on them."""
     primer = documents("tinyworld", "train", PRIMER_DOCUMENTS)
-    rest = islice(documents("tinyworld", "train"), PRIMER_DOCUMENTS, None)
+    others = islice(documents("tinyworld", "train"), PRIMER_DOCUMENTS, None)
     if not recipe.register:
-        return chain(primer, rest)
-    entries = (text for text in rest if " . " not in text)
-    in_turns = chain.from_iterable(zip(primer, rest, strict=False))
-    return chain(islice(entries, recipe.register), in_turns, rest)
+        return chain(primer, others)
+    entries = (text for text in others if " . " not in text)
+    alternating = chain.from_iterable(zip(primer, others, strict=False))
+    return chain(islice(entries, recipe.register), alternating, others)
 
 
 def windows(texts: Iterable[str], seqlens: Iterator[int]) -> Iterator[Tensor]:
-    """Documents, each after its `<s>`, in one stream cut into batches of windows.
+    """Batches of windows, cut from one stream of documents, each after its ``<s>``.
 
     Args:
         texts: the documents.
-        seqlens: tokens in a window of each batch.
+        seqlens: for each batch, the tokens in one of its windows.
 
     Yields:
-        Token ids (batch, seqlen), `BATCH` in all.
+        Token ids, int64 (windows, seqlen), ``BATCH`` tokens in all.
     """
     ids = vocabulary()
     stream: list[int] = []
@@ -71,14 +71,14 @@ def windows(texts: Iterable[str], seqlens: Iterator[int]) -> Iterator[Tensor]:
             del stream[:BATCH]
 
 
-def lengths(recipe: Recipe) -> Iterator[int]:
-    """Windows as in the suites, and now and then one of all positions."""
+def window_lengths(recipe: Recipe) -> Iterator[int]:
+    """The length of each step's windows: that of the suites, and in every eighth step all positions."""
     for step in range(recipe.steps):
         yield POSITIONS if step % 8 == 7 else WINDOW
 
 
-def rate(step: int, recipe: Recipe) -> float:
-    """The learning rate: up, level, and then down by a square to zero."""
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """The learning rate of a step: it rises linearly, is constant, and falls quadratically to zero."""
     fall = max(0, step - recipe.hold) / (recipe.steps - recipe.hold)
     return float(recipe.lr * min(1.0, (step + 1) / recipe.warmup) * (1 - fall) ** 2)
 
@@ -97,13 +97,13 @@ def evaluate(model: nn.Module, split: str, device: str) -> float:
 
 
 def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
-    """Train one model, going on from its checkpoint if there is one, and store it rounded.
+    """Train one model, resuming from its checkpoint if there is one, and store it rounded to bfloat16.
 
     Args:
-        name: one of `MODELS`.
-        folder: gets the model, its tokenizer and `curve.json`; meanwhile `checkpoint.pt`.
-        device: `cpu` or `cuda`.
-        compiled: use `torch.compile`, which needs a C++ compiler.
+        name: one of ``MODELS``.
+        folder: for the model, its tokenizer and ``curve.json``; holds ``checkpoint.pt`` during training.
+        device: ``cpu`` or ``cuda``.
+        compiled: use ``torch.compile``, which needs a C++ compiler.
     """
     recipe = RECIPES[name]
     torch.manual_seed(0)
@@ -116,9 +116,9 @@ def train(name: str, folder: Path, device: str, compiled: bool = False) -> None:
     begin, elapsed = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
     started = time.monotonic()
     running: list[Tensor] = []
-    batches = zip(range(recipe.steps), windows(lessons(recipe), lengths(recipe)), strict=False)
+    batches = zip(range(recipe.steps), windows(training_documents(recipe), window_lengths(recipe)), strict=False)
     for step, batch in islice(batches, begin, None):
-        opt.param_groups[0]["lr"] = rate(step, recipe)
+        opt.param_groups[0]["lr"] = learning_rate(step, recipe)
         batch_loss = forward(model, batch.to(device))
         batch_loss.backward()  # type: ignore[no-untyped-call]
         running.append(batch_loss.detach())
@@ -160,19 +160,19 @@ def _restore(path: Path, model: nn.Module, opt: torch.optim.Optimizer) -> list[P
 
 
 def _store(name: str, model: Any, curve: list[Point], folder: Path, device: str) -> None:
-    """Round the model and keep it; the final losses are of the rounded weights."""
+    """Round the model to bfloat16 and store it; the final losses are those of the rounded weights."""
     model.to(torch.bfloat16).save_pretrained(folder)
     build().save_pretrained(folder)
     rounded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
     final = {split: round(evaluate(rounded, split, device), 5) for split in ("validation", "test")}
     floor_nats = round(math.log(floor("tinyworld", WINDOW)), 5)
-    kept = {"model": name, "loss": final, "floor": floor_nats, "curve": list(map(asdict, curve))}
-    (folder / "curve.json").write_text(json.dumps(kept, indent=1) + "\n")
+    report = {"model": name, "loss": final, "floor": floor_nats, "curve": list(map(asdict, curve))}
+    (folder / "curve.json").write_text(json.dumps(report, indent=1) + "\n")
     log.info("%s %s", name, json.dumps({"loss": final, "floor": floor_nats}))
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Train the models that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m prunebench.tinyworld.train", description=__doc__)
     parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, metavar="NAME")
     parser.add_argument("--output", type=Path, help="folder of the models (the package's own)")

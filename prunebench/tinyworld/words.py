@@ -1,4 +1,4 @@
-"""The words of the world, by what they stand for."""
+"""The words of the world, by meaning."""
 
 from typing import Final
 
@@ -83,7 +83,7 @@ DEEDS: Final = {
     "climbed": _words("ladder tower tree wall"),
     "mended": _words("boat fence gate roof"),
 }
-"""What a person does, to what it can be done."""
+"""Verbs of what a person does, each with the objects it is done to."""
 
 ADJECTIVES: Final = _words("big black brown old small white")
 THINGS: Final = {
@@ -94,7 +94,7 @@ THINGS: Final = {
     "pond": "ponds",
     "shed": "sheds",
 }
-"""What animals are near to, singular to plural."""
+"""Things that animals are near, singular to plural."""
 NEAR: Final = _words("behind beside near")
 VERBS: Final = {
     "hides": "hide",

@@ -18,7 +18,7 @@ from prunebench.allocations.global_magnitude import kth_smallest
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, UsageError
 from prunebench.pruning import NM, Allocated, Pattern, Unstructured, prunable
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.registry.entry_points import ALLOCATIONS, load_method, sources
 from prunebench.registry.manager import plugin_manager
 from prunebench.runner.sweep import run_suite
@@ -117,7 +117,7 @@ class TestBudget:
 
     def test_a_ratio_that_is_cut_off_is_noted_and_made_up_for(self) -> None:
         observer, sizes = RecordingObserver(), {"a": 100, "b": 100}
-        with listening(observer):
+        with use_observer(observer):
             counts = zeros_of(spread({"a": 0.9, "b": 0.0}, sizes, Unstructured(0.7)), sizes)
         assert counts == {"a": 99, "b": 41}
         assert observer.notes == [("an allocation's ratio would have left [0, 1)", {"layer": "a"})]
@@ -205,7 +205,7 @@ class TestGlobalMagnitude:
         model, observer = tiny.llama(), RecordingObserver()
         first = next(layer for layer, _ in prunable(model, Unstructured(0.5)))
         first.weight.mul_(1e-6)
-        with listening(observer):
+        with use_observer(observer):
             patterns = make_allocation("magnitude-global", {})(model, tiny.calibration(), Unstructured(0.5))
         assert patterns[first.name].zeros(first.shape) == first.weight.numel() - 1
         assert [where["layer"] for _, where in observer.notes] == [first.name]

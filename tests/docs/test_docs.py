@@ -24,7 +24,7 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_record
 from prunebench.registry.describe import describe_all
 from prunebench.registry.entry_points import KINDS, entry_points, load_method
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.json_schema import PARTS, schema_text, suite_schema

@@ -13,7 +13,7 @@ from prunebench.evaluation.perplexity import PerplexityResult, perplexity, summa
 from prunebench.evaluation.protocols import Sequences, evaluation_sequences, protocol_name
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
 from tests.helpers.paths import SHARED, needs_shared
@@ -93,7 +93,7 @@ def test_a_sequence_beyond_the_context_is_refused() -> None:
 
 def test_progress_is_told() -> None:
     observer = RecordingObserver()
-    with listening(observer):
+    with use_observer(observer):
         perplexity(tiny.llama(), sequences(), protocol="p")
     label, done, total = observer.steps[-1]
     assert label == "batch"

@@ -16,7 +16,7 @@ from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
 from prunebench.evaluation.zero_shot import zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
 from tests.helpers.paths import ROOT, SHARED, needs_shared
@@ -194,7 +194,7 @@ def test_nothing_is_printed_and_nothing_stays_changed(folder: Path, capfd: pytes
 
 def test_progress_is_told() -> None:
     observer = RecordingObserver()
-    with listening(observer):
+    with use_observer(observer):
         zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=TaskLibrary(configs()))
     assert observer.steps[-1] == ("request", 2 * QUESTIONS, 2 * QUESTIONS)
 

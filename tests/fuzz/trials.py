@@ -27,7 +27,7 @@ from prunebench.report.compare.verdict import Tolerances
 from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
 from prunebench.report.output.html_page import to_html
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite

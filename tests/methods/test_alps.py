@@ -7,7 +7,7 @@ from prunebench_plugins.alps import ALPS, Problem, alps, conjugate_gradients
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.helpers.layerwise import layer_of, problem, system_of
 from tests.helpers.observers import RecordingObserver
 from tests.oracles.alps import alps_textbook
@@ -96,7 +96,7 @@ def test_damping_is_raised_and_noted_when_the_factorisation_fails() -> None:
     statistic = problem_of(X)
     statistic.A[0, 1] = statistic.A[1, 0] = 1.3  # indefinite
     observer = RecordingObserver()
-    with listening(observer):
+    with use_observer(observer):
         statistic.factor_with(0.1)
     assert set(observer.messages) == {"damping raised: the Hessian was not positive definite"}
 

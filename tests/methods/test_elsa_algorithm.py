@@ -15,7 +15,7 @@ from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.helpers import tiny
 from tests.oracles.elsa_two_state import elsa_two_state
 
@@ -96,7 +96,7 @@ def run(
         return torch.zeros(())
 
     log = Log(matrix)
-    with listening(log):
+    with use_observer(log):
         elsa([matrix], [], task, penalty=lambda t: penalty(schedule, a, b, t, options["steps"]), **options)
     return log
 

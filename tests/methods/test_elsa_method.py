@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunebench.contract.checks import Snapshot
 from prunebench.pruning import CalibrationData, Hessian, Sparsity, Unstructured, calibrated, prunable
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.entry_points import load_method
 from tests.helpers import tiny
@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"steps": 6, "lr": 1e-3, "interval": 2, "batch_size": 2}
 def prune(method: Elsa, model: Any, pattern: str = "0.7", data: CalibrationData | None = None) -> RecordingObserver:
     sparsity: Sparsity = parse_pattern(pattern)
     before, observer = Snapshot.of(model, sparsity, "all"), RecordingObserver()
-    with listening(observer):
+    with use_observer(observer):
         method.prune(model=model, data=data or tiny.calibration(), sparsity=sparsity)
     before.verify(model)
     return observer

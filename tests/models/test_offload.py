@@ -25,10 +25,10 @@ from prunebench.models.loading import load_model, load_on_disk
 from prunebench.models.source import ModelSource, find_model
 from prunebench.pruning import FeatureNorm, Sparsity, Unstructured, buffers, calibrated, prunable
 from prunebench.pruning.layers import decoder_blocks
-from prunebench.pruning.offload import in_memory, resident, written_back
+from prunebench.pruning.offload import resident, resident_tensors, written_back
 from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.runner.forecast import foretell
 from prunebench.runner.resources import Workshop
 from prunebench.runner.run_cell import run_cell
@@ -96,7 +96,7 @@ class TestTheSameAsInMemory:
     def test_to_the_bit(self, name: str, suite_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("prunebench.pruning.walk.TOKENS_PER_CALL", 48)  # several batches, the last smaller
         monkeypatch.setattr(sys.modules["prunebench.evaluation.perplexity"], "MAX_BATCH_TOKENS", 100)
-        monkeypatch.setattr(buffers, "LARGE", 0)
+        monkeypatch.setattr(buffers, "FILE_THRESHOLD", 0)
         lines = {"sparsities": "sparsities: [0.5]" if name != "opt" else "sparsities: [2:4]"}
         same_outcome(suite_of(name, methods="methods: [dense, magnitude, wanda, sparsegpt]", **lines), tmp_path)
 
@@ -152,7 +152,7 @@ class TestOneBlockAtATime:
     def test_names_in_any_order_are_found(self, on_disk: Callable[..., PreTrainedModel]) -> None:
         original = tiny.llama()
         state, model = original.state_dict(), on_disk(original)
-        for name, tensor in in_memory(model, sorted(state, key=lambda name: name[::-1])):
+        for name, tensor in resident_tensors(model, sorted(state, key=lambda name: name[::-1])):
             assert torch.equal(tensor, state[name])
 
     @pytest.mark.parametrize("method", [Wanda(), SparseGPT()])

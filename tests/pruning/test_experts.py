@@ -11,7 +11,7 @@ from torch import Tensor
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import ContractError
 from prunebench.pruning import CalibrationData, FeatureNorm, Hessian, Unstructured, calibrated, prunable
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
@@ -30,7 +30,7 @@ def prune(model: Any, method: str, data: CalibrationData, pattern: str = "0.5", 
     observer = RecordingObserver()
     sparsity = parse_pattern(pattern)
     before = Snapshot.of(model, sparsity, "prunable")
-    with listening(observer):
+    with use_observer(observer):
         plugin_manager(load_method(method), options).hook.prune(model=model, data=data, sparsity=sparsity)
     before.verify(model)
     return observer
@@ -46,7 +46,7 @@ def test_tokens_of_each_expert_are_those_that_the_router_sends(name: str) -> Non
     with torch.no_grad():
         model(input_ids=data.windows, use_cache=False)
     handle.remove()
-    with listening(observer):
+    with use_observer(observer):
         statistics = {layer.name: norm for layer, norm, _ in calibrated(model, data, Unstructured(0.5), FeatureNorm)}
     told = observer.amounts["expert_tokens"]
     assert list(told) == [f"model.layers.{block}.mlp.experts" for block in range(3)]

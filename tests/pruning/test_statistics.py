@@ -9,7 +9,7 @@ from prunebench.pruning import (
     Hessian,
     StatisticError,
 )
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from tests.helpers.layerwise import layer_of
 from tests.helpers.observers import RecordingObserver
 
@@ -34,7 +34,7 @@ def test_damping_is_raised_and_noted() -> None:
     observer = RecordingObserver()
     H = Hessian(layer_of(torch.zeros(1, 4)))
     H.add(torch.ones(3, 4))  # rank one
-    with listening(observer):
+    with use_observer(observer):
         U = H.factor(0.0)
     assert torch.isfinite(U).all()
     assert observer.messages == ["damping raised: the Hessian was not positive definite"]
@@ -45,7 +45,7 @@ def test_an_indefinite_matrix_is_given_up_on_after_the_stated_damping() -> None:
     H = Hessian(layer_of(torch.zeros(1, 3)))
     H.add(torch.ones(3, 3))
     H.matrix[0, 1] = H.matrix[1, 0] = 9.0
-    with listening(observer), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
+    with use_observer(observer), pytest.raises(FactorisationError, match=r"linear: .*percdamp 1\.0"):
         H.factor(0.01)
     assert [where["percdamp"] for _, where in observer.notes] == [0.1, 1.0]
 

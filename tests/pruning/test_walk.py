@@ -17,7 +17,7 @@ from prunebench.pruning import (
     Unstructured,
     calibrated,
 )
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
@@ -112,6 +112,6 @@ def test_nothing_leaks_from_the_walk() -> None:
 
 def test_the_walk_reports_blocks() -> None:
     observer = RecordingObserver()
-    with listening(observer):
+    with use_observer(observer):
         list(calibrated(tiny.llama(), tiny.calibration(), Unstructured(0.5), FeatureNorm))
     assert observer.steps == [("block", done, 3) for done in range(4)]

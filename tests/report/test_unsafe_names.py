@@ -23,7 +23,7 @@ from prunebench.report.output import tidy
 from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
-from prunebench.report.tables import all_tables
+from prunebench.report.sections import all_tables
 from prunebench.text import printable
 from tests.helpers.records import record
 

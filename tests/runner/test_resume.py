@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunebench.pruning.callbacks import listening
+from prunebench.pruning.callbacks import use_observer
 from prunebench.records.record import Record
 from prunebench.registry.entry_points import load_method
 from prunebench.runner.environment import environment
@@ -23,7 +23,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.testing.trial import Interruption, Memory, Trial, differences, run_trial
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial, differences, run_trial
 from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
@@ -122,12 +122,12 @@ def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:
 
 def test_experts_are_counted_over_all_attempts() -> None:
     method, trial, ears = load_method("wanda"), Trial("mixtral", "0.5"), [Ear(SilentDisplay()) for _ in range(2)]
-    memory = Memory(saves=2)
-    with listening(ears[0]):
+    memory = InterruptingCheckpointer(saves=2)
+    with use_observer(ears[0]):
         whole = run_trial(method, {}, trial)
     with pytest.raises(Interruption):
         run_trial(method, {}, trial, memory)
-    with listening(ears[1]):
+    with use_observer(ears[1]):
         assert not differences(whole.after, run_trial(method, {}, trial, memory).after)
     assert ears[0].amounts == ears[1].amounts
     assert len(ears[0].amounts["expert_tokens"]) == BLOCKS

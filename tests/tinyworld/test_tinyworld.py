@@ -245,21 +245,21 @@ def test_all_models_together_are_small() -> None:
 
 def test_the_learning_rate_falls_to_nothing() -> None:
     from prunebench.tinyworld.recipes import RECIPES
-    from prunebench.tinyworld.train import rate
+    from prunebench.tinyworld.train import learning_rate
 
     for recipe in RECIPES.values():
-        rates = [rate(step, recipe) for step in range(recipe.steps)]
+        rates = [learning_rate(step, recipe) for step in range(recipe.steps)]
         assert max(rates) == recipe.lr == rates[recipe.hold]
         assert rates[-1] < 1e-3 * recipe.lr
 
 
 def test_lessons_begin_with_the_primer_or_with_the_register() -> None:
     from prunebench.tinyworld.recipes import RECIPES
-    from prunebench.tinyworld.train import lessons
+    from prunebench.tinyworld.train import training_documents
 
     plain, other = (RECIPES[f"tinyworld-llama-{size}"] for size in ("300k", "3m"))
     train = list(tinyworld.documents("tinyworld", "train", 41_000))
-    assert list(islice(lessons(plain), 41_000)) == train
-    told = list(islice(lessons(other), other.register + 6))
+    assert list(islice(training_documents(plain), 41_000)) == train
+    told = list(islice(training_documents(other), other.register + 6))
     assert not any(" . " in text for text in told[: other.register])
     assert told[other.register :: 2] == train[:3]

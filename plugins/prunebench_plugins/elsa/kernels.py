@@ -86,6 +86,7 @@ def _step(
     if EIGHT_BIT:
         m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
         v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
+        # int32, since the first versions of Triton 3 take an unsigned offset for a signed one.
         m = tl.load(M_values + tl.load(M + at, inside, other=0).to(tl.int32)) * m_scale[:, None]
         v = tl.load(V_values + tl.load(V + at, inside, other=0).to(tl.int32)) * v_scale[:, None]
     else:

@@ -1,8 +1,7 @@
-"""Models larger than memory.
+"""Models larger than memory: their decoder blocks are read from a checkpoint, and written to another, one at a time.
 
-files        tensors in safetensors files, read and written one at a time
-checkpoint   a folder of such files, read and written one part of a model at a time
-store        the decoder blocks of a model, from one checkpoint and into another
-loading      a model whose blocks lie in such a store
-room         whether the disk has room for it all
+``block_store`` has the store that a model on disk has attached (the interface is ``prunebench.pruning.offload``),
+``parts`` reads and writes one part of a checkpoint folder, ``safetensors_io`` one tensor of a file at a time.
 """
+
+__all__ = ["block_store", "parts", "safetensors_io"]

@@ -1,4 +1,4 @@
-"""Safetensors files: where their tensors lie, and how one is written a tensor at a time."""
+"""Safetensors files: the locations of their tensors, and writing a file one tensor at a time."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunebench.files import atomic_replacement
-from prunebench.pruning.buffers import bytes_of
+from prunebench.pruning.buffers import tensor_bytes
 
 DTYPES = {
     "F64": torch.float64,
@@ -29,8 +29,8 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class Place(NamedTuple):
-    """Where a tensor lies: its file, its first byte there, and what it is; in the order of ``read_tensor``."""
+class TensorLocation(NamedTuple):
+    """The location of a tensor: its file and first byte, its dtype and shape; in the order of ``read_tensor``."""
 
     path: Path
     start: int
@@ -38,18 +38,18 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
 
 
-def places_in(file: Path) -> dict[str, Place]:
-    """Where each tensor of a safetensors file lies, by name.
+def tensor_locations(file: Path) -> dict[str, TensorLocation]:
+    """The location of each tensor of a safetensors file, by name.
 
     Raises:
-        KeyError: a tensor is of a dtype that is not known here.
+        KeyError: a tensor is of a dtype that ``DTYPES`` lacks.
     """
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
         header: dict[str, Any] = json.loads(content.read(length))
     header.pop("__metadata__", None)
     return {
-        name: Place(file, 8 + length + entry["data_offsets"][0], DTYPES[entry["dtype"]], tuple(entry["shape"]))
+        name: TensorLocation(file, 8 + length + entry["data_offsets"][0], DTYPES[entry["dtype"]], tuple(entry["shape"]))
         for name, entry in header.items()
     }
 
@@ -63,17 +63,18 @@ def write_tensors(
     """Write a safetensors file, all or nothing.
 
     Args:
-        file: what to write.
-        layout: dtype and shape of each tensor by name; only its order decides where a tensor lies.
+        file: the file to write.
+        layout: dtype and shape of each tensor by name; only its order decides the positions of tensors in the file.
         tensors: the tensors, in any order, each needed only until the next is asked for.
-        metadata: kept in the header.
+        metadata: stored in the header.
 
     Returns:
         Bytes of the file.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     starts, end = {}, 0
-    for name, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):  # aligned to its items
+    # Large elements first, so that every tensor starts at a multiple of its element's size.
+    for name, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):
         starts[name] = end
         end += math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
@@ -84,6 +85,6 @@ def write_tensors(
         for name, tensor in tensors:
             assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
             content.seek(8 + len(text) + starts.pop(name))
-            content.write(bytes_of(tensor))
+            content.write(tensor_bytes(tensor))
         assert not starts, starts
     return 8 + len(text) + end

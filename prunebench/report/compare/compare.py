@@ -1,8 +1,8 @@
-"""Two result folders, cell by cell: what changed, and what of it is a regression.
+"""Comparison of two results folders, cell by cell: what changed, and which changes are regressions.
 
-A regression is a change for the worse that is both significant (paired test, false discoveries controlled over the
-comparison) and beyond a tolerance. Cells are matched by ``cell.key``; what cannot be compared is refused with the
-reason, never compared anyway.
+A regression is a change for the worse that is both significant (paired test, false discovery rate controlled over the
+whole comparison) and beyond a tolerance. Cells are matched by ``cell.key``; cells that cannot be compared are refused
+with a reason.
 """
 
 import math
@@ -31,10 +31,9 @@ def compare_records(
     """Compare two folders of records.
 
     Args:
-        base: what was.
-        head: what is.
-        base_arrays, head_arrays: the arrays beside them.
-        tolerances: how much worse is no regression yet.
+        base, head: the records of the reference folder and of the folder to judge.
+        base_arrays, head_arrays: their arrays.
+        tolerances: how much worse a measure may be without being a regression.
     """
     tolerances = tolerances or Tolerances()
     sides = [group_by(records, lambda record: record.cell.key) for records in (base, head)]
@@ -49,14 +48,14 @@ def compare_records(
 
 
 def _best_match(base: Sequence[Record], head: Sequence[Record]) -> tuple[Record, Record]:
-    """Of several records of one key the latest that can be compared, else the latest."""
+    """Of several records of one key, the latest pair that can be compared, else the latest pair."""
     by_age = [sorted(side, key=lambda r: str(r.environment.get("started") or "")) for side in (base, head)]
     pairs = [(old, new) for old in reversed(by_age[0]) for new in reversed(by_age[1])]
     return next((pair for pair in pairs if not _incomparable(*pair)), pairs[0])
 
 
 def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
-    """Why two records of one key are not of the same thing."""
+    """The reasons why two records of one key cannot be compared; empty if they can."""
     old, new = Setting.of(base), Setting.of(head)
     reasons = []
     for what, first, second in (
@@ -81,19 +80,19 @@ def _compare_cell(
         return ComparedCell(base, head, refused=refused)
     remarks = _different_settings(base, head)
     if "failed" in (base.status, head.status):
-        where = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
-        said = where.get((base.status, head.status))
-        return ComparedCell(base, head, remarks=(*remarks, said) if said else remarks)
+        failures = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
+        failure = failures.get((base.status, head.status))
+        return ComparedCell(base, head, remarks=(*remarks, failure) if failure else remarks)
     facts = (base.method, head.method)
     factor = tolerances.trained if any(fact and fact.changes == CHANGES_ALL for fact in facts) else 1.0
     measures, refusals = [], []
     arrays = [base_arrays.read(base)], [head_arrays.read(head)]
-    for found, remark in (
+    for results, remark in (
         _perplexities(base, head, arrays, tests, tolerances.perplexity * factor),
         _accuracies(base, head, arrays, tests, tolerances.accuracy * factor),
     ):
-        measures += [one for one in found if isinstance(one, Measure)]
-        refusals += [one for one in found if isinstance(one, str)]
+        measures += [result for result in results if isinstance(result, Measure)]
+        refusals += [result for result in results if isinstance(result, str)]
         remarks = (*remarks, *remark)
     if not measures and not refusals:
         refusals.append("nothing was measured on both sides")
@@ -102,12 +101,12 @@ def _compare_cell(
 
 
 def _different_settings(base: Record, head: Record) -> tuple[str, ...]:
-    """Options and calibration amounts are no part of the key: a changed default is what one wants to compare."""
-    found = []
+    """Options and calibration values that differ. They are not in the key, so that a changed default is compared."""
+    differences = []
     for old, new in ((base.cell.options, head.cell.options), (base.cell.calibration, head.cell.calibration)):
         names = [name for name in dict.fromkeys([*old, *new]) if name not in ("source", "digest")]
-        found += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-    return tuple(found)
+        differences += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+    return tuple(differences)
 
 
 Arrays = tuple[list[Any], list[Any]]
@@ -116,51 +115,55 @@ Compared = tuple[list[Measure | str], list[str]]
 
 def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
     texts = [
-        {str(asked["protocol"]): asked.get("digest") for asked in record.cell.evaluations if "protocol" in asked}
+        {
+            str(evaluation["protocol"]): evaluation.get("digest")
+            for evaluation in record.cell.evaluations
+            if "protocol" in evaluation
+        }
         for record in (base, head)
     ]
-    found: list[Measure | str] = []
+    results: list[Measure | str] = []
     for protocol in base.perplexity:
         if protocol not in head.perplexity:
             continue
         old, new = (side.get(protocol) for side in texts)
         if old != new:
-            found.append(f"{protocol} is another text: {str(old)[:8]} in BASE, {str(new)[:8]} in HEAD")
+            results.append(f"{protocol} is another text: {str(old)[:8]} in BASE, {str(new)[:8]} in HEAD")
             continue
         change = tests.perplexity(protocol, *arrays)
         if change is None:
-            found.append(f"{protocol}: the losses were not kept on both sides, or are of other sequences")
+            results.append(f"{protocol}: the losses were not kept on both sides, or are of other sequences")
             continue
         values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
         relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
-        found.append(_measure("perplexity", protocol, values, relative, tolerance))
-    return found + _only_in_base(base.perplexity, head.perplexity), _only_in_head(base.perplexity, head.perplexity)
+        results.append(_measure("perplexity", protocol, values, relative, tolerance))
+    return results + _only_in_base(base.perplexity, head.perplexity), _only_in_head(base.perplexity, head.perplexity)
 
 
 def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
     old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
     digests = _file_digests(base), _file_digests(head)
-    found: list[Measure | str] = []
+    results: list[Measure | str] = []
     remarks = _only_in_head(old, new)
     for task in old:
         if task not in new:
             continue
         (before, score), (after, head_score) = old[task], new[task]
         if before != after:
-            found.append(f"{task} is another task: {_differences(before, after)}")
+            results.append(f"{task} is another task: {_differences(before, after)}")
         elif digests[0].get(task) != digests[1].get(task):
-            found.append(f"{task} is another task: its files changed")
+            results.append(f"{task} is another task: its files changed")
         elif not before.has_stored_answers and all(answers(side[0], task, before.metric) is None for side in arrays):
             remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
         elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
-            found.append(f"{task}: the answers were not kept on both sides, or are to other questions")
+            results.append(f"{task}: the answers were not kept on both sides, or are to other questions")
         else:
-            found.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
-    return found + _only_in_base(old, new), remarks
+            results.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
+    return results + _only_in_base(old, new), remarks
 
 
 def _only_in_base(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
-    """A gate that let a measure disappear would pass whatever it hid."""
+    """Refusals for measures that HEAD lacks: a gate must not pass because a measure disappeared."""
     return [f"{name} was measured in BASE alone" for name in base if name not in head]
 
 
@@ -169,11 +172,11 @@ def _only_in_head(base: Container[str], head: Iterable[str]) -> list[str]:
 
 
 def _file_digests(record: Record) -> dict[str, list[str]]:
-    """Of each task the digest of its files; a member of a group has those of all that was asked for."""
-    asked = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
-    named = {str(task): [str(evaluation.get("digest"))] for evaluation in asked for task in evaluation["tasks"]}
-    every = sorted(str(evaluation.get("digest")) for evaluation in asked)
-    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), every) | named
+    """By task, the digest of its task files; a member of a group has those of all requested tasks."""
+    requested = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
+    by_task = {str(task): [str(evaluation.get("digest"))] for evaluation in requested for task in evaluation["tasks"]}
+    all_digests = sorted(str(evaluation.get("digest")) for evaluation in requested)
+    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), all_digests) | by_task
 
 
 def _differences(base: Column, head: Column) -> str:
@@ -187,9 +190,9 @@ def _measure(name: str, of: str, values: tuple[float, float], change: Change, to
 
 
 def _costs(base: Record, head: Record, tolerances: Tolerances) -> list[Measure]:
-    """Time and memory; they are held against a tolerance only where both sides ran on one machine."""
-    same = _machine(base) == _machine(head) and None not in _machine(base)
-    found = []
+    """Changes of time and memory; they have a tolerance only if both sides ran on the same machine."""
+    same_machine = _machine(base) == _machine(head) and None not in _machine(base)
+    measures = []
     for name, part, tolerance in (
         ("prune time", "prune_seconds", tolerances.time),
         ("peak memory", "peak_bytes", tolerances.memory),
@@ -197,10 +200,12 @@ def _costs(base: Record, head: Record, tolerances: Tolerances) -> list[Measure]:
         old, new = getattr(base.cost, part), getattr(head.cost, part)
         if old and new is not None:
             change = new / old - 1
-            worse = same and tolerance is not None and change > tolerance
+            worse = same_machine and tolerance is not None and change > tolerance
             verdict = Verdict.REGRESSION if worse else Verdict.UNCHANGED
-            found.append(Measure(name, "", old, new, change, tolerance=tolerance if same else None, verdict=verdict))
-    return found
+            measures.append(
+                Measure(name, "", old, new, change, tolerance=tolerance if same_machine else None, verdict=verdict)
+            )
+    return measures
 
 
 def _machine(record: Record) -> tuple[Any, ...]:
@@ -208,7 +213,7 @@ def _machine(record: Record) -> tuple[Any, ...]:
 
 
 def _with_verdicts(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
-    """Adjust all p-values together, and judge."""
+    """Adjust the p-values of all measures together and give each measure its verdict."""
     tested = [measure.p for cell in cells for measure in cell.measures if not math.isnan(measure.p)]
     adjusted = iter(benjamini_hochberg(tested))
 

@@ -1,4 +1,4 @@
-"""A comparison as text: tables for a terminal, Markdown for a pull request, JUnit XML for a CI, JSON for programs."""
+"""Output formats of a comparison: terminal tables, Markdown for pull requests, JUnit XML for CI, JSON."""
 
 import math
 from collections.abc import Iterable
@@ -15,18 +15,18 @@ from prunebench.report.tables.table import Table
 CELL_HEADERS = ("model", "method", "sparsity", "seed")
 
 
-def headline(found: Comparison) -> str:
+def headline(comparison: Comparison) -> str:
     """The outcome in one line."""
     counts = [
-        (found.count(Verdict.REGRESSION), "regression"),
-        (found.count(Verdict.IMPROVEMENT), "improvement"),
-        (found.compared, "compared cell"),
-        (found.refused, "refused cell"),
-        (len(found.only_base), "cell only in BASE"),
-        (len(found.only_head), "cell only in HEAD"),
+        (comparison.count(Verdict.REGRESSION), "regression"),
+        (comparison.count(Verdict.IMPROVEMENT), "improvement"),
+        (comparison.compared, "compared cell"),
+        (comparison.refused, "refused cell"),
+        (len(comparison.only_base), "cell only in BASE"),
+        (len(comparison.only_head), "cell only in HEAD"),
     ]
-    words = [f"{count or 'no'} {_plural(what, count)}" for count, what in counts if count or what == "regression"]
-    return ", ".join(words)
+    counted = [f"{count or 'no'} {_plural(what, count)}" for count, what in counts if count or what == "regression"]
+    return ", ".join(counted)
 
 
 def _plural(what: str, count: int) -> str:
@@ -34,52 +34,60 @@ def _plural(what: str, count: int) -> str:
     return f"{first}{'' if count == 1 else 's'}{rest}"
 
 
-def tolerance_text(found: Comparison) -> str:
-    """What was held against what."""
-    asked = found.tolerances
-    limits = (("prune time", asked.time), ("peak memory", asked.memory))
+def tolerance_text(comparison: Comparison) -> str:
+    """The tolerances in a sentence."""
+    tolerances = comparison.tolerances
+    limits = (("prune time", tolerances.time), ("peak memory", tolerances.memory))
     costs = [f"{name} {_percent(limit)}" for name, limit in limits if limit is not None]
     return (
-        f"Tolerances: perplexity {_percent(asked.perplexity)}, accuracy {100 * asked.accuracy:.4g} points, "
-        f"{asked.trained:g} times that for methods that train; "
+        f"Tolerances: perplexity {_percent(tolerances.perplexity)}, accuracy {100 * tolerances.accuracy:.4g} points, "
+        f"{tolerances.trained:g} times that for methods that train; "
         f"{', '.join(costs) + ' on one machine' if costs else 'time and memory are shown only'}. "
         "A regression is significant (paired tests, false discoveries below 5 %) and beyond its tolerance"
     )
 
 
-def comparison_tables(found: Comparison) -> list[Table]:
-    """Regressions, improvements, all changes, what was refused, what is on one side, settings that differ."""
-    worse, better = (_judged_table(found, verdict) for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT))
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Tables of regressions, improvements, all changes, refusals, cells on one side only, and other differences."""
+    regressions, improvements = (
+        _verdict_table(comparison, verdict) for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT)
+    )
     refused = Table(
         "Refused: not comparable",
         (*CELL_HEADERS, "why"),
-        tuple((*_cell_entries(cell.head), reason) for cell in found.cells for reason in cell.refused),
+        tuple((*_cell_entries(cell.head), reason) for cell in comparison.cells for reason in cell.refused),
     )
-    single = Table(
+    unmatched = Table(
         "On one side only",
         (*CELL_HEADERS, "side"),
         tuple(
             (*_cell_entries(record), side)
-            for side, records in (("BASE", found.only_base), ("HEAD", found.only_head))
+            for side, records in (("BASE", comparison.only_base), ("HEAD", comparison.only_head))
             for record in records
         ),
     )
     remarks = Table(
         "What else differs",
         (*CELL_HEADERS, "what"),
-        tuple((*_cell_entries(cell.head), remark) for cell in found.cells for remark in cell.remarks),
+        tuple((*_cell_entries(cell.head), remark) for cell in comparison.cells for remark in cell.remarks),
     )
-    return [table for table in (worse, better, _change_table(found), refused, single, remarks) if table.rows]
+    return [
+        table
+        for table in (regressions, improvements, _change_table(comparison), refused, unmatched, remarks)
+        if table.rows
+    ]
 
 
-def _judged_table(found: Comparison, verdict: Verdict) -> Table:
+def _verdict_table(comparison: Comparison, verdict: Verdict) -> Table:
     rows = [
-        (*_cell_entries(cell.head), *_measure_row(measure)) for cell in found.cells for measure in cell.judged(verdict)
+        (*_cell_entries(cell.head), *_measure_row(measure))
+        for cell in comparison.cells
+        for measure in cell.with_verdict(verdict)
     ]
     if verdict is Verdict.REGRESSION:
         rows += [
             (*_cell_entries(cell.head), "runs", "ok", "failed", _failure(cell), "", "")
-            for cell in found.cells
+            for cell in comparison.cells
             if cell.newly_failed
         ]
     return Table(
@@ -104,9 +112,9 @@ def _measure_row(measure: Measure) -> tuple[str, ...]:
     return name, _value(measure, measure.base), _value(measure, measure.head), shown, p, tolerance
 
 
-def _change_table(found: Comparison) -> Table:
-    """A row for each cell, a column for each measure; judged ones are marked."""
-    cells = [cell for cell in found.cells if cell.measures]
+def _change_table(comparison: Comparison) -> Table:
+    """A row for each cell and a column for each measure; regressions and improvements are marked."""
+    cells = [cell for cell in comparison.cells if cell.measures]
     columns = list(dict.fromkeys((measure.name, measure.of) for cell in cells for measure in cell.measures))
     columns.sort(key=lambda column: not column[1])  # costs last
     rows, marked = [], set()
@@ -116,8 +124,8 @@ def _change_table(found: Comparison) -> Table:
             (*_cell_entries(cell.head), *(_change(by_column[c]) if c in by_column else text.MISSING for c in columns))
         )
         marked |= {
-            (row, len(CELL_HEADERS) + place)
-            for place, column in enumerate(columns)
+            (row, len(CELL_HEADERS) + index)
+            for index, column in enumerate(columns)
             if column in by_column and by_column[column].verdict is not Verdict.UNCHANGED
         }
     note = "; marked: regressions and improvements" if marked else ""
@@ -156,38 +164,38 @@ def _percent(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def comparison_to_terminal(found: Comparison, width: int) -> str:
-    """The tables, what was held against what, and the outcome at the end, where one looks first."""
-    tables = to_terminal(comparison_tables(found), width)
-    return "\n\n".join(part for part in (tables, f"{tolerance_text(found)}.", headline(found)) if part)
+def comparison_to_terminal(comparison: Comparison, width: int) -> str:
+    """Tables, tolerances, and the outcome at the end, where one looks first on a terminal."""
+    tables = to_terminal(comparison_tables(comparison), width)
+    return "\n\n".join(part for part in (tables, f"{tolerance_text(comparison)}.", headline(comparison)) if part)
 
 
-def comparison_to_markdown(found: Comparison) -> str:
-    """A comment for a pull request: the outcome and what was judged; the long table is folded."""
-    tables = comparison_tables(found)
+def comparison_to_markdown(comparison: Comparison) -> str:
+    """A comment for a pull request: the outcome, regressions and improvements; the table of all changes is folded."""
+    tables = comparison_tables(comparison)
     long = [table for table in tables if table.caption.startswith("Changes")]
     short = [table for table in tables if table not in long]
-    parts = [f"### prunebench compare: {headline(found)}", to_markdown(short)]
+    parts = [f"### prunebench compare: {headline(comparison)}", to_markdown(short)]
     if long:
         parts.append(f"<details><summary>All changes</summary>\n\n{to_markdown(long)}\n\n</details>")
-    return "\n\n".join(part for part in (*parts, f"{escape_markdown(tolerance_text(found))}.") if part)
+    return "\n\n".join(part for part in (*parts, f"{escape_markdown(tolerance_text(comparison))}.") if part)
 
 
-def comparison_to_junit(found: Comparison) -> str:
-    """A test case for each cell: a regression is a failure, a refusal an error, what has no other side is skipped."""
-    single = (*found.only_base, *found.only_head)
-    failures = [cell for cell in found.cells if cell.newly_failed or cell.judged(Verdict.REGRESSION)]
-    errors = [cell for cell in found.cells if cell.refused and cell not in failures]
-    skipped = [cell for cell in found.cells if not cell.measures and cell not in failures and cell not in errors]
+def comparison_to_junit(comparison: Comparison) -> str:
+    """JUnit XML with a test case for each cell: regressions fail, refusals are errors, unmatched cells are skipped."""
+    unmatched = (*comparison.only_base, *comparison.only_head)
+    failures = [cell for cell in comparison.cells if cell.newly_failed or cell.with_verdict(Verdict.REGRESSION)]
+    errors = [cell for cell in comparison.cells if cell.refused and cell not in failures]
+    skipped = [cell for cell in comparison.cells if not cell.measures and cell not in failures and cell not in errors]
     suite = ElementTree.Element(
         "testsuite",
         name="prunebench compare",
-        tests=str(len(found.cells) + len(single)),
+        tests=str(len(comparison.cells) + len(unmatched)),
         failures=str(len(failures)),
         errors=str(len(errors)),
-        skipped=str(len(single) + len(skipped)),
+        skipped=str(len(unmatched) + len(skipped)),
     )
-    for cell in found.cells:
+    for cell in comparison.cells:
         case = _test_case(suite, cell.head)
         if cell in failures:
             _add_message(case, "failure", _regression_lines(cell))
@@ -195,7 +203,7 @@ def comparison_to_junit(found: Comparison) -> str:
             _add_message(case, "error", cell.refused)
         elif cell in skipped:
             _add_message(case, "skipped", cell.remarks)
-    for side, records in (("BASE", found.only_base), ("HEAD", found.only_head)):
+    for side, records in (("BASE", comparison.only_base), ("HEAD", comparison.only_head)):
         for record in records:
             _add_message(_test_case(suite, record), "skipped", [f"only in {side}"])
     ElementTree.indent(suite)
@@ -205,8 +213,8 @@ def comparison_to_junit(found: Comparison) -> str:
 def _regression_lines(cell: ComparedCell) -> list[str]:
     if cell.newly_failed:
         return [f"failed in HEAD: {_failure(cell)}"]
-    words = [_measure_row(measure) for measure in cell.judged(Verdict.REGRESSION)]
-    return [f"{name}: {base} → {head}, {change}" for name, base, head, change, *_ in words]
+    rows = [_measure_row(measure) for measure in cell.with_verdict(Verdict.REGRESSION)]
+    return [f"{name}: {base} → {head}, {change}" for name, base, head, change, *_ in rows]
 
 
 def _test_case(suite: ElementTree.Element, record: Record) -> ElementTree.Element:
@@ -223,16 +231,16 @@ def _add_message(case: ElementTree.Element, kind: str, lines: Iterable[str]) -> 
     ElementTree.SubElement(case, kind, message="; ".join(plain)).text = "\n".join(plain)
 
 
-def comparison_to_json(found: Comparison) -> dict[str, Any]:
-    """Everything, as strict JSON has it."""
+def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    """The whole comparison as strict JSON."""
 
     def measure_of(measure: Measure) -> dict[str, Any]:
         return {name: json_number(value) for name, value in vars(measure).items()}
 
     return {
-        "exit_code": found.exit_code,
-        "summary": headline(found),
-        "tolerances": vars(found.tolerances),
+        "exit_code": comparison.exit_code,
+        "summary": headline(comparison),
+        "tolerances": vars(comparison.tolerances),
         "cells": [
             {
                 "key": list(cell.head.cell.key),
@@ -243,8 +251,8 @@ def comparison_to_json(found: Comparison) -> dict[str, Any]:
                 "refused": list(cell.refused),
                 "remarks": list(cell.remarks),
             }
-            for cell in found.cells
+            for cell in comparison.cells
         ],
-        "only_base": [list(record.cell.key) for record in found.only_base],
-        "only_head": [list(record.cell.key) for record in found.only_head],
+        "only_base": [list(record.cell.key) for record in comparison.only_base],
+        "only_head": [list(record.cell.key) for record in comparison.only_head],
     }

@@ -1,4 +1,4 @@
-"""What a comparison of two result folders says."""
+"""Data classes of a comparison: tolerances, measures, compared cells and verdicts."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from prunebench.records.record import Record
 
 
 class Verdict(StrEnum):
-    """What a change is."""
+    """Whether a change is a regression, an improvement, or neither."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
@@ -17,14 +17,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How much worse is no regression yet.
+    """How much worse a measure may become without being a regression.
 
     Args:
         perplexity: relative, 0.01 is 1 %.
         accuracy: a fraction of the questions, 0.005 is half a point.
-        trained: factor on both for methods that change all parameters: training ends elsewhere with every other order
-            of summation.
-        time, memory: relative; None, the default, never fails: nothing is known of the noise of a single timing.
+        trained: factor on both for methods that change all parameters, since training amplifies differences in the
+            order of summation.
+        time, memory: relative; None, the default, never fails: the noise of a single timing is unknown.
     """
 
     perplexity: float = 0.01
@@ -36,7 +36,7 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure of one cell on both sides.
+    """One measure of one cell, in BASE and in HEAD.
 
     Args:
         name: "perplexity", "accuracy", "prune time" or "peak memory".
@@ -45,8 +45,8 @@ class Measure:
         change: relative (perplexity, time, memory) or a difference of fractions (accuracy); positive is larger.
         low, high: its confidence interval; NaN for a cost.
         p: of the paired test, adjusted for all tests of the comparison; NaN for a cost.
-        tolerance: what the change is held against; None where nothing is.
-        verdict: what the change is.
+        tolerance: the largest change for the worse allowed; None if it is not judged.
+        verdict: regression, improvement or unchanged.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class ComparedCell:
-    """A cell that is on both sides.
+    """A cell that both folders have.
 
     Args:
         base, head: its records.
-        measures: what could be compared.
-        refused: what could not, with the reason.
-        remarks: settings that differ, measures of one side.
+        measures: the measures that were compared.
+        refused: the reasons why something could not be compared.
+        remarks: settings that differ, measures that only HEAD has.
     """
 
     base: Record
@@ -80,22 +80,22 @@ class ComparedCell:
 
     @property
     def newly_failed(self) -> bool:
-        """Whether it ran in BASE and fails in HEAD."""
+        """Whether the cell succeeded in BASE and failed in HEAD."""
         return self.base.status == "ok" and self.head.status == "failed"
 
-    def judged(self, verdict: Verdict) -> list[Measure]:
-        """The measures of that verdict."""
+    def with_verdict(self, verdict: Verdict) -> list[Measure]:
+        """The measures with a verdict."""
         return [measure for measure in self.measures if measure.verdict is verdict]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is to be said of two folders.
+    """The result of comparing two folders.
 
     Args:
-        cells: on both sides.
-        only_base, only_head: cells of one side.
-        tolerances: what was held against.
+        cells: cells that both folders have.
+        only_base, only_head: records of cells that only one folder has.
+        tolerances: the tolerances applied.
     """
 
     cells: tuple[ComparedCell, ...]
@@ -104,18 +104,18 @@ class Comparison:
     tolerances: Tolerances
 
     def count(self, verdict: Verdict) -> int:
-        """How many measures are of that verdict; a cell that fails anew is one regression."""
+        """Number of measures with a verdict; a newly failed cell counts as one regression."""
         failed = sum(cell.newly_failed for cell in self.cells) if verdict is Verdict.REGRESSION else 0
-        return failed + sum(len(cell.judged(verdict)) for cell in self.cells)
+        return failed + sum(len(cell.with_verdict(verdict)) for cell in self.cells)
 
     @property
     def refused(self) -> int:
-        """Cells of which something could not be compared."""
+        """Number of cells of which something could not be compared."""
         return sum(bool(cell.refused) for cell in self.cells)
 
     @property
     def compared(self) -> int:
-        """Cells that were compared in full; one that failed on either side has nothing to compare."""
+        """Number of cells compared in full; a cell that failed on either side has nothing to compare."""
         return sum(bool(cell.measures) and not cell.refused for cell in self.cells)
 
     @property

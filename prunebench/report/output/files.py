@@ -1,11 +1,11 @@
-"""Reports as files: the HTML page, and plots for papers."""
+"""Writing of reports to files: the HTML page, and plots for papers."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
@@ -25,13 +25,13 @@ def write_html(
     """Write the HTML page.
 
     Args:
-        records: what to report on.
-        folder: where they come from; its name is the page's title.
+        records: the records to report on.
+        folder: the results folder that they come from; its name is the page's title.
         order, array_store: see ``prunebench.report.output.html_page.to_html``.
-        path: the page's file; by default ``report.html`` in the folder.
+        path: the file to write; by default ``report.html`` in the folder.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
         OutputError: it cannot be written.
@@ -45,12 +45,12 @@ def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "
     """Write every plot of the report as a file, with its title and legend.
 
     Args:
-        records: what to report on.
-        folder: made if needed.
-        style: the format.
+        records: the records to report on.
+        folder: the folder to write to; created if needed.
+        style: the file format.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -60,7 +60,7 @@ def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "
 
 
 def write_file(path: Path, content: str | bytes) -> Path:
-    """Write a file, and the folders above it.
+    """Write a file atomically, creating its folder if needed.
 
     Raises:
         OutputError: it cannot be written.
@@ -69,5 +69,5 @@ def write_file(path: Path, content: str | bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}; choose another with --output") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}; choose another with --output") from None
     return path

@@ -1,4 +1,4 @@
-"""The report as one HTML file: nothing in it is fetched from anywhere, and no name in it is taken for markup."""
+"""The report as one self-contained HTML file: it loads nothing from elsewhere, and all names are escaped."""
 
 import base64
 import hashlib
@@ -19,28 +19,28 @@ from prunebench.report.plots.plot import legend_entries
 from prunebench.report.sections import Section, report_sections
 from prunebench.report.tables.table import Table
 
-WRAP_LENGTH = 40  # letters; longer entries are wrapped
+WRAP_LENGTH = 40  # characters; longer entries are wrapped
 
 
 def to_html(
     records: Sequence[Record], title: str, order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> str:
-    """A report with all its plots and tables; the same records give the same bytes.
+    """The report as HTML, with all plots and tables; the same records give the same bytes.
 
     Args:
-        records: what to report on.
-        title: its heading.
+        records: the records to report on.
+        title: the page's heading.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
     """
     templates = files("prunebench.report.output") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["plain"] = text.printable
-    found = report_sections(records, order, array_store)
+    page.globals["printable"] = text.printable
+    all_sections = report_sections(records, order, array_store)
     return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
         title=text.printable(title),
-        sections=[_section_context(section) for section in found],
+        sections=[_section_context(section) for section in all_sections],
         tiles=_tiles(records),
         style=Markup(_colours() + style),
         script=Markup(script),
@@ -53,7 +53,7 @@ def _section_context(section: Section) -> dict[str, Any]:
     return {
         "name": name,
         "title": section.title,
-        "words": section.explanation,
+        "explanation": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
             (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)
@@ -67,7 +67,7 @@ def _section_context(section: Section) -> dict[str, Any]:
 
 
 def _table_context(table: Table) -> dict[str, Any]:
-    """A table with, for each entry, what it is sorted by."""
+    """A table for the template, with a sort key for each entry."""
     numeric = numeric_columns(table)
     return {
         "caption": text.printable(table.caption),
@@ -76,7 +76,7 @@ def _table_context(table: Table) -> dict[str, Any]:
             [
                 {
                     "text": text.printable(entry),
-                    "sort": _script_number(text.sort_key(entry)) if numeric[column] else None,
+                    "sort": _javascript_number(text.sort_key(entry)) if numeric[column] else None,
                     "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
                     "marked": (row, column) in table.marked,
                 }
@@ -87,8 +87,8 @@ def _table_context(table: Table) -> dict[str, Any]:
     }
 
 
-def _script_number(value: float | None) -> str | None:
-    """A number as JavaScript reads it."""
+def _javascript_number(value: float | None) -> str | None:
+    """A number as JavaScript parses it."""
     return "Infinity" if value == math.inf else None if value is None else str(value)
 
 
@@ -104,7 +104,7 @@ def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def _colours() -> str:
-    """The colours of series, on a light and on a dark page."""
+    """CSS variables for the colours of series, for light and dark pages."""
     light, dark = (
         "".join(f"--series-{number}: {colour}; " for number, colour in enumerate(colours))
         for colours in (draw.COLOURS, draw.DARK_COLOURS)

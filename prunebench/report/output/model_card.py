@@ -1,4 +1,4 @@
-"""A model card: what a saved checkpoint is, from its record alone."""
+"""Model cards for saved checkpoints, made from the record alone."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench import text
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
@@ -22,11 +22,11 @@ FORM_TEXTS = {
 
 
 def model_card(record: Record, *, compact: bool = False) -> str:
-    """``README.md`` of a saved model, with the metadata (``model-index``) that the Hugging Face hub reads.
+    """The ``README.md`` of a saved model, with the metadata (``model-index``) that the Hugging Face hub reads.
 
     Args:
-        record: of the cell whose model was saved.
-        compact: whether it stands beside the compact form.
+        record: the record of the cell whose model was saved.
+        compact: whether the card is for the compact form.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -64,45 +64,45 @@ def model_card(record: Record, *, compact: bool = False) -> str:
 
 
 def write_cards(folder: Path, records: Iterable[Record]) -> None:
-    """Put a model card beside both forms of every saved model.
+    """Write a model card into the folders of both forms of every saved model.
 
     Args:
         folder: the results folder.
-        records: of its cells.
+        records: the records of its cells.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     for record in records:
         for form in (MODELS_FOLDER, SPARSE_FOLDER):
-            place = folder / form / record.cell.id
-            if record.saved is not None and place.is_dir():
+            target = folder / form / record.cell.id
+            if record.saved is not None and target.is_dir():
                 try:
-                    write_atomically(place / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
+                    write_atomically(target / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
                 except OSError as error:
-                    raise OutputError(f"cannot write a model card in {place}: {disk_error_advice(error)}") from None
+                    raise OutputError(f"cannot write a model card in {target}: {describe_os_error(error)}") from None
 
 
 def _results(record: Record) -> list[tuple[str, str, float]]:
-    found = [(protocol, "perplexity", perplexity.value) for protocol, perplexity in record.perplexity.items()]
-    found += [(column.task, column.metric, score.value) for column, score in task_scores(record).items()]
-    return [(text.printable(of), text.printable(measure), value) for of, measure, value in found]
+    results = [(protocol, "perplexity", perplexity.value) for protocol, perplexity in record.perplexity.items()]
+    results += [(column.task, column.metric, score.value) for column, score in task_scores(record).items()]
+    return [(text.printable(of), text.printable(measure), value) for of, measure, value in results]
 
 
 def _sentences(record: Record, base: str | None) -> str:
     cell, extra, calibration = record.cell, record.cell.model_extra or {}, record.cell.calibration
     origin = f"{base or cell.model}{f' at revision {cell.revision}' if cell.revision else ''}"
     package = f"{extra.get('distribution', '')} {extra.get('version', '')}".strip()
-    said = [f"A pruned form of {origin}.", f"Method: {cell.method}{f' of {package}' if package else ''}."]
+    sentences = [f"A pruned form of {origin}.", f"Method: {cell.method}{f' of {package}' if package else ''}."]
     if cell.options:
-        said.append(f"Options: {json.dumps(cell.options, sort_keys=True)}.")
+        sentences.append(f"Options: {json.dumps(cell.options, sort_keys=True)}.")
     if record.sparsity is not None:
-        reached, whole = 100 * record.sparsity.reached, 100 * record.sparsity.whole_model
-        said.append(f"Zero are {reached:.2f} % of the weights in the pruned matrices, {whole:.2f} % of all.")
+        reached, overall = 100 * record.sparsity.reached, 100 * record.sparsity.whole_model
+        sentences.append(f"Zero are {reached:.2f} % of the weights in the pruned matrices, {overall:.2f} % of all.")
     if record.method is None or record.method.takes_data:
         amount = f"{calibration.get('nsamples')} windows of {calibration.get('seqlen')} tokens"
-        said.append(f"Calibrated on {amount} of {calibration.get('corpus')}, seed {cell.seed}.")
-    return escape_markdown(" ".join(said))
+        sentences.append(f"Calibrated on {amount} of {calibration.get('corpus')}, seed {cell.seed}.")
+    return escape_markdown(" ".join(sentences))
 
 
 def _quality(record: Record) -> Table:

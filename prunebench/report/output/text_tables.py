@@ -1,4 +1,4 @@
-"""Tables as text: for a terminal, Markdown, LaTeX."""
+"""Rendering of tables as text: for a terminal, as Markdown, as LaTeX."""
 
 import re
 import textwrap
@@ -14,7 +14,7 @@ MIN_COLUMN_WIDTH = 24
 
 _LATEX = {
     "\\": r"\textbackslash{}",
-    **{sign: "\\" + sign for sign in "&%$#_{}"},
+    **{character: "\\" + character for character in "&%$#_{}"},
     "^": r"\^{}",
     "~": r"\textasciitilde{}",
     "<": r"\ensuremath{<}",
@@ -29,11 +29,11 @@ _LATEX = {
 
 
 def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
-    """Aligned columns under a line with the caption.
+    """Render tables with aligned columns, each under its caption.
 
     Args:
-        tables: what to write.
-        width: columns of the terminal. Captions and columns of words are wrapped to fit; columns of numbers are not.
+        tables: the tables.
+        width: columns of the terminal. Captions and text columns are wrapped to fit; columns of numbers are not.
     """
 
     def formatted(table: Table) -> str:
@@ -44,14 +44,14 @@ def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
-    """Tables of GitHub's Markdown, the caption in bold above."""
+    """Render tables as GitHub Markdown, each under its caption in bold."""
     return "\n\n".join(
         f"**{escape_markdown(table.caption)}**\n\n{_tabulate(table, 'pipe', escape_markdown)}" for table in tables
     )
 
 
 def to_latex(tables: Iterable[Table]) -> str:
-    """``table`` environments; they need the package booktabs."""
+    """Render tables as LaTeX ``table`` environments, which need the package booktabs."""
     return "\n\n".join(
         "\n".join(
             (
@@ -67,24 +67,24 @@ def to_latex(tables: Iterable[Table]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
+    """Escape text so that Markdown shows it literally, also in a table."""
     text = re.sub(r"([\\`*|\[\]~$])", r"\\\1", printable(text).replace("&", "&amp;").replace("<", "&lt;"))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX shows as it is."""
-    return "".join(_LATEX.get(sign, sign) for sign in printable(text))
+    """Escape text so that LaTeX shows it literally."""
+    return "".join(_LATEX.get(character, character) for character in printable(text))
 
 
 def _booktabs(table: Table) -> str:
-    """tabulate's latex_booktabs escapes and cannot be told not to; its latex_raw has other rules."""
+    """A booktabs table. latex_booktabs of tabulate always escapes; latex_raw does not, but draws other rules."""
     lines = _tabulate(table, "latex_raw", escape_latex).splitlines()
     rules = iter((r"\toprule", r"\midrule", r"\bottomrule"))
     return "\n".join(next(rules) if line == r"\hline" else line for line in lines)
 
 
-# How a marked entry looks.
+# How a marked entry is highlighted.
 _HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
 
 
@@ -104,21 +104,21 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: li
 
 
 def _column_widths(table: Table, width: int) -> list[int | None] | None:
-    """Let the widest column of words give way, so that a table fits."""
+    """Maximal column widths: the widest text column shrinks so that the table fits; None if it fits already."""
     columns = list(zip(table.headers, *table.rows, strict=True))
     natural = [max(len(printable(entry)) for entry in column) for column in columns]
     excess = sum(natural) + 2 * (len(natural) - 1) - width
-    words = [place for place, numeric in enumerate(numeric_columns(table)) if not numeric]
-    if excess <= 0 or not words:
+    text_columns = [index for index, numeric in enumerate(numeric_columns(table)) if not numeric]
+    if excess <= 0 or not text_columns:
         return None
-    widest = max(words, key=lambda place: natural[place])
+    widest = max(text_columns, key=lambda index: natural[index])
     return [
-        max(natural[place] - excess, MIN_COLUMN_WIDTH) if place == widest else None for place in range(len(natural))
+        max(natural[index] - excess, MIN_COLUMN_WIDTH) if index == widest else None for index in range(len(natural))
     ]
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Columns that hold amounts: every entry starts with a number, or says that there is none."""
+    """For each column whether it is numeric: every entry starts with a number or stands for a missing one."""
     amount = re.compile(r"[<+-]?\d+(\.\d+)?(e[+-]?\d+)?(:\d+)?( .*)?|–|-?inf( .*)?|nan( .*)?|failed")
     return [
         all(amount.fullmatch(entry) for entry in column) and any(entry.lstrip("<+-")[:1].isdigit() for entry in column)

@@ -1,4 +1,4 @@
-"""Measurements one by one, for programs: a row each, nothing averaged, nothing rounded."""
+"""Measurements in long (tidy) format, for programs: one row each, not averaged, not rounded."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import disk_error_advice, write_atomically
+from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import Record
 from prunebench.text import printable
 
@@ -17,12 +17,12 @@ COLUMNS = (*IDENTITY, "measure", "of", "value", "stderr")
 
 
 def measurements(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    """Rows in the long format.
+    """Measurements of records, as rows in long format.
 
-    Returns:
-        For each record one row a measure, with the keys ``COLUMNS``: ``measure`` (perplexity, sparsity, prune_seconds,
-        a zero-shot metric …), ``of`` (the protocol or task, else empty), ``value`` and ``stderr`` (None where there is
-        none). A record without any measure has one row with ``measure`` None.
+    Yields:
+        One row for each measure of each record, with the keys ``COLUMNS``: ``measure`` (perplexity, sparsity,
+        prune_seconds, a zero-shot metric …), ``of`` (the protocol or task, else empty), ``value`` and ``stderr`` (None
+        if there is none). A record without measures has one row with ``measure`` None.
     """
     for record in records:
         rows = list(_measures(record)) or [(None, "", None, None)]
@@ -32,25 +32,25 @@ def measurements(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 def _identity(record: Record) -> tuple[Any, ...]:
     cell, error = record.cell, record.error
-    told = printable(f"{error.type}: {error.message}") if error else None
+    message = printable(f"{error.type}: {error.message}") if error else None
     corpus = printable(cell.calibration.get("corpus", ""))
     names = (printable(part) for part in (cell.id, cell.model, cell.method, cell.sparsity, cell.allocation))
-    return (*names, corpus, cell.seed, record.status, told)
+    return (*names, corpus, cell.seed, record.status, message)
 
 
 def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, float | None]]:
-    for protocol, found in record.perplexity.items():
-        yield "perplexity", printable(protocol), found.value, found.stderr
+    for protocol, perplexity in record.perplexity.items():
+        yield "perplexity", printable(protocol), perplexity.value, perplexity.stderr
     tasks, groups = (record.zero_shot.get(part) or {} for part in ("results", "groups"))
     for task, entry in (tasks | groups).items():
         for key, value in entry.items():
-            metric, comma, filtered = key.partition(",")
+            metric, comma, filter_name = key.partition(",")
             if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
-                stderr = entry.get(f"{metric}_stderr,{filtered}")
-                name = metric if filtered == "none" else key
+                stderr = entry.get(f"{metric}_stderr,{filter_name}")
+                name = metric if filter_name == "none" else key
                 yield printable(name), printable(task), value, stderr if isinstance(stderr, int | float) else None
-    for label, found_numbers in record.measures.items():
-        for name, number in found_numbers.items():
+    for label, numbers in record.measures.items():
+        for name, number in numbers.items():
             yield printable(name), printable(label), number, None
     if record.sparsity is not None:
         yield "sparsity", "", record.sparsity.reached, None
@@ -60,9 +60,9 @@ def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, f
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """One CSV file with the columns ``COLUMNS``; inf and nan are written so.
+    """Measurements as CSV with the columns ``COLUMNS``; numbers that are not finite are written as inf and nan.
 
-    A name that a spreadsheet would take for a formula has an apostrophe before it.
+    A name that a spreadsheet would read as a formula is prefixed with an apostrophe.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -76,7 +76,7 @@ def _escape_formula(value: Any) -> Any:
 
 
 def write_parquet(records: Iterable[Record], path: Path) -> None:
-    """One Parquet file with the columns ``COLUMNS``; ``seed`` is an integer, ``value`` and ``stderr`` are float64.
+    """Write measurements as Parquet with the columns ``COLUMNS``: ``seed`` int64, ``value`` and ``stderr`` float64.
 
     Raises:
         OutputError: it cannot be written.
@@ -92,16 +92,16 @@ def write_parquet(records: Iterable[Record], path: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pylist(list(measurements(records)), schema), content)
         write_atomically(path, content.getbuffer())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {disk_error_advice(error)}") from None
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from None
 
 
 def to_plain_json(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """``measurements`` as strict JSON has them: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
+    """Measurements as strict JSON: a number that is not finite is "Infinity", "-Infinity" or "NaN"."""
     return [{name: json_number(value) for name, value in row.items()} for row in measurements(records)]
 
 
 def json_number(value: Any) -> Any:
-    """A value as strict JSON has it."""
+    """A value for strict JSON: numbers that are not finite as text, all else unchanged."""
     if not isinstance(value, float) or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

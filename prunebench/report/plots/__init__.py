@@ -1,1 +1,8 @@
-"""The plots of a report."""
+"""Plots of a report: ``charts`` and ``pareto`` build them from records, ``matplotlib_svg`` draws them.
+
+``plot`` describes a plot independently of how it is drawn; ``axes`` has what the builders share.
+"""
+
+from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
+
+__all__ = ["Axis", "HorizontalLine", "Plot", "Series"]

@@ -1,4 +1,4 @@
-"""Which plots a report has, from records: perplexity, zero-shot tasks, cost, convergence, sparsity of each layer."""
+"""The plots of a report: perplexity, zero-shot tasks, cost, convergence, and sparsity of each layer."""
 
 import math
 import statistics
@@ -28,39 +28,39 @@ def _series_over_sparsity(
     measure: Callable[[Sequence[Record]], Estimate | None],
     dodge: float = 0.0,
 ) -> tuple[Axis, tuple[Series, ...]]:
-    """For each method a line over fractions and marks over n:m patterns.
+    """For each method, a line over fractions of zeros and separate markers over n:m patterns.
 
     Args:
-        scene: whose entries.
+        setting_group: the records to plot.
         styles: see ``method_styles``.
-        measure: of the seeds of one entry.
-        dodge: how far methods stand apart, so that bars do not hide one another, as a share of the axis.
+        measure: the value and interval of an entry, from the records of its seeds; None leaves it out.
+        dodge: horizontal distance between methods, as a fraction of the axis, so that bars do not hide one another.
     """
-    axis, places = sparsity_axis(setting_group.sparsities)
+    axis, positions = sparsity_axis(setting_group.sparsities)
     methods = setting_group.methods(styles)
-    width = max(places.values(), default=0.0) - min(places.values(), default=0.0) or 1.0
+    width = max(positions.values(), default=0.0) - min(positions.values(), default=0.0) or 1.0
     series = []
     for number, method in enumerate(methods):
         shift = dodge * width * (number - (len(methods) - 1) / 2)
         measured = [
-            (sparsity, found)
+            (sparsity, estimate)
             for sparsity in setting_group.sparsities
-            if (found := measure(setting_group.entries.get((method, sparsity), ()))) is not None
+            if (estimate := measure(setting_group.entries.get((method, sparsity), ()))) is not None
         ]
         for line in (True, False):
             part = [entry for entry in measured if math.isfinite(ratio_of(entry[0])) == line]
             if part:
-                points = tuple((places[sparsity] + shift, found[0]) for sparsity, found in part)
-                bars = tuple(found[1:] for _, found in part)
+                points = tuple((positions[sparsity] + shift, estimate[0]) for sparsity, estimate in part)
+                bars = tuple(estimate[1:] for _, estimate in part)
                 series.append(Series(method, styles[method], points, bars, line=line))
     return axis, tuple(series)
 
 
 def perplexity_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Perplexity against sparsity: a plot for each protocol and setting, with the dense model and the floor.
+    """Perplexity against sparsity: one plot for each protocol and setting, with the dense model and the floor.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        records: the records to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``method_styles``.
     """
     plots = []
@@ -68,11 +68,8 @@ def perplexity_plots(records: Sequence[Record], styles: dict[str, int]) -> list[
         title = text_title(protocol, digest, evaluation_texts(records))
         for setting_group in setting_groups(measured_on(records, protocol, digest)):
             axis, series = _series_over_sparsity(setting_group, styles, partial(mean_perplexity, protocol=protocol))
-            everything = [
-                *setting_group.baselines.values(),
-                *(record for group in setting_group.entries.values() for record in group),
-            ]
-            floors = {r.perplexity[protocol].floor for r in everything if protocol in r.perplexity}
+            all_records = setting_group.records
+            floors = {r.perplexity[protocol].floor for r in all_records if protocol in r.perplexity}
             lines = _dense_lines(setting_group, protocol) + [
                 HorizontalLine(f"floor {text.number(floor)}", floor) for floor in floors if floor is not None
             ]
@@ -99,18 +96,15 @@ def _dense_lines(setting_group: SettingGroup, protocol: str) -> list[HorizontalL
 
 
 def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Accuracy against sparsity: a plot for each model and task; bars are 95 % intervals over questions.
+    """Accuracy against sparsity: one plot for each model and task; bars are 95 % intervals over questions.
 
     Args:
         records, styles: see ``perplexity_plots``.
     """
     plots = []
     for setting_group in setting_groups([record for record in records if record.zero_shot]):
-        everything = [
-            *setting_group.baselines.values(),
-            *(record for group in setting_group.entries.values() for record in group),
-        ]
-        columns = list(dict.fromkeys(column for record in everything for column in scores(record)))
+        all_records = setting_group.records
+        columns = list(dict.fromkeys(column for record in all_records for column in scores(record)))
         for column in columns:
             axis, series = _series_over_sparsity(
                 setting_group, styles, partial(_mean_score, column=column), dodge=0.012
@@ -127,10 +121,11 @@ def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[P
                     series=series,
                     lines=tuple(
                         HorizontalLine(
-                            f"{name} {found[0]:.1f}" if column.share else f"{name} {text.number(found[0])}", found[0]
+                            f"{name} {estimate[0]:.1f}" if column.share else f"{name} {text.number(estimate[0])}",
+                            estimate[0],
                         )
-                        for name, found in dense.items()
-                        if found is not None
+                        for name, estimate in dense.items()
+                        if estimate is not None
                     ),
                 )
             )
@@ -138,16 +133,16 @@ def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[P
 
 
 def _mean_score(group: Sequence[Record], column: Column) -> Estimate | None:
-    found = mean_over_seeds([scores(record) for record in group]).get(column)
-    if found is None:
+    score = mean_over_seeds([scores(record) for record in group]).get(column)
+    if score is None:
         return None
     scale = 100 if column.share else 1
-    error = math.nan if found.stderr is None else INTERVAL_STDERRS * found.stderr
-    return scale * found.value, scale * (found.value - error), scale * (found.value + error)
+    error = math.nan if score.stderr is None else INTERVAL_STDERRS * score.stderr
+    return scale * score.value, scale * (score.value - error), scale * (score.value + error)
 
 
 def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Perplexity against what pruning took, at the one sparsity that the most methods share (of several the highest).
+    """Perplexity against the cost of pruning, at the sparsity that most methods have (of several the highest).
 
     Args:
         records, styles: see ``perplexity_plots``.
@@ -162,10 +157,10 @@ def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
                 series = []
                 for method in setting_group.methods(styles):
                     group = setting_group.entries.get((method, sparsity), [])
-                    spent = [v for record in group if (v := getattr(record.cost, amount)) is not None]
-                    found = mean_perplexity(group, protocol)
-                    if spent and found is not None:
-                        point = (statistics.fmean(spent) / scale, found[0])
+                    amounts = [v for record in group if (v := getattr(record.cost, amount)) is not None]
+                    estimate = mean_perplexity(group, protocol)
+                    if amounts and estimate is not None:
+                        point = (statistics.fmean(amounts) / scale, estimate[0])
                         series.append(Series(method, styles[method], (point,), line=False))
                 plots.append(
                     Plot(
@@ -184,22 +179,22 @@ def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
 
 
 def shared_sparsity(setting_group: SettingGroup) -> str:
-    """The sparsity that the most methods were measured at; of several the highest."""
+    """The sparsity that most methods were measured at; of several the highest."""
     counts = Counter(sparsity for _, sparsity in setting_group.entries)
     most = max(counts.values())
     return [sparsity for sparsity in setting_group.sparsities if counts[sparsity] == most][-1]
 
 
 def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Where iterative methods stood at each step: a plot for each model and quantity, a line for each cell.
+    """Traces of iterative methods over steps: one plot for each model and quantity, one line for each cell.
 
     Args:
         records, styles: see ``perplexity_plots``.
     """
     plots = []
     for setting_group in setting_groups([record for record in records if record.trace]):
-        everything = [record for group in setting_group.entries.values() for record in group]
-        for quantity in dict.fromkeys(name for record in everything for row in record.trace for name in row):
+        all_records = [record for group in setting_group.entries.values() for record in group]
+        for quantity in dict.fromkeys(name for record in all_records for row in record.trace for name in row):
             if quantity == "step":
                 continue
             series = tuple(
@@ -230,7 +225,7 @@ def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
 
 
 def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Zeros in each matrix, a line for each way in which they are shared out.
+    """Fraction of zeros in each matrix: one line for each distinct distribution over the layers.
 
     Args:
         records, styles: see ``perplexity_plots``.
@@ -245,16 +240,16 @@ def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
                 shares = tuple(round(100 * m.zeros / m.numel, 1) if m.numel else 0.0 for m in facts.matrices.values())
                 profiles.setdefault(shares, []).append(key)
         series = []
-        for shares, found in sorted(profiles.items()):
-            methods = list(dict.fromkeys(method for method, _ in found))
-            one = methods[0] if len(methods) == 1 else None
+        for shares, entries in sorted(profiles.items()):
+            methods = list(dict.fromkeys(method for method, _ in entries))
+            only_method = methods[0] if len(methods) == 1 else None
             series.append(
                 Series(
-                    label=one
+                    label=only_method
                     or ("several methods" if len(methods) < len(setting_group.methods(styles)) else "every method"),
-                    style=None if one is None else styles[one],
-                    points=tuple((float(place), share) for place, share in enumerate(shares)),
-                    names=("",) * (len(shares) - 1) + (", ".join(dict.fromkeys(sparsity for _, sparsity in found)),),
+                    style=None if only_method is None else styles[only_method],
+                    points=tuple((float(index), share) for index, share in enumerate(shares)),
+                    names=("",) * (len(shares) - 1) + (", ".join(dict.fromkeys(sparsity for _, sparsity in entries)),),
                     markers=False,
                 )
             )
@@ -272,10 +267,10 @@ def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
 
 
 def _block_ticks(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
-    """The first matrix of each block, by the first number in its name; some twelve at most."""
+    """Ticks at the first matrix of each block, found by the first number in its name; about twelve at most."""
     starts: dict[str, float] = {}
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         number = next((part for part in name.split(".") if part.isdigit()), "")
-        starts.setdefault(number, float(place))
-    ticks = [(place, number) for number, place in starts.items()]
+        starts.setdefault(number, float(position))
+    ticks = [(position, number) for number, position in starts.items()]
     return tuple(ticks[:: math.ceil(len(ticks) / 12) or 1])

@@ -1,4 +1,4 @@
-"""Drawing of plots with matplotlib: SVG for a page in its reader's colours, SVG and PDF files for papers.
+"""Drawing of plots with matplotlib: SVG elements for HTML pages, SVG and PDF files for papers.
 
 The same plot gives the same bytes: no dates, and identifiers from the content alone.
 """
@@ -32,7 +32,7 @@ DARK_COLOURS = ("#7377f5", "#fdc43c", "#0af0ff", "#e15459", "#c2c4ae", "#a2779c"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)), (0, (8, 2)))
 
-# What a page puts in place of the colours above.
+# CSS variables that a page uses instead of the colours above.
 VARIABLES = {INK: "currentColor", LINE: "var(--line)", PAPER: "var(--card)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(COLOURS)
 }
@@ -71,18 +71,18 @@ _STYLE = {
 
 
 def to_svg(plot: Plot, prefix: str) -> str:
-    """An ``<svg>`` element for a page that defines the variables in ``VARIABLES``; without title or legend.
+    """Draw a plot as an ``<svg>`` element, without title or legend, for a page that defines ``VARIABLES``.
 
     Args:
-        plot: what to draw.
-        prefix: for its identifiers, which must be unique in the page.
+        plot: the plot.
+        prefix: prefix of the element's identifiers, unique in the page.
     """
     with _style_context():
         return _page_element(_figure(plot), prefix, plot.title)
 
 
 def to_legend_sample(series: Series, prefix: str) -> str:
-    """An ``<svg>`` element with a piece of a series' line and its mark, for a legend of a page."""
+    """Draw a sample of a series' line and marker as an ``<svg>`` element, for the legend of a page."""
     with _style_context():
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -96,7 +96,7 @@ def to_legend_sample(series: Series, prefix: str) -> str:
 
 
 def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
-    """A file with title and legend, on a transparent ground, for light paper."""
+    """Draw a plot as a file with title and legend, on a transparent background, for light paper."""
     with _style_context():
         figure = _figure(plot)
         figure.axes[0].set_title(printable(plot.title), loc="left", fontsize=10, wrap=True)
@@ -121,7 +121,7 @@ def _style_context() -> AbstractContextManager[None]:
 
 
 def _page_element(figure: Figure, prefix: str, title: str) -> str:
-    """The figure as an element of a page: colours become variables, identifiers unique; what is of no use goes."""
+    """A figure as an element of a page: colours become variables, identifiers unique, metadata is removed."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     content = file.getvalue()
@@ -130,12 +130,12 @@ def _page_element(figure: Figure, prefix: str, title: str) -> str:
         r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>|<!--.*?-->", "", content, flags=re.S
     )
     content = re.sub(r"<[^>]*>", lambda tag: _adapt_tag(tag[0], prefix), content)
-    told = f'role="img" aria-label="{html.escape(printable(title))}"' if title else 'aria-hidden="true"'
-    return re.sub(r"\s*\n\s*", "\n", content.replace("<svg", f"<svg {told}", 1)).strip()
+    attributes = f'role="img" aria-label="{html.escape(printable(title))}"' if title else 'aria-hidden="true"'
+    return re.sub(r"\s*\n\s*", "\n", content.replace("<svg", f"<svg {attributes}", 1)).strip()
 
 
 def _adapt_tag(tag: str, prefix: str) -> str:
-    """One tag of matplotlib's SVG as a page wants it."""
+    """Adapt one tag of matplotlib's SVG to a page."""
     for pattern, replacement in (
         (r'^<g id="[^"]*"', "<g"),
         (r'\s+xmlns(:\w+)?="[^"]*"', ""),
@@ -145,7 +145,7 @@ def _adapt_tag(tag: str, prefix: str) -> str:
         (r"(font(?:-family)?: [^;\"]*?)sans-serif", r"\1var(--font)"),
     ):
         tag = re.sub(pattern, replacement, tag)
-    return re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLES.get(found[0], found[0]), tag)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda colour: VARIABLES.get(colour[0], colour[0]), tag)
 
 
 def _figure(plot: Plot) -> Figure:
@@ -162,13 +162,17 @@ def _figure(plot: Plot) -> Figure:
     return figure
 
 
-def _set_scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Iterable[float]) -> float:
-    """Scale, limits and ticks of one axis; where a zero is drawn on it."""
+def _set_scale(axes: Axes, which: Literal["x", "y"], requested: Axis, values: Iterable[float]) -> float:
+    """Set scale, limits and ticks of one axis.
+
+    Returns:
+        The position at which a value of zero is drawn.
+    """
     finite = [value for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
-    log = wanted.scale == "log" and bool(positive)
+    log = requested.scale == "log" and bool(positive)
     zero = 0.0
-    ticks = tuple((place, printable(words)) for place, words in wanted.ticks)
+    ticks = tuple((position, printable(label)) for position, label in requested.ticks)
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if log:
         low, high = min(positive), max(positive)
@@ -186,26 +190,26 @@ def _set_scale(axes: Axes, which: Literal["x", "y"], wanted: Axis, values: Itera
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log" if log else "linear", f"{which}lim": (low, high)})
     shown = [tick for tick in ticks if low <= tick[0] <= high]
-    if which == "x" and not wanted.ticks:
+    if which == "x" and not requested.ticks:
         shown = _spaced_ticks(shown, low, high, log=log)
     axis.set_major_locator(FixedLocator([position for position, _ in shown]))
-    axis.set_major_formatter(FixedFormatter([words for _, words in shown]))
+    axis.set_major_formatter(FixedFormatter([label for _, label in shown]))
     axis.set_minor_locator(NullLocator())
     return zero
 
 
 def _spaced_ticks(ticks: Sequence[tuple[float, str]], low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
-    """Ticks whose words have room beside one another."""
+    """Leave out ticks whose labels would overlap."""
     measure = math.log if log else float
-    kept: list[tuple[float, str]] = []
+    shown: list[tuple[float, str]] = []
     for tick in ticks:
-        if not kept or measure(tick[0]) - measure(kept[-1][0]) > 0.15 * (measure(high) - measure(low)):
-            kept.append(tick)
-    return kept
+        if not shown or measure(tick[0]) - measure(shown[-1][0]) > 0.15 * (measure(high) - measure(low)):
+            shown.append(tick)
+    return shown
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a range, dense enough to read and sparse enough to be told apart."""
+    """Round numbers in a range as ticks of a logarithmic axis: enough to read it, few enough not to overlap."""
     if high / low < 6:
         return [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if tick > 0]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -218,14 +222,14 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_text(value: float) -> str:
-    """A number at an axis: 0.05, 200, 20 k, 3 M, 1e15."""
+    """Format a number at an axis: 0.05, 200, 20 k, 3 M, 1e15."""
     if abs(value) < 10_000:
         return f"{value:.6g}"
     return text.count(value) if 0 < value < 1e12 else f"{value:.0e}"
 
 
 def _line_style(series: Series, *, markers: bool | None = None, line: bool | None = None) -> dict[str, Any]:
-    """matplotlib's words for how a series is drawn."""
+    """matplotlib's keyword arguments for the style of a series."""
     number = series.style
     marked, joined = series.markers if markers is None else markers, series.line if line is None else line
     dash = series.dash if series.dash is not None else 0 if number is None else number // len(COLOURS)
@@ -265,13 +269,13 @@ def _draw_series(axes: Axes, series: Series, zero: float, depth: int) -> None:
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
-    """Where a point stands, as fractions of the axes."""
+    """The position of a point as fractions of the axes' width and height."""
     across, up = axes.transLimits.transform(axes.transScale.transform(point))
     return float(across), float(up)
 
 
 def _label_offset(*, left: bool, up: bool) -> dict[str, Any]:
-    """Words next to a point."""
+    """Keyword arguments that place a label next to a point."""
     return {
         "xytext": (-5 if left else 5, 4 if up else -4),
         "textcoords": "offset points",
@@ -282,7 +286,7 @@ def _label_offset(*, left: bool, up: bool) -> dict[str, Any]:
 
 
 def _draw_horizontal_lines(axes: Axes, lines: Sequence[HorizontalLine]) -> None:
-    """Lines across, each with its words to the right of the axes, pushed apart where they would overlap."""
+    """Draw horizontal lines with labels to the right of the axes, moved apart where they would overlap."""
     height = -math.inf
     for rule in sorted(lines, key=lambda rule: rule.y):
         axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)

@@ -1,4 +1,4 @@
-"""What is worth its size: the front of perplexity against non-zero parameters and against bytes."""
+"""Pareto fronts of perplexity against model size, in non-zero parameters and in bytes."""
 
 import math
 import statistics
@@ -17,14 +17,14 @@ SIZES = (("non-zero parameters", "nonzero"), ("bytes", "size"))
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model, dense or pruned, as a choice among others.
+    """One model, dense or pruned, as a candidate for a Pareto front.
 
     Args:
-        model, method, sparsity: what it is.
+        model, method, sparsity: as in the record.
         dense: whether nothing was pruned.
         perplexity: mean over seeds.
-        nonzero: parameters that are not zero.
-        size: bytes in a sparse form; see ``sparse_bytes``.
+        nonzero: number of non-zero parameters.
+        size: bytes in a sparse format; see ``sparse_bytes``.
     """
 
     model: str
@@ -37,7 +37,7 @@ class Candidate:
 
 
 def nonzero_parameters(record: Record) -> float:
-    """How many parameters are not zero, in all of the model; NaN where the record does not say."""
+    """Number of non-zero parameters of the whole model; NaN if the record does not say."""
     facts = record.sparsity
     if facts is None or facts.parameters is None:
         return math.nan
@@ -45,10 +45,10 @@ def nonzero_parameters(record: Record) -> float:
 
 
 def sparse_bytes(record: Record) -> float:
-    """Bytes of the weights, each pruned matrix as a bit for every weight and the values that are not zero.
+    """Bytes of the weights with each pruned matrix stored as a bit mask and its non-zero values.
 
-    A matrix for which that is larger stays as it is, and so does all that is not pruned. NaN where the record does not
-    say.
+    A matrix for which that is larger is stored as it is, and so is everything that is not pruned. NaN if the record
+    does not say.
     """
     facts = record.sparsity
     if facts is None or not facts.parameters or facts.parameter_bytes is None:
@@ -59,24 +59,24 @@ def sparse_bytes(record: Record) -> float:
 
 
 def comparable_families(records: Sequence[Record]) -> list[tuple[str, list[Candidate]]]:
-    """Models whose perplexities compare: those that predicted the same number of tokens of the same text.
+    """Group models with comparable perplexities: those that predicted the same number of tokens of the same text.
 
-    A tokenizer that cuts a text otherwise gives other tokens to predict, and another perplexity.
+    A different tokenizer gives different tokens to predict, and a different perplexity.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        records: the records to show; see ``prunebench.report.grouping.latest_records``.
 
     Returns:
         (protocol, candidates) of each family; candidates without a size or a finite perplexity are left out.
     """
-    found = []
+    families_found = []
     for protocol, digest in evaluation_texts(records):
         measured = [r for r in measured_on(records, protocol, digest) if protocol in r.perplexity]
         for tokens in dict.fromkeys(record.perplexity[protocol].tokens for record in measured):
-            alike = [record for record in measured if record.perplexity[protocol].tokens == tokens]
+            same_tokens = [record for record in measured if record.perplexity[protocol].tokens == tokens]
             candidates = dict.fromkeys(
                 candidate
-                for setting_group in setting_groups(alike)
+                for setting_group in setting_groups(same_tokens)
                 for dense, group in [
                     *((True, [record]) for record in setting_group.baselines.values()),
                     *((False, group) for group in setting_group.entries.values()),
@@ -85,8 +85,8 @@ def comparable_families(records: Sequence[Record]) -> list[tuple[str, list[Candi
                 and math.isfinite(candidate.nonzero)
             )
             if candidates:
-                found.append((protocol, list(candidates)))
-    return found
+                families_found.append((protocol, list(candidates)))
+    return families_found
 
 
 def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candidate:
@@ -103,11 +103,11 @@ def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candid
 
 
 def pareto_front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
-    """Candidates that no other beats in both size and perplexity, the smallest first.
+    """The Pareto front: candidates that no other beats in both size and perplexity, the smallest first.
 
     Args:
-        candidates: of one family.
-        by: the field of their size.
+        candidates: candidates of one family.
+        by: the field that holds their size, ``nonzero`` or ``size``.
     """
     best: list[Candidate] = []
     sized = [candidate for candidate in candidates if math.isfinite(getattr(candidate, by))]
@@ -118,10 +118,10 @@ def pareto_front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
 
 
 def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """All models of a family, pruned and dense, with the front; by non-zero parameters and by bytes.
+    """Perplexity against size for each family of models, with the Pareto front; by non-zero parameters and by bytes.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        records: the records to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
     """
     plots = []
@@ -151,14 +151,14 @@ def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot
                     panel=join_title(protocol, label),
                     x=Axis(unit or label, "log"),
                     y=Axis("perplexity", "log"),
-                    series=tuple(one for one in series if one.points),
+                    series=tuple(entry for entry in series if entry.points),
                 )
             )
     return drop_empty(plots)
 
 
 def _unit(largest: float) -> tuple[float, str]:
-    """A unit in which an amount of memory is a number of few digits."""
+    """The divisor and name of a unit in which a number of bytes has few digits."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if largest >= 1024.0**power:
             return 1024.0**power, unit
@@ -166,7 +166,7 @@ def _unit(largest: float) -> tuple[float, str]:
 
 
 def front_tables(records: Sequence[Record]) -> list[Table]:
-    """What is on each front, the smallest first.
+    """The models on each Pareto front, the smallest first.
 
     Args:
         records: see ``pareto_plots``.

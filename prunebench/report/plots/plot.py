@@ -1,4 +1,4 @@
-"""A plot before it is drawn."""
+"""The format-independent description of a plot, before it is drawn."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,12 +9,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis.
+    """One axis of a plot.
 
     Args:
-        label: what it shows, with the unit.
-        scale: ``log`` also where zero is met: it then has a place of its own before the smallest amount.
-        ticks: (position, words); by default chosen from the data.
+        label: the quantity, with its unit.
+        scale: ``linear`` or ``log``; on a ``log`` axis zero gets a position of its own before the smallest value.
+        ticks: (position, label) pairs; by default chosen from the data.
     """
 
     label: str
@@ -24,17 +24,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together.
+    """Points that are drawn in one style, possibly joined by a line.
 
     Args:
-        label: what the legend calls them; series of one label and look share an entry.
-        look: number of the colour, marker and dash; None for the dense models, which are drawn in the colour of text.
+        label: name in the legend; series of one label and style share an entry.
+        style: number of the colour, marker and dash; None for the dense models, which are drawn in the text colour.
         points: (x, y); a y that is not finite is drawn at the upper edge.
         bars: (low, high) of each y; empty for none.
         names: written beside the points; empty for none.
-        line, marks: whether the points are joined, and whether they are marked.
-        steps: whether the line goes along the axes, as a front does.
-        dash: a dash other than the look's own.
+        line, markers: whether the points are joined by a line, and whether they have markers.
+        steps: whether the line has steps, as a Pareto front does.
+        dash: number of a dash that replaces the style's own.
         faint: drawn in the background.
     """
 
@@ -52,7 +52,7 @@ class Series:
 
 @dataclass(frozen=True)
 class HorizontalLine:
-    """A horizontal line with words on it, as the dense model's value."""
+    """A horizontal line with a label, such as the dense model's value."""
 
     label: str
     y: float
@@ -60,14 +60,14 @@ class HorizontalLine:
 
 @dataclass(frozen=True)
 class Plot:
-    """Everything a plot shows; what draws it decides how.
+    """Everything that a plot shows.
 
     Args:
-        name: the stem of its file.
-        title: words above it, complete enough to stand alone.
-        panel: the same among its neighbours in a page: what tells it apart from them.
+        name: stem of its file name.
+        title: title, understandable on its own.
+        panel: short title beside other plots of a page: what distinguishes it from them.
         x, y: the axes.
-        series, rules: what is in it, the first below the later.
+        series, lines: its content; later series are drawn above earlier ones.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Plot:
 
 
 def legend_entries(plots: Iterable[Plot]) -> list[Series]:
-    """One series for each entry of a legend over some plots, in the order of first appearance."""
+    """One series for each entry of a legend shared by several plots, in the order of first appearance."""
     entries: dict[tuple[str, int | None, int | None], Series] = {}
     for plot in plots:
         for series in plot.series:

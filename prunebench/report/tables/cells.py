@@ -1,18 +1,16 @@
-"""Tables of cells that failed, of what was noted, and of what a report leaves out."""
+"""Tables of failed cells, of notes, and of records that the report leaves out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.grouping import (
-    method_order,
-)
+from prunebench.report.grouping import method_order
 from prunebench.report.tables.table import Table
 
 
 def failure_table(records: Iterable[Record]) -> Table:
-    """Cells that failed, and why."""
+    """Failed cells with their errors."""
     return Table(
         "Failed cells",
         ("model", "method", "sparsity", "seed", "error", "message"),
@@ -29,7 +27,7 @@ def failure_table(records: Iterable[Record]) -> Table:
 
 
 def note_table(records: Iterable[Record], order: Sequence[str] = ()) -> Table:
-    """Adjustments that methods and the runner made, counted."""
+    """Adjustments that methods and the runner noted, with counts."""
     noted = [record for record in records if record.notes]
     counts: Counter[tuple[str, str, str]] = Counter()
     cells: Counter[tuple[str, str, str]] = Counter()
@@ -37,8 +35,8 @@ def note_table(records: Iterable[Record], order: Sequence[str] = ()) -> Table:
         for what, times in record.notes.items():
             counts[record.cell.model, record.cell.method, what] += times
             cells[record.cell.model, record.cell.method, what] += 1
-    place = {method: position for position, method in enumerate(method_order(noted, order))}
-    rows = sorted(counts, key=lambda row: (row[0], place[row[1]], row[2]))
+    rank = {method: position for position, method in enumerate(method_order(noted, order))}
+    rows = sorted(counts, key=lambda row: (row[0], rank[row[1]], row[2]))
     return Table(
         "Notes",
         ("model", "method", "note", "cells", "times"),
@@ -47,7 +45,7 @@ def note_table(records: Iterable[Record], order: Sequence[str] = ()) -> Table:
 
 
 def left_out_table(records: Iterable[Record]) -> Table:
-    """Records that a later one of the same cell replaces in the tables above."""
+    """Records left out because a later record of the same cell exists."""
     return Table(
         "Left out: a later record of the same cell is there",
         ("record", "started"),

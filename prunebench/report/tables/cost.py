@@ -1,24 +1,19 @@
-"""Tables of what pruning cost, and of the size of saved models."""
+"""Tables of the cost of pruning and of the sizes of saved models."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 from prunebench import text
 from prunebench.records.record import Cost, Record
-from prunebench.report.grouping import (
-    DENSE,
-    group_by,
-    method_order,
-    records_by_setting,
-)
+from prunebench.report.grouping import DENSE, group_by, method_order, records_by_setting
 from prunebench.report.tables.table import Table, caption
 
 
 def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """What each method took, from the least to the most over its sparsities and seeds.
+    """Time, tokens and memory of each method, as ranges over its sparsities and seeds.
 
     Args:
-        records: of one model.
-        order: see ``all_tables``.
+        records: records of one model.
+        order: see ``prunebench.report.sections.all_tables``.
     """
     groups = records_by_setting(records)
     tables = []
@@ -27,10 +22,10 @@ def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Ta
         methods = group_by(pruned, lambda record: record.cell.method)
         state = any(record.cost.state_bytes is not None for record in pruned)
         devices = {_device(record) for record in pruned}
-        where = devices.pop() if len(devices) == 1 else ""
+        device = devices.pop() if len(devices) == 1 else ""
         tables.append(
             Table(
-                caption(f"Cost of pruning {setting.model}", setting.describe(groups), where),
+                caption(f"Cost of pruning {setting.model}", setting.describe(groups), device),
                 ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
                 tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
             )
@@ -60,15 +55,15 @@ def _device(record: Record) -> str:
 
 
 def size_table(records: Iterable[Record]) -> Table:
-    """Saved models: their weights as they are, in the compact form, and the fewest bytes that could tell them."""
+    """Bytes of saved models: ordinary checkpoint, compact form, and the information-theoretic minimum."""
     rows = []
     for record in records:
         if record.saved is not None:
             cell, saved = record.cell, record.saved
-            share = f"{saved.sparse_bytes / saved.dense_bytes:.3f}"
+            ratio = f"{saved.sparse_bytes / saved.dense_bytes:.3f}"
             sizes = (saved.dense_bytes, saved.sparse_bytes, saved.bound_bytes)
-            over = f"{100 * (saved.sparse_bytes / saved.bound_bytes - 1):.1f} %"
-            rows.append((cell.model, cell.method, cell.sparsity, str(cell.seed), *map(text.size, sizes), share, over))
+            excess = f"{100 * (saved.sparse_bytes / saved.bound_bytes - 1):.1f} %"
+            rows.append((cell.model, cell.method, cell.sparsity, str(cell.seed), *map(text.size, sizes), ratio, excess))
     return Table(
         "Sizes of saved weights; least: entropy of the masks plus the kept values",
         ("model", "method", "sparsity", "seed", "dense", "compact", "least", "compact / dense", "above least"),

@@ -1,4 +1,4 @@
-"""What cells were foretold to cost, and what they did."""
+"""Tables of forecast costs, and of forecasts compared with measurements."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,19 +16,19 @@ def plan_table(
     forecasts: Mapping[str, Forecast],
     folder: str,
 ) -> Table:
-    """The cells of a suite and what each is foretold to cost.
+    """The cells of a suite, whether each has a record, and its forecast cost.
 
     Args:
-        rows: ((model, method, sparsity, seed), cell id) of each.
-        records: those that are there, by id.
-        forecasts: those that were made, by id.
-        folder: where the records are.
+        rows: ((model, method, sparsity, seed), cell id) of each cell.
+        records: existing records, by cell id.
+        forecasts: existing forecasts, by cell id.
+        folder: the results folder, for the caption.
     """
 
     def costs(cell: str) -> tuple[str, ...]:
-        found = forecasts.get(cell) or Forecast(cell=cell)
-        shown = [*map(_seconds, (found.prune_seconds, found.evaluate_seconds))]
-        return (*shown, *map(_size, (found.peak_bytes, found.disk_bytes)))
+        forecast = forecasts.get(cell) or Forecast(cell=cell)
+        shown = [*map(_seconds, (forecast.prune_seconds, forecast.evaluate_seconds))]
+        return (*shown, *map(_size, (forecast.peak_bytes, forecast.disk_bytes)))
 
     def state(cell: str) -> str:
         return records[cell].status if cell in records else "to run"
@@ -49,11 +49,11 @@ def plan_table(
 def forecast_tables(
     records: Sequence[Record], forecasts: Mapping[str, Forecast], order: Sequence[str] = ()
 ) -> list[Table]:
-    """Foretold over measured for each model and method, from the least to the most; how many cells were well foretold.
+    """The ratio forecast / measured by model and method, as a range, and the share of cells that were forecast well.
 
     Args:
-        records: what was measured.
-        forecasts: by cell id.
+        records: the measured records.
+        forecasts: forecasts by cell id.
         order: methods in the order to show them; the rest follow by name.
     """
     pairs = [(record, forecasts[record.cell.id]) for record in records if record.cell.id in forecasts]
@@ -64,8 +64,8 @@ def forecast_tables(
     peaks = [ratio for pair in pairs if (ratio := _peak_ratio(*pair)) is not None]
     rows = []
     by_model = group_by([record for record, _ in pairs], lambda record: record.cell.model)
-    for model, of_model in by_model.items():
-        for method in method_order(of_model, order):
+    for model, model_records in by_model.items():
+        for method in method_order(model_records, order):
             cells = [pair for pair in pairs if pair[0].cell.model == model and pair[0].cell.method == method]
             rows.append(
                 (
@@ -96,12 +96,12 @@ def _size(value: float | None) -> str:
     return text.MISSING if value is None else text.size(value)
 
 
-def _ratio(foretold: float | None, measured: float | None) -> float | None:
-    return foretold / measured if foretold is not None and measured else None
+def _ratio(forecast: float | None, measured: float | None) -> float | None:
+    return forecast / measured if forecast is not None and measured else None
 
 
 def _time_ratio(record: Record, forecast: Forecast) -> float | None:
-    """Pruning and measuring together, which is how long one waits."""
+    """Forecast / measured time of pruning and evaluation together."""
     parts = (forecast.prune_seconds, forecast.evaluate_seconds, record.cost.prune_seconds, record.cost.evaluate_seconds)
     if any(part is None for part in parts):
         return None
@@ -119,5 +119,5 @@ def _range(ratios: Sequence[float | None]) -> str:
     return " to ".join(ends)
 
 
-def _share_within(ratios: Sequence[float], within: float) -> str:
-    return f"{sum(abs(ratio - 1) <= within for ratio in ratios)} of {len(ratios)}"
+def _share_within(ratios: Sequence[float], tolerance: float) -> str:
+    return f"{sum(abs(ratio - 1) <= tolerance for ratio in ratios)} of {len(ratios)}"

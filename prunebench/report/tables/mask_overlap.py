@@ -1,4 +1,4 @@
-"""Is the sparse structure stable? The overlap of masks between seeds, and between methods."""
+"""Tables of the overlap of masks, between seeds of one method and between methods."""
 
 import statistics
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ MAX_SEEDS = 32
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    """Weights that both masks keep, as a share of those that either keeps.
+    """Jaccard index of two masks: weights kept by both, as a fraction of those kept by either.
 
     Args:
-        first, second: packed bits, 1 = kept, of the same weights.
+        first, second: uint8, (bytes,): masks of the same weights as packed bits, 1 = kept.
 
     Raises:
-        ValueError: they are masks of other weights.
+        ValueError: the masks have different sizes.
     """
     if first.shape != second.shape:
         raise ValueError(f"masks of {first.shape} and {second.shape} bytes are not of the same weights")
@@ -33,18 +33,18 @@ def jaccard(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def expected_by_chance(ratio: float) -> float:
-    """The overlap to expect of two unrelated masks with a share ``ratio`` of zeros: d² / (2d - d²), d = 1 - ratio."""
+    """Expected overlap of two independent masks with a fraction ``ratio`` of zeros: d² / (2d - d²), d = 1 - ratio."""
     density = 1 - ratio
     return density / (2 - density)
 
 
 def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store: ArrayStore | None) -> list[Table]:
-    """For each setting the mean overlap of every two methods at one seed, and of every two seeds of one method.
+    """For each setting, the mean overlap of each pair of methods and of each pair of seeds of one method.
 
     Args:
-        records: of one model.
+        records: records of one model.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records.
+        array_store: the arrays of the records.
     """
     if array_store is None:
         return []
@@ -81,10 +81,10 @@ def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store:
 
 
 def _mean_overlap(first: Sequence[Record], second: Sequence[Record], array_store: ArrayStore) -> str:
-    """Over pairs of seeds of one method (the sides are the same), else over the seeds that both have.
+    """Mean overlap over pairs of seeds of one method (if both sides are the same), else over common seeds.
 
-    Of more than ``MAX_SEEDS`` seeds of one method the first are paired: 500 of them make 124,750 pairs.
-    A method with one seed alone is paired with every seed of the other.
+    At most ``MAX_SEEDS`` seeds of one method are paired: 500 seeds would make 124,750 pairs.
+    A method with a single seed is paired with every seed of the other.
     """
     pairs = combinations(first[:MAX_SEEDS], 2) if first is second else zip(*_broadcast(first, second), strict=True)
     masks = [(array_store.read(a)[MASK], array_store.read(b)[MASK]) for a, b in pairs]

@@ -1,4 +1,4 @@
-"""How pruning that was calibrated on one text shows on others."""
+"""Tables of perplexity on several texts, to see how far the calibration text matters."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from prunebench.report.tables.table import Table, caption
 
 
 def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list[Table]:
-    """Methods and sparsities × texts: the perplexity, and how many times the dense model's it is.
+    """Methods and sparsities × texts: the perplexity, and its ratio to the dense model's.
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
 
     Returns:
-        A table for each model and setting that was measured on two texts or more.
+        One table for each model and setting measured on at least two texts.
     """
     tables = []
     for setting_group in setting_groups([record for record in records if len(record.perplexity) > 1]):
@@ -29,10 +29,10 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
             for sparsity in setting_group.sparsities
             if (method, sparsity) in setting_group.entries
         ]
-        found = evaluation_texts(record for group in groups for record in group)
-        found = [
+        text_keys = evaluation_texts(record for group in groups for record in group)
+        text_keys = [
             (protocol, digest)
-            for protocol, digest in found
+            for protocol, digest in text_keys
             if any(protocol in record.perplexity for group in groups for record in measured_on(group, protocol, digest))
         ]
         tables.append(
@@ -42,12 +42,12 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
                     f"calibrated on {setting_group.setting.corpus}",
                     setting_group.label,
                 ),
-                ("method", "sparsity", *(text_title(protocol, digest, found) for protocol, digest in found)),
+                ("method", "sparsity", *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys)),
                 tuple(
                     (
                         group[0].cell.method,
                         group[0].cell.sparsity,
-                        *(_entry(group, dense, protocol, digest) for protocol, digest in found),
+                        *(_entry(group, dense, protocol, digest) for protocol, digest in text_keys),
                     )
                     for group in groups
                 ),
@@ -57,9 +57,9 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
 
 
 def _entry(group: Sequence[Record], dense: Record | None, protocol: str, digest: str) -> str:
-    found = mean_perplexity(measured_on(group, protocol, digest), protocol)
-    if found is None:
+    estimate = mean_perplexity(measured_on(group, protocol, digest), protocol)
+    if estimate is None:
         return text.MISSING
-    same = measured_on([dense] if dense is not None else [], protocol, digest)
-    base = same[0].perplexity.get(protocol) if same else None
-    return text.number(found[0]) + (f" (×{text.number(found[0] / base.value)})" if base is not None else "")
+    dense_records = measured_on([dense] if dense is not None else [], protocol, digest)
+    base = dense_records[0].perplexity.get(protocol) if dense_records else None
+    return text.number(estimate[0]) + (f" (×{text.number(estimate[0] / base.value)})" if base is not None else "")

@@ -1,4 +1,4 @@
-"""Tables from records."""
+"""Perplexity tables: methods × sparsities."""
 
 import math
 import statistics
@@ -23,17 +23,17 @@ from prunebench.report.tables.table import Table, caption, seeds_text
 def perplexity_tables(
     records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Table]:
-    """Methods × sparsities, a table for each protocol and setting; the dense model in the caption.
+    """Perplexity of methods × sparsities, one table for each protocol and setting; the dense model is in the caption.
 
     Args:
-        records: of one model.
-        order, array_store: see ``all_tables``.
+        records: records of one model.
+        order, array_store: see ``prunebench.report.sections.all_tables``.
     """
     tables = []
-    found = list(dict.fromkeys(protocol for record in records for protocol in protocol_digests(record).items()))
-    for name, digest in found:
+    text_keys = list(dict.fromkeys(protocol for record in records for protocol in protocol_digests(record).items()))
+    for name, digest in text_keys:
         measured = [record for record in records if protocol_digests(record).get(name) == digest]
-        title = name if [other for other, _ in found].count(name) == 1 else f"{name} (text {digest[:8]})"
+        title = name if [other for other, _ in text_keys].count(name) == 1 else f"{name} (text {digest[:8]})"
         groups = records_by_setting(measured)
         tables += [_perplexity_table(name, title, setting, groups, measured, order, array_store) for setting in groups]
     return tables
@@ -74,7 +74,7 @@ def _perplexity_table(
 
 
 def mean_over_seeds(records: Sequence[Record], protocol: str) -> str:
-    """Mean ± standard deviation over seeds; failed ones are told, not averaged away."""
+    """Mean ± standard deviation over seeds as text; failed seeds are mentioned, not averaged away."""
     values = [r.perplexity[protocol].value for r in records if r.status == "ok" and protocol in r.perplexity]
     failed = sum(record.status == "failed" for record in records)
     if not values:

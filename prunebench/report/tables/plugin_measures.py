@@ -1,4 +1,4 @@
-"""Tables of what plugins measured."""
+"""Tables of the numbers that evaluation plugins measured."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from prunebench.report.tables.table import Table, caption, seeds_text
 
 
 def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """Methods × sparsities, a table for each number of each plugin's evaluation; the dense model in the caption.
+    """Methods × sparsities, one table for each number of each evaluation; the dense model is in the caption.
 
     Args:
-        records: of one model.
-        order: see ``all_tables``.
+        records: records of one model.
+        order: see ``prunebench.report.sections.all_tables``.
     """
-    found = dict.fromkeys(
+    measures = dict.fromkeys(
         (label, name) for record in records for label, part in record.measures.items() for name in part
     )
     tables = []
-    for label, name in found:
+    for label, name in measures:
         for setting, group in records_by_setting(records).items():
             base = baselines_of(records, setting)
             cells = group_by(
@@ -32,16 +32,20 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
             title = f"{label}: {name}, of {setting.model}"
             rows = tuple(
                 (method, *(_mean(cells.get((method, sparsity), []), label, name) for sparsity in columns))
-                for method in method_order((record for some in cells.values() for record in some), order)
+                for method in method_order((record for seeds in cells.values() for record in seeds), order)
             )
-            words = (", ".join(dense), setting.describe([setting]), seeds_text(cells.values(), "standard deviation"))
-            tables.append(Table(caption(title, *words), ("method", *(columns or [DENSE])), rows))
+            caption_parts = (
+                ", ".join(dense),
+                setting.describe([setting]),
+                seeds_text(cells.values(), "standard deviation"),
+            )
+            tables.append(Table(caption(title, *caption_parts), ("method", *(columns or [DENSE])), rows))
     return tables
 
 
 def _mean(records: Sequence[Record], label: str, name: str) -> str:
-    """Mean ± standard deviation over seeds."""
-    values = [found for record in records if (found := record.measures.get(label, {}).get(name)) is not None]
+    """Mean ± standard deviation over seeds, as text."""
+    values = [value for record in records if (value := record.measures.get(label, {}).get(name)) is not None]
     if not values:
         return text.FAILED if any(record.status == "failed" for record in records) else text.MISSING
     mean = statistics.fmean(values)

@@ -1,4 +1,4 @@
-"""Where figures come from: machines, versions, models, texts, and every cell with the digest of its weights."""
+"""Tables of provenance: machines, versions, models, methods, texts, and all cells with digests of their weights."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import group_by
 from prunebench.report.tables.table import Table
 
-DIGITS = 16  # of a digest; the records have all of them
+DIGITS = 16  # of a digest shown in a table; records have all of them
 
 
 def provenance_tables(records: Sequence[Record]) -> list[Table]:
-    """Environments, models, methods with their options, and texts.
+    """Tables of environments, models, methods with their options, and texts.
 
     Args:
-        records: all that are reported on.
+        records: all records of the report.
     """
     return [_environments(records), _models(records), _methods(records), _texts(records)]
 
@@ -57,9 +57,9 @@ def _models(records: Iterable[Record]) -> Table:
 def _methods(records: Iterable[Record]) -> Table:
     def method(record: Record) -> tuple[str, ...]:
         cell, extra = record.cell, record.cell.model_extra or {}
-        told = " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name))
+        distribution = " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name))
         options = ", ".join(f"{name}={value}" for name, value in cell.options.items())
-        return (cell.method, _shown(extra.get("plugin")), _shown(told), _shown(options))
+        return (cell.method, _shown(extra.get("plugin")), _shown(distribution), _shown(options))
 
     return Table("Methods", ("method", "plugin", "distribution", "options"), _distinct(records, method))
 
@@ -81,7 +81,7 @@ def _texts(records: Iterable[Record]) -> Table:
 
 
 def cell_table(records: Iterable[Record]) -> Table:
-    """Every cell, with the zeros counted and the digest of the pruned weights."""
+    """All cells with their fraction of zeros and the digest of the pruned weights."""
     return Table(
         "Cells",
         ("model", "method", "sparsity", "seed", "status", "zeros", "weights", "started", "record"),

@@ -1,4 +1,4 @@
-"""A table before it has a format."""
+"""The format-independent table that all tables of a report are built as."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from prunebench.records.record import Record
 
 @dataclass(frozen=True)
 class Table:
-    """Every entry is text as a person reads it; renderers escape what their format needs.
+    """A table of plain text entries; each output format escapes what it must.
 
     Args:
-        caption: what the rows are, complete enough to stand alone.
+        caption: what the table shows, understandable on its own.
         headers: one for each column.
-        rows: as long as ``headers``.
-        marked: (row, column) of entries that stand out: the best of their kind and every tie with it.
+        rows: entries, as many per row as ``headers``.
+        marked: (row, column) of highlighted entries: the best of their kind and its ties.
     """
 
     caption: str
@@ -25,16 +25,16 @@ class Table:
 
 
 def caption(*parts: str) -> str:
-    """A caption from its parts; empty ones fall out."""
+    """Join the non-empty parts of a caption."""
     return "; ".join(text.printable(part) for part in parts if part)
 
 
 def seeds_text(entries: Iterable[Sequence[Record]], spread: str = "") -> str:
-    """Over how many seeds a table's entries are averaged.
+    """Say, for a caption, over how many seeds a table's entries are averaged.
 
     Args:
-        entries: the records behind each entry.
-        spread: what stands behind ± where there are several seeds.
+        entries: the records of each entry.
+        spread: what the number after ± is, if there are several seeds.
     """
     counts = {len(entry) for entry in entries} or {1}
     if max(counts) == 1:

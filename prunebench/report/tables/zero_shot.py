@@ -1,4 +1,4 @@
-"""Zero-shot tables from lm-eval's own results."""
+"""Zero-shot tables, from lm-eval's own results."""
 
 import math
 import statistics
@@ -22,9 +22,9 @@ from prunebench.report.grouping import (
 from prunebench.report.tables.best import MARKED_CAPTION, best_accuracies
 from prunebench.report.tables.table import Table, caption, seeds_text
 
-# Metrics that are shares of questions: shown in percent and averaged over tasks.
+# Metrics that are fractions of questions: shown in percent and averaged over tasks.
 SHARE_METRICS = ("acc", "exact_match", "em", "f1")
-# Metrics of which the answer to every question lies beside the record.
+# Metrics whose per-question answers are stored in the arrays of a record.
 STORED_METRICS = ("acc", "exact_match")
 
 
@@ -38,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Column:
-    """What one column never mixes: a task, measured with the same metric on the same questions."""
+    """A column of a zero-shot table: one task, measured with one metric on one set of questions."""
 
     task: str
     metric: str
@@ -48,44 +48,48 @@ class Column:
 
     @property
     def share(self) -> bool:
-        """Whether it is a share of questions, shown in percent."""
+        """Whether the metric is a fraction of questions, shown in percent."""
         return self.metric.startswith(SHARE_METRICS)
 
     @property
     def has_stored_answers(self) -> bool:
-        """Whether the answers to its questions are kept, for paired tests."""
+        """Whether per-question answers are stored, so that paired tests are possible."""
         return self.metric.startswith(STORED_METRICS)
 
-    def header(self, among: Iterable["Column"]) -> str:
-        """The task, and what else tells the column apart from the others."""
-        alike = [other for other in among if other.task == self.task]
+    def header(self, others: Iterable["Column"]) -> str:
+        """The task, and whatever else distinguishes the column from the others.
+
+        Args:
+            others: all columns of the table.
+        """
+        same_task = [other for other in others if other.task == self.task]
         parts = [self.task]
         if self.metric != "acc":
             parts.append(self.metric)
-        if len({other.shots for other in alike}) > 1 or self.shots not in ("0", ""):
+        if len({other.shots for other in same_task}) > 1 or self.shots not in ("0", ""):
             parts.append(f"{self.shots}-shot")
-        if len({other.questions for other in alike}) > 1:
+        if len({other.questions for other in same_task}) > 1:
             parts.append(f"{self.questions} questions")
-        if len({other.version for other in alike}) > 1:
+        if len({other.version for other in same_task}) > 1:
             parts.append(f"version {self.version}")
         return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
 
 
 def requested_entries(record: Record) -> dict[str, dict[str, Any]]:
-    """What was asked for, by name: a group stands for its members. A tag has no result of its own; then all tasks."""
+    """lm-eval's results of the requested tasks and groups, by name; of all tasks if a requested tag has none."""
     results: dict[str, Any] = record.zero_shot.get("results") or {}
-    found = results | (record.zero_shot.get("groups") or {})
-    asked = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
-    return {task: found[task] for task in asked} if asked and set(asked) <= set(found) else results
+    available = results | (record.zero_shot.get("groups") or {})
+    requested = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
+    return {task: available[task] for task in requested} if requested and set(requested) <= set(available) else results
 
 
 def scores(record: Record) -> dict[Column, Score]:
-    """What was asked for: accuracy where a task has it, else the first of its metrics."""
+    """Scores of the requested tasks: accuracy if a task has it, else the first of its metrics."""
     return _scores(record, requested_entries(record))
 
 
 def task_scores(record: Record) -> dict[Column, Score]:
-    """The same of every single task, members of groups included and groups not."""
+    """Scores of every single task, including members of groups but not the groups."""
     groups = record.zero_shot.get("groups") or {}
     return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
 
@@ -117,27 +121,27 @@ def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, 
 def zero_shot_tables(
     records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Table]:
-    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model first.
+    """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model comes first.
 
     Args:
-        records: of one model.
+        records: records of one model.
         order: methods in the order to show them; the rest follow by name.
-        array_store: the arrays beside the records; without them nothing is marked as best.
+        array_store: the arrays of the records; without them nothing is marked as best.
     """
-    asked = [record for record in records if _has_zero_shot(record)]
-    groups = records_by_setting(asked)
-    tables = [_table(setting, groups, asked, order, array_store) for setting in groups]
+    with_zero_shot = [record for record in records if _has_zero_shot(record)]
+    groups = records_by_setting(with_zero_shot)
+    tables = [_table(setting, groups, with_zero_shot, order, array_store) for setting in groups]
     return [table for table in tables if table.headers[2:]]
 
 
 def _table(
     setting: Setting,
     groups: dict[Setting, list[Record]],
-    asked: Sequence[Record],
+    with_zero_shot: Sequence[Record],
     order: Sequence[str],
     array_store: ArrayStore | None,
 ) -> Table:
-    base = baselines_of(asked, setting)
+    base = baselines_of(with_zero_shot, setting)
     pruned = [record for record in groups[setting] if record.cell.method not in base]
     cells = group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity))
     rows = {(method, DENSE): [base[method]] for method in method_order(base.values(), order)}
@@ -149,9 +153,12 @@ def _table(
     shares = [column for column in columns if column.share]
     contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
     marked = best_accuracies(
-        [[_comparable_seeds(group, sparsity, over) for (_, sparsity), group in rows.items()] for over in contests],
+        [
+            [_comparable_seeds(group, sparsity, compared) for (_, sparsity), group in rows.items()]
+            for compared in contests
+        ],
         [sparsity for _, sparsity in rows],
-        [[(column.task, column.metric) for column in over] for over in contests],
+        [[(column.task, column.metric) for column in compared] for compared in contests],
         array_store,
     )
     return Table(
@@ -168,25 +175,27 @@ def _table(
 
 
 def _comparable_seeds(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
-    """The seeds, where each has all those columns: answers by other shots or to other questions do not compete."""
+    """The records of the seeds if each has all the columns, else none: other shots or questions cannot be compared."""
     return group if sparsity != DENSE and all(set(columns) <= set(scores(record)) for record in group) else []
 
 
 def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]) -> list[str]:
-    """One row; the mean is left out where a task is missing, for it would compare with no other row."""
+    """The entries of one row; without a mean if a task is missing, because it could not be compared."""
     width = len(columns) + (len(shares) > 1)
     measured = mean_over_seeds([scores(record) for record in records if record.status == "ok"])
     if not measured:
         return [text.FAILED if any(record.status == "failed" for record in records) else text.MISSING] * width
     entries = [_entry(measured.get(column), share=column.share) for column in columns]
     if len(shares) > 1:
-        whole = all(column in measured for column in shares)
-        entries.append(_entry(mean_over_tasks([measured[column] for column in shares]) if whole else None, share=True))
+        complete = all(column in measured for column in shares)
+        entries.append(
+            _entry(mean_over_tasks([measured[column] for column in shares]) if complete else None, share=True)
+        )
     return entries
 
 
 def _skipped_tasks(groups: Iterable[list[Record]]) -> list[str]:
-    """Tasks that were asked for and left out, as of a model that never is in memory as a whole."""
+    """Requested tasks without results, such as of a model that is never in memory as a whole."""
     tasks = [
         str(task)
         for group in groups
@@ -205,11 +214,11 @@ def _has_zero_shot(record: Record) -> bool:
 
 
 def mean_over_seeds(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
-    """Mean over seeds. The questions are the same for each, so that their standard errors do not shrink."""
-    counts = Counter(column for found in seeds for column in found)
+    """Mean scores over seeds. The questions are the same for each seed, so standard errors do not shrink."""
+    counts = Counter(column for scores_of_seed in seeds for column in scores_of_seed)
     means = {}
     for column in counts:
-        entries = [found[column] for found in seeds if column in found]
+        entries = [scores_of_seed[column] for scores_of_seed in seeds if column in scores_of_seed]
         errors = [entry.stderr for entry in entries if entry.stderr is not None]
         means[column] = Score(
             statistics.fmean(entry.value for entry in entries),
@@ -219,7 +228,7 @@ def mean_over_seeds(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]
 
 
 def mean_over_tasks(entries: Sequence[Score]) -> Score:
-    """Unweighted mean over tasks; its standard error is √Σse² / n, the tasks' questions being independent."""
+    """Unweighted mean over n tasks; the standard error is √Σse² / n, since the questions of tasks are independent."""
     errors = [entry.stderr for entry in entries if entry.stderr is not None]
     known = len(errors) == len(entries)
     return Score(
