@@ -26,7 +26,7 @@ class TestPlan:
             seeds="seeds: [0, 1]",
             methods="methods: [dense, magnitude, wanda, {name: wanda, label: w9, sparsities: [0.9], seeds: [5]}]",
         )
-        runs = [(cell.method, cell.sparsity, cell.seed) for cell in cells_of(path)]
+        runs = [(cell.method, str(cell.sparsity), cell.seed) for cell in cells_of(path)]
         # Dense once; magnitude takes no data, so that one seed says it all.
         assert runs == [
             ("dense", "0", 0),
