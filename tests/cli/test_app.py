@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from prunebench.records.store import read_record, record_to_json
 from prunebench.runner import sweep as runner
 from prunebench.runner.events import Display
+from prunebench.runner.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from tests.helpers.command_line import one_line, prunebench
 from tests.helpers.paths import GOLDEN_RECORD
 from tests.helpers.records import record
