@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from prunebench.cli.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from prunebench.runner.events import Display
+from prunebench.runner.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
 from tests.helpers.records import record
 
 
