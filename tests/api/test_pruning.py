@@ -1,4 +1,4 @@
-"""``prune`` and ``evaluate``: equal to a suite's cell, with classes and tokens of one's own, clear about wrong input."""
+"""``prune`` and ``evaluate``: equal to a suite's cell, with classes and tokens of one's own, wrong input."""
 
 import subprocess
 import sys
