@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import Gemma3nForCausalLM, Gemma3nTextConfig
 
 from prunebench.pruning import (
     UnknownMatrixError,
@@ -72,3 +73,25 @@ def test_experts_of_another_layout_are_refused_by_name() -> None:
 def test_a_model_without_blocks_is_refused() -> None:
     with pytest.raises(UnknownMatrixError, match="expected one list"):
         list(prunable(nn.Linear(2, 2), Unstructured(0.5)))
+
+
+def test_what_mixes_parallel_hidden_states_is_left_alone() -> None:
+    config = Gemma3nTextConfig(
+        hidden_size=32,
+        intermediate_size=[64, 64],
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=64,
+        vocab_size_per_layer_input=64,
+        hidden_size_per_layer_input=8,
+        laurel_rank=4,
+        altup_num_inputs=2,
+        num_kv_shared_layers=0,
+        activation_sparsity_pattern=[0.0, 0.0],
+        layer_types=["full_attention", "full_attention"],
+    )
+    names = {layer.name.split(".", 3)[-1] for layer in all_layers(Gemma3nForCausalLM(config))}
+    assert {"self_attn.q_proj", "mlp.down_proj", "laurel.linear_left", "per_layer_projection"} <= names
+    assert not {name for name in names if name.startswith("altup")}
