@@ -1,6 +1,7 @@
 """Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from prunebench.files import (
 from prunebench.records.array_files import arrays_of, parsed_arrays, read_contents, write_arrays
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
+from prunebench.records.saved_models import superseded_models
 from prunebench.records.schema1 import upgraded
 
 # Bytes: a hundred times what the largest models need.
@@ -68,8 +70,7 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray],
         old = superseded(folder, record)  # before the renaming: what comes later is another's
         write_atomically(path, record_to_json(record).encode(), fence)
         if fence is None or fence():
-            for file in old:
-                file.unlink(missing_ok=True)
+            remove(old)
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
@@ -78,12 +79,26 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray],
 
 
 def superseded(folder: Path, record: Record) -> list[Path]:
-    """The files of a cell that a new record makes obsolete: arrays that it does not name, and a failed record."""
+    """What a new record of a cell makes obsolete: arrays and models that it does not name, and a failed record.
+
+    A record without a model leaves the one of an earlier record alone.
+    """
     if record.status == "failed":
         return []
     old = [path for path in arrays_of(folder, record.cell.id) if path.name not in record.arrays.values()]
     failed = folder / f"{record.cell.id}{FAILED}"
+    if record.saved is not None:
+        old += superseded_models(folder, record.cell.id, record.saved)
     return [*old, *([failed] if os.path.lexists(failed) else [])]
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them; a link is removed itself."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def record_to_json(record: Record) -> str:

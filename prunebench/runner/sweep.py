@@ -205,4 +205,4 @@ def _ensure_writable(folder: Path) -> None:
 def _needs_no_model(output: Path, record: Record) -> bool:
     """Whether a cell's model is saved, or is the dense one, which is there anyway."""
     pruned = record.method is None or record.method.changes != "nothing"
-    return not pruned or (record.saved is not None and is_saved(output, record.cell.id))
+    return not pruned or (record.saved is not None and is_saved(output, record))
