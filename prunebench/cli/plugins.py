@@ -12,7 +12,7 @@ app = typer.Typer(name="plugins", help="Write a method of your own, and check it
 
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="A Python file with methods not yet packaged; repeatable."),
+    typer.Option("--plugin", metavar="FILE", help="A Python file with plugins not yet packaged; repeatable."),
 ]
 
 
@@ -125,12 +125,15 @@ def _parse_options(overrides: list[str]) -> dict[str, Any]:
 
 
 @app.command("list", short_help="List every plugin of every kind.")
-def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
+def list_plugins(
+    plugin: PluginFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+) -> None:
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
     with quiet_libraries():
         from prunebench.registry.describe import describe_plugins
 
-        installed = describe_plugins()
+        installed = describe_plugins(plugin or ())
     if as_json:
         print_json(installed)
         return

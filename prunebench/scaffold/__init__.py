@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from prunebench.errors import UsageError
-from prunebench.registry.entry_points import kebab
+from prunebench.registry.plugin_files import kebab
 
 __all__ = ["new_plugin"]
 

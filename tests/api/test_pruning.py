@@ -1,4 +1,4 @@
-"""``prune`` and ``evaluate``: equal to a suite's cell, with classes and tokens of one's own, clear about what is wrong."""
+"""``prune`` and ``evaluate``: equal to a suite's cell, also with classes and tokens of one's own; wrong arguments."""
 
 import subprocess
 import sys

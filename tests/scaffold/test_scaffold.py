@@ -43,7 +43,7 @@ def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
     project = tmp_path / "ria"
     new_plugin("ria", project, beside=["dense"])
     cells = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
-    assert [(cell.method, cell.sparsity) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
+    assert [(cell.method, str(cell.sparsity)) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
     assert (cells[1].distribution, len(cells[1].version)) == ("ria.py", 12)
     source = (project / "ria.py").read_text()
     assert 25 <= source.count("\n") <= 40
@@ -127,7 +127,7 @@ class TestCommands:
         result = prunebench("plugins", "check", "dense", "--set", "steps")
         assert "--set 'steps' is no option=value" in one_line(result)
         assert result.exit_code == 2
-        assert "holds no method" in one_line(prunebench("methods", "--plugin", Path(__file__).parent / "__init__.py"))
+        assert "holds no plugin" in one_line(prunebench("methods", "--plugin", Path(__file__).parent / "__init__.py"))
 
     def test_list(self) -> None:
         found = json.loads(prunebench("plugins", "list", "--json").stdout)
