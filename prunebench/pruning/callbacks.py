@@ -5,7 +5,7 @@ is active, both do nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -82,6 +82,37 @@ def _with_callback(**callback: Any) -> Iterator[None]:
         yield
     finally:
         _context.reset(token)
+
+
+@dataclass(frozen=True)
+class _WithoutTrace:
+    """An observer of what surrounds a method: all but its traces, which are not the method's.
+
+    Args:
+        observer: the method's own.
+        traced: takes the traces.
+    """
+
+    observer: Observer
+    traced: Callable[[int, dict[str, float]], None]
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        self.observer.step(label, done, total)
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        self.observer.note(what, where)
+
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        self.traced(step, values)
+
+    def account(self, amounts: dict[str, Any]) -> None:
+        self.observer.account(amounts)
+
+
+def divert_traces(traced: Callable[[int, dict[str, float]], None]) -> AbstractContextManager[None]:
+    """Send traces to ``traced`` inside this context, and all else to the observer that is there."""
+    observer = active_callbacks().observer
+    return nullcontext() if observer is None else _with_callback(observer=_WithoutTrace(observer, traced))
 
 
 def use_observer(observer: Observer) -> AbstractContextManager[None]:

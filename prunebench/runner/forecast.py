@@ -189,7 +189,7 @@ def _pruning_in(cell: Cell, resources: Resources, seconds: float, method: Method
     wanted = cell.calibration
     pool = resources.pool(cell, tokenizer)
     data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
-    hook, sparsity = plugin_manager(method, cell.options).hook, cell.sparsity
+    hook, sparsity = plugin_manager(method, cell.options, map(Path, cell.wrapper_files)).hook, cell.sparsity
     layers = [] if method.changes == "nothing" else all_layers(model)
 
     def prune() -> None:

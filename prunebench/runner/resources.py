@@ -11,10 +11,12 @@ from torch import Tensor
 
 from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
-from prunebench.errors import CorpusError
+from prunebench.errors import CorpusError, DeviceError
 from prunebench.evaluation.interface import Shared
-from prunebench.models.loading import load_tokenizer
+from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
+from prunebench.pruning import CalibrationData
+from prunebench.registry.options import Deferred
 from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell
 
@@ -61,17 +63,42 @@ class Resources:
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
         spec = cell.calibration
-        key = ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows)
+        key = ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
 
         def tokenised() -> Tensor:
-            corpus = find_corpus(spec.source, spec.split, "calibration")
+            files = [Path(spec.plugin_file)] if spec.plugin_file else []
+            corpus = find_corpus(spec.source, spec.split, "calibration", files)
+            if corpus.wants:
+                corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
             return calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
 
         return self.shared.get(key, tokenised)
 
     def available(self, cell: Cell) -> dict[str, Any]:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
-        return {"shared": self.shared, "model_digest": cell.model_digest, "seed": cell.seed}
+        return {
+            "shared": self.shared,
+            "model_digest": cell.model_digest,
+            "seed": cell.seed,
+            "dense": Deferred(lambda: self.dense(cell)),
+            "windows": Deferred(lambda: self.windows(cell)),
+        }
+
+    def dense(self, cell: Cell) -> Any:
+        """The model of a cell before pruning, loaded anew.
+
+        Raises:
+            DeviceError: it is on disk, where no model is in memory as a whole.
+        """
+        if cell.device == "disk":
+            raise DeviceError("the dense model is asked for, which device 'disk' never holds: use cpu or cuda")
+        return load_model(self.model(cell), dtype=cell.dtype, device=cell.device)[0]
+
+    def windows(self, cell: Cell) -> Tensor:
+        """The calibration windows of a cell, LongTensor (nsamples, seqlen)."""
+        pool = self.pool(cell, load_tokenizer(self.model(cell)))
+        spec = cell.calibration
+        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed).windows
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.

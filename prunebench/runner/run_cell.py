@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunebench.allocations import allocate, make_allocation
+from prunebench.allocations import allocate
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import PrunebenchError
 from prunebench.evaluation.interface import BoundEvaluation, Shared
@@ -23,7 +23,7 @@ from prunebench.pruning.offload import written_back
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.registry.entry_points import load_method
-from prunebench.registry.manager import plugin_manager, wrappers_of
+from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
@@ -219,8 +219,8 @@ class _Run:
             note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
         if any(evaluation.facts.get("digest") == wanted.digest for evaluation in cell.evaluations):
             note("calibration and perplexity use the same text")
-        sparsity, alongside = self._allocated(data)
-        manager = plugin_manager(method, cell.options)
+        sparsity, alongside = self._allocated(data, method.make(cell.options))
+        manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
         self.facts["environment"]["wrappers"] = wrappers_of(manager, method)
         instance = manager.get_plugin(method.name)
         before = Snapshot.of(self.model, sparsity, method.changes, data=data, method=instance)
@@ -237,6 +237,8 @@ class _Run:
             if cell.device == "cuda":
                 torch.cuda.synchronize()
             seconds = clock.state()
+        if traces := wrapper_traces(manager):
+            self.facts["environment"]["wrapper_traces"] = traces
         self.events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
         amounts = {**alongside.amounts, **self.events.amounts}
         self.facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
@@ -247,7 +249,7 @@ class _Run:
         if method.changes != "nothing":
             self.arrays["mask"] = mask_sample(self.model, sparsity)
 
-    def _allocated(self, data: CalibrationData) -> tuple[Sparsity, EventRecorder]:
+    def _allocated(self, data: CalibrationData, method: Any) -> tuple[Sparsity, EventRecorder]:
         """What is asked of the method, and what was heard while it was worked out."""
         pattern, rule, events = self.cell.sparsity, self.cell.allocation_rule, EventRecorder(self.display)
         if rule is None:
@@ -255,7 +257,7 @@ class _Run:
         self.display.phase("allocate")
         began = time.perf_counter()
         with use_observer(events):
-            sparsity = allocate(make_allocation(rule.name, rule.options), self.model, data, pattern)
+            sparsity = allocate(rule.make(), self.model, data, pattern, method)
             account(allocate_seconds=time.perf_counter() - began)
         return sparsity, events
 

@@ -14,7 +14,10 @@ from prunebench.suite.schema import PatternText, Strict, Windows
 
 
 class CellCalibration(Strict):
-    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it."""
+    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
+
+    ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
+    """
 
     corpus: str
     source: str
@@ -23,6 +26,8 @@ class CellCalibration(Strict):
     seqlen: int
     windows: Windows
     digest: str
+    plugin_file: str | None = None
+    made: bool = False
 
 
 class CellEvaluation(BaseModel):
@@ -53,6 +58,7 @@ class Cell(Strict):
     record is still good: it depends on everything that can change the outcome and on no path.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
+    ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from.
     ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
     """
 
@@ -67,6 +73,7 @@ class Cell(Strict):
     distribution: str
     version: str
     plugin_file: str | None = None
+    wrapper_files: tuple[str, ...] = ()
     options: dict[str, Any]
     sparsity: PatternText
     allocation: str
@@ -95,13 +102,17 @@ class Cell(Strict):
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
         content = self.model_dump(
-            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "published"}
+            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "wrapper_files", "published"}
         )
         for part in (content["calibration"], *content["evaluations"]):
-            for name in ("source", "include_path", "batch_size"):
+            for name in ("source", "include_path", "batch_size", "plugin_file", "corpus_file", "made"):
                 part.pop(name, None)
         if self.allocation_rule is None:
             del content["allocation_rule"]
+        elif self.allocation_rule.plugin_file is None:
+            del content["allocation_rule"]["plugin_file"], content["allocation_rule"]["version"]
+        else:
+            del content["allocation_rule"]["plugin_file"]
         if not self.trust_remote_code:
             del content["trust_remote_code"]
         if self.skipped:  # else its record would pass for one that has them

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from prunebench.data.corpora import find_corpus
+from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.method_class import MethodClass
+from prunebench.registry.plugin_files import plugins_in
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
@@ -35,7 +36,7 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
-        plugin_files: Python files whose methods stand beside the installed ones.
+        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -47,16 +48,17 @@ def plan(
     ]  # first, since what is out of reach is told quickly
     _refuse_quantized_on_disk(suite, places, sources)
     files = [file.resolve() for file in plugin_files]
+    wrapper_files = tuple(str(file) for file in files if "wrapper" in plugins_in(file))
     methods = [load_method(entry.name, files) for entry in entries]
     options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
     shared = shared or Shared()
     bound = [
-        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared)
+        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared, files)
         for entry in suite.evaluations
     ]
     _refuse_one_label_twice(bound)
     evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in bound)
-    rules = resolve_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
+    rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = read_published(Path(suite.published)) if suite.published else []
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
@@ -72,7 +74,7 @@ def plan(
                 )
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
-                calibrations[calibration] = _found_calibration(calibration)
+                calibrations[calibration] = _found_calibration(calibration, files)
             names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 cells.append(
@@ -89,6 +91,7 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
+                        wrapper_files=wrapper_files,
                         options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
@@ -167,8 +170,9 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     return common.model_copy(update=changes)
 
 
-def _found_calibration(calibration: Calibration) -> CellCalibration:
-    corpus = find_corpus(calibration.corpus, calibration.split, "calibration")
+def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalibration:
+    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
+    file = corpus_file(calibration.corpus, files)
     return CellCalibration(
         corpus=corpus.name,
         source=calibration.corpus,
@@ -177,6 +181,8 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
         seqlen=calibration.seqlen,
         windows=calibration.windows,
         digest=corpus.digest,
+        plugin_file=str(file) if file else None,
+        made=bool(corpus.wants),
     )
 
 
