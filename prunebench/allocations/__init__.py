@@ -11,10 +11,10 @@ from torch import nn
 
 from prunebench.allocations.budget import budget_of, check_names, sizes_of
 from prunebench.errors import AllocationError
-from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
+from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity, Unstructured
 from prunebench.registry.entry_points import load_allocation
 
-__all__ = ["Allocation", "allocate", "make_allocation"]
+__all__ = ["Allocation", "allocate", "check_budget", "make_allocation"]
 
 
 class Allocation(Protocol):
@@ -57,11 +57,26 @@ def allocate(allocation: Allocation, model: nn.Module, data: CalibrationData | N
         return pattern
     if isinstance(pattern, NM):
         raise AllocationError(f"{pattern} fixes the zeros of every group, so that there are none to share out")
-    patterns, sizes = dict(allocation(model, data, pattern)), sizes_of(model)
+    patterns = dict(allocation(model, data, pattern))
+    check_budget(model, pattern, patterns)
+    return Allocated(pattern, patterns)
+
+
+def check_budget(model: nn.Module, pattern: Unstructured, patterns: Mapping[str, Pattern]) -> None:
+    """Check that each layer's own patterns add up to the pattern on the whole.
+
+    Args:
+        model: any; its shapes do.
+        pattern: asked for on the whole.
+        patterns: by layer; one that is not named has ``pattern``.
+
+    Raises:
+        AllocationError: a layer is named that is not there, or the budget is missed.
+    """
+    sizes = sizes_of(model)
     check_names(patterns, sizes)
     zeros = sum(patterns.get(name, pattern).zeros((1, size)) for name, size in sizes.items())
     if zeros != (budget := budget_of(sizes, pattern)):
         raise AllocationError(
             f"the allocation gives {zeros} zeros where {pattern} of all prunable weights are {budget}"
         )
-    return Allocated(pattern, patterns)

@@ -8,7 +8,7 @@ import numpy as np
 
 from prunebench.errors import MethodError
 from prunebench.records.record import SECTIONS
-from prunebench.registry.entry_points import load_evaluation
+from prunebench.registry.entry_points import EVALUATIONS, load_evaluation, sources
 from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
 
 T = TypeVar("T")
@@ -186,6 +186,11 @@ class BoundEvaluation:
         """Tokens whose hidden states lie on disk together when the model is on disk."""
         own = getattr(self.instance, "tokens_on_disk", None)
         return int(call_named(own, facts=self.facts, **available)) if own else 0
+
+
+def is_ours(name: str) -> bool:
+    """Whether an evaluation comes with prunebench; another's code never runs where cells are measured."""
+    return all(source.distribution == "prunebench" for source in sources(EVALUATIONS).get(name, ()))
 
 
 def _load(name: str) -> PluginClass:

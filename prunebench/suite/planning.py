@@ -88,6 +88,8 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
+                        changes=method.changes,
+                        takes_data=method.takes_data,
                         options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
