@@ -232,8 +232,9 @@ class _Processes:
         try:
             found = Measured.model_validate(content["found"])
             failure = None if content["failed"] is None else bounded(Failure.model_validate(content["failed"]))
-            return found, _read_arrays(work / ARRAYS), failure
-        except (KeyError, ValidationError, OSError, SafetensorError) as error:
+            arrays = _read_arrays(work / ARRAYS)
+            return found, {name: arrays[name] for name in content["arrays"]}, failure
+        except (KeyError, TypeError, ValidationError, OSError, SafetensorError) as error:
             wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
             raise log.failed(wrong, child.errors.said) from None
 

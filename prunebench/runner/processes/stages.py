@@ -166,8 +166,10 @@ def _measure(
         failed = failure_of(error).model_dump()
     except BaseException as error:
         failed = failure_of(error).model_dump()
-    save_file({name: np.ascontiguousarray(array) for name, array in measuring.arrays.items()}, work / ARRAYS)
-    teller.tell("measured", {"found": measuring.outcome().model_dump(), "failed": failed})
+    arrays = {name: np.ascontiguousarray(array) for name, array in measuring.arrays.items()}
+    save_file(arrays, work / ARRAYS)
+    found = measuring.outcome().model_dump()
+    teller.tell("measured", {"found": found, "failed": failed, "arrays": list(arrays)})
 
 
 def _failed(error: BaseException, events: EventRecorder) -> dict[str, Any]:
