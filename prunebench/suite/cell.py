@@ -12,6 +12,8 @@ from prunebench.records.record import SCHEMA, PublishedFigure
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Strict, Windows
 
+CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
+
 
 class CellCalibration(Strict):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
@@ -60,6 +62,7 @@ class Cell(Strict):
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from.
     ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
+    ``changes`` and ``takes_data`` are what the method's class says of itself.
     """
 
     model: str
@@ -74,6 +77,8 @@ class Cell(Strict):
     version: str
     plugin_file: str | None = None
     wrapper_files: tuple[str, ...] = ()
+    changes: str = "prunable"
+    takes_data: bool = True
     options: dict[str, Any]
     sparsity: PatternText
     allocation: str
@@ -102,7 +107,8 @@ class Cell(Strict):
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
         content = self.model_dump(
-            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "wrapper_files", "published"}
+            mode="json",
+            exclude={"id", "source", "revision", "device", "plugin_file", "wrapper_files", "published", *CLASS_FACTS},
         )
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size", "plugin_file", "corpus_file", "made"):

@@ -92,6 +92,8 @@ def plan(
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
                         wrapper_files=wrapper_files,
+                        changes=method.changes,
+                        takes_data=method.takes_data,
                         options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
