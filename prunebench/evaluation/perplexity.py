@@ -40,6 +40,7 @@ class Perplexity:
     seqlen: int | None = None
     windows: Windows = "stream"
 
+    revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
     needs_whole_model: ClassVar[bool] = False
 

@@ -44,6 +44,7 @@ class ZeroShot:
     include_path: str | None = None
     batch_size: int = 32
 
+    revision: ClassVar[int] = 1
     section: ClassVar[str] = "zero_shot"
 
     @classmethod

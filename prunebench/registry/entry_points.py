@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
+from prunebench.registry.code_digest import classes_in, code_of_file, code_of_object
 from prunebench.registry.method_class import MethodClass, check_class
 from prunebench.registry.options import PluginClass
 
@@ -44,6 +45,25 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
+
+    @property
+    def code(self) -> str:
+        """What identifies its code: a digest of its source, or the revision that its class states; nothing is imported.
+
+        Raises:
+            MethodError: it states a revision that is no literal number.
+        """
+        try:
+            if self.point:
+                found = code_of_object(self.point.module, self.point.attr)
+            else:
+                file = self.file or Path()
+                found = code_of_file(file, next((name for name in classes_in(file) if kebab(name) == self.name), ""))
+        except ValueError as error:
+            raise MethodError(f"{self.name!r} of {self} states {error}") from None
+        if found is None:  # no source is to be had: then what is known of it is its version
+            return str(self)
+        return found.digest or f"{self.distribution} revision {found.revision}"
 
     def load(self) -> Any:
         """Import what it names.
