@@ -58,8 +58,8 @@ def plan_suite(
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":
     """The record of a cell; None if it is missing or damaged, so that the cell will run."""
+    from prunebench.errors import RecordError
     from prunebench.records.quarantine import read_intact_record
-    from prunebench.records.store import RecordError
 
     try:
         return read_intact_record(folder, cell.id)

@@ -54,10 +54,12 @@ class Result:
     Args:
         values: name → mapping, merged into the evaluation's section of the record.
         arrays: values of single sequences or questions by name, kept beside the record as ``<section>/<name>``.
+        chance: by task, the accuracy of guessing, where it is known.
     """
 
     values: Mapping[str, Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class ZeroShot:
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
         """What lm-eval finds, and the correctness of each question."""
         found = zero_shot(model, tokenizer, **asdict(self), seed=seed, library=library_of(shared), answers=saved)
-        return Result(found.outcome, found.correct)
+        return Result(found.outcome, found.correct, found.chance)
 
     def forecast(self, model: Any, tokenizer: Any, stopwatch: Stopwatch, shared: Shared) -> Expected:
         """The time of a few questions, carried on to all of them; of each question a bit or so is kept."""
@@ -122,10 +122,13 @@ class ZeroShotResult:
             as plain JSON.
         correct: per question, "<task>/<metric>" (acc, acc_norm, exact_match …) → float64, (questions,), in the order
             of the task's documents.
+        chance: by task, the accuracy of guessing on the questions asked; only of tasks where it follows from the number
+            of choices.
     """
 
     outcome: dict[str, Any]
     correct: dict[str, np.ndarray]
+    chance: dict[str, float]
 
 
 def zero_shot(
@@ -176,7 +179,22 @@ def zero_shot(
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
     kept = {key: outcome[key] for key in KEPT if key in outcome}
     plain = json.loads(json.dumps(kept, default=lambda number: number.item()))
-    return ZeroShotResult(plain, _correct(outcome["samples"]))
+    return ZeroShotResult(plain, _correct(outcome["samples"]), _chance(loaded["tasks"], outcome["samples"]))
+
+
+def _chance(tasks: Mapping[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """The mean over questions of 1 / choices, for tasks of multiple choice that lm-eval scores itself."""
+    found = {}
+    for name, entries in samples.items():
+        config = getattr(tasks.get(name), "config", None)
+        if config is None or config.output_type != "multiple_choice" or config.process_results is not None:
+            continue
+        metrics = {str(metric.get("metric")) for metric in config.metric_list or []}
+        passes = 2 if "acc_mutual_info" in metrics else 1  # each choice once more without the question
+        choices = {entry["doc_id"]: len(entry["resps"]) // passes for entry in entries}
+        if choices and min(choices.values()) > 0:
+            found[name] = float(np.mean([1 / count for count in choices.values()]))
+    return found
 
 
 def _correct(samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, np.ndarray]:

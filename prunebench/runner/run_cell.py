@@ -196,7 +196,7 @@ class _Run:
             if self.saved_state.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
                 save_pruned(self.saved_state, self.model, method.changes, self.events, self.facts, self.arrays)
 
-        self.facts |= {section: {} for section in SECTIONS}
+        self.facts |= {section: {} for section in (*SECTIONS, "chance")}
         progress = EvaluationProgress(self.saved_state, self.events, self.facts, self.arrays, len(cell.evaluations))
         for evaluation in cell.evaluations[progress.finished :]:
             if evaluation in cell.skipped:
@@ -263,6 +263,7 @@ class _Run:
         self.display.phase(evaluation.title)
         available = {**self.resources.available(self.cell), "saved": saved}
         result = evaluation.measure(self.model, self.tokenizer, **available)
+        self.facts["chance"] |= result.chance
         section = self.facts[evaluation.section]
         for name, values in result.values.items():
             section.setdefault(name, {}).update(values)

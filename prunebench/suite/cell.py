@@ -5,12 +5,20 @@ import json
 import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
 from prunebench.evaluation.interface import BoundEvaluation
-from prunebench.records.record import SCHEMA, PublishedFigure
+from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
+from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Strict, Windows
+
+COMPUTED = {"id", "key", "stages", "pattern"}
+# What a cell's id does not depend on: paths, versions, and what merely repeats another field.
+RECORDED_ONLY = {
+    *("id", "stages", "pattern", "source", "revision", "device"),
+    *("distribution", "version", "plugin_file", "published"),
+}
 
 
 class CellCalibration(Strict):
@@ -50,10 +58,13 @@ class Cell(Strict):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
     ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
-    record is still good: it depends on everything that can change the outcome and on no path.
+    record is still good: it depends on everything that can change the outcome, and on no path, no version of a
+    distribution and no commit. A field at its default, and an option that is None, do not enter it, so that fields and
+    options may be added later without a change of any id.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
-    ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
+    ``code`` is the digest of the method's code or its stated revision. ``published`` is what others found for the cell.
+    ``trust_remote_code`` lets code that the model brings run.
     """
 
     model: str
@@ -67,6 +78,7 @@ class Cell(Strict):
     distribution: str
     version: str
     plugin_file: str | None = None
+    code: str | None = None
     options: dict[str, Any]
     sparsity: PatternText
     allocation: str
@@ -77,11 +89,29 @@ class Cell(Strict):
     published: tuple[PublishedFigure, ...] = ()
     trust_remote_code: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, content: Any) -> Any:
+        """A cell that was written as JSON is read back; what is computed is computed again."""
+        return {k: v for k, v in content.items() if k not in COMPUTED} if isinstance(content, dict) else content
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def key(self) -> tuple[str, str, str, str, int, str]:
         """(model, method, sparsity, allocation, seed, calibration corpus)."""
         return (self.model, self.method, str(self.sparsity), self.allocation, self.seed, self.calibration.corpus)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def stages(self) -> tuple[StageFacts, ...]:
+        """The methods that prune the model, in their order: today one."""
+        return (StageFacts(method=self.method, plugin=self.plugin, options=self.options, code=self.code),)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def pattern(self) -> PatternFacts:
+        """The sparsity with its kind."""
+        return PatternFacts(kind=self.sparsity.kind, text=str(self.sparsity))
 
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:
@@ -94,16 +124,11 @@ class Cell(Strict):
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(
-            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "published"}
-        )
+        content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
         for part in (content["calibration"], *content["evaluations"]):
-            for name in ("source", "include_path", "batch_size"):
+            for name in ("source", "include_path", "batch_size", "distribution", "version"):
                 part.pop(name, None)
-        if self.allocation_rule is None:
-            del content["allocation_rule"]
-        if not self.trust_remote_code:
-            del content["trust_remote_code"]
+        content = _without_none(content)
         if self.skipped:  # else its record would pass for one that has them
             content["skipped"] = len(self.skipped)
         text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
@@ -111,3 +136,10 @@ class Cell(Strict):
         words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _without_none(value: Any) -> Any:
+    """Plain JSON without the entries of mappings that are null."""
+    if isinstance(value, dict):
+        return {name: _without_none(entry) for name, entry in value.items() if entry is not None}
+    return [_without_none(entry) for entry in value] if isinstance(value, list) else value
