@@ -8,7 +8,7 @@ from typing import Any, Literal
 from prunebench.data.corpus import Corpus, json_lines, whole_file
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
-from prunebench.registry.entry_points import CORPORA, load_plugin, sources
+from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, sources
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
@@ -63,7 +63,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()))
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source))
 
 
 def _content_digest(source: str, documents: Any) -> str:

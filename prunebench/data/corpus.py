@@ -19,11 +19,13 @@ class Corpus:
         name: what protocols and tables call it: a file's stem, a plugin's name, the last part of a hub id.
         digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
         documents: starts a new pass over the documents.
+        code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
     name: str
     digest: str
     documents: Callable[[], Iterator[str]]
+    code: str | None = None
 
 
 def text_fields(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:

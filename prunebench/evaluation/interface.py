@@ -8,7 +8,7 @@ import numpy as np
 
 from prunebench.errors import MethodError
 from prunebench.records.record import SECTIONS
-from prunebench.registry.entry_points import load_evaluation
+from prunebench.registry.entry_points import code_of, load_evaluation
 from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class BoundEvaluation:
         facts |= {"distribution": plugin.distribution, "version": plugin.version}
         if hasattr(instance, "resolve"):
             facts = dict(call_named(instance.resolve, shared=shared))
-        return cls(plugin, instance, {"name": name, **facts})
+        return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name)})
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:

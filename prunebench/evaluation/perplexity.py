@@ -56,7 +56,7 @@ class Perplexity:
             CorpusError: there is no such corpus or protocol.
         """
         corpus = find_corpus(self.corpus, self.split, "perplexity")
-        return {
+        facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
             "corpus": corpus.name,
             "source": self.corpus,
@@ -65,6 +65,7 @@ class Perplexity:
             "windows": self.windows,
             "digest": corpus.digest,
         }
+        return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
     def label(self, facts: Mapping[str, Any]) -> str:
         """The protocol's name."""

@@ -69,16 +69,23 @@ class Source:
         """Import what it names.
 
         Raises:
-            MethodError: the import failed.
+            MethodError: the import failed, or brought what this process imported before its source was edited.
         """
         try:
-            return self.point.load() if self.point else methods_in(self.file or Path())[self.name]
+            loaded = self.point.load() if self.point else methods_in(self.file or Path())[self.name]
         except MethodError:
             raise
         except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
                 f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
+        code, key = self.code, f"__code_of_{getattr(loaded, '__qualname__', self.name)}__"
+        module = sys.modules.get(str(getattr(loaded, "__module__", "")))
+        if module is not None and vars(module).setdefault(key, code) != code:
+            raise MethodError(
+                f"the code of {self.name!r} was edited after this process imported it: start a new process"
+            )
+        return loaded
 
 
 def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
@@ -133,6 +140,20 @@ def resolve_source(kind: str, name: str, found: Mapping[str, list[Source]]) -> S
             f"uninstall one of them, or name the packages to load in {RESTRICTION}"
         )
     return one
+
+
+def code_of(kind: str, name: str, files: Iterable[Path] = ()) -> str:
+    """What identifies the code of a plugin of one of ``KINDS``; see ``Source.code``.
+
+    Raises:
+        MethodError: nobody has it, or two packages have it.
+    """
+    return resolve_source(kind, name, sources(KINDS[kind], files)).code
+
+
+def wrapper_codes() -> dict[str, str]:
+    """What identifies the code of each installed wrapper, by its name."""
+    return {name: " and ".join(source.code for source in found) for name, found in sources(WRAPPERS).items()}
 
 
 def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:

@@ -42,6 +42,7 @@ from prunebench.runner.resume import (
 )
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell
+from prunebench.suite.identity import refuse_changed_code
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
@@ -187,6 +188,7 @@ class _Run:
         cell = self.cell
         self.display.phase("load")
         method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
+        refuse_changed_code(cell)
         self.facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
         self.model, self.tokenizer = load_model(
             self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=work

@@ -11,14 +11,19 @@ from prunebench.errors import AllocationError
 from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
+from prunebench.registry.entry_points import code_of
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Strict
 
 
 class CellAllocation(Strict):
-    """An allocation by name with all its options; of a file these are its ratios, so that no path is needed."""
+    """An allocation by name with all its options; of a file these are its ratios, so that no path is needed.
+
+    ``code`` is the digest of its code or its stated revision.
+    """
 
     name: str
     options: dict[str, Any]
+    code: str | None = None
 
 
 Rules = dict[str, tuple[CellAllocation | None, Allocation]]
@@ -36,7 +41,8 @@ def resolve_allocations(entries: Iterable[AllocationEntry]) -> Rules:
         if entry.title not in found:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
             rule = make_allocation(entry.name, {**entry.options, **ratios})
-            cell = CellAllocation(name=entry.name, options=dataclasses.asdict(cast(Any, rule)))
+            options, code = dataclasses.asdict(cast(Any, rule)), code_of("allocation", entry.name)
+            cell = CellAllocation(name=entry.name, options=options, code=code)
             found[entry.title] = (None if rule.needs == "nothing" else cell, rule)
     return found
 

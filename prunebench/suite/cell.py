@@ -22,7 +22,10 @@ RECORDED_ONLY = {
 
 
 class CellCalibration(Strict):
-    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it."""
+    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
+
+    ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
+    """
 
     corpus: str
     source: str
@@ -31,6 +34,7 @@ class CellCalibration(Strict):
     seqlen: int
     windows: Windows
     digest: str
+    code: str | None = None
 
 
 class CellEvaluation(BaseModel):
@@ -63,7 +67,8 @@ class Cell(Strict):
     options may be added later without a change of any id.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
-    ``code`` is the digest of the method's code or its stated revision. ``published`` is what others found for the cell.
+    ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
+    and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
     ``trust_remote_code`` lets code that the model brings run.
     """
 
@@ -88,6 +93,8 @@ class Cell(Strict):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
     trust_remote_code: bool = False
+    wrappers: dict[str, str] | None = None
+    toolkit: int = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -120,18 +127,23 @@ class Cell(Strict):
             return ()
         return tuple(evaluation for evaluation in self.evaluations if evaluation.bound().needs_whole_model)
 
-    @computed_field  # type: ignore[prop-decorator]
     @property
-    def id(self) -> str:
-        """A readable slug and a short hash; the name of the record's file."""
+    def identity(self) -> dict[str, Any]:
+        """All that the id depends on, as plain JSON."""
         content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
         for part in (content["calibration"], *content["evaluations"]):
             for name in ("source", "include_path", "batch_size", "distribution", "version"):
                 part.pop(name, None)
-        content = _without_none(content)
+        content = dict(_without_none(content))
         if self.skipped:  # else its record would pass for one that has them
             content["skipped"] = len(self.skipped)
-        text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
+        return content
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def id(self) -> str:
+        """A readable slug and a short hash; the name of the record's file."""
+        text = json.dumps([SCHEMA, self.identity], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
         words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)

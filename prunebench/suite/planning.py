@@ -8,8 +8,9 @@ from prunebench.data.corpora import find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.source import find_model, pick_device, pick_dtype
+from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
-from prunebench.registry.entry_points import load_method
+from prunebench.registry.entry_points import code_of, load_method, wrapper_codes
 from prunebench.registry.method_class import MethodClass
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
@@ -47,6 +48,7 @@ def plan(
     ]  # first, since what is out of reach is told quickly
     files = [file.resolve() for file in plugin_files]
     methods = [load_method(entry.name, files) for entry in entries]
+    codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes()
     options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
     shared = shared or Shared()
     bound = [
@@ -88,6 +90,7 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
+                        code=codes[entry.name],
                         options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
@@ -95,6 +98,8 @@ def plan(
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
+                        wrappers=wrappers or None,
+                        toolkit=REVISION,
                         published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
                     )
                 )
@@ -167,6 +172,7 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
         seqlen=calibration.seqlen,
         windows=calibration.windows,
         digest=corpus.digest,
+        code=corpus.code,
     )
 
 
