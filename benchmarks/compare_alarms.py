@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from prunebench.cli.progress import display_for
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Verdict
+from prunebench.runner.progress import display_for
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan

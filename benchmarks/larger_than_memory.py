@@ -27,8 +27,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from prunebench.cli.progress import display_for
 from prunebench.models.offload.safetensors_io import write_tensors
+from prunebench.runner.progress import display_for
 from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import run_cell
 

@@ -38,8 +38,8 @@ def plan(
     Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
     that a report can show them against what was measured.
     """
-    from prunebench.cli.progress import sparsity_text
     from prunebench.records.store import read_forecasts, write_forecasts
+    from prunebench.runner.progress import sparsity_text
 
     with quiet_libraries():
         _, cells, folder = plan_suite(suite, output, override, only, device, plugin)

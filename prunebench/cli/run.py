@@ -52,8 +52,8 @@ def run(
         if not cells:
             return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
 
-        from prunebench.cli.progress import display_for
         from prunebench.runner.isolated import Isolated, Limits
+        from prunebench.runner.progress import display_for
         from prunebench.runner.run_cell import InProcess
         from prunebench.runner.sweep import run_suite
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from prunebench.errors import ModelError, first_line, quoted
 from prunebench.files import MEBIBYTE, read_regular_file
+from prunebench.models.architecture import check_architecture
 
 ADAPTER = "adapter_config.json"
 # Implementations that come with torch and transformers. All others are fetched from the hub, or may be.
@@ -62,6 +63,7 @@ def check_config(source: str, folder: Path, trust_remote_code: bool) -> None:
         raise ModelError(
             f"model {source}: config.json says model_type {model_type!r}, which transformers does not know"
         )
+    check_architecture(source, config)
 
 
 def _foreign_kernels(config: Any) -> Iterator[tuple[str, Any, tuple[str, ...]]]:

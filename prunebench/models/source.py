@@ -9,6 +9,7 @@ from typing import Any
 
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, first_line, suggest
+from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
 from prunebench.quiet import quiet_hub_libraries
 
@@ -201,6 +202,11 @@ def pick_dtype(requested: str | None, device: str) -> str:
     if requested not in DTYPES:
         raise ModelError(f"unknown dtype {requested!r}: {suggest(requested, DTYPES)}")
     return requested
+
+
+def is_quantized(source: ModelSource) -> bool:
+    """Whether a checkpoint holds quantised weights, which transformers turns back into numbers when it loads them."""
+    return quantization(read_json(source.source, source.folder / "config.json")) is not None
 
 
 def context_length(source: ModelSource) -> int | None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from itertools import count
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -31,6 +32,18 @@ class CalibrationData:
         self._batch_tokens = 0
         self.seqlen = seqlen
         self.seed = seed
+
+    @classmethod
+    def from_windows(cls, windows: Tensor, *, seed: int) -> Self:
+        """Windows that were cut already, in the order given; random batches are drawn from them too.
+
+        Args:
+            windows: int64, (nsamples, seqlen).
+            seed: of the random batches.
+        """
+        data = cls(windows, nsamples=len(windows), seqlen=windows.shape[1], seed=seed)
+        data._windows = windows.clone()
+        return data
 
     def _draw_windows(self, nsamples: int, seqlen: int, seed: int) -> Tensor:
         """``nsamples`` different windows: documents, or pieces of the stream that do not overlap."""

@@ -20,14 +20,27 @@ def plugin_manager(method: MethodClass, options: Mapping[str, Any]) -> pluggy.Pl
     Raises:
         MethodError: the options are refused, or there is not exactly one implementation of ``prune``.
     """
+    return manager_around(method.make(options), method.name)
+
+
+def manager_around(instance: Any, name: str) -> pluggy.PluginManager:
+    """The same around an instance of a method's class.
+
+    Args:
+        instance: the method.
+        name: what it is registered as.
+
+    Raises:
+        MethodError: there is not exactly one implementation of ``prune``.
+    """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(method.make(options), method.name)
-    for name, found in sources(WRAPPERS).items():
+    manager.register(instance, name)
+    for wrapper, found in sources(WRAPPERS).items():
         try:
-            manager.register(load_wrapper(name), f"{name} ({found[0]})")
+            manager.register(load_wrapper(wrapper), f"{wrapper} ({found[0]})")
         except MethodError as error:
-            note(f"the wrapper {name!r} was left out: {error}")
+            note(f"the wrapper {wrapper!r} was left out: {error}")
     implementations = [impl for impl in manager.hook.prune.get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
     if len(implementations) != 1:
         raise MethodError(f"{len(implementations)} implementations of prune are registered: exactly one must be")

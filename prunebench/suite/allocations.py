@@ -36,15 +36,15 @@ def resolve_allocations(entries: Iterable[AllocationEntry]) -> Rules:
     Raises:
         AllocationError: there is none of that name, it refuses an option, or its file cannot be read.
     """
-    found: Rules = {}
+    rules: Rules = {}
     for entry in (UNIFORM, *entries):
-        if entry.title not in found:
+        if entry.title not in rules:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
             rule = make_allocation(entry.name, {**entry.options, **ratios})
             options, code = dataclasses.asdict(cast(Any, rule)), code_of("allocation", entry.name)
             cell = CellAllocation(name=entry.name, options=options, code=code)
-            found[entry.title] = (None if rule.needs == "nothing" else cell, rule)
-    return found
+            rules[entry.title] = (None if rule.needs == "nothing" else cell, rule)
+    return rules
 
 
 def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Iterable[tuple[str, Pattern]]) -> None:
@@ -60,9 +60,9 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
         AllocationError: an allocation does not fit the model or the sparsity.
     """
     ordered = sorted(trials, key=lambda trial: (trial[0], str(trial[1])))
-    wanted = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
-    skeleton = load_skeleton(source) if wanted else None
-    for label, sparsity in wanted:
+    to_try = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
+    skeleton = load_skeleton(source) if to_try else None
+    for label, sparsity in to_try:
         try:
             allocate(rules[label][1], cast(Any, skeleton), None, sparsity)
         except (AllocationError, UnknownMatrixError) as error:

@@ -1,6 +1,7 @@
 """A suite from its file: read, changed by --set, checked, its paths counted from where it lies."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +34,42 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
         raise SuiteError(f"{path} is no valid YAML: {error_line(error)}") from None
     if not isinstance(content, dict):
         raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
+    return suite_from(content, overrides, name=str(path), folder=path.resolve().parent)
+
+
+def suite_from(
+    content: Mapping[str, Any] | Suite, overrides: Iterable[str] = (), *, name: str = "the suite", folder: Path
+) -> Suite:
+    """Check what a file holds, or what a program made.
+
+    Args:
+        content: a mapping with the keys of a suite, or a suite.
+        overrides: as in ``load_suite``.
+        name: what a message calls it.
+        folder: where relative paths count from.
+
+    Raises:
+        SuiteError: it does not describe a suite; one line that names the place.
+    """
+    plain = content.model_dump(mode="json") if isinstance(content, Suite) else copy.deepcopy(dict(content))
     for override in overrides:
-        _override(content, override)
+        _override(plain, override)
     try:
-        suite = Suite.model_validate(content)
+        suite = Suite.model_validate(plain)
     except ValidationError as error:
-        raise SuiteError(f"{path}: {_explain(error)}") from None
-    return _with_absolute_paths(suite, path.resolve().parent)
+        raise SuiteError(f"{name}: {explain(error)}") from None
+    return _with_absolute_paths(suite, folder)
 
 
-def _explain(error: ValidationError) -> str:
-    """The first of pydantic's errors as one line, with the place in the file."""
+def explain(error: ValidationError) -> str:
+    """The first of pydantic's errors as one line, with the place among the keys."""
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part)[:80] for part in first["loc"])
+    location = ".".join(str(part)[:80] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
         message += f", got {quoted(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
+    return f"{location}: {message}{more}" if location else f"{message}{more}"
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -63,19 +82,19 @@ def _override(content: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise SuiteError(f"--set {quoted(override)}: the value is no valid YAML: {error_line(error)}") from None
     *parents, last = key.split(".")
-    place: Any = content
+    target: Any = content
     for part in parents:
-        place = place.setdefault(part, {}) if isinstance(place, dict) else place[_member(place, part, override)]
-    if isinstance(place, dict):
-        place[last] = parsed
+        target = target.setdefault(part, {}) if isinstance(target, dict) else target[_member(target, part, override)]
+    if isinstance(target, dict):
+        target[last] = parsed
     else:
-        place[_member(place, last, override)] = parsed
+        target[_member(target, last, override)] = parsed
 
 
-def _member(place: Any, part: str, override: str) -> int:
+def _member(target: Any, part: str, override: str) -> int:
     """The index of a list's member, by number, label, name or id."""
-    if isinstance(place, list):
-        for index, item in enumerate(place):
+    if isinstance(target, list):
+        for index, item in enumerate(target):
             if isinstance(item, str) and not part.isdigit():
                 if item == part:
                     return index

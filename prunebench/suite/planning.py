@@ -7,7 +7,7 @@ from pathlib import Path
 from prunebench.data.corpora import find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
-from prunebench.models.source import find_model, pick_device, pick_dtype
+from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import code_of, load_method, wrapper_codes
@@ -46,6 +46,7 @@ def plan(
     sources = [
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
     ]  # first, since what is out of reach is told quickly
+    _refuse_quantized_on_disk(suite, places, sources)
     files = [file.resolve() for file in plugin_files]
     methods = [load_method(entry.name, files) for entry in entries]
     codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes()
@@ -153,6 +154,15 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
             random = method.takes_data or rule.needs == "data"
             runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
+
+
+def _refuse_quantized_on_disk(suite: Suite, devices: Iterable[str], sources: Iterable[ModelSource]) -> None:
+    for model, device, source in zip(suite.models, devices, sources, strict=True):
+        if device == "disk" and is_quantized(source):
+            raise DeviceError(
+                f"model {model.name!r} is quantised, and device 'disk' reads weights as they are stored, without their "
+                "scales: use cpu or cuda, which turn them back into numbers, or name an unquantised checkpoint"
+            )
 
 
 def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prunebench.cli.progress import outcome_text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
@@ -24,6 +23,7 @@ from prunebench.report.output.files import write_plots
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.model_card import model_card
 from prunebench.report.sections import all_tables
+from prunebench.runner.progress import outcome_text
 from prunebench.text import printable
 from tests.helpers.records import record
 

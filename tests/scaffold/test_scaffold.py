@@ -43,7 +43,7 @@ def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
     project = tmp_path / "ria"
     new_plugin("ria", project, beside=["dense"])
     cells = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
-    assert [(cell.method, cell.sparsity) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
+    assert [(cell.method, str(cell.sparsity)) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
     assert (cells[1].distribution, len(cells[1].version)) == ("ria.py", 12)
     source = (project / "ria.py").read_text()
     assert 25 <= source.count("\n") <= 40

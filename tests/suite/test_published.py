@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.cli.progress import PlainDisplay
 from prunebench.errors import SuiteError
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
 from prunebench.report.tables.published import HEADERS, published_table
+from prunebench.runner.progress import PlainDisplay
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan

@@ -1,0 +1,149 @@
+"""Suites from a program: planned, run, their records read and compared."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunebench.api.arguments import check_files, described
+from prunebench.api.notebook import sweep_display
+from prunebench.api.results import Results
+from prunebench.errors import UsageError
+from prunebench.quiet import quiet_libraries
+from prunebench.records import store
+from prunebench.records.arrays import ArrayStore
+from prunebench.report.compare.compare import compare_records
+from prunebench.report.compare.verdict import Comparison, Tolerances
+from prunebench.suite.file import load_suite, suite_from
+from prunebench.suite.planning import plan as plan_cells
+from prunebench.suite.schema import Suite
+
+if TYPE_CHECKING:
+    from prunebench.suite.cell import Cell
+
+
+def plan(
+    suite: str | Path | Mapping[str, Any] | Suite,
+    *,
+    overrides: Iterable[str] = (),
+    only: str | Iterable[str] = (),
+    device: str | None = None,
+    plugins: Iterable[str | Path] = (),
+) -> "tuple[Cell, ...]":
+    """The cells of a suite; nothing runs.
+
+    Args:
+        suite: a file, a mapping with the same keys, or a ``Suite``. Relative paths in what is no file count from the
+            current folder.
+        overrides: ``key=value`` texts, as for ``prunebench run --set``.
+        only: labels or names of methods.
+        device: in place of every model's own.
+        plugins: Python files whose plugins stand beside the installed ones.
+
+    Raises:
+        UsageError: the suite is wrong, or names what is not there.
+    """
+    return _planned(suite, overrides, only, device, plugins)[1]
+
+
+def run(
+    suite: str | Path | Mapping[str, Any] | Suite,
+    output: str | Path | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    only: str | Iterable[str] = (),
+    device: str | None = None,
+    plugins: Iterable[str | Path] = (),
+    fresh: bool = False,
+    save_models: bool = False,
+    in_process: bool = False,
+    progress: bool | None = None,
+) -> Results:
+    """Run every cell of a suite whose record is not there yet.
+
+    Args:
+        suite, overrides, only, device, plugins: see ``plan``.
+        output: the results folder; by default ``results/<suite name>``.
+        fresh: run cells again whose record is there.
+        save_models: keep the pruned models too.
+        in_process: run cells in this process, where one that crashes takes it along; otherwise in a worker.
+        progress: whether to show progress; by default in notebooks and on terminals.
+
+    Returns:
+        The record of every cell; a failed cell is a record with its error.
+
+    Raises:
+        UsageError: the suite is wrong, names what is not there, or the folder cannot be written.
+    """
+    from prunebench.runner.isolated import Isolated, Limits
+    from prunebench.runner.run_cell import InProcess
+    from prunebench.runner.sweep import run_suite
+
+    loaded, cells = _planned(suite, overrides, only, device, plugins)
+    folder = _folder(output) if output is not None else Path("results") / loaded.name
+    limits = Limits(loaded.timeout, loaded.memory_limit)
+    with (
+        quiet_libraries(),
+        sweep_display(progress) as display,
+        nullcontext(InProcess()) if in_process else Isolated(limits) as executor,
+    ):
+        records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+    return Results(tuple(records), folder, tuple(dict.fromkeys(cell.method for cell in cells)))
+
+
+def read_records(folder: str | Path) -> Results:
+    """The records of a results folder.
+
+    Raises:
+        UsageError: there is no such folder, or a record in it is not valid.
+    """
+    return Results(tuple(store.read_records(_folder(folder))), _folder(folder))
+
+
+def compare(
+    base: str | Path | Results, head: str | Path | Results, tolerances: Tolerances | Mapping[str, float] | None = None
+) -> Comparison:
+    """Compare two results folders, cell by cell, as ``prunebench compare`` does.
+
+    Args:
+        base: the folder to hold against, or its results.
+        head: the folder that is judged, or its results.
+        tolerances: how much worse a measure may be: ``perplexity``, ``accuracy``, ``trained``, ``time``, ``memory``;
+            see ``prunebench.report.compare.Tolerances``.
+
+    Returns:
+        The comparison; ``exit_code`` is 1 for a regression, 2 where something could not be compared, else 0.
+
+    Raises:
+        UsageError: a folder has no records, or a tolerance is unknown.
+    """
+    sides = [side if isinstance(side, Results) else read_records(side) for side in (base, head)]
+    if isinstance(tolerances, Mapping):
+        try:
+            tolerances = Tolerances(**tolerances)
+        except TypeError:
+            known = ", ".join(Tolerances.__dataclass_fields__)
+            raise UsageError(f"tolerances is {described(tolerances)}: valid keys: {known}") from None
+    elif not isinstance(tolerances, Tolerances | None):
+        raise UsageError(f"tolerances is {described(tolerances)}: give a mapping, as {{'perplexity': 0.01}}")
+    old, new = (ArrayStore(side.folder) for side in sides)
+    return compare_records(sides[0].records, sides[1].records, old, new, tolerances)
+
+
+def _planned(suite: Any, overrides: Any, only: Any, device: Any, plugins: Any) -> "tuple[Suite, tuple[Cell, ...]]":
+    changes = [overrides] if isinstance(overrides, str) else list(overrides)
+    if isinstance(suite, str | Path):
+        loaded = load_suite(Path(suite), changes)
+    elif isinstance(suite, Mapping | Suite):
+        loaded = suite_from(suite, changes, folder=Path.cwd())
+    else:
+        raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
+    chosen = [only] if isinstance(only, str) else list(only)
+    with quiet_libraries():
+        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=check_files(plugins))
+
+
+def _folder(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise UsageError(f"{described(value)} is no folder: give a path")
+    return Path(value)
