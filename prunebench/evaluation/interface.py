@@ -9,7 +9,7 @@ import numpy as np
 
 from prunebench.errors import MethodError
 from prunebench.records.record import SECTIONS
-from prunebench.registry.entry_points import CORPORA, EVALUATIONS, load_evaluation, sources
+from prunebench.registry.entry_points import CORPORA, EVALUATIONS, code_of, load_evaluation, sources
 from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
 
 ARGUMENTS = {"dense", "facts", "model_digest", "saved", "seed", "shared", "windows"}
@@ -58,10 +58,12 @@ class Result:
     Args:
         values: name → mapping, merged into the evaluation's section of the record.
         arrays: values of single sequences or questions by name, kept beside the record as ``<section>/<name>``.
+        chance: by task, the accuracy of guessing, where it is known.
     """
 
     values: Mapping[str, Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class BoundEvaluation:
             facts = dict(call_named(instance.resolve, shared=shared, files=files))
         if plugin.file:
             facts["plugin_file"] = str(plugin.file)
-        return cls(plugin, instance, {"name": name, **facts})
+        return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name, files)})
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:

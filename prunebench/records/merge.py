@@ -8,6 +8,7 @@ from typing import Any
 
 from prunebench.errors import OutputError
 from prunebench.files import atomic_replacement
+from prunebench.records.array_files import remove_superseded
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
 
@@ -80,11 +81,11 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
                 conflicts.append(Conflict(record.cell.id, part, first, path))
     if not chosen:
         raise OutputError(f"no records in {', '.join(map(str, folders))}: name folders that run has made")
-    copied = [path for path, _ in chosen.values() if path.parent != output.resolve()]
+    copied = [(path, record) for path, record in chosen.values() if path.parent != output.resolve()]
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for path in copied:
-            _copy_record(path, output)
+        for path, record in copied:
+            _copy_record(path, record, output)
     except OSError as error:
         raise OutputError(f"cannot write to {output}: {error.strerror}; free some room, or choose another") from None
     write_forecasts(output, [known for folder in folders for known in read_forecasts(folder).values()])
@@ -102,18 +103,22 @@ def _difference(first: Record, second: Record) -> str | None:
     return "weights_digest" if digests[0] != digests[1] else None
 
 
-def _copy_record(record: Path, output: Path) -> None:
-    """Copy a record with its model and arrays; the record last, because its presence means that all is there."""
+def _copy_record(path: Path, record: Record, output: Path) -> None:
+    """Copy a record with its model and arrays; the record last, because its presence means that all is there.
+
+    The copy is named by the cell's id, whatever the file was called.
+    """
+    name = record.cell.id
     for form in (MODELS_FOLDER, SPARSE_FOLDER):
-        model = record.parent / form / record.stem
+        model = path.parent / form / name
         if model.is_dir():
             (output / form).mkdir(exist_ok=True)
-            temporary = output / form / f".{record.stem}.merge.tmp"
+            temporary = output / form / f".{name}.merge.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(model, temporary)
-            shutil.rmtree(output / form / record.stem, ignore_errors=True)
-            temporary.rename(output / form / record.stem)
-    for path in (record.with_suffix(".npz"), record):
-        if path.exists():
-            with atomic_replacement(output / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+            shutil.rmtree(output / form / name, ignore_errors=True)
+            temporary.rename(output / form / name)
+    for source, target in (*((path.parent / file, file) for file in record.arrays.values()), (path, f"{name}.json")):
+        with atomic_replacement(output / target) as temporary:
+            shutil.copyfile(source, temporary)
+    remove_superseded(output, record)

@@ -4,10 +4,11 @@ import logging
 import os
 from pathlib import Path
 
-from prunebench.errors import OutputError
+from prunebench.errors import OutputError, RecordError
 from prunebench.files import describe_os_error
+from prunebench.records.array_files import arrays_of
 from prunebench.records.record import Record
-from prunebench.records.store import RecordError, check_arrays, read_record
+from prunebench.records.store import check_arrays, read_record
 from prunebench.text import printable
 
 QUARANTINE_FOLDER = ".set-aside"
@@ -80,9 +81,8 @@ def quarantine(path: Path) -> Path:
         while os.path.lexists(target := folder / f"{path.stem}{f'.{number}' if number else ''}{path.suffix}"):
             number += 1
         path.rename(target)
-        arrays = path.with_suffix(".npz")
-        if os.path.lexists(arrays):
-            arrays.rename(target.with_suffix(".npz"))
+        for arrays in arrays_of(path.parent, path.stem):
+            arrays.rename(target.with_name(target.stem + arrays.name[len(path.stem) :]))
     except FileNotFoundError:
         pass  # another runner has moved it just now
     except OSError as error:

@@ -1,7 +1,5 @@
 """Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
-import hashlib
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,34 +8,25 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from prunebench.errors import OutputError, first_line
+from prunebench.errors import OutputError, RecordError, first_line
 from prunebench.files import MEBIBYTE, describe_os_error, read_regular_file, write_atomically
+from prunebench.records.array_files import parsed_arrays, read_contents, remove_superseded, write_arrays
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
+from prunebench.records.schema1 import upgraded
 
-# Size limits in bytes: a hundred times what the largest models need.
-RECORD_LIMIT, ARRAYS_LIMIT = 256 * MEBIBYTE, 4096 * MEBIBYTE
-
-
-class RecordError(OutputError):
-    """A file that is not a valid record, file of arrays or file of forecasts.
-
-    Args:
-        reason: which file it is, and what is wrong with it.
-        advice: what the user can do.
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(f"{reason}; {advice}" if advice else reason)
-        self.reason = reason
+# Bytes: a hundred times what the largest models need.
+RECORD_LIMIT = 256 * MEBIBYTE
 
 
 def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write ``<cell id>.json``, and before it ``<cell id>.npz`` if there are arrays; each atomically.
+    """Write ``<cell id>.json``, and before it the file of arrays that it names by digest; each atomically.
+
+    The old arrays are removed after the record, so that at any moment the record that is there has its arrays.
 
     Args:
         folder: the results folder; created if needed.
-        record: the record. One with an ``arrays_digest`` and no new arrays keeps its file of arrays.
+        record: the record. One that names ``arrays``, with no new ones given, keeps them.
         arrays: by name, ``perplexity/<protocol>/losses`` (float64, (sequences,), summed nats) and ``…/counts`` (int64,
             (sequences,), predicted tokens); ``zero_shot/<task>/<metric>`` (questions,); ``mask``, see
             ``prunebench.runner.mask_sample``.
@@ -49,14 +38,12 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         OutputError: the folder cannot be written.
     """
     path = folder / f"{record.cell.id}.json"
-    arrays_path = path.with_suffix(".npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if arrays:
-            record = record.model_copy(update={"arrays_digest": _write_arrays(arrays_path, arrays)})
-        elif record.arrays_digest is None:
-            arrays_path.unlink(missing_ok=True)  # left over from the record that this one replaces
+            record = record.model_copy(update={"arrays": write_arrays(folder, record.cell.id, arrays)})
         write_atomically(path, record_to_json(record).encode())
+        remove_superseded(folder, record)
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
@@ -73,16 +60,8 @@ def record_to_json(record: Record) -> str:
     return record.model_copy(update={"digest": digest}).model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write a file of arrays and return its SHA-256."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
-    write_atomically(path, content.getbuffer())
-    return hashlib.sha256(content.getbuffer()).hexdigest()
-
-
 def read_record(path: Path) -> Record:
-    """Read one record.
+    """Read one record; one of schema 1 is read as one of schema 2.
 
     Args:
         path: a record's JSON file.
@@ -100,13 +79,13 @@ def read_record(path: Path) -> Record:
         ) from None
     if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise RecordError(f"{path} is no record of prunebench: it has no schema number")
-    if content["schema"] != SCHEMA:
+    if not 1 <= content["schema"] <= SCHEMA:
         newer = content["schema"] > SCHEMA
         advice = f"newer than {SCHEMA}: update prunebench" if newer else f"where {SCHEMA} is valid: run the suite again"
         raise RecordError(f"{path} has schema {content['schema']}, {advice}")
     _check_digest(path, content)
     try:
-        return Record.model_validate(content)
+        return Record.model_validate(upgraded(content) if content["schema"] == 1 else content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -126,68 +105,32 @@ def _check_digest(path: Path, content: dict[str, Any]) -> None:
 
 
 def check_arrays(path: Path, record: Record) -> None:
-    """Check by digest, without parsing it, that a record's file of arrays is the one it was written with.
+    """Check by digest, without parsing them, that a record's arrays are those it was written with.
+
+    Args:
+        path: the record's file.
+        record: what it holds.
 
     Raises:
-        RecordError: the file is missing, altered, or belongs to another record.
+        RecordError: a file of arrays is missing or altered.
     """
-    _read_arrays_file(path.with_name(f"{record.cell.id}.npz"), record.arrays_digest)
+    read_contents(path.parent, record)
 
 
-def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, record: Record | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of a record.
 
     Args:
         path: the record's file (not that of the arrays).
-        digest: SHA-256 of the file of arrays; by default taken from the record.
+        record: what it holds, if it was read already.
 
     Returns:
         One-dimensional arrays by name; empty if the record has none.
 
     Raises:
-        RecordError: the file is truncated, altered, belongs to another record, or is missing.
+        RecordError: the record is invalid, or a file of arrays is missing, truncated or altered.
     """
-    arrays_path = path.with_suffix(".npz")
-    if digest is None and os.path.lexists(path):
-        digest = read_record(path).arrays_digest
-    content = _read_arrays_file(arrays_path, digest)
-    if content is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if sum(entry.file_size for entry in file.zip.infolist()) > ARRAYS_LIMIT:
-                raise ValueError("its arrays are larger than any of ours")
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
-        raise RecordError(
-            f"{arrays_path} is no array file of prunebench: {first_line(error)}", _ARRAYS_ADVICE
-        ) from None
-    for name, array in arrays.items():
-        if array.ndim != 1 or array.dtype.kind not in "biuf":
-            raise RecordError(
-                f"{arrays_path} is no array file of prunebench: {name!r} is no row of numbers", _ARRAYS_ADVICE
-            )
-    return arrays
-
-
-_ARRAYS_ADVICE = "fetch it again, or run the suite again with --fresh"
-
-
-def _read_arrays_file(arrays_path: Path, digest: str | None) -> bytes | None:
-    """The bytes of a file of arrays after checking its digest; None if there is no file and no digest."""
-    if digest is None and not os.path.lexists(arrays_path):
-        return None
-    try:
-        content = read_regular_file(arrays_path, ARRAYS_LIMIT)
-    except OSError as error:
-        raise RecordError(f"cannot read the arrays {arrays_path}: {error.strerror or error}", _ARRAYS_ADVICE) from None
-    if digest is None:
-        raise RecordError(f"{arrays_path} belongs to no record that is here", "delete it")
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RecordError(
-            f"{arrays_path} is no array file of its record: it was altered, or is another's", _ARRAYS_ADVICE
-        )
-    return content
+    return parsed_arrays(path.parent, record or read_record(path))
 
 
 def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -> list[Record]:

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from prunebench.errors import OutputError, first_line
 from prunebench.evaluation.interface import is_ours
+from prunebench.records.array_files import ARRAYS_LIMIT
 from prunebench.records.record import Failure, Record
-from prunebench.records.store import ARRAYS_LIMIT
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder, Silent

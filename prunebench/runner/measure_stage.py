@@ -37,6 +37,7 @@ class Measured(Strict):
         sparsity: zeros, counted on what was loaded; None where only evaluations of plugins ran.
         weights_digest: of the pruned model, the same before and after the evaluations.
         sections: by part of the record, what evaluations found: label → name → value.
+        chance: by task, the accuracy of guessing.
         seconds: duration of the evaluations.
         saved: sizes of the saved model.
         notes: what was noted meanwhile.
@@ -46,6 +47,7 @@ class Measured(Strict):
     sparsity: SparsityFacts | None = None
     weights_digest: str | None = None
     sections: dict[str, dict[str, Any]] = Field(default={})
+    chance: dict[str, float] = Field(default={})
     seconds: float = Field(default=0.0, ge=0)
     saved: SavedFacts | None = None
     notes: dict[str, int] = Field(default={})
@@ -66,7 +68,7 @@ class Measuring:
     def __init__(self, cell: Cell, resources: Resources, display: Display, saved_state: SavedState, work: Path) -> None:
         self.cell, self.resources, self.display, self.saved_state = cell, resources, display, saved_state
         self._work, self._events = work, EventRecorder(display)
-        self.facts: dict[str, Any] = {section: {} for section in SECTIONS}
+        self.facts: dict[str, Any] = {part: {} for part in (*SECTIONS, "chance")}
         self.arrays: dict[str, np.ndarray] = {}
         self._sparsity: SparsityFacts | None = None
         self._digest: str | None = None
@@ -103,6 +105,7 @@ class Measuring:
             sparsity=self._sparsity,
             weights_digest=self._digest,
             sections={section: self.facts[section] for section in SECTIONS},
+            chance=self.facts["chance"],
             seconds=self._seconds,
             saved=self._saved,
             notes=dict(self._events.notes),
@@ -147,6 +150,7 @@ class Measuring:
         self.display.phase(evaluation.title)
         available = {**self.resources.available(self.cell), "saved": saved}
         result = evaluation.measure(model, tokenizer, **available)
+        self.facts["chance"] |= result.chance
         section = self.facts[evaluation.section]
         for name, values in result.values.items():
             section.setdefault(name, {}).update(values)

@@ -26,6 +26,7 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.resume import Clock, ResumeContext
 from prunebench.runner.saved_state import SavedState
 from prunebench.suite.cell import Cell
+from prunebench.suite.identity import refuse_changed_code
 
 Tell = Callable[[dict[str, str]], None]
 
@@ -73,6 +74,7 @@ def _prune(
             allocated({name: str(own) for name, own in sparsity.layers.items()})
         for layer in all_layers(model):  # a pattern that does not fit is told before the method runs
             target_of(layer, sparsity)
+        refuse_changed_code(cell)
         method = load_method(cell.plugin, files)
         manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
         instance = manager.get_plugin(method.name)

@@ -127,7 +127,7 @@ class EvaluationProgress:
         self.finished += 1
         if self.finished == self._evaluations or not self._saved_state.due():  # after the last the record is written
             return
-        found = {part: self._facts[part] for part in SECTIONS}
+        found = {part: self._facts[part] for part in (*SECTIONS, "chance")}
         content = {"digest": self._digest, "finished": self.finished, "facts": found, "seconds": self.seconds}
         if self._saved_state.keep("measured", _tensors(self._arrays), {**content, "ear": self._events.state()}):
             self._saved_state.forget("answers")

@@ -172,7 +172,7 @@ class _Run:
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
         others = [evaluation for evaluation in cell.evaluations if evaluation not in ours]
-        self.facts |= {section: {} for section in SECTIONS}
+        self.facts |= {part: {} for part in (*SECTIONS, "chance")}
         self._measure(MEASURE, file, layers, ours, check=True, save_to=None if others else save_to)
         if others:  # code of plugins, which must not run where the rest is measured
             self._measure("others", file, layers, others, check=False, save_to=None)
@@ -239,6 +239,7 @@ class _Run:
                 if name in self.facts[section]:
                     raise ContractError(f"two evaluations both report {section} of {name!r}")
                 self.facts[section][name] = values
+        self.facts["chance"] |= found.chance
         if twice := arrays.keys() & self.arrays.keys() - {"mask"}:
             raise ContractError(f"two evaluations both report the array {min(twice)!r}")
         self.arrays |= arrays

@@ -17,6 +17,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers.observers import SilentDisplay
+from tests.helpers.records import arrays_file
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ class TestSweep:
 
 def harmed(path: Path, harm: str, other: Path) -> None:
     """Do something to a record, as a disk, a person or a careless copy would."""
-    text, beside = path.read_bytes(), path.with_suffix(".npz")
+    text, beside = path.read_bytes(), arrays_file(path)
     if harm == "cut":
         path.write_bytes(text[: len(text) // 2])
     elif harm == "altered":
@@ -98,4 +99,4 @@ def harmed(path: Path, harm: str, other: Path) -> None:
     elif harm == "arrays missing":
         beside.unlink()
     else:
-        beside.write_bytes(other.with_suffix(".npz").read_bytes())
+        beside.write_bytes(arrays_file(other).read_bytes())

@@ -1,6 +1,7 @@
 """What is read was written by us and is whole, or it is refused and named."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -13,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prunebench.errors import RecordError
 from prunebench.files import read_regular_file
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.canonical_json import content_digest
-from prunebench.records.record import Failure, PerplexityFacts
+from prunebench.records.record import Failure, PerplexityFacts, Record
 from prunebench.records.store import (
-    RecordError,
     check_arrays,
     read_arrays,
     read_record,
@@ -28,7 +29,7 @@ from prunebench.records.store import (
 )
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
-from tests.helpers.records import ARRAYS, PROTOCOL, record, resealed
+from tests.helpers.records import ARRAYS, PROTOCOL, arrays_file, record, resealed
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -97,16 +98,12 @@ class TestArrays:
 
     def test_they_are_read(self, path: Path) -> None:
         check_arrays(path, read_record(path))
-        for found in (
-            read_arrays(path),
-            ArrayStore(path.parent).read(read_record(path)),
-            ArrayStore(path.parent).read(record()),
-        ):
+        for found in (read_arrays(path), ArrayStore(path.parent).read(read_record(path))):
             assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in ARRAYS.items()}
 
     @pytest.mark.parametrize("harm", ["cut", "altered", "missing", "another's"])
     def test_harm_is_noticed(self, path: Path, harm: str) -> None:
-        beside, found = path.with_suffix(".npz"), read_record(path)
+        beside, found = arrays_file(path), read_record(path)
         whole = beside.read_bytes()
         if harm == "another's":
             other = {name: array + 1 for name, array in ARRAYS.items()}
@@ -129,16 +126,31 @@ class TestArrays:
         assert len(told) == 1
         assert beside.name in told[0]
 
-    def test_a_file_that_its_record_does_not_know_is_refused(self, path: Path) -> None:
-        content = json.loads(path.read_text()) | {"arrays_digest": None}
-        path.write_text(resealed(content))
-        with pytest.raises(RecordError, match="belongs to no record that is here; delete it"):
-            read_arrays(path)
+    def test_they_are_named_by_their_digest(self, path: Path) -> None:
+        ((digest, name),) = read_record(path).arrays.items()
+        assert digest == digest_of((path.parent / name).read_bytes())
+        assert name == f"{path.stem}.{digest[:16]}.npz"
+
+    def test_what_an_interrupted_attempt_left_is_not_read_and_goes_with_the_next_record(self, path: Path) -> None:
+        left, others = path.with_name(f"{path.stem}.{'0' * 16}.npz"), path.with_name(f"{path.stem}0.{'0' * 16}.npz")
+        for torn in (left, others):
+            torn.write_bytes(b"x")
+        assert set(read_arrays(path)) == set(ARRAYS)
+        write_record(path.parent, record(), {"perplexity/x/losses": np.zeros(3)})
+        assert set(read_arrays(path)) == {"perplexity/x/losses"}
+        assert {found.name for found in path.parent.glob("*.npz")} == {arrays_file(path).name, others.name}
+
+    def test_a_name_that_leads_elsewhere_is_refused(self, path: Path) -> None:
+        for name in ("../x.npz", "/etc/passwd", "other.npz", f"{path.stem}.json", f"{path.stem}/x.npz"):
+            content = json.loads(path.read_text()) | {"arrays": {"0" * 64: name}}
+            path.write_text(resealed(content))
+            with pytest.raises(RecordError, match="is no name of a file of arrays"):
+                read_record(path)
 
     def test_a_new_outcome_without_arrays_leaves_none_of_the_old(self, path: Path) -> None:
         write_record(path.parent, record(error="holds 0 zeros"), {})
         assert read_arrays(path) == {}
-        assert not path.with_suffix(".npz").exists()
+        assert not list(path.parent.glob("*.npz"))
 
     def test_a_record_that_was_read_keeps_its_arrays(self, path: Path) -> None:
         write_record(path.parent, read_record(path).model_copy(update={"notes": {"again": 1}}), {})
@@ -154,9 +166,8 @@ class TestArrays:
         ],
     )
     def test_what_is_no_array_file_is_refused_even_with_its_digest(self, path: Path, content: bytes) -> None:
-        path.with_suffix(".npz").write_bytes(content)
         with pytest.raises(RecordError, match="is no array file of prunebench"):
-            read_arrays(path, digest_of(content))
+            read_arrays(path, with_arrays(path, content))
 
     @pytest.mark.parametrize(
         "array",
@@ -164,18 +175,28 @@ class TestArrays:
         ids=["text", "complex", "2d", "0d"],
     )
     def test_what_is_no_row_of_numbers_is_refused(self, path: Path, array: np.ndarray) -> None:
-        np.savez(path.with_suffix(".npz"), x=array)
         with pytest.raises(RecordError, match="'x' is no row of numbers"):
-            read_arrays(path, digest_of(path.with_suffix(".npz").read_bytes()))
+            read_arrays(path, with_arrays(path, zipped(x=array)))
 
     def test_objects_are_never_unpickled(self, path: Path) -> None:
-        np.savez(path.with_suffix(".npz"), x=np.array([{"a": 1}], dtype=object))
         with pytest.raises(RecordError, match="allow_pickle"):
-            read_arrays(path, digest_of(path.with_suffix(".npz").read_bytes()))
+            read_arrays(path, with_arrays(path, zipped(x=np.array([{"a": 1}], dtype=object))))
 
 
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def zipped(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def with_arrays(path: Path, content: bytes) -> Record:
+    """The record at a path, as if it had been written with a file of arrays of this content."""
+    path.with_suffix(".npz").write_bytes(content)
+    return read_record(path).model_copy(update={"arrays": {digest_of(content): path.with_suffix(".npz").name}})
 
 
 class TestContent:
@@ -247,8 +268,7 @@ class TestFiles:
         outside, folder = tmp_path / "precious", tmp_path / "results"
         outside.write_text("mine")
         folder.mkdir()
-        for suffix in (".json", ".npz"):
-            (folder / f"{record().cell.id}{suffix}").symlink_to(outside)
+        (folder / f"{record().cell.id}.json").symlink_to(outside)
         write_record(folder, record(), ARRAYS)
         assert outside.read_text() == "mine"
         assert set(ArrayStore(folder).read(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
