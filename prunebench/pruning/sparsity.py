@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class Unstructured:
     """
 
     ratio: float
+    kind: ClassVar[str] = "unstructured"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -64,6 +65,7 @@ class NM:
 
     n: int
     m: int
+    kind: ClassVar[str] = "n:m"
 
     def __post_init__(self) -> None:
         if not 0 < self.n <= self.m:
