@@ -3,10 +3,10 @@
 Importing it brings neither torch nor any other large library; what needs them is imported when it is used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prunebench.hookspecs import hookimpl
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.api.evaluating import evaluate
@@ -30,30 +30,27 @@ __all__ = [
     "run",
 ]
 
-_MODULES = {
-    "Record": "records.record",
-    "Suite": "suite.schema",
-    "compare": "api.sweeps",
-    "evaluate": "api.evaluating",
-    "load_sparse": "models.sparse",
-    "plan": "api.sweeps",
-    "prune": "api.pruning",
-    "read_records": "api.sweeps",
-    "run": "api.sweeps",
-}
-
 __version__: str
+
+_get, _ = lazy_names(
+    __name__,
+    {
+        "api.evaluating": "evaluate",
+        "api.pruning": "prune",
+        "api.sweeps": "compare plan read_records run",
+        "models.sparse": "load_sparse",
+        "records.record": "Record",
+        "suite.schema": "Suite",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of ``__all__`` at its first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("prunebench")
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return _get(name)
 
 
 def __dir__() -> list[str]:

@@ -25,7 +25,7 @@ LEVELS = (
     "data allocations scaffold",
     "registry contract models report yaml12",
     "records hookspecs hub",
-    "pruning tinyworld errors text files quiet",
+    "pruning tinyworld errors text files quiet lazy",
 )
 # Folders of tests that belong to no package of the core.
 BESIDE = {"benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}

@@ -34,20 +34,23 @@ def check_names(names: Mapping[str, object], sizes: Mapping[str, int]) -> None:
         )
 
 
-def spread(wanted: Mapping[str, float], sizes: Mapping[str, int], pattern: Unstructured) -> dict[str, Pattern]:
+def spread(ratios_by_layer: Mapping[str, float], sizes: Mapping[str, int], pattern: Unstructured) -> dict[str, Pattern]:
     """Ratios that differ as ``wanted`` do, all moved by one constant so that they meet the budget to the weight.
 
     A ratio that would leave [0, 1) stops there, noted, and the others make up for it.
 
     Args:
-        wanted: layer name → ratio, up to that constant.
+        ratios_by_layer: layer name → ratio, up to that constant.
         sizes: layer name → weights.
         pattern: asked for on the whole.
 
     Returns:
         Layer name → pattern with the exact count.
     """
-    ratios, numel = np.array(list(wanted.values())), np.array([sizes[name] for name in wanted], dtype=float)
+    ratios, numel = (
+        np.array(list(ratios_by_layer.values())),
+        np.array([sizes[name] for name in ratios_by_layer], dtype=float),
+    )
     highest, budget = 1 - 1 / numel, budget_of(sizes, pattern)
     low, high = -ratios.max(), 1 - ratios.min()  # from no zeros at all to nothing but zeros
     for _ in range(100):
@@ -55,9 +58,9 @@ def spread(wanted: Mapping[str, float], sizes: Mapping[str, int], pattern: Unstr
         enough = numel @ (ratios + middle).clip(0, highest) >= budget
         low, high = (low, middle) if enough else (middle, high)
     moved = (ratios + high).clip(0, highest)
-    for name in np.array(list(wanted))[np.abs(moved - ratios - high) * numel > 1] if budget else ():
+    for name in np.array(list(ratios_by_layer))[np.abs(moved - ratios - high) * numel > 1] if budget else ():
         note("an allocation's ratio would have left [0, 1)", layer=str(name))
-    return apportion(dict(zip(wanted, (moved * numel).tolist(), strict=True)), sizes, budget)
+    return apportion(dict(zip(ratios_by_layer, (moved * numel).tolist(), strict=True)), sizes, budget)
 
 
 def apportion(shares: Mapping[str, float], sizes: Mapping[str, int], budget: int) -> dict[str, Pattern]:

@@ -52,17 +52,17 @@ def kth_smallest(matrices: Iterable[Tensor], k: int) -> float:
     """The k-th smallest |W| of several matrices together, k from 1, in memory for one; they are gone through twice.
 
     The bits of a float without its sign, read as an integer, have the order of its magnitude: so the upper half of the
-    threshold's bits is found by one histogram, the lower by another.
+    threshold's bits is threshold_bits by one histogram, the lower by another.
     """
-    found = 0
+    threshold_bits = 0
     for shift in (16, 0):
         histogram = torch.zeros(1 << 16, dtype=torch.int64)
         for W in matrices:
             bits = W.float().abs().flatten().view(torch.int32)
-            chosen = bits if shift else bits[bits >> 16 == found]
+            chosen = bits if shift else bits[bits >> 16 == threshold_bits]
             histogram += torch.bincount(chosen >> shift & 0xFFFF, minlength=1 << 16).cpu()
-        upto = histogram.cumsum(0)
-        place = int(torch.searchsorted(upto, k))
-        k -= int(upto[place] - histogram[place])
-        found = found << 16 | place
-    return torch.tensor(found, dtype=torch.int32).view(torch.float32).item()
+        cumulative = histogram.cumsum(0)
+        bucket = int(torch.searchsorted(cumulative, k))
+        k -= int(cumulative[bucket] - histogram[bucket])
+        threshold_bits = threshold_bits << 16 | bucket
+    return torch.tensor(threshold_bits, dtype=torch.int32).view(torch.float32).item()

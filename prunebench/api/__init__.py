@@ -4,8 +4,9 @@
 Names are resolved when they are first used, so that importing this package brings no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.api.evaluating import Scores, evaluate
@@ -26,25 +27,12 @@ __all__ = [
     "run",
 ]
 
-_MODULES = {
-    "Figures": "results",
-    "Pruned": "pruning",
-    "Results": "results",
-    "Scores": "evaluating",
-    "compare": "sweeps",
-    "evaluate": "evaluating",
-    "plan": "sweeps",
-    "prune": "pruning",
-    "read_records": "sweeps",
-    "run": "sweeps",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "evaluating": "Scores evaluate",
+        "pruning": "Pruned prune",
+        "results": "Figures Results",
+        "sweeps": "compare plan read_records run",
+    },
+)

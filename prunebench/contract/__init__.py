@@ -4,8 +4,9 @@
 state that a method leaves behind. Names are resolved when they are first used, so that the rules bring no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.contract.checks import Snapshot, Watch, watched
@@ -13,15 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "Rule", "Snapshot", "Violation", "Watch", "watched"]
 
-_MODULES = ("rules", "checks")
-
-
-def __getattr__(name: str) -> Any:
-    for module in _MODULES if name in __all__ else ():
-        if hasattr(content := import_module(f"{__name__}.{module}"), name):
-            return getattr(content, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "checks": "Snapshot Watch watched",
+        "rules": "RULES Rule Violation",
+    },
+)

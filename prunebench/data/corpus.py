@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,9 @@ class Corpus:
         return replace(self, documents=lambda: call_named(self.documents, **available), wants=())
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def text_fields(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The field ``text`` of each row.
 
@@ -64,6 +68,11 @@ def json_lines(path: Path) -> Iterator[str]:
                 row = json.loads(line)
                 if not isinstance(row, dict) or not isinstance(row.get("text"), str):
                     raise CorpusError(f"corpus {path}, line {number}: no field 'text' that is a string")
+                if half := _SURROGATE.search(row["text"]):
+                    raise CorpusError(
+                        f"corpus {path}, line {number}: the text holds half of a character ({half[0]!r}), as cut texts "
+                        "do: remove or replace it"
+                    )
                 yield row["text"]
         except json.JSONDecodeError as error:
             raise CorpusError(f"corpus {path}, line {number}: not JSON ({error.msg}, column {error.colno})") from error

@@ -1,6 +1,6 @@
-"""lm-eval's model, asked task by task, so that a task whose answers are kept need not be asked again.
+"""lm-eval's model, asked one task at a time, so that a task whose answers are saved need not be asked again.
 
-Always by task, also where nothing is kept: what stands in one batch with a request can change its last bits.
+The requests are split by task even where nothing is saved: what shares a batch with a request can change its last bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ def ask_by_task(lm: Any, answers: SavedAnswers | None) -> None:
 def _by_task(
     ask: Callable[[list[Any]], list[Any]], kind: str, answers: SavedAnswers | None
 ) -> Callable[..., list[Any]]:
-    def asked(requests: Sequence[Any]) -> list[Any]:
-        places: dict[str, list[int]] = {}
-        for place, request in enumerate(requests):
-            places.setdefault(f"{request.task_name} {kind}", []).append(place)
-        found: dict[int, Any] = {}
-        for task, chosen in places.items():
-            told = answers.known(task) if answers else None
-            if told is None or len(told) != len(chosen):
-                told = ask([requests[place] for place in chosen])
+    def answer(requests: Sequence[Any]) -> list[Any]:
+        positions: dict[str, list[int]] = {}
+        for position, request in enumerate(requests):
+            positions.setdefault(f"{request.task_name} {kind}", []).append(position)
+        by_position: dict[int, Any] = {}
+        for task, own_positions in positions.items():
+            results = answers.known(task) if answers else None
+            if results is None or len(results) != len(own_positions):
+                results = ask([requests[position] for position in own_positions])
                 if answers:
-                    answers.add(task, told)
-            found |= zip(chosen, told, strict=True)
-        return [found[place] for place in range(len(requests))]
+                    answers.add(task, results)
+            by_position |= zip(own_positions, results, strict=True)
+        return [by_position[position] for position in range(len(requests))]
 
-    return asked
+    return answer

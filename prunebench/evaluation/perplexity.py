@@ -97,16 +97,16 @@ class Perplexity:
     ) -> Result:
         """The perplexity, and the loss of each sequence."""
         protocol = facts["protocol"]
-        found = perplexity(model, self.sequences(tokenizer, facts, shared, model_digest), protocol=protocol)
+        result = perplexity(model, self.sequences(tokenizer, facts, shared, model_digest), protocol=protocol)
         values = {
-            "value": found.value,
-            "nll": found.nll,
-            "tokens": found.tokens,
-            "dropped_tokens": found.dropped_tokens,
-            "stderr": found.stderr,
+            "value": result.value,
+            "nll": result.nll,
+            "tokens": result.tokens,
+            "dropped_tokens": result.dropped_tokens,
+            "stderr": result.stderr,
             "floor": perplexity_floor(self.corpus, self.split, self.windows, self.seqlen, _corpus_files(facts)),
         }
-        arrays = {f"{protocol}/losses": found.losses, f"{protocol}/counts": found.counts}
+        arrays = {f"{protocol}/losses": result.losses, f"{protocol}/counts": result.counts}
         return Result({protocol: values}, arrays)
 
     def forecast(
@@ -135,7 +135,7 @@ def _corpus_files(facts: Mapping[str, Any]) -> list[Path]:
 
 @dataclass(frozen=True, eq=False)
 class PerplexityResult:
-    """How well a model predicts some sequences, and from what that was reckoned.
+    """How well a model predicts some sequences, and what that was computed from.
 
     A model that is broken has a value of NaN or infinity: that is a result, not an error.
 
@@ -250,11 +250,11 @@ def _token_losses(model: "PreTrainedModel", tokens: "LongTensor", piece: int) ->
         piece = inputs.shape[1]
     parts = []
     for start in range(0, inputs.shape[1], piece):
-        kept = torch.arange(start, min(start + piece, inputs.shape[1]), device=tokens.device)
-        some = {} if len(kept) == inputs.shape[1] else {"logits_to_keep": kept}
-        logits = model(input_ids=inputs, use_cache=False, **some).logits
-        rows, ids = logits.flatten(0, 1), targets[:, kept].flatten()
+        positions = torch.arange(start, min(start + piece, inputs.shape[1]), device=tokens.device)
+        limit = {} if len(positions) == inputs.shape[1] else {"logits_to_keep": positions}
+        logits = model(input_ids=inputs, use_cache=False, **limit).logits
+        rows, ids = logits.flatten(0, 1), targets[:, positions].flatten()
         pairs = zip(torch.split(rows, LOSS_ROWS), torch.split(ids, LOSS_ROWS), strict=True)
-        losses = [torch.nn.functional.cross_entropy(some.float(), to, reduction="none") for some, to in pairs]
+        losses = [torch.nn.functional.cross_entropy(part.float(), ids, reduction="none") for part, ids in pairs]
         parts.append(torch.cat(losses).view(len(tokens), -1))
     return torch.cat(parts, dim=1)

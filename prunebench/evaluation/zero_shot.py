@@ -18,7 +18,7 @@ from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks, task_f
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-KEPT = ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_better")
+RECORDED_PARTS = ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_better")
 
 # Accuracies have a closed-form standard error. Other metrics are resampled this often; 0 would leave all without one.
 BOOTSTRAP_ITERS = 100
@@ -74,8 +74,8 @@ class ZeroShot:
 
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
         """What lm-eval finds, and the correctness of each question."""
-        found = zero_shot(model, tokenizer, **asdict(self), seed=seed, library=library_of(shared), answers=saved)
-        return Result(found.outcome, found.correct)
+        result = zero_shot(model, tokenizer, **asdict(self), seed=seed, library=library_of(shared), answers=saved)
+        return Result(result.outcome, result.correct)
 
     def forecast(self, model: Any, tokenizer: Any, stopwatch: Stopwatch, shared: Shared) -> Expected:
         """The time of a few questions, carried on to all of them; of each question a bit or so is kept."""
@@ -83,21 +83,21 @@ class ZeroShot:
 
         def timed(limit: int) -> tuple[float, dict[str, Any]]:
             began = time.perf_counter()
-            found = zero_shot(model, tokenizer, **{**options, "limit": limit})
-            return time.perf_counter() - began, found.outcome["n-samples"]
+            result = zero_shot(model, tokenizer, **{**options, "limit": limit})
+            return time.perf_counter() - began, result.outcome["n-samples"]
 
         timed(1)  # what is built once
         few, counts = timed(FEW)
         more, _ = timed(MORE)
         totals = [int(entry["original"]) for entry in counts.values()]
         limit = self.limit
-        asked = [
+        questions = [
             total if limit is None else min(total, int(limit) if limit >= 1 else math.ceil(total * limit))
             for total in totals
         ]
         seen = [sum(min(total, count) for total in totals) for count in (FEW, MORE)]
         each = max(0.0, more - few) / max(1, seen[1] - seen[0])
-        return Expected(few + each * (sum(asked) - seen[0]), sum(asked) // 5)
+        return Expected(few + each * (sum(questions) - seen[0]), sum(questions) // 5)
 
 
 def library_of(shared: Shared) -> TaskLibrary:
@@ -164,8 +164,8 @@ def zero_shot(
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         ask_by_task(lm, answers)
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
-    kept = {key: outcome[key] for key in KEPT if key in outcome}
-    plain = json.loads(json.dumps(kept, default=lambda number: number.item()))
+    recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
+    plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
     return ZeroShotResult(plain, _correct(outcome["samples"]))
 
 

@@ -5,8 +5,9 @@
 first used, so that importing this package brings no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.models.digest import weights_digest
@@ -31,15 +32,13 @@ __all__ = [
     "write_sparse",
 ]
 
-_MODULES = ("source", "digest", "sparse", "loading", "saving")
-
-
-def __getattr__(name: str) -> Any:
-    for module in _MODULES if name in __all__ else ():
-        if hasattr(content := import_module(f"{__name__}.{module}"), name):
-            return getattr(content, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "digest": "weights_digest",
+        "loading": "load_model load_skeleton load_tokenizer",
+        "saving": "is_saved save_checkpoints",
+        "source": "ModelSource context_length find_model pick_device pick_dtype",
+        "sparse": "load_sparse write_sparse",
+    },
+)

@@ -10,6 +10,7 @@ from typing import Any
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, first_line, suggest
 from prunebench.files import MEBIBYTE, read_regular_file
+from prunebench.models.architecture import check_architecture, quantization
 from prunebench.quiet import quiet_hub_libraries
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
@@ -129,6 +130,7 @@ def _check_config(source: str, folder: Path, trust_remote_code: bool) -> None:
         raise ModelError(
             f"model {source}: config.json says model_type {model_type!r}, which transformers does not know"
         )
+    check_architecture(source, config)
 
 
 def _check_weights(source: str, folder: Path) -> list[Path]:
@@ -241,6 +243,11 @@ def pick_dtype(requested: str | None, device: str) -> str:
     if requested not in DTYPES:
         raise ModelError(f"unknown dtype {requested!r}: {suggest(requested, DTYPES)}")
     return requested
+
+
+def is_quantized(source: ModelSource) -> bool:
+    """Whether a checkpoint holds quantised weights, which transformers turns back into numbers when it loads them."""
+    return quantization(_read_json(source.source, source.folder / "config.json")) is not None
 
 
 def context_length(source: ModelSource) -> int | None:

@@ -10,6 +10,8 @@ from torch import nn
 
 # Modules beside the experts that compute their weights: never pruned, since they decide which weights are used at all.
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
+# A module that mixes parallel hidden states (AltUp, arXiv 2301.13310; Gemma 3n) by a router and small coefficients.
+MIXERS = ("AltUp",)
 INTERFACE = ("has_gate", "has_bias", "is_transposed", "_apply_gate")
 
 
@@ -37,9 +39,13 @@ def expert_biases(experts: nn.Module) -> list[nn.Parameter]:
 
 
 def is_router(name: str, block: nn.Module) -> bool:
-    """Whether the module ``name`` of a block is, or is part of, a router: one of ``ROUTERS`` beside ``experts``."""
+    """Whether the module ``name`` of a block is, or is part of, a router.
+
+    That is one of ``ROUTERS`` beside ``experts``, or anything inside a module that mixes hidden states (``MIXERS``).
+    """
     path = name.split(".")
+    parents = [block.get_submodule(".".join(path[:depth])) for depth in range(len(path))]
     return any(
-        part in ROUTERS and hasattr(block.get_submodule(".".join(path[:depth])), "experts")
-        for depth, part in enumerate(path)
+        (part in ROUTERS and hasattr(parent, "experts")) or type(parent).__name__.endswith(MIXERS)
+        for part, parent in zip(path, parents, strict=True)
     )

@@ -5,8 +5,9 @@ arrays of a folder, ``quarantine`` moves damaged records away, ``merge`` joins f
 strict JSON and computes its digest.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.records.arrays import ArrayStore
@@ -16,19 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "ArrayStore", "Record", "merge_records", "read_record", "read_records", "write_record"]
 
-_MODULES = {
-    "SCHEMA": "record",
-    "ArrayStore": "arrays",
-    "Record": "record",
-    "merge_records": "merge",
-    "read_record": "store",
-    "read_records": "store",
-    "write_record": "store",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name of ``__all__`` at its first use (PEP 562), so that importing one module does not load all."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "arrays": "ArrayStore",
+        "merge": "merge_records",
+        "record": "SCHEMA Record",
+        "store": "read_record read_records write_record",
+    },
+)

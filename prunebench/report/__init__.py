@@ -5,8 +5,9 @@
 ``output`` writes it as text, HTML, CSV, Parquet, SVG or PDF, and ``compare`` compares two results folders.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.report.compare.compare import compare_records
@@ -31,23 +32,15 @@ __all__ = [
     "to_terminal",
 ]
 
-_MODULES = {
-    "Plot": "plots.plot",
-    "Section": "sections",
-    "Table": "tables.table",
-    "all_tables": "sections",
-    "compare_records": "compare.compare",
-    "measurements": "output.tidy",
-    "report_sections": "sections",
-    "to_html": "output.html_page",
-    "to_latex": "output.text_tables",
-    "to_markdown": "output.text_tables",
-    "to_terminal": "output.text_tables",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name of ``__all__`` at its first use (PEP 562), so that one table does not load scipy and matplotlib."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "compare.compare": "compare_records",
+        "output.html_page": "to_html",
+        "output.text_tables": "to_latex to_markdown to_terminal",
+        "output.tidy": "measurements",
+        "plots.plot": "Plot",
+        "sections": "Section all_tables report_sections",
+        "tables.table": "Table",
+    },
+)

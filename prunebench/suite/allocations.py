@@ -49,17 +49,17 @@ def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path
     Raises:
         AllocationError: there is none of that name, it refuses an option, or its file cannot be read.
     """
-    found: Rules = {}
+    rules: Rules = {}
     files = list(files)
     for entry in (UNIFORM, *entries):
-        if entry.title not in found:
+        if entry.title not in rules:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
             plugin = load_allocation(entry.name, files)
             rule: Allocation = plugin.make({**entry.options, **ratios})
             own = {"plugin_file": str(plugin.file), "version": plugin.version} if plugin.file else {}
             cell = CellAllocation(name=entry.name, options=dataclasses.asdict(cast(Any, rule)), **own)
-            found[entry.title] = (None if rule.needs == "nothing" else cell, rule)
-    return found
+            rules[entry.title] = (None if rule.needs == "nothing" else cell, rule)
+    return rules
 
 
 def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Iterable[tuple[str, Pattern]]) -> None:
@@ -75,9 +75,9 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
         AllocationError: an allocation does not fit the model or the sparsity.
     """
     ordered = sorted(trials, key=lambda trial: (trial[0], str(trial[1])))
-    wanted = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
-    skeleton = load_skeleton(source) if wanted else None
-    for label, sparsity in wanted:
+    to_try = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
+    skeleton = load_skeleton(source) if to_try else None
+    for label, sparsity in to_try:
         try:
             allocate(rules[label][1], cast(Any, skeleton), None, sparsity)
         except (AllocationError, UnknownMatrixError) as error:

@@ -70,12 +70,12 @@ def suite_from(
 def explain(error: ValidationError) -> str:
     """The first of pydantic's errors as one line, with the place among the keys."""
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part)[:80] for part in first["loc"])
+    location = ".".join(str(part)[:80] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error") and isinstance(first["input"], str | int | float):
         message += f", got {quoted(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
+    return f"{location}: {message}{more}" if location else f"{message}{more}"
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -88,19 +88,19 @@ def _override(content: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise SuiteError(f"--set {quoted(override)}: the value is no valid YAML: {error_line(error)}") from None
     *parents, last = key.split(".")
-    place: Any = content
+    target: Any = content
     for part in parents:
-        place = place.setdefault(part, {}) if isinstance(place, dict) else place[_member(place, part, override)]
-    if isinstance(place, dict):
-        place[last] = parsed
+        target = target.setdefault(part, {}) if isinstance(target, dict) else target[_member(target, part, override)]
+    if isinstance(target, dict):
+        target[last] = parsed
     else:
-        place[_member(place, last, override)] = parsed
+        target[_member(target, last, override)] = parsed
 
 
-def _member(place: Any, part: str, override: str) -> int:
+def _member(target: Any, part: str, override: str) -> int:
     """The index of a list's member, by number, label, name or id."""
-    if isinstance(place, list):
-        for index, item in enumerate(place):
+    if isinstance(target, list):
+        for index, item in enumerate(target):
             if isinstance(item, str) and not part.isdigit():
                 if item == part:
                     return index

@@ -59,10 +59,10 @@ def suite_schema() -> dict[str, Any]:
         if branch.get("type") == "array":
             branch["items"] = sparsity
     for owner in (schema, definitions["MethodEntry"]["anyOf"][1]):  # one entry may stand for a list of one
-        place = owner["properties"]["allocation"]
-        listed = {key: place.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in place}
-        listed.pop("default", None)
-        place["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *listed.get("anyOf", [listed])]
+        field = owner["properties"]["allocation"]
+        list_schema = {key: field.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in field}
+        list_schema.pop("default", None)
+        field["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *list_schema.get("anyOf", [list_schema])]
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

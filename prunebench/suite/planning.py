@@ -7,7 +7,7 @@ from pathlib import Path
 from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
-from prunebench.models.source import find_model, pick_device, pick_dtype
+from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.method_class import MethodClass
@@ -48,6 +48,7 @@ def plan(
     sources = [
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
     ]  # first, since what is out of reach is told quickly
+    _refuse_quantized_on_disk(suite, places, sources)
     files = [file.resolve() for file in plugin_files]
     wrapper_files = tuple(str(file) for file in files if "wrapper" in plugins_in(file))
     methods = [load_method(entry.name, files) for entry in entries]
@@ -163,6 +164,15 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
 def _runs_at(method: MethodClass, sparsity: Pattern) -> bool:
     """Whether a method is for a sparsity; a baseline, which prunes nothing, is not asked."""
     return method.changes == "nothing" or method.is_for(sparsity)
+
+
+def _refuse_quantized_on_disk(suite: Suite, devices: Iterable[str], sources: Iterable[ModelSource]) -> None:
+    for model, device, source in zip(suite.models, devices, sources, strict=True):
+        if device == "disk" and is_quantized(source):
+            raise DeviceError(
+                f"model {model.name!r} is quantised, and device 'disk' reads weights as they are stored, without their "
+                "scales: use cpu or cuda, which turn them back into numbers, or name an unquantised checkpoint"
+            )
 
 
 def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:

@@ -363,10 +363,10 @@ class Suite(Strict):
     def _seconds(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", value)
-        if not found:
+        match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", value)
+        if not match:
             raise ValueError(f"{quoted(value)} is no duration: give seconds, or a text as 90s, 30m, 2h or 1d")
-        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
     @field_validator("allocation", mode="before")
     @classmethod
@@ -409,8 +409,8 @@ class Suite(Strict):
             {*(getattr(one, axis) or all_)} & {*(getattr(other, axis) or all_)}
             for axis, all_ in (("models", every), ("sparsities", self.sparsities))
         )
-        mine, theirs = ({rule.title for rule in entry.allocation or self.allocation} for entry in (one, other))
-        return one.name != other.name or bool(models and sparsities and mine & theirs)
+        own, others = ({rule.title for rule in entry.allocation or self.allocation} for entry in (one, other))
+        return one.name != other.name or bool(models and sparsities and own & others)
 
     @model_validator(mode="after")
     def _narrowed_models_are_there(self) -> "Suite":

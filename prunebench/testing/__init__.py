@@ -5,8 +5,9 @@
 brings no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.testing.conformance import PATTERNS, Conformance, Verdict, check
@@ -14,15 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "PATTERNS", "Conformance", "Verdict", "calibration", "check"]
 
-_MODULES = ("models", "conformance")
-
-
-def __getattr__(name: str) -> Any:
-    for module in _MODULES if name in __all__ else ():
-        if hasattr(content := import_module(f"{__name__}.{module}"), name):
-            return getattr(content, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "conformance": "PATTERNS Conformance Verdict check",
+        "models": "MODELS calibration",
+    },
+)

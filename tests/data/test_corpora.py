@@ -212,3 +212,9 @@ def test_nothing_to_evaluate() -> None:
         evaluation_sequences(corpus([letters(3)]), tokenizer(), seqlen=5, windows="stream")
     with pytest.raises(CorpusError, match="no document of at least 2 tokens"):
         evaluation_sequences(corpus(["a", "b"]), tokenizer(), seqlen=5, windows="document")
+
+
+def test_half_a_character_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "cut.jsonl").write_text('{"text": "whole"}\n{"text": "cut \\ud83d"}\n')
+    with pytest.raises(CorpusError, match=r"cut\.jsonl, line 2: the text holds half of a character"):
+        find_corpus(str(tmp_path / "cut.jsonl"), None, "calibration")

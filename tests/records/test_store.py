@@ -1,11 +1,10 @@
-"""What is read was written by us and is whole, or it is refused, named and set aside."""
+"""What is read was written by us and is whole, or it is refused and named."""
 
 import hashlib
 import json
 import math
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from prunebench.cli.app import app
 from prunebench.files import read_regular_file
-from prunebench.records import quarantine as aside
 from prunebench.records.arrays import ArrayStore
-from prunebench.records.canonical_json import MAX_DEPTH, content_digest, strict_json
+from prunebench.records.canonical_json import content_digest
 from prunebench.records.record import Failure, PerplexityFacts
 from prunebench.records.store import (
     RecordError,
@@ -32,10 +28,6 @@ from prunebench.records.store import (
 )
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
-from prunebench.runner.sweep import run_suite
-from prunebench.suite.file import load_suite
-from prunebench.suite.planning import plan
-from tests.helpers.observers import SilentDisplay
 from tests.helpers.records import ARRAYS, PROTOCOL, record, resealed
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
@@ -186,38 +178,6 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class TestJson:
-    @pytest.mark.parametrize(
-        ("content", "words"),
-        [
-            (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
-            (b'{"a": NaN}', "NaN is no number in JSON"),
-            (b'{"a": -Infinity}', "-Infinity is no number in JSON"),
-            (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), f"nested deeper than {MAX_DEPTH}"),
-            (b"[" * 100_000, "nested too deeply"),
-            (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
-            (b"\xef\xbb\xbf{}", "BOM"),
-            (b'{"a": "\xff"}', "invalid start byte"),
-            (b"1" * 5000, "digits"),
-            (b"", "Expecting value"),
-        ],
-    )
-    def test_what_the_standard_does_not_have_is_refused(self, content: bytes, words: str) -> None:
-        with pytest.raises(ValueError, match=words):
-            strict_json(content)
-
-    def test_what_it_has_is_read(self) -> None:
-        assert strict_json(b'{"a": [1, -0.5e3, "\\u00fc", null, true, {}]}') == {"a": [1, -500, "ü", None, True, {}]}
-        assert strict_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
-
-    @pytest.mark.parametrize(("number", "words"), [("1e999", "not JSON compliant"), ('"\\ud800"', "surrogates")])
-    def test_what_has_no_digest_is_no_record(self, tmp_path: Path, number: str, words: str) -> None:
-        path = tmp_path / "x.json"
-        path.write_text(f'{{"schema": 1, "digest": "00", "a": {number}}}')
-        with pytest.raises(RecordError, match=words):
-            read_record(path)
-
-
 class TestContent:
     """What a digest does not tell: whether a record makes sense."""
 
@@ -292,88 +252,3 @@ class TestFiles:
         write_record(folder, record(), ARRAYS)
         assert outside.read_text() == "mine"
         assert set(ArrayStore(folder).read(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
-
-
-Write = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, world: Path) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("sweep")
-    suite = folder / "suite.yaml"
-    suite.write_text(
-        f"name: tiny\nmodels: [{world / 'model'}]\n"
-        f"calibration: {{corpus: {world / 'calibration.jsonl'}, nsamples: 8, seqlen: 16}}\n"
-        "sparsities: [0.5]\nmethods: [dense, magnitude]\n"
-        f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: 16}}]\n"
-    )
-    run_suite(plan(load_suite(suite)), folder / "out", SilentDisplay())
-    return suite, folder / "out"
-
-
-class TestSweep:
-    """Of a sweep's records one is harmed: it is named, set aside and run again; the others are kept."""
-
-    HARMS = (
-        "cut", "altered", "pipe", "folder", "foreign", "no digest", "arrays cut", "arrays missing", "arrays of another",
-    )  # fmt: skip
-
-    @pytest.mark.parametrize("harm", HARMS)
-    def test_it_is_set_aside_and_runs_again(
-        self, swept: tuple[Path, Path], harm: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        suite, out = swept
-        dense, pruned = plan(load_suite(suite))
-        before = read_record(out / f"{pruned.id}.json")
-        path = out / f"{pruned.id}.json"
-        harmed(path, harm, out / f"{dense.id}.json")
-        there = {place.name for place in (out / aside.QUARANTINE_FOLDER).glob("*")}
-        listed = CliRunner().invoke(app, ["plan", str(suite), "--output", str(out), "--no-forecast", "--json"])
-        assert [entry["record"] for entry in json.loads(listed.stdout)] == ["ok", None]
-        assert listed.stderr.count("\n") == 1
-        assert listed.stderr.startswith("to be run again: ")
-        display = SilentDisplay()
-        records = run_suite(plan(load_suite(suite)), out, display)
-        assert display.begun == [pruned.id]
-        assert records[1].perplexity == before.perplexity
-        assert records[1].environment["weights_digest"] == before.environment["weights_digest"]
-        (line,) = [entry.getMessage() for entry in caplog.records if entry.name.startswith("prunebench")]
-        assert line.startswith(f"set aside in {out / aside.QUARANTINE_FOLDER}, the cell runs again: ")
-        assert "\n" not in line
-        assert len({place.name for place in (out / aside.QUARANTINE_FOLDER).glob("*.json")} - there) == 1
-        assert len(read_records(out)) == 2
-
-    def test_a_second_of_one_name_is_numbered(self, tmp_path: Path) -> None:
-        for content in ("one", "two", "three"):
-            (tmp_path / "x.json").write_text(content)
-            (tmp_path / "x.npz").write_text(content)
-            place = aside.quarantine(tmp_path / "x.json")
-            assert (place.read_text(), place.with_suffix(".npz").read_text()) == (content, content)
-        assert {place.name for place in (tmp_path / aside.QUARANTINE_FOLDER).iterdir()} == {
-            f"x{number}.{kind}" for number in ("", ".1", ".2") for kind in ("json", "npz")
-        }
-
-
-def harmed(path: Path, harm: str, other: Path) -> None:
-    """Do something to a record, as a disk, a person or a careless copy would."""
-    text, beside = path.read_bytes(), path.with_suffix(".npz")
-    if harm == "cut":
-        path.write_bytes(text[: len(text) // 2])
-    elif harm == "altered":
-        path.write_bytes(text.replace(b'"reached": 0.5', b'"reached": 0.6').replace(b'"reached":0.5', b'"reached":0.6'))
-        assert path.read_bytes() != text
-    elif harm in ("pipe", "folder"):
-        path.unlink()
-        os.mkfifo(path) if harm == "pipe" else path.mkdir()
-    elif harm == "foreign":
-        path.write_bytes(other.read_bytes())
-    elif harm == "no digest":
-        content = json.loads(text)
-        del content["digest"]
-        path.write_text(json.dumps(content))
-    elif harm == "arrays cut":
-        beside.write_bytes(beside.read_bytes()[:-1])
-    elif harm == "arrays missing":
-        beside.unlink()
-    else:
-        beside.write_bytes(other.with_suffix(".npz").read_bytes())

@@ -1,107 +1,25 @@
-"""Records are read back or refused; tables are made from them alone, in every format."""
+"""Tables are made from records alone."""
 
-import csv
-import io
-import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prunebench import text
-from prunebench.errors import OutputError
 from prunebench.records.record import PublishedFigure, Record
-from prunebench.records.store import RecordError, read_record, read_records, write_record
 from prunebench.report.grouping import method_styles
-from prunebench.report.output.text_tables import (
-    escape_latex,
-    escape_markdown,
-    numeric_columns,
-    to_latex,
-    to_markdown,
-    to_terminal,
-)
-from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
 from prunebench.report.sections import all_tables, report_sections
 from prunebench.report.tables.cost import cost_tables
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
-from tests.helpers.paths import GOLDEN_RECORD
-from tests.helpers.records import PROTOCOL, record, resealed
+from tests.helpers.records import PROTOCOL, record
 
 Change = dict[str, Any]
 
 
 def cells_of(table: Table) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.headers[1:], row[1:], strict=True)) for row in table.rows}
-
-
-class TestRecord:
-    def test_the_golden_record_reads_and_is_written_as_it_was(self, tmp_path: Path) -> None:
-        golden = read_record(GOLDEN_RECORD)
-        assert golden.perplexity[PROTOCOL].value == 12.345
-        assert golden.cell.key == ("stories", "wanda", "0.9", "uniform", 0, "tinystories_calib")
-        path = write_record(tmp_path, golden, {})
-        assert path.name == "stories--wanda--0.9--s0--0123456789.json"
-        assert json.loads(path.read_text()) == json.loads(GOLDEN_RECORD.read_text())
-
-    def test_keys_of_a_later_version_survive(self, tmp_path: Path) -> None:
-        content = json.loads(GOLDEN_RECORD.read_text())
-        content["later"] = {"a": 1}
-        content["cost"]["joules"] = 3.5
-        written = write_record(tmp_path, Record.model_validate(content), {})
-        assert json.loads(written.read_text()) | {"digest": None} == content | {"digest": None}
-        assert read_record(written).model_extra == {"later": {"a": 1}}
-
-    @pytest.mark.parametrize(
-        ("content", "words"),
-        [
-            ('{"schema": 1, "cell": {', "is not valid JSON (Expecting property name"),
-            ("", "is not valid JSON"),
-            ('{"a": 1}', "is no record of prunebench: it has no schema number"),
-            ("[1, 2]", "is no record of prunebench"),
-            ('{"schema": 99}', "has schema 99, newer than 1: update prunebench"),
-            ('{"schema": 0}', "has schema 0, where 1 is valid: run the suite again"),
-            ('{"schema": true}', "is no record of prunebench"),
-            ('{"schema": 1}', "has no digest, so nobody knows whether it is whole; fetch it again"),
-            ('{"schema": 1, "digest": 7}', "has no digest"),
-            ('{"schema": 1, "digest": "00"}', "was altered after it was written"),
-            (resealed({"schema": 1}), "is no valid record: cell: Field required"),
-        ],
-    )
-    def test_what_is_no_record_is_refused_in_one_line(self, tmp_path: Path, content: str, words: str) -> None:
-        path = tmp_path / "x.json"
-        path.write_text(content)
-        with pytest.raises(RecordError) as caught:
-            read_record(path)
-        assert words in str(caught.value)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
-        assert caught.value.exit_code == 2
-
-    def test_a_folder_without_records(self, tmp_path: Path) -> None:
-        with pytest.raises(OutputError, match="holds no records: run a suite first"):
-            read_records(tmp_path)
-        with pytest.raises(OutputError, match="there is no results folder"):
-            read_records(tmp_path / "nowhere")
-
-    def test_two_records_of_one_id(self, tmp_path: Path) -> None:
-        content = json.loads(GOLDEN_RECORD.read_text())
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.json").write_text(resealed(content))
-        assert len(read_records(tmp_path)) == 1
-        content["perplexity"][PROTOCOL]["value"] = "NaN"
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.json").write_text(resealed(content))
-        assert len(read_records(tmp_path)) == 1
-        content["perplexity"][PROTOCOL]["value"] = 7.0
-        (tmp_path / "b.json").write_text(resealed(content))
-        with pytest.raises(RecordError, match=r"a\.json and .*b\.json are both the record of .*, and disagree"):
-            read_records(tmp_path)
 
 
 class TestPerplexity:
@@ -269,130 +187,6 @@ class TestOtherTables:
         assert notes.rows == (("stories", "wanda", "damping raised", "2", "4"),)
 
 
-class TestFormats:
-    TABLE = Table("50% of a_b", ("method", "0.5"), (("x|y_z* [bold]\x1b[31m&$", "1.5 ± 0.1"), ("w", "–")))
-
-    def test_terminal(self) -> None:
-        shown = to_terminal([self.TABLE])
-        assert "\x1b" not in shown
-        assert shown.splitlines() == [
-            "50% of a_b",
-            "",
-            "method                     0.5",
-            "-------------------  ---------",
-            "x|y_z* [bold][31m&$  1.5 ± 0.1",
-            "w                            –",
-        ]
-
-    def test_a_terminal_wraps_words_and_no_numbers(self) -> None:
-        table = Table("c " * 60, ("method", "0.5", "message"), (("wanda", "1.25", "why " * 40),))
-        lines = to_terminal([table], width=60).splitlines()
-        assert max(len(line.rstrip()) for line in lines) <= 60
-
-    def test_markdown(self) -> None:
-        shown = to_markdown([self.TABLE])
-        assert shown.startswith("**50% of a_b**\n\n| method")
-        assert r"| x\|y_z\* \[bold\]\[31m&amp;\$ |" in shown
-        assert escape_markdown("_a_ __b <i> `c`") == r"\_a\_ \_\_b &lt;i> \`c\`"
-
-    def test_latex(self) -> None:
-        shown = to_latex([self.TABLE])
-        for part in (
-            r"\begin{table}",
-            r"\caption{50\% of a\_b}",
-            r"\toprule",
-            r"\midrule",
-            r"\bottomrule",
-            r"1.5 $\pm$ 0.1",
-        ):
-            assert part in shown
-        assert r"\hline" not in shown
-        assert escape_latex(r"\{~^#") == r"\textbackslash{}\{\textasciitilde{}\^{}\#"
-
-    def test_parquet_holds_the_same_rows(self, tmp_path: Path) -> None:
-        from pyarrow import parquet
-
-        records = [record(value=math.inf), record("broken", error="a,\nb")]
-        write_parquet(records, tmp_path / "x.parquet")
-        table = parquet.read_table(tmp_path / "x.parquet")
-        assert table.to_pylist() == list(measurements(records))
-        assert str(table.schema.field("value").type) == "double"
-        write_parquet(records, tmp_path / "made" / "x.parquet")
-        with pytest.raises(OutputError, match="cannot write"):
-            write_parquet(records, tmp_path / "x.parquet" / "y.parquet")
-
-    def test_csv_has_a_row_for_each_measure(self) -> None:
-        records = [record(value=math.inf), record("broken", error="a,\nb")]
-        rows = list(csv.DictReader(io.StringIO(to_csv(records))))
-        assert tuple(rows[0]) == COLUMNS
-        assert {"perplexity", "acc", "acc_norm", "sparsity", "prune_seconds", "tokens_seen"} <= {
-            row["measure"] for row in rows
-        }
-        (perplexity,) = [row for row in rows if row["measure"] == "perplexity"]
-        assert (perplexity["of"], float(perplexity["value"])) == (PROTOCOL, math.inf)
-        assert any(row["status"] == "failed" and row["error"] == "ContractError: a, b" for row in rows)
-
-    def test_json_is_strict(self) -> None:
-        rows = to_plain_json([record(value=math.nan)])
-        json.dumps(rows, allow_nan=False)
-        assert rows[0]["value"] == "NaN"
-
-    def test_a_record_without_measures_is_still_a_row(self) -> None:
-        bare = record(error="x").model_copy(update={"sparsity": None, "cost": type(record().cost)()})
-        (row,) = measurements([bare])
-        assert row["measure"] is None
-        assert row["status"] == "failed"
-
-
-@pytest.mark.parametrize(
-    ("show", "value", "shown"),
-    [
-        (text.number, 5.24, "5.240"),
-        (text.number, 123.456, "123.5"),
-        (text.number, 32273.02, "32273"),
-        (text.number, 3.2e8, "3.20e+08"),
-        (text.seconds, 1.7e-5, "<0.001 s"),
-        (text.seconds, 0.0123, "0.012 s"),
-        (text.seconds, 59.7, "1 min 00 s"),
-        (text.seconds, 7500, "2 h 05 min"),
-        (text.count, 9999, "9999"),
-        (text.count, 2_097_152, "2.1 M"),
-        (text.size, 3.5e9, "3.26 GiB"),
-        (text.printable, "a\x1b]0;x\x07\u202e\u200b\n\tb\ud800", "a]0;x b"),
-    ],
-)
-def test_numbers_and_names(show: Callable[[Any], str], value: Any, shown: str) -> None:
-    assert show(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("show", "value"),
-    [
-        (text.number, 5.24),
-        (text.number, 1.23e6),
-        (text.number, math.inf),
-        (text.seconds, 0.42),
-        (text.seconds, 200.0),
-        (text.seconds, 7500.0),
-        (text.count, 512.0),
-        (text.count, 2.1e6),
-        (text.size, 640.0 * (1 << 20)),
-        (text.size, 3.25 * (1 << 30)),
-    ],
-)
-def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str], value: float) -> None:
-    assert text.sort_key(show(value)) == value
-    assert text.sort_key(f"{show(value)} ± 1.5") == value
-    assert text.sort_key(f"{show(value)} to 7 s") == value
-
-
-@pytest.mark.parametrize(
-    ("entry", "value"), [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None)]
-)
-def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
-    assert text.sort_key(entry) == value
-
-
 def on_two_texts(method: str, sparsity: str, digest: str, value: float) -> Record:
     made = record(method, sparsity)
     asked = {"name": "perplexity", "protocol": "shifted", "digest": digest}
@@ -417,13 +211,3 @@ def test_every_form_of_the_report_tells_of_plugins_measures_texts_and_published_
     for captions in (paged, [table.caption for table in all_tables([made])]):
         for words in ("tokens_per_second", "on several texts", "Published figures"):
             assert any(words in caption for caption in captions), (words, captions)
-
-
-@pytest.mark.parametrize("entry", ["<0.001 s", "inf (×inf)", "inf (1 failed)", "nan (1 failed)", "failed"])
-def test_an_odd_amount_leaves_a_column_of_numbers(entry: str) -> None:
-    assert numeric_columns(Table("t", ("a", "b"), ((entry, "x"), ("0.42", "y")))) == [True, False]
-
-
-def test_parquet_makes_its_folder(tmp_path: Path) -> None:
-    write_parquet([record()], path := tmp_path / "new" / "x.parquet")
-    assert path.exists()

@@ -132,7 +132,7 @@ class TestForetell:
     def test_a_method_that_takes_more_than_there_is(self, write_suite: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(forecast, "available_bytes", lambda _: 10_000_000)
         said: list[str] = []
-        forecast(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
+        forecast_cells(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
         assert [line for line in said if "does not fit in the memory of cpu: it takes" in line]
 
     def test_a_method_that_fails_is_told_and_the_others_go_on(
@@ -143,7 +143,7 @@ class TestForetell:
 
         monkeypatch.setattr(forecast, "_pruning", broken)
         said: list[str] = []
-        found = forecast(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
+        found = forecast_cells(self.cells(write_suite, "[magnitude]"), Resources(), tell=said.append)
         assert "warning: nothing can be told of magnitude on model: no such thing" in said
         assert found[0].prune_seconds is None
         assert found[0].evaluate_seconds is not None

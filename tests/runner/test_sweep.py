@@ -1,4 +1,4 @@
-"""From a suite to records: planning, resuming, failing."""
+"""From cells to records: resuming, failing."""
 
 import json
 import math
@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import torch
 
 from prunebench import hookimpl
-from prunebench.errors import CorpusError, OutputError, SuiteError, UsageError
+from prunebench.errors import CorpusError, OutputError, UsageError
 from prunebench.pruning import account, note, trace
 from prunebench.records.store import read_arrays, read_record
 from prunebench.registry import entry_points as plugins
@@ -71,111 +70,6 @@ def extra_methods(monkeypatch: pytest.MonkeyPatch) -> None:
         return EntryPoints([*real(group=group), *(extra if group == plugins.GROUP else [])])
 
     monkeypatch.setattr(plugins, "entry_points", entry_points)
-
-
-class TestPlan:
-    def test_axes(self, write_suite: Write) -> None:
-        path = write_suite(
-            seeds="seeds: [0, 1]",
-            methods="methods: [dense, magnitude, wanda, {name: wanda, label: w9, sparsities: [0.9], seeds: [5]}]",
-        )
-        runs = [(cell.method, cell.sparsity, cell.seed) for cell in cells_of(path)]
-        # Dense once; magnitude takes no data, so that one seed says it all.
-        assert runs == [
-            ("dense", "0", 0),
-            *[("magnitude", sparsity, 0) for sparsity in ("0.5", "2:4")],
-            *[("wanda", sparsity, seed) for sparsity in ("0.5", "2:4") for seed in (0, 1)],
-            ("w9", "0.9", 5),
-        ]
-
-    def test_cells_are_plain_json(self, write_suite: Write) -> None:
-        for cell in cells_of(write_suite()):
-            text = cell.model_dump_json(exclude={"id", "key"})
-            assert Cell.model_validate_json(text) == cell
-            assert Cell.model_validate_json(text).id == cell.id
-
-    def test_no_path_enters_an_id(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
-        moved = tmp_path / "elsewhere"
-        shutil.copytree(world, moved)
-        here = [cell.id for cell in cells_of(write_suite())]
-        there = write_suite(
-            models=f"models: [{moved / 'model'}]",
-            calibration=f"calibration: {{corpus: {moved / 'calibration.jsonl'}, nsamples: 8, seqlen: 16}}",
-            evaluations=f"evaluations: [{{name: perplexity, corpus: {moved / 'test.jsonl'}, seqlen: 16}}]",
-        )
-        assert [cell.id for cell in cells_of(there)] == here
-        with (moved / "calibration.jsonl").open("a") as file:
-            file.write('{"text": "w1 w2"}\n')
-        assert not set(here) & {cell.id for cell in cells_of(there)}
-
-    @pytest.mark.parametrize(
-        ("name", "line"),
-        [
-            ("models", "models: [{{id: {world}/model, label: model, dtype: bfloat16}}]"),
-            ("calibration", "calibration: {{corpus: {world}/calibration.jsonl, nsamples: 9, seqlen: 16}}"),
-            ("evaluations", "evaluations: [{{name: perplexity, corpus: {world}/test.jsonl, seqlen: 12}}]"),
-        ],
-    )
-    def test_an_id_changes_with_what_can_change_the_outcome(
-        self, write_suite: Write, world: Path, name: str, line: str
-    ) -> None:
-        before, after = cells_of(write_suite()), cells_of(write_suite(**{name: line.format(world=world)}))
-        assert not {cell.id for cell in before} & {cell.id for cell in after}
-        assert [cell.key for cell in before] == [cell.key for cell in after]
-
-    def test_an_option_changes_the_id_but_not_the_key(self, write_suite: Write) -> None:
-        plain, other, default = (
-            cells_of(write_suite(methods=f"methods: [{{name: sparsegpt, options: {options}}}]"))[0]
-            for options in ("{}", "{blocksize: 64}", "{blocksize: 128}")
-        )
-        assert plain.id != other.id
-        assert plain.key == other.key
-        assert plain.id == default.id
-        assert plain.options == {"percdamp": 0.01, "blocksize": 128}
-
-    def test_only(self, write_suite: Write) -> None:
-        assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
-        with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):
-            cells_of(write_suite(), only=["wnda"])
-
-    @pytest.mark.parametrize(
-        ("lines", "message"),
-        [
-            ({"methods": "methods: [wnada]"}, "unknown method 'wnada': did you mean 'wanda'"),
-            ({"methods": "methods: [{name: sparsegpt, options: {dampening: 0.1}}]"}, "no option 'dampening'"),
-            ({"methods": "methods: [{name: sparsegpt, options: {blocksize: many}}]"}, "must be of type int"),
-            ({"models": "models: [./no/such/folder]"}, "no/such/folder"),
-            ({"models": "models: [builtin/tinyworld-llama-7b]"}, "tinyworld-llama-7b"),
-            ({"calibration": "calibration: {corpus: none.jsonl}"}, "none.jsonl"),
-            ({"evaluations": "evaluations: [{name: zero_shot, tasks: [tinyworld_recal]}]"}, "tinyworld_recal"),
-            ({"evaluations": "evaluations: [{name: zero_shot, tasks: [a], include_path: nowhere}]"}, "nowhere"),
-        ],
-    )
-    def test_what_is_not_there_is_refused_before_anything_runs(
-        self, write_suite: Write, lines: dict[str, str], message: str
-    ) -> None:
-        with pytest.raises(UsageError, match=message) as caught:
-            cells_of(write_suite(**lines))
-        assert caught.value.exit_code == 2
-        assert "\n" not in str(caught.value)
-
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
-    def test_a_device_that_is_not_there(self, write_suite: Write) -> None:
-        with pytest.raises(UsageError, match="cuda"):
-            cells_of(write_suite(), device="cuda")
-
-    def test_an_empty_corpus(self, write_suite: Write, tmp_path: Path) -> None:
-        (tmp_path / "empty.jsonl").write_text("")
-        with pytest.raises(UsageError, match=r"empty\.jsonl"):
-            cells_of(write_suite(calibration="calibration: {corpus: empty.jsonl}"))
-
-    def test_two_corpora_of_one_name(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
-        shutil.copy(world / "calibration.jsonl", tmp_path / "test.jsonl")
-        entries = ", ".join(
-            f"{{name: perplexity, corpus: {corpus}, seqlen: 16}}" for corpus in (world / "test.jsonl", "test.jsonl")
-        )
-        with pytest.raises(SuiteError, match="two evaluations are both 'test/stream-16'"):
-            cells_of(write_suite(evaluations=f"evaluations: [{entries}]"))
 
 
 class TestRun:

@@ -1,69 +1,125 @@
-"""What a plan leaves out: sparsities that a method is not for."""
+"""From a suite to cells: axes, ids, and what is refused before anything runs."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from prunebench.errors import MethodError, SuiteError
+from prunebench.errors import SuiteError, UsageError
+from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from tests.helpers.command_line import prunebench
 
-FOR = """
-from dataclasses import dataclass
-from typing import ClassVar
-from prunebench import hookimpl
-from prunebench.pruning import prunable
+Write = Callable[..., Path]
 
 
-@dataclass(frozen=True)
-class Mine:
-    patterns: ClassVar[tuple[str, ...]] = {patterns}
-
-    @hookimpl
-    def prune(self, model, sparsity):
-        for layer, target in prunable(model, sparsity):
-            layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
-"""
+def cells_of(path: Path, **options: Any) -> tuple[Cell, ...]:
+    return plan(load_suite(path), **options)
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    (tmp_path / "mine.py").write_text(FOR.format(patterns='("unstructured",)'))
-    return tmp_path / "mine.py"
+class TestPlan:
+    def test_axes(self, write_suite: Write) -> None:
+        path = write_suite(
+            seeds="seeds: [0, 1]",
+            methods="methods: [dense, magnitude, wanda, {name: wanda, label: w9, sparsities: [0.9], seeds: [5]}]",
+        )
+        runs = [(cell.method, str(cell.sparsity), cell.seed) for cell in cells_of(path)]
+        # Dense once; magnitude takes no data, so that one seed says it all.
+        assert runs == [
+            ("dense", "0", 0),
+            *[("magnitude", sparsity, 0) for sparsity in ("0.5", "2:4")],
+            *[("wanda", sparsity, seed) for sparsity in ("0.5", "2:4") for seed in (0, 1)],
+            ("w9", "0.9", 5),
+        ]
 
+    def test_cells_are_plain_json(self, write_suite: Write) -> None:
+        for cell in cells_of(write_suite()):
+            text = cell.model_dump_json(exclude={"id", "key"})
+            assert Cell.model_validate_json(text) == cell
+            assert Cell.model_validate_json(text).id == cell.id
 
-def test_what_a_method_is_not_for_is_skipped_in_one_line(
-    write_suite: Callable[..., Path], file: Path, tmp_path: Path
-) -> None:
-    suite = write_suite(methods="methods: [dense, mine, magnitude]")
-    told: list[str] = []
-    cells = plan(load_suite(suite), plugin_files=[file], tell=told.append)
-    planned = [(cell.method, str(cell.sparsity)) for cell in cells]
-    assert planned == [("dense", "0"), ("mine", "0.5"), ("magnitude", "0.5"), ("magnitude", "2:4")]
-    assert told == ["mine is for unstructured sparsity: skipped at 2:4"]
-    result = prunebench("run", suite, "--plugin", file, "--output", tmp_path / "out")
-    assert result.exit_code == 0
-    assert result.stderr.startswith("mine is for unstructured sparsity: skipped at 2:4\n")
-    row = next(line for line in result.stdout.splitlines() if line.startswith("mine "))
-    assert "–" in row
+    def test_no_path_enters_an_id(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
+        moved = tmp_path / "elsewhere"
+        shutil.copytree(world, moved)
+        here = [cell.id for cell in cells_of(write_suite())]
+        there = write_suite(
+            models=f"models: [{moved / 'model'}]",
+            calibration=f"calibration: {{corpus: {moved / 'calibration.jsonl'}, nsamples: 8, seqlen: 16}}",
+            evaluations=f"evaluations: [{{name: perplexity, corpus: {moved / 'test.jsonl'}, seqlen: 16}}]",
+        )
+        assert [cell.id for cell in cells_of(there)] == here
+        with (moved / "calibration.jsonl").open("a") as file:
+            file.write('{"text": "w1 w2"}\n')
+        assert not set(here) & {cell.id for cell in cells_of(there)}
 
+    @pytest.mark.parametrize(
+        ("name", "line"),
+        [
+            ("models", "models: [{{id: {world}/model, label: model, dtype: bfloat16}}]"),
+            ("calibration", "calibration: {{corpus: {world}/calibration.jsonl, nsamples: 9, seqlen: 16}}"),
+            ("evaluations", "evaluations: [{{name: perplexity, corpus: {world}/test.jsonl, seqlen: 12}}]"),
+        ],
+    )
+    def test_an_id_changes_with_what_can_change_the_outcome(
+        self, write_suite: Write, world: Path, name: str, line: str
+    ) -> None:
+        before, after = cells_of(write_suite()), cells_of(write_suite(**{name: line.format(world=world)}))
+        assert not {cell.id for cell in before} & {cell.id for cell in after}
+        assert [cell.key for cell in before] == [cell.key for cell in after]
 
-def test_a_suite_of_which_nothing_is_left(write_suite: Callable[..., Path], file: Path) -> None:
-    suite = write_suite(methods="methods: [mine]", sparsities="sparsities: [2:4]")
-    with pytest.raises(SuiteError, match="there is no cell to run: no method is for a sparsity that it is asked for"):
-        plan(load_suite(suite), plugin_files=[file])
+    def test_an_option_changes_the_id_but_not_the_key(self, write_suite: Write) -> None:
+        plain, other, default = (
+            cells_of(write_suite(methods=f"methods: [{{name: sparsegpt, options: {options}}}]"))[0]
+            for options in ("{}", "{blocksize: 64}", "{blocksize: 128}")
+        )
+        assert plain.id != other.id
+        assert plain.key == other.key
+        assert plain.id == default.id
+        assert plain.options == {"percdamp": 0.01, "blocksize": 128}
 
+    def test_only(self, write_suite: Write) -> None:
+        assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
+        with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):
+            cells_of(write_suite(), only=["wnda"])
 
-@pytest.mark.parametrize("patterns", ['"unstructured"', "()", '("blocks",)'])
-def test_kinds_that_are_none(patterns: str, write_suite: Callable[..., Path], file: Path) -> None:
-    file.write_text(FOR.format(patterns=patterns))
-    with pytest.raises(MethodError, match=r"says patterns = .*: give a tuple of kinds; valid: unstructured, n:m"):
-        plan(load_suite(write_suite(methods="methods: [mine]")), plugin_files=[file])
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ({"methods": "methods: [wnada]"}, "unknown method 'wnada': did you mean 'wanda'"),
+            ({"methods": "methods: [{name: sparsegpt, options: {dampening: 0.1}}]"}, "no option 'dampening'"),
+            ({"methods": "methods: [{name: sparsegpt, options: {blocksize: many}}]"}, "must be of type int"),
+            ({"models": "models: [./no/such/folder]"}, "no/such/folder"),
+            ({"models": "models: [builtin/tinyworld-llama-7b]"}, "tinyworld-llama-7b"),
+            ({"calibration": "calibration: {corpus: none.jsonl}"}, "none.jsonl"),
+            ({"evaluations": "evaluations: [{name: zero_shot, tasks: [tinyworld_recal]}]"}, "tinyworld_recal"),
+            ({"evaluations": "evaluations: [{name: zero_shot, tasks: [a], include_path: nowhere}]"}, "nowhere"),
+        ],
+    )
+    def test_what_is_not_there_is_refused_before_anything_runs(
+        self, write_suite: Write, lines: dict[str, str], message: str
+    ) -> None:
+        with pytest.raises(UsageError, match=message) as caught:
+            cells_of(write_suite(**lines))
+        assert caught.value.exit_code == 2
+        assert "\n" not in str(caught.value)
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+    def test_a_device_that_is_not_there(self, write_suite: Write) -> None:
+        with pytest.raises(UsageError, match="cuda"):
+            cells_of(write_suite(), device="cuda")
 
-def test_methods_that_train_may_be_asked_for_nothing(write_suite: Callable[..., Path], tmp_path: Path) -> None:
-    suite = write_suite(methods="methods: [{name: elsa, options: {steps: 8}}, wanda]", sparsities="sparsities: [0]")
-    result = prunebench("run", suite, "--output", tmp_path / "out")
-    assert result.exit_code == 0, result.output
+    def test_an_empty_corpus(self, write_suite: Write, tmp_path: Path) -> None:
+        (tmp_path / "empty.jsonl").write_text("")
+        with pytest.raises(UsageError, match=r"empty\.jsonl"):
+            cells_of(write_suite(calibration="calibration: {corpus: empty.jsonl}"))
+
+    def test_two_corpora_of_one_name(self, write_suite: Write, world: Path, tmp_path: Path) -> None:
+        shutil.copy(world / "calibration.jsonl", tmp_path / "test.jsonl")
+        entries = ", ".join(
+            f"{{name: perplexity, corpus: {corpus}, seqlen: 16}}" for corpus in (world / "test.jsonl", "test.jsonl")
+        )
+        with pytest.raises(SuiteError, match="two evaluations are both 'test/stream-16'"):
+            cells_of(write_suite(evaluations=f"evaluations: [{entries}]"))

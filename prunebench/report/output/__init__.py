@@ -1,7 +1,8 @@
 """Output formats of a report: text tables, one HTML page, files of measurements and plots, and model cards."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from prunebench.report.output.files import write_html, write_plots
@@ -23,22 +24,13 @@ __all__ = [
     "write_plots",
 ]
 
-_MODULES = {
-    "measurements": "tidy",
-    "to_csv": "tidy",
-    "to_html": "html_page",
-    "to_latex": "text_tables",
-    "to_markdown": "text_tables",
-    "to_terminal": "text_tables",
-    "write_cards": "model_card",
-    "write_html": "files",
-    "write_parquet": "tidy",
-    "write_plots": "files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name of ``__all__`` at its first use (PEP 562), so that importing one module does not load all."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "files": "write_html write_plots",
+        "html_page": "to_html",
+        "model_card": "write_cards",
+        "text_tables": "to_latex to_markdown to_terminal",
+        "tidy": "measurements to_csv write_parquet",
+    },
+)

@@ -1,0 +1,107 @@
+"""Tables and measurements in every format."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from prunebench.errors import OutputError
+from prunebench.report.output.text_tables import (
+    escape_latex,
+    escape_markdown,
+    numeric_columns,
+    to_latex,
+    to_markdown,
+    to_terminal,
+)
+from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
+from prunebench.report.tables.table import Table
+from tests.helpers.records import PROTOCOL, record
+
+
+class TestFormats:
+    TABLE = Table("50% of a_b", ("method", "0.5"), (("x|y_z* [bold]\x1b[31m&$", "1.5 ± 0.1"), ("w", "–")))
+
+    def test_terminal(self) -> None:
+        shown = to_terminal([self.TABLE])
+        assert "\x1b" not in shown
+        assert shown.splitlines() == [
+            "50% of a_b",
+            "",
+            "method                     0.5",
+            "-------------------  ---------",
+            "x|y_z* [bold][31m&$  1.5 ± 0.1",
+            "w                            –",
+        ]
+
+    def test_a_terminal_wraps_words_and_no_numbers(self) -> None:
+        table = Table("c " * 60, ("method", "0.5", "message"), (("wanda", "1.25", "why " * 40),))
+        lines = to_terminal([table], width=60).splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= 60
+
+    def test_markdown(self) -> None:
+        shown = to_markdown([self.TABLE])
+        assert shown.startswith("**50% of a_b**\n\n| method")
+        assert r"| x\|y_z\* \[bold\]\[31m&amp;\$ |" in shown
+        assert escape_markdown("_a_ __b <i> `c`") == r"\_a\_ \_\_b &lt;i> \`c\`"
+
+    def test_latex(self) -> None:
+        shown = to_latex([self.TABLE])
+        for part in (
+            r"\begin{table}",
+            r"\caption{50\% of a\_b}",
+            r"\toprule",
+            r"\midrule",
+            r"\bottomrule",
+            r"1.5 $\pm$ 0.1",
+        ):
+            assert part in shown
+        assert r"\hline" not in shown
+        assert escape_latex(r"\{~^#") == r"\textbackslash{}\{\textasciitilde{}\^{}\#"
+
+    def test_parquet_holds_the_same_rows(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        records = [record(value=math.inf), record("broken", error="a,\nb")]
+        write_parquet(records, tmp_path / "x.parquet")
+        table = parquet.read_table(tmp_path / "x.parquet")
+        assert table.to_pylist() == list(measurements(records))
+        assert str(table.schema.field("value").type) == "double"
+        write_parquet(records, tmp_path / "made" / "x.parquet")
+        with pytest.raises(OutputError, match="cannot write"):
+            write_parquet(records, tmp_path / "x.parquet" / "y.parquet")
+
+    def test_csv_has_a_row_for_each_measure(self) -> None:
+        records = [record(value=math.inf), record("broken", error="a,\nb")]
+        rows = list(csv.DictReader(io.StringIO(to_csv(records))))
+        assert tuple(rows[0]) == COLUMNS
+        assert {"perplexity", "acc", "acc_norm", "sparsity", "prune_seconds", "tokens_seen"} <= {
+            row["measure"] for row in rows
+        }
+        (perplexity,) = [row for row in rows if row["measure"] == "perplexity"]
+        assert (perplexity["of"], float(perplexity["value"])) == (PROTOCOL, math.inf)
+        assert any(row["status"] == "failed" and row["error"] == "ContractError: a, b" for row in rows)
+
+    def test_json_is_strict(self) -> None:
+        rows = to_plain_json([record(value=math.nan)])
+        json.dumps(rows, allow_nan=False)
+        assert rows[0]["value"] == "NaN"
+
+    def test_a_record_without_measures_is_still_a_row(self) -> None:
+        bare = record(error="x").model_copy(update={"sparsity": None, "cost": type(record().cost)()})
+        (row,) = measurements([bare])
+        assert row["measure"] is None
+        assert row["status"] == "failed"
+
+
+@pytest.mark.parametrize("entry", ["<0.001 s", "inf (×inf)", "inf (1 failed)", "nan (1 failed)", "failed"])
+def test_an_odd_amount_leaves_a_column_of_numbers(entry: str) -> None:
+    assert numeric_columns(Table("t", ("a", "b"), ((entry, "x"), ("0.42", "y")))) == [True, False]
+
+
+def test_parquet_makes_its_folder(tmp_path: Path) -> None:
+    write_parquet([record()], path := tmp_path / "new" / "x.parquet")
+    assert path.exists()
