@@ -120,6 +120,9 @@ def prune(
     method_class, instance = _method_of(method, options, files)
     check_model(model, tokenizer, needs_tokenizer=calibration is not None and not isinstance(calibration, torch.Tensor))
     pattern = check_pattern(sparsity)
+    if not method_class.is_for(pattern):
+        kinds = ", ".join(method_class.patterns)
+        raise MethodError(f"the method {method_class.name!r} is for {kinds} sparsity, not for {pattern}")
     rule = _allocation_of(allocation, files)
     if calibration is None and (method_class.takes_data or rule.needs == "data"):
         what = f"the method {method_class.name!r}" if method_class.takes_data else f"the allocation {allocation!r}"

@@ -1,5 +1,6 @@
 """Suites from a program: planned, run, their records read and compared."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -140,7 +141,7 @@ def _planned(suite: Any, overrides: Any, only: Any, device: Any, plugins: Any) -
         raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
     chosen = [only] if isinstance(only, str) else list(only)
     with quiet_libraries():
-        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=files)
+        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
 
 
 def _folder(value: Any) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prunebench.cli.output import print_json, print_table
+from prunebench.cli.output import print_json, print_message, print_table
 from prunebench.quiet import quiet_libraries
 
 app = typer.Typer(name="plugins", help="Write a plugin of your own, and check it.", no_args_is_help=True)
@@ -69,6 +69,8 @@ def check(
             files=plugin or (),
         )
     verdicts = list(result.verdicts.values())
+    if result.skipped:
+        print_message(f"{result.method} is not for {', '.join(result.skipped)}: not tried")
     if as_json:
         print_json(
             {

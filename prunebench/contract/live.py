@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunebench.contract.leaks import leakable_state
 from prunebench.contract.rules import Violation
-from prunebench.pruning import CalibrationData, Layer, Target
+from prunebench.pruning import CalibrationData
 from prunebench.pruning.callbacks import use_layer_watcher
 
 
@@ -42,11 +42,10 @@ class Watch:
     stdout: io.StringIO = field(default_factory=io.StringIO)
     unfinished: list[tuple[str, int, int]] = field(default_factory=list)
 
-    def layer_finished(self, layer: Layer, target: Target) -> None:
-        """The layer watcher: ``calibrated`` was asked for what comes after ``layer``."""
-        zeros = int((layer.weight == 0).sum())
-        if zeros < target.zeros:
-            self.unfinished.append((layer.name, zeros, target.zeros))
+    def layer_finished(self, name: str, zeros: int, requested: int) -> None:
+        """The layer watcher: ``calibrated`` was asked for what comes after a layer that was written to."""
+        if zeros < requested:
+            self.unfinished.append((name, zeros, requested))
 
     def state(self) -> list[Any]:
         """What was observed so far, as JSON, for ``restore``."""

@@ -55,12 +55,13 @@ class CallbackContext:
 
     Args:
         observer: receives progress, notes, traces and amounts.
-        layer_watcher: called with (layer, target) when a method asks ``calibrated`` for what comes after a layer.
+        layer_watcher: called with (name, zeros, zeros asked for) of each layer that a method wrote to while it walks,
+            as it was when the method asked ``calibrated`` for what comes after it.
         checkpointer: saves and returns the states from which an interrupted run resumes.
     """
 
     observer: Observer | None = None
-    layer_watcher: Callable[[Any, Any], None] | None = None
+    layer_watcher: Callable[[str, int, int], None] | None = None
     checkpointer: Checkpointer | None = None
 
 
@@ -120,8 +121,8 @@ def use_observer(observer: Observer) -> AbstractContextManager[None]:
     return _with_callback(observer=observer)
 
 
-def use_layer_watcher(watcher: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
-    """Call ``watcher(layer, target)`` inside this context after each layer that a method has finished."""
+def use_layer_watcher(watcher: Callable[[str, int, int], None]) -> AbstractContextManager[None]:
+    """Call ``watcher(name, zeros, zeros asked for)`` inside this context for each layer that a walk wrote to."""
     return _with_callback(layer_watcher=watcher)
 
 
@@ -130,11 +131,17 @@ def use_checkpointer(checkpointer: Checkpointer) -> AbstractContextManager[None]
     return _with_callback(checkpointer=checkpointer)
 
 
-def layer_finished(layer: Any, target: Any) -> None:
-    """Tell the layer watcher, if one is active, that a method has finished a layer."""
+def layer_finished(name: str, zeros: int, requested: int) -> None:
+    """Tell the layer watcher, if one is active, of a layer that a method wrote to.
+
+    Args:
+        name: the layer's.
+        zeros: in it when the method asked for the next one.
+        requested: the zeros asked for.
+    """
     watcher = active_callbacks().layer_watcher
     if watcher is not None:
-        watcher(layer, target)
+        watcher(name, zeros, requested)
 
 
 def track(iterable: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Iterator[T]:

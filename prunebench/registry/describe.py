@@ -23,6 +23,7 @@ def describe(name: str, files: Iterable[Path] = ()) -> dict[str, Any]:
         "version": method.version,
         "summary": method.summary,
         "changes": method.changes,
+        "patterns": list(method.patterns),
         "options": [
             {"name": option, "type": types[option], "default": default, "docs": docs.get(option, "")}
             for option, default in method.options.items()

@@ -1,7 +1,7 @@
 """Planning: a suite becomes cells, and all that can be refused is refused here, before anything runs."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
@@ -26,6 +26,7 @@ def plan(
     device: str | None = None,
     shared: Shared | None = None,
     plugin_files: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
@@ -38,6 +39,7 @@ def plan(
         device: in place of every model's own.
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
         plugin_files: Python files whose plugins, of every kind, stand beside the installed ones.
+        tell: called with a line for each entry whose method is not for some of its sparsities; they are skipped.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -62,6 +64,9 @@ def plan(
     evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in bound)
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = read_published(Path(suite.published)) if suite.published else []
+    for entry, method in zip(entries, methods, strict=True):
+        if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not _runs_at(method, s)]:
+            tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
@@ -111,6 +116,8 @@ def plan(
                 )
     for model, found in zip(suite.models, sources, strict=True):
         try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
+    if not cells:
+        raise SuiteError("there is no cell to run: no method is for a sparsity that it is asked for")
     # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
     return tuple({cell.id: cell for cell in cells}.values())
 
@@ -148,7 +155,7 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
     if method.changes == "nothing":
         return [(Unstructured(0.0), UNIFORM.title, seed) for seed in (seeds if method.takes_data else seeds[:1])]
     runs = []
-    for sparsity in entry.sparsities or suite.sparsities:
+    for sparsity in [s for s in entry.sparsities or suite.sparsities if _runs_at(method, s)]:
         for allocation in entry.allocation or suite.allocation:
             cell, rule = rules[allocation.title]
             if cell is not None and isinstance(sparsity, NM):
@@ -159,6 +166,11 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
             random = method.takes_data or rule.needs == "data"
             runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
+
+
+def _runs_at(method: MethodClass, sparsity: Pattern) -> bool:
+    """Whether a method is for a sparsity; a baseline, which prunes nothing, is not asked."""
+    return method.changes == "nothing" or method.is_for(sparsity)
 
 
 def _refuse_quantized_on_disk(suite: Suite, devices: Iterable[str], sources: Iterable[ModelSource]) -> None:
