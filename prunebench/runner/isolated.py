@@ -21,7 +21,7 @@ import psutil
 from prunebench import errors
 from prunebench.errors import OutputError, PrunebenchError
 from prunebench.records.record import SCHEMA, CellFacts, Failure, Record
-from prunebench.records.store import read_record, write_record
+from prunebench.records.store import read_latest, read_record, write_record
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, EventRecorder
@@ -240,7 +240,7 @@ class Isolated:
         except BaseException:  # an interruption: the worker is gone before anybody else may have the cell
             self._end(GRACE)
             raise
-        return read_record(output / f"{cell.id}.json")
+        return read_latest(output, cell.id)
 
     def _watch(self, wanted: Callable[[], bool]) -> Callable[[], None]:
         """Called now and then, ends a cell that takes too much or that nobody waits for."""
