@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import atomic_replacement
-from prunebench.records.array_files import remove_superseded
+from prunebench.files import atomic_replacement, irregular
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
-from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.records.store import check_arrays, read_forecasts, read_record, record_path, superseded, write_forecasts
 
 OUTCOME_PARTS = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
@@ -118,7 +117,13 @@ def _copy_record(path: Path, record: Record, output: Path) -> None:
             shutil.copytree(model, temporary)
             shutil.rmtree(output / form / name, ignore_errors=True)
             temporary.rename(output / form / name)
-    for source, target in (*((path.parent / file, file) for file in record.arrays.values()), (path, f"{name}.json")):
-        with atomic_replacement(output / target) as temporary:
+    for source, target in (
+        *((path.parent / file, output / file) for file in record.arrays.values()),
+        (path, record_path(output, record)),
+    ):
+        if kind := irregular(target):
+            raise OutputError(f"cannot write {target}: it is {kind}; remove it")
+        with atomic_replacement(target) as temporary:
             shutil.copyfile(source, temporary)
-    remove_superseded(output, record)
+    for old in superseded(output, record):
+        old.unlink(missing_ok=True)
