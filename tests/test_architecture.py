@@ -24,7 +24,7 @@ LEVELS = (
     "evaluation testing",
     "data allocations scaffold",
     "registry contract models report yaml12",
-    "records hookspecs hub",
+    "records hookspecs hub tracebacks",
     "pruning tinyworld errors text files quiet lazy",
 )
 # Folders of tests that belong to no package of the core.

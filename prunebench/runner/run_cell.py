@@ -12,7 +12,6 @@ import torch
 
 from prunebench.allocations import allocate, make_allocation
 from prunebench.contract.checks import Snapshot, watched
-from prunebench.errors import PrunebenchError
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
@@ -43,6 +42,7 @@ from prunebench.runner.resume import (
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell
 from prunebench.suite.identity import refuse_changed_code
+from prunebench.tracebacks import describe_error, plain_traceback
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
@@ -137,7 +137,7 @@ def run_cell(
         with use_observer(run.events), resources.work_folder(cell) as work:
             run.prune_and_measure(work, save_to)
     except Exception as failure:  # a plugin may raise anything
-        error = Failure(type=type(failure).__name__, message=_message(failure))
+        error = failure_of(failure)
         run.arrays.clear()
     finally:
         gc.collect()
@@ -153,14 +153,9 @@ def run_cell(
     return record, run.arrays
 
 
-def _message(failure: Exception) -> str:
-    text = " ".join(str(failure).split()) or "no message"
-    if isinstance(failure, PrunebenchError | ArithmeticError) or failure.__traceback__ is None:
-        return text
-    trace = failure.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+def failure_of(error: BaseException) -> Failure:
+    """What a record says of an exception that ended a cell."""
+    return Failure(type=type(error).__name__, message=describe_error(error), traceback=plain_traceback(error))
 
 
 class _Run:
