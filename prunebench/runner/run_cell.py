@@ -26,6 +26,7 @@ from prunebench.runner.resources import Resources, remove_left_work, work_folder
 from prunebench.runner.resume import MEASURE, PRUNE, PRUNED
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
+from prunebench.tracebacks import describe_error, plain_traceback
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
@@ -115,18 +116,8 @@ def failure_of(error: BaseException) -> Failure:
     """What a record says of an exception that ended a stage."""
     if isinstance(error, SystemExit):
         message = f"sys.exit({error.code!r}) was called: a method returns when it is done, and raises when it cannot be"
-        return Failure(type="SystemExit", message=message)
-    return Failure(type=type(error).__name__, message=_message(error))
-
-
-def _message(failure: BaseException) -> str:
-    text = " ".join(str(failure).split()) or "no message"
-    if isinstance(failure, PrunebenchError | ArithmeticError) or failure.__traceback__ is None:
-        return text
-    trace = failure.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+        return Failure(type="SystemExit", message=message, traceback=plain_traceback(error))
+    return Failure(type=type(error).__name__, message=describe_error(error), traceback=plain_traceback(error))
 
 
 class _Run:
