@@ -8,10 +8,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class Abandoned(Exception):  # noqa: N818 - no error
-    """A cell is given up half-way: another runner has taken it over."""
-
-
 class PrunebenchError(Exception):
     """Base of every error that is reported as one line and never as a traceback."""
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prunebench.errors import Abandoned
+
+class Abandoned(Exception):  # noqa: N818 - no error
+    """A cell is given up half-way: another runner has taken it over."""
+
 
 Fence = Callable[[], bool]
 """Whether the writer may still write: asked immediately before a new file takes the place of the old."""

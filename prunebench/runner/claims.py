@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from prunebench.errors import Abandoned as Abandoned
 from prunebench.errors import OutputError
+from prunebench.files import Abandoned as Abandoned
 
 FOLDER = ".claims"
 LEASE = 60.0
