@@ -187,9 +187,7 @@ def complaint(
     for key, array in outcome.items():
         share = same_share(arrays[f"{name}/{key}"], array)
         if share < SAME_ENTRIES:
-            return (
-                f"{name}: only {share:.1%} of {key} are what they were on another machine: raise its revision, {record}"
-            )
+            return f"{name}: only {share:.1%} of {key} are what they were elsewhere: raise its revision, {record}"
     return None
 
 
