@@ -8,6 +8,8 @@ import typer
 from prunebench.cli.output import print_message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prunebench.records.record import Record
     from prunebench.suite.cell import Cell
     from prunebench.suite.schema import Suite
@@ -51,8 +53,8 @@ def plan_suite(
     from prunebench.suite.file import load_suite
     from prunebench.suite.planning import plan as plan_cells
 
-    loaded = load_suite(suite, override or ())
-    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or ())
+    loaded = load_suite(suite, override or (), plugin or ())
+    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or (), tell=print_message)
     return loaded, cells, output or Path("results") / loaded.name
 
 
@@ -66,6 +68,19 @@ def existing_record(folder: Path, cell: "Cell") -> "Record | None":
     except RecordError as error:
         print_message(f"to be run again: {error.reason}")
         return None
+
+
+def reasons_to_run(folder: Path, cells: "Sequence[Cell]") -> dict[str, str]:
+    """By the id of a cell that is to be run, why the records of its kind in a folder do not do."""
+    from prunebench.errors import RecordError
+    from prunebench.records.store import read_records
+    from prunebench.suite.identity import reason_to_run
+
+    try:
+        records = read_records(folder, leave_out=lambda message: None) if cells else []
+    except RecordError:  # there are none
+        return {}
+    return {cell.id: reason for cell in cells if (reason := reason_to_run(cell, records)) is not None}
 
 
 def all_records(folder: Path) -> "list[Record]":

@@ -13,16 +13,24 @@ from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Strict, Windows
 
+CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
     *("id", "stages", "pattern", "source", "revision", "device"),
-    *("distribution", "version", "plugin_file", "published"),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
 }
+
+# The same of its calibration, evaluations and allocation.
+LOCATIONS = ("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made")
 
 
 class CellCalibration(Strict):
-    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it."""
+    """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
+
+    ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
+    ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
+    """
 
     corpus: str
     source: str
@@ -31,6 +39,9 @@ class CellCalibration(Strict):
     seqlen: int
     windows: Windows
     digest: str
+    plugin_file: str | None = None
+    made: bool = False
+    code: str | None = None
 
 
 class CellEvaluation(BaseModel):
@@ -63,8 +74,10 @@ class Cell(Strict):
     options may be added later without a change of any id.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
-    ``code`` is the digest of the method's code or its stated revision. ``published`` is what others found for the cell.
-    ``trust_remote_code`` lets code that the model brings run.
+    ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
+    and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
+    ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
+    ``takes_data`` are what the method's class says of itself. ``trust_remote_code`` lets the model's own code run.
     """
 
     model: str
@@ -78,6 +91,9 @@ class Cell(Strict):
     distribution: str
     version: str
     plugin_file: str | None = None
+    wrapper_files: tuple[str, ...] = ()
+    changes: str = "prunable"
+    takes_data: bool = True
     code: str | None = None
     options: dict[str, Any]
     sparsity: PatternText
@@ -88,6 +104,8 @@ class Cell(Strict):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
     trust_remote_code: bool = False
+    wrappers: dict[str, str] | None = None
+    toolkit: int = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -120,18 +138,25 @@ class Cell(Strict):
             return ()
         return tuple(evaluation for evaluation in self.evaluations if evaluation.bound().needs_whole_model)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the id depends on, as plain JSON."""
+        content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
+        for part in (content["calibration"], *content["evaluations"]):
+            for name in LOCATIONS:
+                part.pop(name, None)
+        for name in LOCATIONS:
+            content.get("allocation_rule", {}).pop(name, None)
+        content = dict(_without_none(content))
+        if self.skipped:  # else its record would pass for one that has them
+            content["skipped"] = len(self.skipped)
+        return content
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
-        for part in (content["calibration"], *content["evaluations"]):
-            for name in ("source", "include_path", "batch_size", "distribution", "version"):
-                part.pop(name, None)
-        content = _without_none(content)
-        if self.skipped:  # else its record would pass for one that has them
-            content["skipped"] = len(self.skipped)
-        text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
+        text = json.dumps([SCHEMA, self.identity], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
         words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)

@@ -15,6 +15,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -279,6 +280,9 @@ class ZeroShotEntry(EvaluationEntry):
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
         batch_size: requests in one forward pass.
+        trust_remote_code: let code that the task files bring (``!function``, metrics to be fetched, templates that
+            reach Python's internals) run on this machine, with all your rights; without it such tasks are refused.
+            The record tells of it.
     """
 
     label: ClassVar[str] = ""
@@ -288,6 +292,7 @@ class ZeroShotEntry(EvaluationEntry):
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     include_path: Place | None = None
     batch_size: Count = 32
+    trust_remote_code: bool = Field(default=False, strict=True)
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with the folder of task files counted from the suite file."""
@@ -374,8 +379,8 @@ class Suite(Strict):
 
     @field_validator("evaluations", mode="before")
     @classmethod
-    def _known_evaluations(cls, value: Any) -> Any:
-        names = sources(EVALUATIONS)
+    def _known_evaluations(cls, value: Any, info: ValidationInfo) -> Any:
+        names = sources(EVALUATIONS, (info.context or {}).get("plugin_files", ()))
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
             if not isinstance(name, str) or name not in names:

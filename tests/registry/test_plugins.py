@@ -1,5 +1,6 @@
 """Methods as plugins: what is refused, and that built-in methods come through the same door."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -14,6 +15,9 @@ from prunebench.registry import entry_points as plugins
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrappers_of
 from prunebench.registry.method_class import MethodClass
+from prunebench.registry.plugin_files import kebab
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 METHOD = """
 from dataclasses import dataclass
@@ -172,7 +176,7 @@ def test_a_restriction_hides_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestPluginFiles:
     def test_a_class_is_called_by_its_name_in_kebab_case(self) -> None:
         for cls, name in (("Magnitude", "magnitude"), ("RIA", "ria"), ("MyMethod", "my-method"), ("ElsaL", "elsa-l")):
-            assert plugins.kebab(cls) == name
+            assert kebab(cls) == name
 
     def test_it_stands_beside_the_installed_ones(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"
@@ -191,7 +195,7 @@ class TestPluginFiles:
         ("name", "content", "message"),
         [
             ("mine.py", "1 / 0", "failed to import: ZeroDivisionError: division by zero"),
-            ("mine.py", "x = 1", "holds no method: define a dataclass with a function 'prune'"),
+            ("mine.py", "x = 1", "holds no plugin: define a dataclass with a function 'prune'"),
             ("mine.txt", "x = 1", "there is no plugin file"),
         ],
     )
@@ -217,6 +221,13 @@ GOOD = MethodClass("good", Good, "somewhere", "1")
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         GOOD.make(options)
+
+
+def test_a_method_without_options_refuses_one_too(write_suite: Callable[..., Path]) -> None:
+    suite = write_suite(methods="methods: [{name: wanda, options: {foo: 1}}]")
+    with pytest.raises(MethodError, match="the method 'wanda' has no option 'foo': valid: none") as caught:
+        plan(load_suite(suite))
+    assert caught.value.exit_code == 2
 
 
 def test_a_method_may_refuse_a_value() -> None:
