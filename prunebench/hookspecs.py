@@ -46,9 +46,13 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
 
         ``prunebench.contract.rules`` names these clauses, and ``prunebench plugins check`` looks for each.
 
-        A method finishes with one layer of ``calibrated(...)`` before it asks for the next, and carries nothing from
-        one to the next: an interrupted run goes on in the middle of the walk. One that does carry something says
-        ``calibrated(..., resume=False)``. Where a model is larger than memory, a layer of
+        A method that is not for every kind of pattern says ``patterns: ClassVar[tuple[str, ...]] = ("unstructured",)``;
+        cells of another kind ("n:m") are then not planned. At sparsity 0 one that trains may train; any other changes
+        no weight.
+
+        A method finishes with one layer of ``calibrated(...)`` before it asks for the next, or writes to none while it
+        walks, and carries nothing from one to the next: an interrupted run goes on in the middle of the walk. One that
+        does carry something says ``calibrated(..., resume=False)``. Where a model is larger than memory, a layer of
         ``calibrated`` or ``prunable`` is in memory until one of the next block is asked for.
 
     Raises:

@@ -115,7 +115,7 @@ def test_a_report_needs_no_model(path: Path) -> None:
         "prunebench",
         "prunebench.cli.app",
         "prunebench.models",
-        "prunebench.runner.worker",
+        "prunebench.runner.processes.template",
         "prunebench.testing",
         "prunebench.tinyworld",
     ],

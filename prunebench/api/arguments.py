@@ -121,6 +121,7 @@ def calibration_data(
     seqlen: int | None,
     windows: str | None,
     seed: int,
+    files: Sequence[Path] = (),
 ) -> CalibrationData:
     """What a method is calibrated on.
 
@@ -129,6 +130,7 @@ def calibration_data(
         model, tokenizer: decide on the tokens, and on the longest window.
         nsamples, seqlen, windows: of a text; None for the default, or for what the mapping says.
         seed: of the draw.
+        files: plugin files, whose corpora stand beside the installed ones.
 
     Raises:
         UsageError: it is none of these, too short, or longer than the model's context.
@@ -159,7 +161,9 @@ def calibration_data(
             f"calibration: a window of {spec.seqlen} tokens is longer than the model's context, {context}: set seqlen "
             f"to at most {context}"
         )
-    corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration")
+    corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration", files)
+    if corpus.wants:
+        corpus = corpus.given(model=model, tokenizer=tokenizer, seed=seed)
     pool = calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
     return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=seed)
 

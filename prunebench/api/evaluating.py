@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,13 @@ from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.pruning.callbacks import use_observer
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.records.record import PerplexityFacts
+from prunebench.registry.options import Deferred
+from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
 from prunebench.suite.schema import EvaluationEntry, PerplexityEntry, PluginEntry, ZeroShotEntry
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -74,7 +78,9 @@ def evaluate(
     num_fewshot: int | None = None,
     include_path: str | Path | None = None,
     batch_size: int = 32,
-    evaluations: Sequence[str | Mapping[str, Any]] = (),
+    evaluations: Any = (),
+    dense: "PreTrainedModel | None" = None,
+    windows: "Tensor | None" = None,
     seed: int = 0,
     plugins: Iterable[str | Path] = (),
     progress: bool | None = None,
@@ -91,7 +97,10 @@ def evaluate(
             that is shorter, from the joined documents.
         tasks: lm-eval's tasks or groups by name.
         limit, num_fewshot, include_path, batch_size: of the tasks, as in lm-eval.
-        evaluations: other evaluations: each a name, or a mapping ``{"name": ..., "label": ..., "options": ...}``.
+        evaluations: other evaluations: each a name, a mapping ``{"name": ..., "label": ..., "options": ...}``, or an
+            instance of a class of your own.
+        dense: the model before pruning, for evaluations that compare with it.
+        windows: calibration windows, LongTensor (nsamples, seqlen), for evaluations that look at them.
         seed: of what an evaluation draws, as lm-eval's worked examples.
         plugins: Python files whose plugins stand beside the installed ones.
         progress: whether to show progress; by default in notebooks and on terminals.
@@ -105,7 +114,9 @@ def evaluate(
     check_model(model, tokenizer)
     shared = Shared()
     available = {"shared": shared, "model_digest": "", "seed": check_seed(seed), "saved": None}
-    check_files(plugins)
+    compared = {"dense": dense, "windows": windows}
+    available |= {name: Deferred(partial(_given, name, value)) for name, value in compared.items()}
+    files = check_files(plugins)
     folder = None if include_path is None else str(include_path)
     given = {"limit": limit, "num_fewshot": num_fewshot, "include_path": folder, "batch_size": batch_size}
     entries = [
@@ -116,7 +127,7 @@ def evaluate(
     if not entries:
         raise UsageError("there is nothing to measure: pass perplexity=, tasks= or evaluations=")
     with quiet_hub_libraries(), status_for(progress) as display, eval_mode(model):
-        bound = [BoundEvaluation.from_options(e.name, e.label, e.given_options, shared) for e in entries]
+        bound = [_bound(entry, shared, files) for entry in entries]
         _check_lengths(bound, model, tokenizer, available)
         events = EventRecorder(display)
         sections: dict[str, dict[str, Any]] = {}
@@ -144,6 +155,8 @@ def _several(value: Any, what: str) -> Sequence[Any]:
     """One entry or several, as several."""
     if isinstance(value, str | Mapping | Path):
         return [value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [value]
     if not isinstance(value, Sequence):
         raise UsageError(f"{what} is {described(value)}: give a name, a mapping as in a suite, or a list of these")
     return value
@@ -168,10 +181,32 @@ def _task_entries(tasks: Any, given: Mapping[str, Any]) -> list[EvaluationEntry]
     return [checked(ZeroShotEntry, "tasks", {"name": "zero_shot", "tasks": names, **given})] if names else []
 
 
+def _bound(entry: Any, shared: Shared, files: Sequence[Path]) -> BoundEvaluation:
+    if isinstance(entry, EvaluationEntry):
+        return BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared, files)  # type: ignore[attr-defined]
+    return BoundEvaluation.from_instance(kebab(type(entry).__name__), entry)
+
+
+def _given(name: str, value: Any) -> Any:
+    """What an evaluation asks for.
+
+    Raises:
+        UsageError: the caller has not given it.
+    """
+    if value is None:
+        raise UsageError(f"an evaluation asks for {name!r}: pass {name}=")
+    return value
+
+
 def _plugin_entry(entry: Any) -> Any:
     content = {"name": entry} if isinstance(entry, str) else entry
+    if is_dataclass(entry) and not isinstance(entry, type) and callable(getattr(entry, "measure", None)):
+        return entry
     if not isinstance(content, Mapping):
-        raise UsageError(f"evaluations holds {described(entry)}: give a name, or a mapping with name and options")
+        raise UsageError(
+            f"evaluations holds {described(entry)}: give a name, a mapping with name and options, or an instance of a "
+            "dataclass with measure(model, tokenizer)"
+        )
     return checked(PluginEntry, "evaluations", content)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pluggy
 import torch
 
 from prunebench.allocations import Allocation, allocate
@@ -26,9 +27,10 @@ from prunebench.pruning import CalibrationData, Pattern, PatternError, Sparsity,
 from prunebench.pruning.callbacks import use_observer
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.records.record import Cost, SparsityFacts
-from prunebench.registry.entry_points import kebab, load_method
+from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import manager_around
 from prunebench.registry.method_class import MethodClass, check_class
+from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.memory import PeakMemory
 from prunebench.suite.allocations import resolve_allocations
@@ -118,7 +120,10 @@ def prune(
     method_class, instance = _method_of(method, options, files)
     check_model(model, tokenizer, needs_tokenizer=calibration is not None and not isinstance(calibration, torch.Tensor))
     pattern = check_pattern(sparsity)
-    rule = _allocation_of(allocation)
+    if not method_class.is_for(pattern):
+        kinds = ", ".join(method_class.patterns)
+        raise MethodError(f"the method {method_class.name!r} is for {kinds} sparsity, not for {pattern}")
+    rule = _allocation_of(allocation, files)
     if calibration is None and (method_class.takes_data or rule.needs == "data"):
         what = f"the method {method_class.name!r}" if method_class.takes_data else f"the allocation {allocation!r}"
         raise UsageError(f"{what} uses calibration text: pass calibration=, a corpus by name, texts or token windows")
@@ -127,24 +132,25 @@ def prune(
         with use_observer(events):
             data = None
             if calibration is not None:
-                drawn = {"nsamples": nsamples, "seqlen": seqlen, "windows": windows}
+                drawn = {"nsamples": nsamples, "seqlen": seqlen, "windows": windows, "files": files}
                 data = calibration_data(calibration, model, tokenizer, **drawn, seed=seed)  # type: ignore[arg-type]
-            return _prune(model, data, method_class, instance, rule, pattern, events)
+            manager = manager_around(instance, method_class.name, files)
+            return _prune(model, data, method_class, manager, rule, pattern, events)
 
 
 def _prune(
     model: "PreTrainedModel",
     data: CalibrationData | None,
     method: MethodClass,
-    instance: Any,
+    manager: pluggy.PluginManager,
     rule: Allocation,
     pattern: Pattern,
     events: EventRecorder,
 ) -> Pruned:
     """Share out zeros, prune, and check."""
-    manager = manager_around(instance, method.name)
+    instance = manager.get_plugin(method.name)
     try:
-        sparsity: Sparsity = allocate(rule, model, data, pattern)
+        sparsity: Sparsity = allocate(rule, model, data, pattern, instance)
         before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
     except (UnknownMatrixError, PatternError) as error:
         raise ModelError(str(error)) from None
@@ -177,11 +183,11 @@ def _method_of(method: Any, options: Mapping[str, Any] | None, files: tuple[Path
     return MethodClass(name, type(method), "an object", ""), method
 
 
-def _allocation_of(allocation: Any) -> Allocation:
+def _allocation_of(allocation: Any, files: tuple[Path, ...]) -> Allocation:
     if isinstance(allocation, str | Mapping):
         content = {"name": allocation} if isinstance(allocation, str) else allocation
         entry = checked(AllocationEntry, "allocation", content)
-        return resolve_allocations([entry])[entry.title][1]
+        return resolve_allocations([entry], files)[entry.title][1]
     if isinstance(allocation, type) or not callable(allocation) or not hasattr(allocation, "needs"):
         raise AllocationError(
             f"allocation is {described(allocation)}: give a name, as 'owl', a mapping as in a suite, or an instance of "

@@ -1,5 +1,6 @@
 """Suites from a program: planned, run, their records read and compared."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -131,16 +132,16 @@ def compare(
 
 
 def _planned(suite: Any, overrides: Any, only: Any, device: Any, plugins: Any) -> "tuple[Suite, tuple[Cell, ...]]":
-    changes = [overrides] if isinstance(overrides, str) else list(overrides)
+    changes, files = [overrides] if isinstance(overrides, str) else list(overrides), check_files(plugins)
     if isinstance(suite, str | Path):
-        loaded = load_suite(Path(suite), changes)
+        loaded = load_suite(Path(suite), changes, files)
     elif isinstance(suite, Mapping | Suite):
-        loaded = suite_from(suite, changes, folder=Path.cwd())
+        loaded = suite_from(suite, changes, files, folder=Path.cwd())
     else:
         raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
     chosen = [only] if isinstance(only, str) else list(only)
     with quiet_libraries():
-        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=check_files(plugins))
+        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
 
 
 def _folder(value: Any) -> Path:

@@ -5,33 +5,38 @@ from typing import Annotated, Any
 
 import typer
 
-from prunebench.cli.output import print_json, print_table
+from prunebench.cli.output import print_json, print_message, print_table
 from prunebench.quiet import quiet_libraries
 
-app = typer.Typer(name="plugins", help="Write a method of your own, and check it.", no_args_is_help=True)
+app = typer.Typer(name="plugins", help="Write a plugin of your own, and check it.", no_args_is_help=True)
 
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="A Python file with methods not yet packaged; repeatable."),
+    typer.Option("--plugin", metavar="FILE", help="A Python file with plugins not yet packaged; repeatable."),
 ]
 
 
-@app.command("new", short_help="Write a package with a method, its test and a suite.")
+@app.command("new", short_help="Write a package with a plugin, its test and a suite.")
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The method's name, as my-method.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as my-method.")],
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="method, allocation, evaluation, corpus or wrapper.")
+    ] = "method",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.  [default: ./NAME]")
     ] = None,
 ) -> None:
-    """Write a complete package with a method that works, its test, and a suite."""
+    """Write a complete package with a plugin that works, its test, and a suite."""
     with quiet_libraries():
         from prunebench.registry.describe import describe_all
+        from prunebench.registry.entry_points import KINDS, sources
         from prunebench.scaffold import new_plugin
 
         installed = describe_all()
+        taken = sources(KINDS[kind]) if kind in KINDS else ()
     folder = output or Path(name)
     comparable = [method["name"] for method in installed if method["error"] is None and not method["options"]]
-    for path in new_plugin(name, folder, taken=[method["name"] for method in installed], beside=comparable):
+    for path in new_plugin(name, folder, kind=kind, taken=taken, beside=comparable):
         typer.echo(str(path))
     typer.echo(f"next: cd {folder} && pip install -e . && pytest && prunebench run suite.yaml", err=True)
 
@@ -64,6 +69,8 @@ def check(
             files=plugin or (),
         )
     verdicts = list(result.verdicts.values())
+    if result.skipped:
+        print_message(f"{result.method} is not for {', '.join(result.skipped)}: not tried")
     if as_json:
         print_json(
             {
@@ -125,12 +132,15 @@ def _parse_options(overrides: list[str]) -> dict[str, Any]:
 
 
 @app.command("list", short_help="List every plugin of every kind.")
-def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False) -> None:
+def list_plugins(
+    plugin: PluginFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+) -> None:
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
     with quiet_libraries():
         from prunebench.registry.describe import describe_plugins
 
-        installed = describe_plugins()
+        installed = describe_plugins(plugin or ())
     if as_json:
         print_json(installed)
         return

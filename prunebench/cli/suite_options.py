@@ -53,8 +53,8 @@ def plan_suite(
     from prunebench.suite.file import load_suite
     from prunebench.suite.planning import plan as plan_cells
 
-    loaded = load_suite(suite, override or ())
-    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or ())
+    loaded = load_suite(suite, override or (), plugin or ())
+    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or (), tell=print_message)
     return loaded, cells, output or Path("results") / loaded.name
 
 

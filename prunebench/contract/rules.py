@@ -116,8 +116,9 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "order",
-            "one layer of calibrated(...) is finished before the next is asked for",
-            "write to layer.weight inside the loop: later blocks are calibrated on what this one became",
+            "a layer of calibrated(...) that is written to is finished before the next is asked for",
+            "write to layer.weight in its own turn of the loop, or to none before the loop is over: later blocks are "
+            "calibrated on what this one became",
         ),
         Rule(
             "deterministic",
@@ -133,7 +134,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "nothing",
-            "sparsity 0 changes no weight",
+            "sparsity 0 changes no weight, unless the method trains",
             "update only the weights that make up for pruned ones; a layer with target.zeros == 0 needs nothing",
             KIT_ONLY,
         ),

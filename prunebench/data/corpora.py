@@ -1,6 +1,8 @@
 """Finding a corpus by the name that a suite gives it: a plugin, a local file, or a data set of the hub."""
 
 import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +11,15 @@ from prunebench.data.corpus import Corpus, json_lines, whole_file
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, sources
+from prunebench.registry.options import call_named, refuse_unknown_arguments
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
 BUILTIN = "builtin/"
+MADE_FROM = ("model", "tokenizer", "seed")
 
 
-def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
+def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterable[Path] = ()) -> Corpus:
     """Find a corpus and read through it once, so that what is wrong with it shows before anything runs.
 
     Args:
@@ -25,14 +29,15 @@ def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
         split: None for the corpus's default: train for calibration, test for perplexity (C4: validation; builtins:
             calibration and test). A local file has none.
         purpose: decides the default split.
+        files: plugin files, whose corpora stand beside the installed ones.
 
     Raises:
         CorpusError: it is missing, empty, unreadable or out of reach, or has no such split.
     """
-    path = Path(source).expanduser()
-    plugins = sources(CORPORA)
+    path, files = Path(source).expanduser(), list(files)
+    plugins = sources(CORPORA, files)
     if source in plugins:
-        return _plugin_corpus(source, split, purpose)
+        return _plugin_corpus(source, split, purpose, files)
     if source.startswith(BUILTIN):
         builtins = [name for name in plugins if name.startswith(BUILTIN)]
         raise CorpusError(f"unknown corpus {source!r}: {suggest(source, builtins)}")
@@ -43,14 +48,21 @@ def find_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
     raise CorpusError(f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(plugins)} or a hub id")
 
 
-def _plugin_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
-    """A plugin's corpus: a function from a split's name to documents.
+def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list[Path]) -> Corpus:
+    """A plugin's corpus: a function from a split's name to documents, which may name model, tokenizer and seed.
 
     It may also say which ``splits`` it has, its ``default_splits`` by purpose, and a ``digest(split)`` that stands for
     the content; without the last the documents are read through once.
     """
-    plugin = load_plugin("corpus", source)
+    plugin = load_plugin("corpus", source, files)
     split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)[purpose]
+    if wants := _wants(source, plugin):
+        if purpose != "calibration":
+            raise CorpusError(f"corpus {source} is made from {', '.join(wants)}, so that it serves calibration alone")
+        (origin, *_) = sources(CORPORA, files)[source]
+        digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
+        documents = partial(_made, source, plugin, split)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -63,7 +75,25 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose) -> Corpus:
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source))
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
+
+
+def _wants(source: str, plugin: Any) -> tuple[str, ...]:
+    """What a corpus is made from beside its split; nothing for one whose documents are there."""
+    if not inspect.isfunction(plugin):
+        return ()
+    refuse_unknown_arguments("corpus", source, plugin, 1, set(MADE_FROM))
+    return tuple(name for name in list(inspect.signature(plugin).parameters)[1:] if name in MADE_FROM)
+
+
+def _made(
+    source: str, plugin: Callable[..., Any], split: str, model: Any = None, tokenizer: Any = None, seed: int = 0
+) -> Iterator[str]:
+    """The documents of a corpus that a model makes."""
+    try:
+        return iter(call_named(plugin, split, model=model, tokenizer=tokenizer, seed=seed))
+    except Exception as error:  # whatever a foreign function raises
+        raise CorpusError(f"corpus {source}: {first_line(error)}") from error
 
 
 def _content_digest(source: str, documents: Any) -> str:
@@ -94,14 +124,22 @@ def _local_corpus(path: Path, split: str | None) -> Corpus:
     return Corpus(path.stem, digest, documents)
 
 
-def perplexity_floor(source: str, split: str | None, windows: str, seqlen: int | None) -> float | None:
+def perplexity_floor(
+    source: str, split: str | None, windows: str, seqlen: int | None, files: Iterable[Path] = ()
+) -> float | None:
     """The perplexity that a model which knew a corpus's source would reach; None where the corpus does not say.
 
     Args:
-        source, split: as in ``find_corpus``.
+        source, split, files: as in ``find_corpus``.
         windows, seqlen: of the protocol; see ``prunebench.evaluation.protocols``.
     """
-    if source not in sources(CORPORA) or not hasattr(plugin := load_plugin("corpus", source), "floor"):
+    if source not in sources(CORPORA, files) or not hasattr(plugin := load_plugin("corpus", source, files), "floor"):
         return None
     floor: float | None = plugin.floor(split or plugin.default_splits["perplexity"], windows, seqlen)
     return floor
+
+
+def corpus_file(source: str, files: Iterable[Path]) -> Path | None:
+    """The plugin file that a corpus is from; None for one that is not from a plugin file."""
+    found = sources(CORPORA, files).get(source, [])
+    return found[0].file if len(found) == 1 else None

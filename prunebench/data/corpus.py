@@ -4,12 +4,13 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import CorpusError
 from prunebench.quiet import quiet_hub_libraries
+from prunebench.registry.options import call_named
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,23 @@ class Corpus:
         name: what protocols and tables call it: a file's stem, a plugin's name, the last part of a hub id.
         digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
         documents: starts a new pass over the documents.
+        wants: what must be ``given`` before: "model", "tokenizer", "seed".
         code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
     name: str
     digest: str
-    documents: Callable[[], Iterator[str]]
+    documents: Callable[..., Iterator[str]]
     code: str | None = None
+    wants: tuple[str, ...] = ()
+
+    def given(self, **available: Any) -> "Corpus":
+        """The corpus with what its documents are made from.
+
+        Args:
+            available: by name; what it does not want is not made.
+        """
+        return replace(self, documents=lambda: call_named(self.documents, **available), wants=())
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,15 +1,18 @@
 """What an evaluation is: a plugin that measures a pruned model. All but ``measure`` has a default."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
 from prunebench.errors import MethodError
 from prunebench.records.record import SECTIONS
-from prunebench.registry.entry_points import code_of, load_evaluation
+from prunebench.registry.entry_points import CORPORA, EVALUATIONS, code_of, load_evaluation, sources
 from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
+
+ARGUMENTS = {"dense", "facts", "model_digest", "saved", "seed", "shared", "windows"}
 
 T = TypeVar("T")
 Stopwatch = Callable[[Callable[[], object]], float]
@@ -19,10 +22,11 @@ Stopwatch = Callable[[Callable[[], object]], float]
 class Evaluation(Protocol):
     """A frozen dataclass whose fields are its options; ``measure`` alone is required.
 
-    Beside the arguments shown, each function is given those of these that it names: ``facts``, what the cell holds of
-    the evaluation; ``seed``, the cell's; ``model_digest``, the dense model's; ``shared``, which keeps what the
-    evaluations of a sweep have in common (``Shared``); ``saved``, which keeps partial results of an interrupted run
-    (``SavedAnswers``).
+    Beside the arguments shown, each function is given those of these that it names: ``dense``, the model as it was
+    before pruning, loaded beside the pruned one; ``windows``, the cell's calibration windows, LongTensor (nsamples,
+    seqlen); ``seed``, the cell's; ``facts``, what the cell holds of the evaluation; ``model_digest``, the dense
+    model's; ``shared``, which keeps what the evaluations of a sweep have in common (``Shared``); ``saved``, which keeps
+    partial results of an interrupted run (``SavedAnswers``).
 
     ``section`` is the part of the record that takes the result: ``perplexity``, ``zero_shot`` or, by default,
     ``measures``. ``needs_whole_model`` says that a model on disk, of which one block is in memory at a time, cannot be
@@ -98,19 +102,28 @@ class BoundEvaluation:
     facts: Mapping[str, Any]
 
     @classmethod
-    def from_options(cls, name: str, label: str, options: Mapping[str, Any], shared: Shared) -> Self:
+    def from_options(
+        cls, name: str, label: str, options: Mapping[str, Any], shared: Shared, files: Sequence[Path] = ()
+    ) -> Self:
         """The evaluation that a suite names, with what it refers to looked up.
+
+        Args:
+            name, label, options: as in the suite.
+            shared: keeps what is looked up.
+            files: plugin files, whose evaluations and corpora stand beside the installed ones.
 
         Raises:
             UsageError: it is not installed, refuses its options, or names what is not there.
         """
-        plugin = _load(name)
+        plugin = _load(name, files)
         instance = plugin.make(options)
         facts = {"label": label or name, "options": plugin.resolve(options)}
         facts |= {"distribution": plugin.distribution, "version": plugin.version}
         if hasattr(instance, "resolve"):
-            facts = dict(call_named(instance.resolve, shared=shared))
-        return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name)})
+            facts = dict(call_named(instance.resolve, shared=shared, files=files))
+        if plugin.file:
+            facts["plugin_file"] = str(plugin.file)
+        return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name, files)})
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
@@ -119,9 +132,24 @@ class BoundEvaluation:
         Raises:
             MethodError: it is not installed, or refuses its options.
         """
-        plugin = _load(facts["name"])
+        plugin = _load(facts["name"], [Path(facts["plugin_file"])] if facts.get("plugin_file") else [])
         own = getattr(plugin.cls, "from_facts", None)
         return cls(plugin, own(facts) if own else plugin.make(facts["options"]), facts)
+
+    @classmethod
+    def from_instance(cls, name: str, instance: Any) -> Self:
+        """An evaluation that is at hand.
+
+        Args:
+            name: what results and messages call it.
+            instance: of a dataclass with ``measure``.
+
+        Raises:
+            MethodError: its class is no evaluation.
+        """
+        plugin = PluginClass(name, type(instance), "an object", "", kind="evaluation")
+        _check(plugin)
+        return cls(plugin, instance, {"name": name, "label": name})
 
     @property
     def section(self) -> str:
@@ -190,10 +218,26 @@ class BoundEvaluation:
         return int(call_named(own, facts=self.facts, **available)) if own else 0
 
 
-def _load(name: str) -> PluginClass:
-    plugin = load_evaluation(name)
+def is_ours(facts: Mapping[str, Any]) -> bool:
+    """Whether only code that comes with prunebench makes an evaluation; other code runs where nothing else is measured.
+
+    Args:
+        facts: what a cell holds of the evaluation.
+    """
+    if facts.get("plugin_file") or facts.get("corpus_file"):
+        return False
+    plugins = [*sources(EVALUATIONS).get(facts["name"], ()), *sources(CORPORA).get(facts.get("source", ""), ())]
+    return all(source.distribution == "prunebench" for source in plugins)
+
+
+def _load(name: str, files: Sequence[Path]) -> PluginClass:
+    plugin = load_evaluation(name, files)
+    _check(plugin)
+    return plugin
+
+
+def _check(plugin: PluginClass) -> None:
+    name = plugin.name
     if (section := getattr(plugin.cls, "section", "measures")) not in SECTIONS:
         raise MethodError(f"the evaluation {name!r} says section = {section!r}: valid: {', '.join(SECTIONS)}")
-    known = {"facts", "seed", "model_digest", "shared", "saved"}
-    refuse_unknown_arguments("evaluation", name, plugin.cls.measure, 3, known)  # type: ignore[attr-defined]
-    return plugin
+    refuse_unknown_arguments("evaluation", name, plugin.cls.measure, 3, ARGUMENTS)  # type: ignore[attr-defined]

@@ -1,14 +1,15 @@
 """Perplexity of a model on token sequences."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from prunebench.data.corpora import find_corpus, perplexity_floor
+from prunebench.data.corpora import corpus_file, find_corpus, perplexity_floor
 from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
@@ -49,13 +50,17 @@ class Perplexity:
         """The evaluation that a cell holds."""
         return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"])
 
-    def resolve(self) -> dict[str, Any]:
+    def resolve(self, files: Sequence[Path]) -> dict[str, Any]:
         """The corpus found, and the protocol's name.
+
+        Args:
+            files: plugin files, whose corpora stand beside the installed ones.
 
         Raises:
             CorpusError: there is no such corpus or protocol.
         """
-        corpus = find_corpus(self.corpus, self.split, "perplexity")
+        corpus = find_corpus(self.corpus, self.split, "perplexity", files)
+        file = corpus_file(self.corpus, files)
         facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
             "corpus": corpus.name,
@@ -64,6 +69,7 @@ class Perplexity:
             "seqlen": self.seqlen,
             "windows": self.windows,
             "digest": corpus.digest,
+            **({"corpus_file": str(file)} if file else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
@@ -79,7 +85,7 @@ class Perplexity:
         """
 
         def cut() -> Sequences:
-            corpus = find_corpus(self.corpus, self.split, "perplexity")
+            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts))
             return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
 
         return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)
@@ -100,7 +106,7 @@ class Perplexity:
             "tokens": result.tokens,
             "dropped_tokens": result.dropped_tokens,
             "stderr": result.stderr,
-            "floor": perplexity_floor(self.corpus, self.split, self.windows, self.seqlen),
+            "floor": perplexity_floor(self.corpus, self.split, self.windows, self.seqlen, _corpus_files(facts)),
         }
         arrays = {f"{protocol}/losses": result.losses, f"{protocol}/counts": result.counts}
         return Result({protocol: values}, arrays)
@@ -123,6 +129,10 @@ class Perplexity:
     def tokens_on_disk(self, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
         """All tokens; tokenised already. Rows of a batch are as long as the longest, little more than themselves."""
         return sum(map(len, self.sequences(None, facts, shared, model_digest).tokens))
+
+
+def _corpus_files(facts: Mapping[str, Any]) -> list[Path]:
+    return [Path(facts["corpus_file"])] if facts.get("corpus_file") else []
 
 
 @dataclass(frozen=True, eq=False)

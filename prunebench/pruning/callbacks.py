@@ -5,7 +5,7 @@ is active, both do nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -55,12 +55,13 @@ class CallbackContext:
 
     Args:
         observer: receives progress, notes, traces and amounts.
-        layer_watcher: called with (layer, target) when a method asks ``calibrated`` for what comes after a layer.
+        layer_watcher: called with (name, zeros, zeros asked for) of each layer that a method wrote to while it walks,
+            as it was when the method asked ``calibrated`` for what comes after it.
         checkpointer: saves and returns the states from which an interrupted run resumes.
     """
 
     observer: Observer | None = None
-    layer_watcher: Callable[[Any, Any], None] | None = None
+    layer_watcher: Callable[[str, int, int], None] | None = None
     checkpointer: Checkpointer | None = None
 
 
@@ -84,13 +85,44 @@ def _with_callback(**callback: Any) -> Iterator[None]:
         _context.reset(token)
 
 
+@dataclass(frozen=True)
+class _WithoutTrace:
+    """An observer of what surrounds a method: all but its traces, which are not the method's.
+
+    Args:
+        observer: the method's own.
+        traced: takes the traces.
+    """
+
+    observer: Observer
+    traced: Callable[[int, dict[str, float]], None]
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        self.observer.step(label, done, total)
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        self.observer.note(what, where)
+
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        self.traced(step, values)
+
+    def account(self, amounts: dict[str, Any]) -> None:
+        self.observer.account(amounts)
+
+
+def divert_traces(traced: Callable[[int, dict[str, float]], None]) -> AbstractContextManager[None]:
+    """Send traces to ``traced`` inside this context, and all else to the observer that is there."""
+    observer = active_callbacks().observer
+    return nullcontext() if observer is None else _with_callback(observer=_WithoutTrace(observer, traced))
+
+
 def use_observer(observer: Observer) -> AbstractContextManager[None]:
     """Send progress, notes, traces and amounts to ``observer`` inside this context."""
     return _with_callback(observer=observer)
 
 
-def use_layer_watcher(watcher: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
-    """Call ``watcher(layer, target)`` inside this context after each layer that a method has finished."""
+def use_layer_watcher(watcher: Callable[[str, int, int], None]) -> AbstractContextManager[None]:
+    """Call ``watcher(name, zeros, zeros asked for)`` inside this context for each layer that a walk wrote to."""
     return _with_callback(layer_watcher=watcher)
 
 
@@ -99,11 +131,17 @@ def use_checkpointer(checkpointer: Checkpointer) -> AbstractContextManager[None]
     return _with_callback(checkpointer=checkpointer)
 
 
-def layer_finished(layer: Any, target: Any) -> None:
-    """Tell the layer watcher, if one is active, that a method has finished a layer."""
+def layer_finished(name: str, zeros: int, requested: int) -> None:
+    """Tell the layer watcher, if one is active, of a layer that a method wrote to.
+
+    Args:
+        name: the layer's.
+        zeros: in it when the method asked for the next one.
+        requested: the zeros asked for.
+    """
     watcher = active_callbacks().layer_watcher
     if watcher is not None:
-        watcher(layer, target)
+        watcher(name, zeros, requested)
 
 
 def track(iterable: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Iterator[T]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
 from prunebench.pruning.buffers import ArgumentCache, TensorCache, TensorList, loaded
 from prunebench.pruning.calibration import CalibrationData
-from prunebench.pruning.callbacks import layer_finished, track
+from prunebench.pruning.callbacks import active_callbacks, layer_finished, track
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.offload import resident, store_of
 from prunebench.pruning.resume import begin_walk, due, keep, kept
@@ -34,9 +35,9 @@ def calibrated(
 
     Goes block by block. The inputs of a block are the outputs of the earlier blocks, already pruned, for
     ``data.windows``; the statistics of its layers are taken while the block itself is still dense. Prune the layer
-    before asking for the next one. Layers that read the same tensor (q, k, v; gate, up) share one statistic object. An
-    expert's layers are shown the tokens that are routed to it; ``prunebench.pruning.routing`` says what is done about
-    experts that receive few or none.
+    before asking for the next one, or write to no layer while you walk. Layers that read the same tensor (q, k, v;
+    gate, up) share one statistic object. An expert's layers are shown the tokens that are routed to it;
+    ``prunebench.pruning.routing`` says what is done about experts that receive few or none.
 
     An interrupted run resumes after the last block that it saved, and yields only the layers of the remaining blocks.
     So a layer may be changed only according to its own weights and statistic; a method that carries something from one
@@ -63,20 +64,50 @@ def calibrated(
     name, unsaved = begin_walk(), 0  # the first block that is not saved yet
     while resume and (state := kept(f"{name}/{unsaved}")):
         unsaved = walk.restore(unsaved, *state)
+    turns = _Turns()
     for index in track(range(unsaved, len(blocks)), "block", start=unsaved):
         with resident(model, index):
             layers = block_layers(model, blocks[index])
             statistics = walk.statistics(index, layers, statistic)
             for layer, seen, target in zip(layers, statistics, targets[index], strict=True):
                 if target.zeros:
+                    version = turns.begin(layer)
                     yield layer, seen, target
-                    layer_finished(layer, target)
+                    turns.end(layer, target, version)
             del statistics
             if resume and due():
                 keep(f"{name}/{unsaved}", *walk.state(unsaved, index + 1))
                 unsaved = index + 1
             if index + 1 < len(blocks):
                 walk.advance(index)
+
+
+class _Turns:
+    """Tells the layer watcher of the layers that a method wrote to: one that only looks need not prune while it walks.
+
+    A layer that was not written in its own turn is told of once it is written while the walk goes on.
+    """
+
+    def __init__(self) -> None:
+        self._looked: list[tuple[str, ref[nn.Parameter], int, int, int]] = []
+
+    def begin(self, layer: Layer) -> int:
+        """The version of a layer's parameter, which counts writes, before its turn."""
+        return layer.parameter._version
+
+    def end(self, layer: Layer, target: Target, version: int) -> None:
+        """The turn of a layer is over."""
+        if active_callbacks().layer_watcher is None:
+            return
+        for name, parameter, then, zeros, requested in self._looked:
+            if (current := parameter()) is not None and current._version != then:
+                layer_finished(name, zeros, requested)
+        self._looked = [entry for entry in self._looked if (p := entry[1]()) is not None and p._version == entry[2]]
+        zeros, now = int((layer.weight == 0).sum()), layer.parameter._version
+        if now != version:
+            layer_finished(layer.name, zeros, target.zeros)
+        else:
+            self._looked.append((layer.name, ref(layer.parameter), now, zeros, target.zeros))
 
 
 class _StopForward(Exception):  # noqa: N818 - no error

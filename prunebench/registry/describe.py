@@ -23,6 +23,7 @@ def describe(name: str, files: Iterable[Path] = ()) -> dict[str, Any]:
         "version": method.version,
         "summary": method.summary,
         "changes": method.changes,
+        "patterns": list(method.patterns),
         "options": [
             {"name": option, "type": types[option], "default": default, "docs": docs.get(option, "")}
             for option, default in method.options.items()
@@ -43,15 +44,16 @@ def describe_all(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
     return described
 
 
-def describe_plugins() -> list[dict[str, Any]]:
-    """Every installed plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
+def describe_plugins(files: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """Every plugin of every kind, with the error of one that cannot be loaded, as plain JSON."""
+    files = list(files)
     load = {"method": load_method, "wrapper": load_wrapper, "evaluation": load_evaluation}
     described = []
     for kind, group in KINDS.items():
-        for name, found in sources(group).items():
+        for name, found in sources(group, files).items():
             failure = None
             try:
-                load[kind](name) if kind in load else load_plugin(kind, name)
+                load[kind](name, files) if kind in load else load_plugin(kind, name, files)
             except MethodError as error:
                 failure = str(error)
             for source in found:

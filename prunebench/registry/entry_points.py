@@ -1,7 +1,5 @@
 """Plugins: entry points and files, and the classes that they name."""
 
-import hashlib
-import importlib.util
 import os
 import re
 import sys
@@ -9,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
-from prunebench.registry.code_digest import classes_in, code_of_file, code_of_object
+from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
 from prunebench.registry.method_class import MethodClass, check_class
-from prunebench.registry.options import PluginClass
+from prunebench.registry.options import PluginClass, refuse_unknown_arguments
+from prunebench.registry.plugin_files import file_digest, kebab, plugins_in
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -35,6 +33,7 @@ class Source:
         distribution, version: the package that installed it; of a plugin file its name and a digest.
         point: the entry point; None for a plugin file.
         file: the plugin file; None for an entry point.
+        kind: one of ``KINDS``.
     """
 
     name: str
@@ -42,6 +41,7 @@ class Source:
     version: str
     point: EntryPoint | None = None
     file: Path | None = None
+    kind: str = "method"
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
@@ -58,7 +58,9 @@ class Source:
                 found = code_of_object(self.point.module, self.point.attr)
             else:
                 file = self.file or Path()
-                found = code_of_file(file, next((name for name in classes_in(file) if kebab(name) == self.name), ""))
+                found = code_of_file(
+                    file, next((name for name in definitions_in(file) if kebab(name) == self.name), "")
+                )
         except ValueError as error:
             raise MethodError(f"{self.name!r} of {self} states {error}") from None
         if found is None:  # no source is to be had: then what is known of it is its version
@@ -72,7 +74,7 @@ class Source:
             MethodError: the import failed, or brought what this process imported before its source was edited.
         """
         try:
-            loaded = self.point.load() if self.point else methods_in(self.file or Path())[self.name]
+            loaded = self.point.load() if self.point else plugins_in(self.file or Path())[self.kind][self.name]
         except MethodError:
             raise
         except Exception as error:  # whatever a foreign module does at import
@@ -102,19 +104,16 @@ def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
         known = [(source.point.value, source.distribution) for source in found.get(point.name, []) if source.point]
         if (names is None or _plain(distribution) in names) and (point.value, distribution) not in known:
             found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))
-    for file in files if group == GROUP else ():
-        for name in methods_in(file):
-            found.setdefault(name, []).append(Source(name, file.name, _digest(file), file=file))
+    kind = next(kind for kind, known in KINDS.items() if known == group)
+    for file in dict.fromkeys(files):
+        for name in plugins_in(file).get(kind, ()):
+            found.setdefault(name, []).append(Source(name, file.name, file_digest(file), file=file, kind=kind))
     return dict(sorted(found.items()))
 
 
 def _plain(name: str) -> str:
     """A distribution's name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
 def installed(files: Iterable[Path] = ()) -> dict[str, list[Source]]:
@@ -151,9 +150,9 @@ def code_of(kind: str, name: str, files: Iterable[Path] = ()) -> str:
     return resolve_source(kind, name, sources(KINDS[kind], files)).code
 
 
-def wrapper_codes() -> dict[str, str]:
-    """What identifies the code of each installed wrapper, by its name."""
-    return {name: " and ".join(source.code for source in found) for name, found in sources(WRAPPERS).items()}
+def wrapper_codes(files: Iterable[Path] = ()) -> dict[str, str]:
+    """What identifies the code of each wrapper, installed or of a plugin file, by its name."""
+    return {name: " and ".join(source.code for source in found) for name, found in sources(WRAPPERS, files).items()}
 
 
 def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
@@ -173,84 +172,46 @@ def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
     return MethodClass(name, cls, source.distribution, source.version, source.file)
 
 
-def methods_in(file: Path) -> dict[str, type]:
-    """The methods of a plugin file: its dataclasses with a function ``prune``, by their names in kebab case.
+def load_plugin(kind: str, name: str, files: Iterable[Path] = ()) -> Any:
+    """What a plugin of one of ``KINDS`` names: a class or a function.
 
-    Raises:
-        MethodError: there is no such file, its import failed, or it holds no method.
-    """
-    module = _module_of(file)
-    found = {
-        kebab(name): value
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and is_dataclass(value)
-        if hasattr(value, "prune")
-    }
-    if not found:
-        raise MethodError(f"the plugin file {file} holds no method: define a dataclass with a function 'prune'")
-    return found
-
-
-def kebab(name: str) -> str:
-    """A class's name as a method's: MyMethod → my-method, SNIP → snip."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).replace("_", "-").lower()
-
-
-def _module_of(file: Path) -> ModuleType:
-    """Import a file once for each content it has."""
-    if not file.is_file() or file.suffix != ".py":
-        raise MethodError(f"there is no plugin file {file}: name a Python file that defines a method")
-    name = f"prunebench_file_{re.sub(r'[^A-Za-z0-9]', '_', file.stem)}_{_digest(file)}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # whatever a foreign file does
-            del sys.modules[name]
-            raise MethodError(
-                f"the plugin file {file} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
-    return sys.modules[name]
-
-
-def load_plugin(kind: str, name: str) -> Any:
-    """What an installed plugin of one of ``KINDS`` names: a class or a function.
+    Args:
+        kind: one of ``KINDS``.
+        name: the plugin's.
+        files: plugin files, whose plugins stand beside the installed ones.
 
     Raises:
         MethodError: nobody has it, two packages have it, or its import failed.
     """
-    return resolve_source(kind, name, sources(KINDS[kind])).load()
+    return resolve_source(kind, name, sources(KINDS[kind], files)).load()
 
 
-def load_evaluation(name: str) -> PluginClass:
-    """An installed evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
+def load_evaluation(name: str, files: Iterable[Path] = ()) -> PluginClass:
+    """An evaluation: a dataclass with options for fields and a function ``measure(model, tokenizer)``.
 
     Raises:
         MethodError: it cannot be loaded, or is no such class.
     """
-    source = resolve_source("evaluation", name, sources(EVALUATIONS))
+    source = resolve_source("evaluation", name, sources(EVALUATIONS, files))
     cls = source.load()
     if not isinstance(cls, type) or not is_dataclass(cls) or not callable(getattr(cls, "measure", None)):
         raise MethodError(f"the evaluation {name!r} is {cls!r}: it must be a dataclass with measure(model, tokenizer)")
-    return PluginClass(name, cls, source.distribution, source.version, kind="evaluation")
+    return PluginClass(name, cls, source.distribution, source.version, source.file, kind="evaluation")
 
 
-def load_allocation(name: str) -> PluginClass:
-    """An installed allocation: a dataclass with options for fields that is called with (model, data, pattern).
+def load_allocation(name: str, files: Iterable[Path] = ()) -> PluginClass:
+    """An allocation: a dataclass with options for fields that is called with (model, data, pattern).
 
     Raises:
         AllocationError: nobody has it, or it is no such class.
         MethodError: two packages have it, or its import failed.
     """
-    installed_ones = sources(ALLOCATIONS)
-    if name not in installed_ones:
-        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, installed_ones)}")
-    source = resolve_source("allocation", name, installed_ones)
+    known = sources(ALLOCATIONS, files)
+    if name not in known:
+        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, known)}")
+    source = resolve_source("allocation", name, known)
     cls = source.load()
     if not isinstance(cls, type) or not is_dataclass(cls) or not hasattr(cls, "needs"):
         raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")
-    return PluginClass(name, cls, source.distribution, source.version, kind="allocation", error=AllocationError)
+    refuse_unknown_arguments("allocation", name, cls.__call__, 4, {"method"})
+    return PluginClass(name, cls, source.distribution, source.version, source.file, "allocation", AllocationError)

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from prunebench import hookspecs
 from prunebench.errors import MethodError, suggest
+from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.options import PluginClass
 
 CHANGES = ("prunable", "all", "nothing")
+PATTERNS = (Unstructured.kind, NM.kind)
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,15 @@ class MethodClass(PluginClass):
     def changes(self) -> str:
         """What it may change: the prunable matrices, all parameters, or nothing."""
         return str(getattr(self.cls, "changes", "prunable"))
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The kinds of sparsity pattern that it is for; by default all."""
+        return tuple(getattr(self.cls, "patterns", PATTERNS))
+
+    def is_for(self, pattern: Pattern) -> bool:
+        """Whether a pattern is of a kind that it is for."""
+        return pattern.kind in self.patterns
 
     @property
     def takes_data(self) -> bool:
@@ -66,3 +77,8 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
             )
     if (changes := getattr(cls, "changes", "prunable")) not in CHANGES:
         raise MethodError(f"the method {name!r} says changes = {changes!r}: valid: {', '.join(CHANGES)}")
+    patterns = getattr(cls, "patterns", PATTERNS)
+    if not isinstance(patterns, tuple) or not patterns or not set(patterns) <= set(PATTERNS):
+        raise MethodError(
+            f"the method {name!r} says patterns = {patterns!r}: give a tuple of kinds; valid: {', '.join(PATTERNS)}"
+        )

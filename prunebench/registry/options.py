@@ -147,16 +147,29 @@ def as_type(hint: Any, value: Any) -> Any:
     return adapter.validate_python(value)
 
 
+@dataclass(frozen=True)
+class Deferred:
+    """An argument that is made only for a function that names it.
+
+    Args:
+        make: makes it.
+    """
+
+    make: Callable[[], Any]
+
+
 def call_named(function: Callable[..., Any], *positional: Any, **available: Any) -> Any:
     """Call a plugin's function with those of the available arguments that it names, as pluggy calls hooks.
 
     Args:
         function: what is called.
         positional: arguments that it always takes, first.
-        available: arguments that it takes if it names them.
+        available: arguments that it takes if it names them; a ``Deferred`` one is made then.
     """
     names = list(inspect.signature(function).parameters)[len(positional) :]
-    return function(*positional, **{name: available[name] for name in names if name in available})
+    given = {name: available[name] for name in names if name in available}
+    made = {name: value.make() if isinstance(value, Deferred) else value for name, value in given.items()}
+    return function(*positional, **made)
 
 
 def refuse_unknown_arguments(kind: str, name: str, function: Callable[..., Any], skip: int, known: set[str]) -> None:

@@ -13,17 +13,22 @@ from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Strict, Windows
 
+CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
     *("id", "stages", "pattern", "source", "revision", "device"),
-    *("distribution", "version", "plugin_file", "published"),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
 }
+
+# The same of its calibration, evaluations and allocation.
+LOCATIONS = ("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made")
 
 
 class CellCalibration(Strict):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
 
+    ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
     ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
@@ -34,6 +39,8 @@ class CellCalibration(Strict):
     seqlen: int
     windows: Windows
     digest: str
+    plugin_file: str | None = None
+    made: bool = False
     code: str | None = None
 
 
@@ -69,7 +76,8 @@ class Cell(Strict):
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
     and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
-    ``trust_remote_code`` lets code that the model brings run.
+    ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
+    ``takes_data`` are what the method's class says of itself. ``trust_remote_code`` lets the model's own code run.
     """
 
     model: str
@@ -83,6 +91,9 @@ class Cell(Strict):
     distribution: str
     version: str
     plugin_file: str | None = None
+    wrapper_files: tuple[str, ...] = ()
+    changes: str = "prunable"
+    takes_data: bool = True
     code: str | None = None
     options: dict[str, Any]
     sparsity: PatternText
@@ -132,8 +143,10 @@ class Cell(Strict):
         """All that the id depends on, as plain JSON."""
         content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
         for part in (content["calibration"], *content["evaluations"]):
-            for name in ("source", "include_path", "batch_size", "distribution", "version"):
+            for name in LOCATIONS:
                 part.pop(name, None)
+        for name in LOCATIONS:
+            content.get("allocation_rule", {}).pop(name, None)
         content = dict(_without_none(content))
         if self.skipped:  # else its record would pass for one that has them
             content["skipped"] = len(self.skipped)

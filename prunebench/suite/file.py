@@ -13,13 +13,14 @@ from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Su
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 
-def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
+def load_suite(path: Path, overrides: Iterable[str] = (), plugin_files: Iterable[Path] = ()) -> Suite:
     """Read a suite file.
 
     Args:
         path: a YAML file. Relative paths in it count from where it lies.
         overrides: ``key=value`` with a dotted key (``calibration.nsamples=8``, ``methods.wanda.sparsities=[0.5]``) and
             a YAML value.
+        plugin_files: Python files whose evaluations may be named beside the installed ones.
 
     Raises:
         SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
@@ -34,17 +35,22 @@ def load_suite(path: Path, overrides: Iterable[str] = ()) -> Suite:
         raise SuiteError(f"{path} is no valid YAML: {error_line(error)}") from None
     if not isinstance(content, dict):
         raise SuiteError(f"{path} is no suite: it must be a mapping with the keys {', '.join(Suite.model_fields)}")
-    return suite_from(content, overrides, name=str(path), folder=path.resolve().parent)
+    return suite_from(content, overrides, plugin_files, name=str(path), folder=path.resolve().parent)
 
 
 def suite_from(
-    content: Mapping[str, Any] | Suite, overrides: Iterable[str] = (), *, name: str = "the suite", folder: Path
+    content: Mapping[str, Any] | Suite,
+    overrides: Iterable[str] = (),
+    plugin_files: Iterable[Path] = (),
+    *,
+    name: str = "the suite",
+    folder: Path,
 ) -> Suite:
     """Check what a file holds, or what a program made.
 
     Args:
         content: a mapping with the keys of a suite, or a suite.
-        overrides: as in ``load_suite``.
+        overrides, plugin_files: as in ``load_suite``.
         name: what a message calls it.
         folder: where relative paths count from.
 
@@ -55,7 +61,7 @@ def suite_from(
     for override in overrides:
         _override(plain, override)
     try:
-        suite = Suite.model_validate(plain)
+        suite = Suite.model_validate(plain, context={"plugin_files": list(plugin_files)})
     except ValidationError as error:
         raise SuiteError(f"{name}: {explain(error)}") from None
     return _with_absolute_paths(suite, folder)

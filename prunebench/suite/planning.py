@@ -1,10 +1,10 @@
 """Planning: a suite becomes cells, and all that can be refused is refused here, before anything runs."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from prunebench.data.corpora import find_corpus
+from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
@@ -12,6 +12,7 @@ from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import code_of, load_method, wrapper_codes
 from prunebench.registry.method_class import MethodClass
+from prunebench.registry.plugin_files import plugins_in
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
@@ -25,6 +26,7 @@ def plan(
     device: str | None = None,
     shared: Shared | None = None,
     plugin_files: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Cell, ...]:
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
@@ -36,7 +38,8 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
-        plugin_files: Python files whose methods stand beside the installed ones.
+        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones.
+        tell: called with a line for each entry whose method is not for some of its sparsities; they are skipped.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -48,18 +51,22 @@ def plan(
     ]  # first, since what is out of reach is told quickly
     _refuse_quantized_on_disk(suite, places, sources)
     files = [file.resolve() for file in plugin_files]
+    wrapper_files = tuple(str(file) for file in files if "wrapper" in plugins_in(file))
     methods = [load_method(entry.name, files) for entry in entries]
-    codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes()
+    codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
     options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
     shared = shared or Shared()
     bound = [
-        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared)
+        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared, files)
         for entry in suite.evaluations
     ]
     _refuse_one_label_twice(bound)
     evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in bound)
-    rules = resolve_allocations(asked for entry in entries for asked in entry.allocation or suite.allocation)
+    rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = read_published(Path(suite.published)) if suite.published else []
+    for entry, method in zip(entries, methods, strict=True):
+        if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not _runs_at(method, s)]:
+            tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
@@ -74,7 +81,7 @@ def plan(
                 )
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
-                calibrations[calibration] = _found_calibration(calibration)
+                calibrations[calibration] = _found_calibration(calibration, files)
             names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 cells.append(
@@ -91,6 +98,9 @@ def plan(
                         distribution=method.distribution,
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
+                        wrapper_files=wrapper_files,
+                        changes=method.changes,
+                        takes_data=method.takes_data,
                         code=codes[entry.name],
                         options=resolved,
                         sparsity=sparsity,
@@ -106,6 +116,8 @@ def plan(
                 )
     for model, found in zip(suite.models, sources, strict=True):
         try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
+    if not cells:
+        raise SuiteError("there is no cell to run: no method is for a sparsity that it is asked for")
     # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
     return tuple({cell.id: cell for cell in cells}.values())
 
@@ -143,7 +155,7 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
     if method.changes == "nothing":
         return [(Unstructured(0.0), UNIFORM.title, seed) for seed in (seeds if method.takes_data else seeds[:1])]
     runs = []
-    for sparsity in entry.sparsities or suite.sparsities:
+    for sparsity in [s for s in entry.sparsities or suite.sparsities if _runs_at(method, s)]:
         for allocation in entry.allocation or suite.allocation:
             cell, rule = rules[allocation.title]
             if cell is not None and isinstance(sparsity, NM):
@@ -154,6 +166,11 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
             random = method.takes_data or rule.needs == "data"
             runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
+
+
+def _runs_at(method: MethodClass, sparsity: Pattern) -> bool:
+    """Whether a method is for a sparsity; a baseline, which prunes nothing, is not asked."""
+    return method.changes == "nothing" or method.is_for(sparsity)
 
 
 def _refuse_quantized_on_disk(suite: Suite, devices: Iterable[str], sources: Iterable[ModelSource]) -> None:
@@ -172,8 +189,9 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     return common.model_copy(update=changes)
 
 
-def _found_calibration(calibration: Calibration) -> CellCalibration:
-    corpus = find_corpus(calibration.corpus, calibration.split, "calibration")
+def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalibration:
+    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
+    file = corpus_file(calibration.corpus, files)
     return CellCalibration(
         corpus=corpus.name,
         source=calibration.corpus,
@@ -182,6 +200,8 @@ def _found_calibration(calibration: Calibration) -> CellCalibration:
         seqlen=calibration.seqlen,
         windows=calibration.windows,
         digest=corpus.digest,
+        plugin_file=str(file) if file else None,
+        made=bool(corpus.wants),
         code=corpus.code,
     )
 

@@ -15,6 +15,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -378,8 +379,8 @@ class Suite(Strict):
 
     @field_validator("evaluations", mode="before")
     @classmethod
-    def _known_evaluations(cls, value: Any) -> Any:
-        names = sources(EVALUATIONS)
+    def _known_evaluations(cls, value: Any, info: ValidationInfo) -> Any:
+        names = sources(EVALUATIONS, (info.context or {}).get("plugin_files", ()))
         for entry in value if isinstance(value, list | tuple) else ():
             name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", entry)
             if not isinstance(name, str) or name not in names:

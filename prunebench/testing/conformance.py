@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from prunebench.testing.trial import (
     Interruption,
     Outcome,
     Trial,
+    backward_passes,
     differences,
     peak_bytes,
     run_trial,
@@ -82,12 +83,14 @@ class Conformance:
         method: its name.
         distribution, version: of the package that provides it; empty where it could not be loaded.
         verdicts: one for each rule, by name.
+        skipped: patterns that were not tried, since the method is not for them.
     """
 
     method: str
     distribution: str
     version: str
     verdicts: Mapping[str, Verdict]
+    skipped: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -137,21 +140,27 @@ def check(
             raise
         except MethodError as error:
             return _verdicts(method, "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
+    asked, explicit = patterns or PATTERNS, bool(patterns)
+    patterns = [pattern for pattern in asked if loaded.is_for(parse_pattern(pattern))]
+    if not patterns:
+        kinds, others = ", ".join(loaded.patterns), ", ".join(asked)
+        raise UsageError(f"the method {loaded.name!r} is for {kinds} sparsity, not for {others}")
+    skipped = tuple(pattern for pattern in asked if pattern not in patterns)
     tried = dict.fromkeys(("loads", "options"), 1)
     violations = [(violation, "the class") for violation in _check_class(loaded)]
     if not any(violation.rule == "options" for violation, _ in violations):
         loaded.resolve(options)
-        pattern = (patterns or PATTERNS)[0]
+        pattern = patterns[0]
         for trials, found in (
-            _check_matrix(loaded, options, names, patterns),
-            _check_deterministic(loaded, options, names[0], pattern),
+            _check_matrix(loaded, options, names, patterns, spread_out=not explicit),
+            _check_deterministic(loaded, options, names[0], patterns),
             _check_resumes(loaded, options, names[0], pattern),
-            _check_memory(loaded, options, names[0]),
+            _check_memory(loaded, options, names[0], pattern),
         ):
             for rule, count in trials.items():
                 tried[rule] = tried.get(rule, 0) + count
             violations += found
-    return _verdicts(loaded.name, loaded.distribution, loaded.version, tried, violations)
+    return replace(_verdicts(loaded.name, loaded.distribution, loaded.version, tried, violations), skipped=skipped)
 
 
 Findings = tuple[dict[str, int], list[tuple[Violation, str]]]
@@ -199,12 +208,23 @@ def _check_class(method: MethodClass) -> Iterator[Violation]:
 
 
 def _check_matrix(
-    method: MethodClass, options: dict[str, Any], architectures: Iterable[str], patterns: Sequence[str]
+    method: MethodClass,
+    options: dict[str, Any],
+    architectures: Iterable[str],
+    patterns: Sequence[str],
+    *,
+    spread_out: bool,
 ) -> Findings:
-    """Try architectures with patterns; one also in bfloat16, one with uneven layers, and one at sparsity 0."""
+    """Try architectures with patterns; one also in bfloat16, one with uneven layers, and one at sparsity 0.
+
+    Args:
+        method, options: what is tried.
+        architectures, patterns: on what, and with what.
+        spread_out: whether all but the first architecture are tried with every other pattern, in turn.
+    """
     trials = []
     for index, architecture in enumerate(architectures):
-        chosen = patterns or (PATTERNS[index % 2 :: 2] if index else PATTERNS)
+        chosen = patterns[index % 2 :: 2] or patterns if spread_out and index else patterns
         trials += [Trial(architecture, pattern, reload=pattern == chosen[0]) for pattern in chosen]
     trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
     trials += [Trial(t.architecture, t.pattern, uneven=True) for t in trials if ":" not in t.pattern][:1]
@@ -219,10 +239,13 @@ def _check_matrix(
         "tied": sum(outcome.tied for outcome in returned),
         "reload": sum(outcome.trial.reload for outcome in returned),
     }
-    if method.changes != "all":
-        zero = run_trial(method, options, Trial(trials[0].architecture, "0"))
+    if method.changes != "all" and method.is_for(Unstructured(0.0)):
+        with backward_passes() as passes:
+            zero = run_trial(method, options, Trial(trials[0].architecture, "0"))
         tried["runs"] += 1
-        if zero.after:
+        if zero.after and passes:  # one that trains may train at sparsity 0 too
+            tried["nothing"] = 0
+        elif zero.after:
             tried["nothing"] = 1
             texts = differences(zero.before, zero.after)
             violations += [(Violation("nothing", text), str(zero.trial)) for text in texts]
@@ -231,20 +254,23 @@ def _check_matrix(
     return tried, violations
 
 
-def _check_deterministic(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
+def _check_deterministic(
+    method: MethodClass, options: dict[str, Any], architecture: str, patterns: Sequence[str]
+) -> Findings:
     """Run the same trial three times: with other global generators, and after a trial at another sparsity."""
+    pattern, other_one = patterns[0], "0.9" if method.is_for(Unstructured(0.9)) else patterns[-1]
     first, again, _, last = (
         run_trial(method, options, trial)
         for trial in (
             Trial(architecture, pattern),
             Trial(architecture, pattern, noise=1),
-            Trial(architecture, "0.9"),
+            Trial(architecture, other_one),
             Trial(architecture, pattern, noise=2),
         )
     )
     if not all(outcome.after for outcome in (first, again, last)):
         return {}, []
-    pairs: list[tuple[Outcome, str]] = [(again, "two runs in a row"), (last, "a run after one at 0.9")]
+    pairs: list[tuple[Outcome, str]] = [(again, "two runs in a row"), (last, f"a run after one at {other_one}")]
     return {"deterministic": 2}, [
         (Violation("deterministic", text), where)
         for other, where in pairs
@@ -267,10 +293,10 @@ def _check_resumes(method: MethodClass, options: dict[str, Any], architecture: s
     return {"resumes": 1}, [(Violation("resumes", text), "interrupted after the second save") for text in texts]
 
 
-def _check_memory(method: MethodClass, options: dict[str, Any], architecture: str) -> Findings:
+def _check_memory(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
     """Measure the peak of tensors beyond the model with long calibration text."""
     model, data = MODELS[architecture](), calibration(nsamples=64, seqlen=60)
-    sparsity = Unstructured(0.5)
+    sparsity = parse_pattern(pattern)
 
     def walk() -> None:
         for _ in calibrated(model, data, sparsity, Hessian):
@@ -286,4 +312,5 @@ def _check_memory(method: MethodClass, options: dict[str, Any], architecture: st
     if peak <= ceiling:
         return {"memory": 1}, []
     measured = f"{peak:,} bytes were alive at once beyond the model, and the ceiling is {ceiling:,}"
-    return {"memory": 1}, [(Violation("memory", measured), f"{architecture} at 0.5, {data.windows.numel()} tokens")]
+    where = f"{architecture} at {pattern}, {data.windows.numel()} tokens"
+    return {"memory": 1}, [(Violation("memory", measured), where)]

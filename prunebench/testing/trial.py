@@ -156,6 +156,23 @@ def run_trial(
     return Outcome(trial, tuple(first.values()), before, model.state_dict(), tied)
 
 
+@contextmanager
+def backward_passes() -> Iterator[list[None]]:
+    """Count backward passes inside this context, by the tensors that they ask for.
+
+    Yields:
+        A list that has a member for each tensor that a backward pass read: empty where there was none.
+    """
+    read: list[None] = []
+
+    def unpack(tensor: Tensor) -> Tensor:
+        read.append(None)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+        yield read
+
+
 def peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:
     """The most bytes of new tensors alive at once while ``function()`` runs, the model's own not counted."""
     with _seeded_generators(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():

@@ -1,4 +1,4 @@
-"""``prune`` and ``evaluate``: equal to a suite's cell, with classes and tokens of one's own, wrong input."""
+"""``prune`` and ``evaluate``: equal to a suite's cell, also with classes and tokens of one's own; wrong arguments."""
 
 import subprocess
 import sys
@@ -243,7 +243,7 @@ def test_wrong_arguments_of_prune(arguments: dict[str, Any], message: str, untou
         ({"tasks": ["tinyworld_recal"], "include_path": "nowhere"}, "nowhere"),
         ({"tasks": ["x"], "limit": -1}, "tasks: limit"),
         ({"evaluations": ["nothing"]}, "unknown evaluation 'nothing'"),
-        ({"evaluations": [3]}, r"evaluations holds 3 \(int\): give a name, or a mapping"),
+        ({"evaluations": [3]}, r"evaluations holds 3 \(int\): give a name, a mapping"),
         ({"perplexity": PERPLEXITY, "seed": "0"}, r"seed is '0' \(str\)"),
     ],
 )

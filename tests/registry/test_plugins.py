@@ -15,6 +15,7 @@ from prunebench.registry import entry_points as plugins
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrappers_of
 from prunebench.registry.method_class import MethodClass
+from prunebench.registry.plugin_files import kebab
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 
@@ -175,7 +176,7 @@ def test_a_restriction_hides_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestPluginFiles:
     def test_a_class_is_called_by_its_name_in_kebab_case(self) -> None:
         for cls, name in (("Magnitude", "magnitude"), ("RIA", "ria"), ("MyMethod", "my-method"), ("ElsaL", "elsa-l")):
-            assert plugins.kebab(cls) == name
+            assert kebab(cls) == name
 
     def test_it_stands_beside_the_installed_ones(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"
@@ -194,7 +195,7 @@ class TestPluginFiles:
         ("name", "content", "message"),
         [
             ("mine.py", "1 / 0", "failed to import: ZeroDivisionError: division by zero"),
-            ("mine.py", "x = 1", "holds no method: define a dataclass with a function 'prune'"),
+            ("mine.py", "x = 1", "holds no plugin: define a dataclass with a function 'prune'"),
             ("mine.txt", "x = 1", "there is no plugin file"),
         ],
     )

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from prunebench.errors import UsageError
+from prunebench.registry.entry_points import KINDS
+from prunebench.registry.plugin_files import plugins_in
 from prunebench.scaffold import new_plugin
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
@@ -37,6 +40,39 @@ def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
     python("pip", "install", "--no-index", "--no-build-isolation", "--no-deps", "--target", site, ".")
     passed = python("pytest", "-q", "-p", "no:cacheprovider")
     assert "22 passed" in passed
+
+
+@pytest.mark.parametrize("kind", ["allocation", "evaluation", "corpus", "wrapper"])
+def test_a_package_of_another_kind(kind: str, tmp_path: Path) -> None:
+    project = tmp_path / "my-own"
+    new_plugin("my-own", project, kind=kind, beside=["dense", "magnitude"])
+    module = project / "my_own.py"
+    assert list(plugins_in(module)) == [kind]
+    assert list(plugins_in(module)[kind]) == ["my-own"]
+    points = tomllib.loads((project / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert points[KINDS[kind]]["my-own"].startswith("my_own:")
+    passed = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    small = ("--only", "magnitude", "--set", "sparsities=[0.5]", "--set", "calibration.nsamples=4")
+    words = ("run", project / "suite.yaml", "--plugin", module, *small)
+    result = prunebench(*words, "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    assert {record["status"] for record in records} == {"ok"}
+    used = {
+        "allocation": [record["cell"]["allocation"] for record in records],
+        "evaluation": [name for record in records for name in record["measures"]],
+        "corpus": [record["cell"]["calibration"]["corpus"] for record in records],
+        "wrapper": [name.partition(" ")[0] for record in records for name in record["environment"]["wrappers"]],
+    }
+    assert "my-own" in used[kind]
 
 
 def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
@@ -104,6 +140,10 @@ class TestCommands:
         # It is shown beside every method that needs no tuning.
         assert '  - "dense"\n' in (tmp_path / "mine" / "suite.yaml").read_text()
         assert "is taken" in one_line(prunebench("plugins", "new", "dense"))
+        assert "is taken" in one_line(prunebench("plugins", "new", "owl", "--kind", "allocation"))
+        assert "unknown kind 'corpse': did you mean 'corpus'" in one_line(
+            prunebench("plugins", "new", "mine", "--kind", "corpse")
+        )
 
     def test_check_says_what_holds(self) -> None:
         result = prunebench("plugins", "check", "magnitude", "--architecture", "opt", "--pattern", "0.5")
@@ -127,7 +167,7 @@ class TestCommands:
         result = prunebench("plugins", "check", "dense", "--set", "steps")
         assert "--set 'steps' is no option=value" in one_line(result)
         assert result.exit_code == 2
-        assert "holds no method" in one_line(prunebench("methods", "--plugin", Path(__file__).parent / "__init__.py"))
+        assert "holds no plugin" in one_line(prunebench("methods", "--plugin", Path(__file__).parent / "__init__.py"))
 
     def test_list(self) -> None:
         found = json.loads(prunebench("plugins", "list", "--json").stdout)

@@ -1,12 +1,18 @@
 """The conformance kit: every rule can fail, with a message that helps, and the runner fails the cell."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
+from prunebench import hookimpl
 from prunebench.contract.rules import RULES
 from prunebench.errors import MethodError, UnknownMethodError, UsageError
+from prunebench.pruning import FeatureNorm, calibrated, prunable
+from prunebench.registry.method_class import MethodClass
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
@@ -82,6 +88,65 @@ def test_what_one_architecture_hides_another_shows() -> None:
     verdict = both.verdicts["runs"]
     assert verdict.breaches[0][0] == "gpt2 at 0.5"
     assert "AttributeError" in verdict.breaches[0][1]
+
+
+@dataclass(frozen=True)
+class Trains:
+    """Takes a step against the loss, with its mask fixed, whatever the sparsity."""
+
+    @hookimpl
+    def prune(self, model: Any, data: Any, sparsity: Any) -> None:
+        batch = next(data.batches(2))
+        layers = list(prunable(model, sparsity))
+        with torch.enable_grad():
+            parameters = [layer.parameter for layer, _ in layers]
+            loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+            gradients = torch.autograd.grad(loss, parameters)
+        for (layer, target), gradient in zip(layers, gradients, strict=True):
+            kept = target.mask(layer.weight.abs())
+            layer.weight.sub_(layer.view(gradient), alpha=0.01)
+            layer.weight.masked_fill_(~kept, 0)
+
+
+@dataclass(frozen=True)
+class LooksFirst:
+    """One walk that only looks, then one that prunes."""
+
+    @hookimpl
+    def prune(self, model: Any, data: Any, sparsity: Any) -> None:
+        walk = calibrated(model, data, sparsity, FeatureNorm, resume=False)  # the sum of all is wanted
+        total = sum(float(norm.value.sum()) for _, norm, _ in walk)
+        for layer, norm, target in calibrated(model, data, sparsity, FeatureNorm):
+            layer.weight.masked_fill_(~target.mask(layer.weight.abs() * norm.value / (1 + total)), 0)
+
+
+@dataclass(frozen=True)
+class OnlyGroups:
+    """Keeps the largest of each group; is for n:m alone."""
+
+    patterns: ClassVar[tuple[str, ...]] = ("n:m",)
+
+    @hookimpl
+    def prune(self, model: Any, sparsity: Any) -> None:
+        for layer, target in prunable(model, sparsity):
+            assert ":" in str(target.pattern)
+            layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
+
+
+@pytest.mark.parametrize("cls", [Trains, LooksFirst, OnlyGroups])
+def test_what_is_legitimate(cls: type) -> None:
+    found = check(MethodClass(cls.__name__.lower(), cls, "somewhere", "1"), architectures=["llama"])
+    assert found.holds, [str(verdict) for verdict in found.verdicts.values() if not verdict.holds]
+    assert found.skipped == (("0.5", "0.83") if cls is OnlyGroups else ())
+    assert found.verdicts["nothing"].tried == (cls is LooksFirst)
+    assert found.verdicts["order"].tried
+
+
+def test_a_method_is_tried_only_with_what_it_is_for() -> None:
+    method = MethodClass("only-groups", OnlyGroups, "somewhere", "1")
+    assert check(method, architectures=["llama"], patterns=["0.5", "2:4"]).skipped == ("0.5",)
+    with pytest.raises(UsageError, match=r"the method 'only-groups' is for n:m sparsity, not for 0\.5"):
+        check(method, architectures=["llama"], patterns=["0.5"])
 
 
 def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path], tmp_path: Path) -> None:
