@@ -50,6 +50,7 @@ class _Syntax:
         computed: whether it imports modules whose names it computes.
         files: strings in it that may name files of code.
         classes: class name → the revision its body states, None for none, a text where it is no literal number.
+        functions: names of the functions that the module defines.
         bindings: name → what stands for it: (level, module, name) of an import, or names that its value uses.
     """
 
@@ -59,6 +60,7 @@ class _Syntax:
     files: tuple[str, ...] = ()
     classes: dict[str, int | str | None] = field(default_factory=dict)
     bindings: dict[str, tuple[int, str, str] | tuple[str, ...]] = field(default_factory=dict)
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ def code_of_file(file: Path, attribute: str) -> Code | None:
     return _code(_Sources(find, lambda: sorted(file.parent.glob("*.py"))), "", attribute)
 
 
-def classes_in(file: Path) -> list[str]:
-    """The names of the classes that a file defines."""
-    return list(_read(file).classes)
+def definitions_in(file: Path) -> list[str]:
+    """The names of the classes and functions that a file defines."""
+    syntax = _read(file)
+    return [*syntax.classes, *syntax.functions]
 
 
 def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
@@ -259,7 +262,8 @@ def _parse(content: bytes, is_python: bool) -> _Syntax:
     digest = hashlib.sha256()
     for token in syntax_tokens(tree):
         digest.update(token.encode() + b"\n")
-    return _Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings)
+    functions = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+    return _Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings, functions)
 
 
 def _definitions(
