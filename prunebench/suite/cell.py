@@ -3,17 +3,17 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from prunebench.evaluation.interface import BoundEvaluation
 from prunebench.records.record import SCHEMA, PublishedFigure
 from prunebench.suite.allocations import CellAllocation
-from prunebench.suite.schema import PatternText, Strict, Windows
+from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
 
 
-class CellCalibration(Strict):
+class CellCalibration(Sparing):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
 
     ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
@@ -28,6 +28,7 @@ class CellCalibration(Strict):
     digest: str
     plugin_file: str | None = None
     made: bool = False
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made")
 
 
 class CellEvaluation(BaseModel):
@@ -109,10 +110,8 @@ class Cell(Strict):
                 part.pop(name, None)
         if self.allocation_rule is None:
             del content["allocation_rule"]
-        elif self.allocation_rule.plugin_file is None:
-            del content["allocation_rule"]["plugin_file"], content["allocation_rule"]["version"]
         else:
-            del content["allocation_rule"]["plugin_file"]
+            content["allocation_rule"].pop("plugin_file", None)
         if not self.trust_remote_code:
             del content["trust_remote_code"]
         if self.skipped:  # else its record would pass for one that has them
