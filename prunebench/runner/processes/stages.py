@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.numpy import save_file
 
 from prunebench.errors import PrunebenchError
+from prunebench.models.loading import load_skeleton
 from prunebench.runner.declared import sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import EventRecorder
@@ -92,6 +94,9 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
         UsageError: what does not fit.
     """
     cells = [Cell.model_validate(cell) for cell in request["cells"]]
+    for cell in {cell.model_digest: cell for cell in cells if not cell.trust_remote_code}.values():
+        with suppress(PrunebenchError):  # the cell itself will say so
+            load_skeleton(resources.model(cell))  # imports the code of its architecture
     if "output" not in request:
         resources.prepare_pruning(cells)
         return
