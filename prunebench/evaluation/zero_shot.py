@@ -70,6 +70,9 @@ class ZeroShot:
         Raises:
             TaskError: data that cannot be had.
         """
+        import lm_eval.evaluator
+        import lm_eval.models.huggingface  # noqa: F401
+
         library_of(shared).load(self.tasks, self.include_path, self.num_fewshot)
 
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
