@@ -213,6 +213,14 @@ def record_keys() -> str:
 
 
 @macro
+def frame_columns() -> str:
+    """The columns of a data frame of results."""
+    from prunebench.report.output.frame import FRAME_COLUMNS
+
+    return table(("column", "what"), ((code(name), what) for name, what in FRAME_COLUMNS.items()))
+
+
+@macro
 def commands() -> str:
     """Every command with its arguments and options, from the program."""
     import typer.main

@@ -25,7 +25,8 @@ LEVELS = (
     "data allocations scaffold",
     "registry contract models report yaml12",
     "records hookspecs hub tracebacks",
-    "pruning tinyworld errors text files quiet lazy",
+    "files",
+    "pruning tinyworld errors text quiet lazy",
 )
 # Folders of tests that belong to no package of the core.
 BESIDE = {"benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}

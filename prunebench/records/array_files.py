@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from prunebench.errors import RecordError, first_line
-from prunebench.files import MEBIBYTE, read_regular_file, write_atomically
+from prunebench.files import MEBIBYTE, irregular, read_regular_file, write_atomically
 from prunebench.records.record import Record, arrays_name, is_arrays_name
 
 ARRAYS_LIMIT = 4096 * MEBIBYTE  # a hundred times what the largest models need
@@ -33,15 +33,10 @@ def write_arrays(folder: Path, cell: str, arrays: Mapping[str, np.ndarray]) -> d
     np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
     name = arrays_name(cell, digest)
+    if kind := irregular(folder / name):
+        raise OSError(0, f"{folder / name} is {kind}; remove it")
     write_atomically(folder / name, content.getbuffer())
     return {digest: name}
-
-
-def remove_superseded(folder: Path, record: Record) -> None:
-    """Remove the files of arrays that belonged to earlier records of a cell, or to attempts that were interrupted."""
-    for path in arrays_of(folder, record.cell.id):
-        if path.name not in record.arrays.values():
-            path.unlink(missing_ok=True)
 
 
 def arrays_of(folder: Path, cell: str) -> list[Path]:
@@ -59,7 +54,7 @@ def read_contents(folder: Path, record: Record) -> dict[str, bytes]:
     for digest, name in record.arrays.items():
         path = folder / name
         try:
-            content = read_regular_file(path, ARRAYS_LIMIT)
+            content = read_regular_file(path, ARRAYS_LIMIT, follow_links=False)
         except OSError as error:
             raise RecordError(f"cannot read the arrays {path}: {error.strerror or error}", _ADVICE) from None
         if hashlib.sha256(content).hexdigest() != digest:

@@ -4,8 +4,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+
+def _check_id(name: str) -> str:
+    if name.endswith(".failed"):
+        raise ValueError("it ends like the name of a failed record's file")
+    return name
+
+
 # A cell's id is part of file names: it may not contain a path.
-CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200)]
+CellId = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200), AfterValidator(_check_id)
+]
 
 
 def replace_surrogates(value: Any) -> Any:

@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import atomic_replacement
-from prunebench.records.array_files import remove_superseded
-from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
-from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.files import atomic_replacement, irregular, make_folder, sync_file, sync_folder
+from prunebench.records.record import Record
+from prunebench.records.saved_models import altered_models, files_in, model_folders
+from prunebench.records.store import (
+    check_arrays,
+    read_forecasts,
+    read_record,
+    record_path,
+    remove,
+    superseded,
+    write_forecasts,
+)
 
 OUTCOME_PARTS = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
@@ -74,6 +82,8 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
         for path in sorted(folder.glob("*.json")):
             record = read_record(path)
             check_arrays(path, record)
+            if altered := altered_models(folder, record):
+                raise OutputError(f"{altered[0]}; remove it, or run the suite again with --save-models")
             first, known = chosen.setdefault(record.cell.id, (path, record))
             if known.status == "failed" and record.status == "ok":
                 chosen[record.cell.id] = (path, record)
@@ -108,17 +118,27 @@ def _copy_record(path: Path, record: Record, output: Path) -> None:
 
     The copy is named by the cell's id, whatever the file was called.
     """
-    name = record.cell.id
-    for form in (MODELS_FOLDER, SPARSE_FOLDER):
-        model = path.parent / form / name
+    for form, model in model_folders(path.parent, record).items():
         if model.is_dir():
-            (output / form).mkdir(exist_ok=True)
-            temporary = output / form / f".{name}.merge.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(model, temporary)
-            shutil.rmtree(output / form / name, ignore_errors=True)
-            temporary.rename(output / form / name)
-    for source, target in (*((path.parent / file, file) for file in record.arrays.values()), (path, f"{name}.json")):
-        with atomic_replacement(output / target) as temporary:
+            _copy_model(model, output / form)
+    for source, target in (
+        *((path.parent / file, output / file) for file in record.arrays.values()),
+        (path, record_path(output, record)),
+    ):
+        if kind := irregular(target):
+            raise OutputError(f"cannot write {target}: it is {kind}; remove it")
+        with atomic_replacement(target) as temporary:
             shutil.copyfile(source, temporary)
-    remove_superseded(output, record)
+    remove(superseded(output, record))
+
+
+def _copy_model(model: Path, parent: Path) -> None:
+    make_folder(parent)
+    temporary = parent / f".{model.name}.merge.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(model, temporary)
+    for file in files_in(temporary):
+        sync_file(file)
+    shutil.rmtree(parent / model.name, ignore_errors=True)
+    temporary.rename(parent / model.name)
+    sync_folder(parent)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from prunebench.records.cell_facts import CellFacts as CellFacts
+from prunebench.records.cell_facts import CellId, RecordPart, Text, replace_surrogates
 from prunebench.records.cell_facts import PublishedFigure as PublishedFigure
-from prunebench.records.cell_facts import RecordPart, Text, replace_surrogates
 
 SCHEMA = 2
 TRACEBACK_LIMIT = 16_000  # characters
@@ -166,18 +166,33 @@ class Cost(RecordPart):
     state_bytes: Count | None = None
 
 
+class SavedForm(RecordPart):
+    """One form of a saved model.
+
+    Args:
+        folder: its name in ``models/`` or ``sparse/``: the cell's id, or where an earlier record's model had that name
+            the id and part of the digest.
+        digest: SHA-256 of the names and contents of its files, without the model card.
+    """
+
+    folder: CellId
+    digest: Digest
+
+
 class SavedFacts(RecordPart):
-    """Bytes of a saved model's weights.
+    """A saved model: bytes of its weights, and where it is.
 
     Args:
         dense_bytes: size of the ordinary checkpoint, zeros included.
         sparse_bytes: size of the compact form (``prunebench.models.sparse``).
         bound_bytes: lower bound for masks and values: entropy of the mask plus the kept values.
+        forms: "models", the ordinary checkpoint, and "sparse", the compact form; empty in records of schema 1.
     """
 
     dense_bytes: Count
     sparse_bytes: Count
     bound_bytes: Count
+    forms: dict[Literal["models", "sparse"], SavedForm] = Field(default_factory=dict)
 
 
 class Record(RecordPart):
@@ -232,6 +247,9 @@ class Record(RecordPart):
         for name in self.arrays.values():
             if not is_arrays_name(name, self.cell.id):
                 raise ValueError(f"{name!r} is no name of a file of arrays of {self.cell.id}")
+        for saved in self.saved.forms.values() if self.saved else ():
+            if not is_model_name(saved.folder, self.cell.id):
+                raise ValueError(f"{saved.folder!r} is no name of a saved model of {self.cell.id}")
         return self
 
 
@@ -243,6 +261,11 @@ def arrays_name(cell: str, digest: str) -> str:
 def is_arrays_name(name: str, cell: str) -> bool:
     """Whether a file's name is one of a cell's files of arrays; those of schema 1 are ``<cell id>.npz``."""
     return name.startswith(cell) and re.fullmatch(r"(\.[0-9a-f]{16})?\.npz", name[len(cell) :]) is not None
+
+
+def is_model_name(name: str, cell: str) -> bool:
+    """Whether a folder's name is one of a cell's saved models."""
+    return name.startswith(cell) and re.fullmatch(r"(\.[0-9a-f]{16})?", name[len(cell) :]) is not None
 
 
 class Forecast(RecordPart):

@@ -1,6 +1,7 @@
 """Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,38 @@ import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import OutputError, RecordError, first_line
-from prunebench.files import MEBIBYTE, describe_os_error, read_regular_file, write_atomically
-from prunebench.records.array_files import parsed_arrays, read_contents, remove_superseded, write_arrays
+from prunebench.files import (
+    MEBIBYTE,
+    Fence,
+    describe_os_error,
+    irregular,
+    make_folder,
+    read_regular_file,
+    write_atomically,
+)
+from prunebench.records.array_files import arrays_of, parsed_arrays, read_contents, write_arrays
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
+from prunebench.records.saved_models import superseded_models
 from prunebench.records.schema1 import upgraded
 
 # Bytes: a hundred times what the largest models need.
 RECORD_LIMIT = 256 * MEBIBYTE
 
+FAILED = ".failed.json"
 
-def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write ``<cell id>.json``, and before it the file of arrays that it names by digest; each atomically.
 
-    The old arrays are removed after the record, so that at any moment the record that is there has its arrays.
+def record_path(folder: Path, record: Record) -> Path:
+    """Where a record belongs: ``<cell id>.json``; if it failed ``<cell id>.failed.json``, beside a good one."""
+    return folder / f"{record.cell.id}{FAILED if record.status == 'failed' else '.json'}"
+
+
+def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray], *, fence: Fence | None = None) -> Path:
+    """Write a record, and before it the file of arrays that it names by digest; each atomically and flushed to disk.
+
+    The renaming of the record is the moment at which the new outcome takes the place of the old: until then the old
+    record and its arrays are as they were, and only then are they removed. A failed record has no arrays and replaces
+    only a failed one.
 
     Args:
         folder: the results folder; created if needed.
@@ -30,25 +49,56 @@ def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray])
         arrays: by name, ``perplexity/<protocol>/losses`` (float64, (sequences,), summed nats) and ``…/counts`` (int64,
             (sequences,), predicted tokens); ``zero_shot/<task>/<metric>`` (questions,); ``mask``, see
             ``prunebench.runner.mask_sample``.
+        fence: asked immediately before the record is renamed into place.
 
     Returns:
         The path of the record.
 
     Raises:
         OutputError: the folder cannot be written.
+        Abandoned: the fence said no; the old record is as it was.
     """
-    path = folder / f"{record.cell.id}.json"
+    path = record_path(folder, record)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if arrays:
+        make_folder(folder)
+        if kind := irregular(path):
+            raise OSError(0, f"it is {kind}; remove it")
+        if record.status == "failed":
+            record = record.model_copy(update={"arrays": {}})
+        elif arrays:
             record = record.model_copy(update={"arrays": write_arrays(folder, record.cell.id, arrays)})
-        write_atomically(path, record_to_json(record).encode())
-        remove_superseded(folder, record)
+        old = superseded(folder, record)  # before the renaming: what comes later is another's
+        write_atomically(path, record_to_json(record).encode(), fence)
+        if fence is None or fence():
+            remove(old)
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
         raise OutputError(f"cannot write the record {path}: {first_line(error)}") from None
     return path
+
+
+def superseded(folder: Path, record: Record) -> list[Path]:
+    """What a new record of a cell makes obsolete: arrays and models that it does not name, and a failed record.
+
+    A record without a model leaves the one of an earlier record alone.
+    """
+    if record.status == "failed":
+        return []
+    old = [path for path in arrays_of(folder, record.cell.id) if path.name not in record.arrays.values()]
+    failed = folder / f"{record.cell.id}{FAILED}"
+    if record.saved is not None:
+        old += superseded_models(folder, record.cell.id, record.saved)
+    return [*old, *([failed] if os.path.lexists(failed) else [])]
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them; a link is removed itself."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def record_to_json(record: Record) -> str:
@@ -70,7 +120,7 @@ def read_record(path: Path) -> Record:
         RecordError: the file is not a record, was altered, or has another schema version.
     """
     try:
-        content = strict_json(read_regular_file(path, RECORD_LIMIT))
+        content = strict_json(read_regular_file(path, RECORD_LIMIT, follow_links=False))
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -133,8 +183,24 @@ def read_arrays(path: Path, record: Record | None = None) -> dict[str, np.ndarra
     return parsed_arrays(path.parent, record or read_record(path))
 
 
+def read_latest(folder: Path, name: str) -> Record:
+    """Read the record of a cell's last attempt, which may have failed although an earlier one went well.
+
+    Args:
+        folder: the results folder.
+        name: the cell's id.
+
+    Raises:
+        RecordError: there is no valid record.
+    """
+    failed = folder / f"{name}{FAILED}"
+    return read_record(failed if os.path.lexists(failed) else folder / f"{name}.json")
+
+
 def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -> list[Record]:
-    """Read all records of a results folder, in the order of their file names; a copy of a record counts once.
+    """Read the records of a results folder, one for each cell, in the order of their file names.
+
+    A copy of a record counts once; a failed record counts only where the cell has no good one.
 
     Args:
         folder: the results folder.
@@ -155,7 +221,9 @@ def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -
             record = read_record(path)
             check_arrays(path, record)
             known_path, known = by_id.setdefault(record.cell.id, (path, record))
-            if known.digest != record.digest:
+            if known.status == "failed" and record.status == "ok":
+                by_id[record.cell.id] = (path, record)
+            elif known.status == record.status == "ok" and known.digest != record.digest:
                 raise RecordError(
                     f"{known_path} and {path} are both the record of {record.cell.id}, and disagree: delete one"
                 )
@@ -191,7 +259,8 @@ def read_forecasts(folder: Path) -> dict[str, Forecast]:
     """
     path = folder / FORECASTS_FILE
     try:
-        lines = read_regular_file(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
+        content = read_regular_file(path, RECORD_LIMIT, follow_links=False) if os.path.lexists(path) else b""
+        lines = content.decode().splitlines()
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is no file of forecasts: {first_line(error)}; delete it and plan again") from None

@@ -17,7 +17,8 @@ from prunebench.records.record import SECTIONS
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.saved_state import SavedState
 
-PRUNE, PRUNED, MEASURE = "prune", "pruned", "measure"
+# Parts of a cell's state: of the method, of what it handed over, of evaluations, and of those of plugins.
+PRUNE, PRUNED, MEASURE, OTHERS = "prune", "pruned", "measure", "others"
 
 
 class Stateful(Protocol):

@@ -23,7 +23,7 @@ from prunebench.runner.handover import FILE
 from prunebench.runner.measure_stage import Measured, Measuring
 from prunebench.runner.prune_stage import prune_cell
 from prunebench.runner.resources import Resources, remove_left_work, work_folder
-from prunebench.runner.resume import MEASURE, PRUNE, PRUNED
+from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
 from prunebench.tracebacks import describe_error, plain_traceback
@@ -167,7 +167,7 @@ class _Run:
         self.facts |= {part: {} for part in (*SECTIONS, "chance")}
         self._measure(MEASURE, file, layers, ours, check=True, save_to=None if others else save_to)
         if others:  # code of plugins, which must not run where the rest is measured
-            self._measure("others", file, layers, others, check=False, save_to=None)
+            self._measure(OTHERS, file, layers, others, check=False, save_to=None)
             if save_to is not None:
                 self._measure(MEASURE, file, layers, [], check=True, save_to=save_to)
 
@@ -186,13 +186,16 @@ class _Run:
     def _prune(self) -> tuple[Path, Declared, dict[str, str] | None]:
         work = self.work / PRUNE
         work.mkdir()
-        declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
+        try:
+            declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
+        finally:  # what lies there now was not measured, but at most forged by the method
+            for name in (MEASURE, OTHERS):
+                self.saved_state.part(name).remove()
+            self.saved_state.forget(PRUNED)
         if declared.changes != self.cell.changes:
             raise ContractError(
                 f"the class says changes = {declared.changes!r}, and said {self.cell.changes!r} when it was planned"
             )
-        for name in (MEASURE, "others"):  # nothing that lies there from before is of these weights
-            self.saved_state.part(name).remove()
         file = work / FILE
         if declared.prune_seconds > min(WORTH_KEEPING, self.saved_state.interval):
             content = {"declared": declared.model_dump(mode="json"), "layers": layers}

@@ -38,7 +38,8 @@ class TestSweep:
     """Of a sweep's records one is harmed: it is named, set aside and run again; the others are kept."""
 
     HARMS = (
-        "cut", "altered", "pipe", "folder", "foreign", "no digest", "arrays cut", "arrays missing", "arrays of another",
+        "cut", "altered", "pipe", "folder", "link", "foreign", "no digest",
+        "arrays cut", "arrays missing", "arrays of another",
     )  # fmt: skip
 
     @pytest.mark.parametrize("harm", HARMS)
@@ -85,9 +86,12 @@ def harmed(path: Path, harm: str, other: Path) -> None:
     elif harm == "altered":
         path.write_bytes(text.replace(b'"reached": 0.5', b'"reached": 0.6').replace(b'"reached":0.5', b'"reached":0.6'))
         assert path.read_bytes() != text
-    elif harm in ("pipe", "folder"):
+    elif harm in ("pipe", "folder", "link"):
         path.unlink()
-        os.mkfifo(path) if harm == "pipe" else path.mkdir()
+        if harm == "link":
+            path.symlink_to(other)
+        else:
+            os.mkfifo(path) if harm == "pipe" else path.mkdir()
     elif harm == "foreign":
         path.write_bytes(other.read_bytes())
     elif harm == "no digest":

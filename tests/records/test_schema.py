@@ -123,7 +123,7 @@ class TestId:
     @pytest.mark.parametrize(
         "change",
         [{"version": "9.9"}, {"distribution": "other"}, {"plugin_file": "/somewhere/x.py"}, {"revision": "abc"},
-         {"source": "/elsewhere"}, {"device": "cuda"}, {"code": None}, {"trust_remote_code": False}],
+         {"source": "/elsewhere"}, {"device": "cuda"}, {"trust_remote_code": False}],
     )  # fmt: skip
     def test_what_changes_no_outcome_does_not_enter_it(self, cell: Cell, change: dict[str, Any]) -> None:
         assert cell.model_copy(update=change).id == cell.id

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import pickle
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from prunebench.errors import RecordError
+from prunebench.errors import OutputError, RecordError
 from prunebench.files import read_regular_file
+from prunebench.records import quarantine
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.canonical_json import content_digest
 from prunebench.records.record import Failure, PerplexityFacts, Record
 from prunebench.records.store import (
     check_arrays,
     read_arrays,
+    read_latest,
     read_record,
     read_records,
     record_to_json,
@@ -148,7 +153,7 @@ class TestArrays:
                 read_record(path)
 
     def test_a_new_outcome_without_arrays_leaves_none_of_the_old(self, path: Path) -> None:
-        write_record(path.parent, record(error="holds 0 zeros"), {})
+        write_record(path.parent, record(), {})
         assert read_arrays(path) == {}
         assert not list(path.parent.glob("*.npz"))
 
@@ -264,11 +269,79 @@ class TestFiles:
         with pytest.raises(RecordError, match=r"is no valid record: cell\.id"):
             read_record(tmp_path / "x.json")
 
-    def test_a_link_is_replaced_and_not_written_through(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder", "device"])
+    @pytest.mark.parametrize("which", ["record", "failed record", "arrays"])
+    def test_what_is_no_file_is_refused_by_name(self, tmp_path: Path, which: str, kind: str) -> None:
         outside, folder = tmp_path / "precious", tmp_path / "results"
         outside.write_text("mine")
-        folder.mkdir()
-        (folder / f"{record().cell.id}.json").symlink_to(outside)
-        write_record(folder, record(), ARRAYS)
+        made = record(error="x") if which == "failed record" else record()
+        path = write_record(folder, made, ARRAYS)
+        target = arrays_file(path) if which == "arrays" else path
+        target.unlink()
+        make_irregular(target, kind, outside)
+        with pytest.raises(OutputError, match=rf"{re.escape(target.name)}.* is a (symbolic link|pipe|folder|device)"):
+            write_record(folder, made, ARRAYS)
+        with pytest.raises(RecordError, match=rf"{re.escape(target.name)}: it is a (symbolic link|pipe|folder|device)"):
+            read_records(folder)
         assert outside.read_text() == "mine"
-        assert set(ArrayStore(folder).read(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
+        assert [place.name for place in folder.iterdir() if place.name.startswith(".")] == []
+
+
+def make_irregular(path: Path, kind: str, outside: Path) -> None:
+    """Put something at a path that is no regular file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root may make devices")
+    else:
+        path.symlink_to(outside if kind == "link" else outside.with_name("gone"))
+
+
+class TestFailures:
+    """A failed attempt is written beside a good record and never replaces it."""
+
+    def test_a_good_record_stays_as_it_was(self, tmp_path: Path) -> None:
+        path = write_record(tmp_path, record(), ARRAYS)
+        before = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
+        failed = write_record(tmp_path, record(error="out of memory"), {})
+        assert failed.name == f"{path.stem}.failed.json"
+        assert {place.name: place.read_bytes() for place in tmp_path.iterdir() if place != failed} == before
+        assert [found.status for found in read_records(tmp_path)] == ["ok"]
+        assert set(read_arrays(path)) == set(ARRAYS)
+        assert read_latest(tmp_path, path.stem).status == "failed"
+        found = quarantine.read_intact_record(tmp_path, path.stem)
+        assert found is not None
+        assert found.status == "ok"
+
+    def test_it_is_shown_where_there_is_no_good_one(self, tmp_path: Path) -> None:
+        write_record(tmp_path, record(error="out of memory"), {})
+        (found,) = read_records(tmp_path)
+        assert found.error is not None
+        assert found.error.message == "out of memory"
+        assert quarantine.read_intact_record(tmp_path, found.cell.id) == found
+
+    def test_it_goes_with_the_next_good_one(self, tmp_path: Path) -> None:
+        write_record(tmp_path, record(error="out of memory"), {})
+        path = write_record(tmp_path, record(), ARRAYS)
+        assert {place.name for place in tmp_path.iterdir()} == {path.name, arrays_file(path).name}
+        assert read_latest(tmp_path, path.stem).status == "ok"
+
+    def test_one_of_schema_1_under_the_name_of_a_good_one_is_replaced(self, tmp_path: Path) -> None:
+        path = write_record(tmp_path, record(error="old"), {})
+        path.rename(good := tmp_path / f"{record().cell.id}.json")
+        assert [found.status for found in read_records(tmp_path)] == ["failed"]
+        write_record(tmp_path, record(error="new"), {})
+        assert len(read_records(tmp_path)) == 1
+        assert write_record(tmp_path, record(), {}) == good
+        assert [place.name for place in tmp_path.iterdir()] == [good.name]
+
+    def test_an_id_that_is_the_name_of_a_failed_record_is_refused(self) -> None:
+        content = record().model_dump(by_alias=True)
+        content["cell"]["id"] = "x.failed"
+        with pytest.raises(ValidationError, match="failed record"):
+            Record.model_validate(content)

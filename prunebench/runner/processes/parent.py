@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -21,6 +22,7 @@ from prunebench.runner.processes.messages import MALFORMED, Lines, Malformed, de
 from prunebench.text import printable
 
 TICK, LOOK, GRACE = 0.2, 0.5, 5.0  # seconds
+ROUNDS, MARK = 20, "PRUNEBENCH_SWEEP"
 PATIENCE = 60.0  # seconds for a template that reads texts to take a request
 TAIL, LONGEST, SHOWN = 20, 2000, 1 << 20  # lines kept of standard error, characters of each, bytes passed on in all
 
@@ -119,14 +121,15 @@ class Template:
     Args:
         control: the socket on which it takes requests.
         process: it, where it was started here; None for one that another template forked.
-        errors: its standard error.
         pid: its process id.
+        errors: its standard error.
+        mark: a word in the environment of all that come from it.
     """
 
     def __init__(
-        self, control: socket.socket, pid: int, errors: Errors, process: "subprocess.Popen[bytes] | None"
+        self, control: socket.socket, pid: int, errors: Errors, mark: str, process: "subprocess.Popen[bytes] | None"
     ) -> None:
-        self.control, self.pid, self.errors, self._process = control, pid, errors, process
+        self.control, self.pid, self.errors, self._mark, self._process = control, pid, errors, mark, process
         self._said = Lines(os.dup(control.fileno()))
         control.settimeout(PATIENCE)  # for what is sent; reading, by the other descriptor, does not wait
 
@@ -135,6 +138,7 @@ class Template:
         """Start the first template."""
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
+        mark = secrets.token_hex(16)
         words = [sys.executable, "-P", "-m", "prunebench.runner.processes.template", str(theirs.fileno())]
         process = subprocess.Popen(
             words,
@@ -142,18 +146,19 @@ class Template:
             stdout=write,
             stderr=write,
             pass_fds=[theirs.fileno()],
+            env={**os.environ, MARK: mark},
             start_new_session=True,  # Ctrl-C is for the parent, which ends the others in its own time
         )
         theirs.close()
         os.close(write)
-        return cls(ours, process.pid, Errors(read), process)
+        return cls(ours, process.pid, Errors(read), mark, process)
 
     def fork_template(self, watch: Watch) -> "Template":
         """Another template, as this one is now."""
         ours, theirs = socket.socketpair()
         pid = self._fork({"do": "template"}, [theirs.fileno()], watch)
         theirs.close()
-        return Template(ours, pid, self.errors, None)
+        return Template(ours, pid, self.errors, self._mark, None)
 
     def prepare(self, request: dict[str, Any], watch: Watch) -> None:
         """Have it read what its children need.
@@ -245,14 +250,25 @@ class Template:
             return
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        with suppress(psutil.Error):
-            for each in psutil.Process(self.pid).children(recursive=True):
-                with suppress(psutil.Error):
-                    each.kill()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.end_marked()
         self._process.wait()
         self.errors.close()
+
+    def end_marked(self) -> None:
+        """Kill all that came from this template or from the one that forked it, whoever is their parent now."""
+        for _ in range(ROUNDS):
+            marked = [process for process in psutil.process_iter() if self._is_marked(process)]
+            if not marked:
+                return
+            for process in marked:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(marked, timeout=1)
+
+    def _is_marked(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error, OSError):
+            return process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE
+        return False
 
 
 class Child:
@@ -353,6 +369,8 @@ class Child:
             return
         self._template.signal(signal.SIGKILL)
         self._await_end()
+        if self._code is None:  # the template is gone, or does not answer
+            self._template.end_marked()
 
     def _await_end(self) -> None:
         until = time.monotonic() + GRACE
