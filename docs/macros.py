@@ -175,14 +175,14 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
+    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts
     from prunebench.records.record import (
-        CellFacts,
         Cost,
+        Effort,
         Failure,
         MatrixCount,
         MethodFacts,
         PerplexityFacts,
-        PublishedFigure,
         Record,
         SavedFacts,
         SparsityFacts,
@@ -192,8 +192,11 @@ def record_keys() -> str:
     places = {
         Record: "The record",
         CellFacts: "cell",
+        StageFacts: "cell.stages: each stage",
+        PatternFacts: "cell.pattern",
         PublishedFigure: "cell.published: each figure",
         MethodFacts: "method",
+        Effort: "effort: each stage",
         Failure: "error",
         SparsityFacts: "sparsity",
         MatrixCount: "sparsity.matrices: each matrix",

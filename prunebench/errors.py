@@ -56,6 +56,19 @@ class OutputError(UsageError):
     """A results folder that cannot be written or read."""
 
 
+class RecordError(OutputError):
+    """A file that is not a valid record, file of arrays or file of forecasts.
+
+    Args:
+        reason: which file it is, and what is wrong with it.
+        advice: what the user can do.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}; {advice}" if advice else reason)
+        self.reason = reason
+
+
 class ContractError(PrunebenchError):
     """A method that returned without keeping the contract of ``prunebench.hookspecs``; fails its cell."""
 

@@ -4,9 +4,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class Abandoned(Exception):  # noqa: N818 - no error
+    """A cell is given up half-way: another runner has taken it over."""
+
+
+Fence = Callable[[], bool]
+"""Whether the writer may still write: asked immediately before a new file takes the place of the old."""
 
 _ADVICE = {
     errno.ENOSPC: "free some space and try again: what was written before is kept",
@@ -31,11 +39,14 @@ def is_disk_error(error: OSError) -> bool:
 
 
 @contextmanager
-def atomic_replacement(path: Path) -> Iterator[Path]:
+def atomic_replacement(path: Path, fence: Fence | None = None) -> Iterator[Path]:
     """Replace a file atomically: write to a temporary path, which is flushed to disk and renamed at the end.
+
+    The name is flushed too, so that what is done after this returns is never on disk before it.
 
     Args:
         path: the file to replace or create.
+        fence: asked immediately before the renaming.
 
     Yields:
         The temporary path ``.<name>.<random>.tmp`` in the same folder. If the block raises, it is removed and the file
@@ -43,19 +54,83 @@ def atomic_replacement(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: the file cannot be written.
+        Abandoned: the fence said no, or the temporary file was taken away by whoever took over.
     """
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        sync_file(temporary)
+        if fence is not None and not fence():
+            raise Abandoned
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            if fence is not None:
+                raise Abandoned from None
+            raise
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
+def sync_file(path: Path) -> None:
+    """Flush a file's content to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that flushes no folders
+            raise
+    finally:
+        os.close(number)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, and flush their names to disk."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
+def irregular(path: Path, *, folder: bool = False) -> str | None:
+    """What stands in the way of a regular file, or of a folder: "a symbolic link", "a pipe" …; None if nothing does.
+
+    Links are never followed: in a results folder they would lead reading and writing elsewhere.
+
+    Args:
+        path: where the file or folder is, or will be.
+        folder: whether it is a folder that is expected.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    expected = stat.S_ISDIR if folder else stat.S_ISREG
+    return None if expected(mode) else KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
+}
+
+
+def write_atomically(path: Path, content: bytes | memoryview, fence: Fence | None = None) -> None:
     """Write a whole file atomically; see ``atomic_replacement``.
 
     A symbolic link is replaced, not followed; a device or pipe (``/dev/stdout``) is written to directly.
@@ -63,32 +138,37 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     Args:
         path: the file.
         content: all of its bytes.
+        fence: asked immediately before the file is replaced.
 
     Raises:
         OSError: the file cannot be written; an existing file stays as it was.
+        Abandoned: the fence said no.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
-    with atomic_replacement(path) as temporary:
+    with atomic_replacement(path, fence) as temporary:
         temporary.write_bytes(content)
 
 
 MEBIBYTE = 1 << 20
 
 
-def read_regular_file(path: Path, limit: int) -> bytes:
+def read_regular_file(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     """Read a regular file of bounded size.
 
     Other kinds are refused: a pipe would block, a device might never end.
 
     Args:
-        path: the file; a symbolic link is followed.
+        path: the file.
         limit: the largest size allowed, in bytes.
+        follow_links: whether it may be a symbolic link.
 
     Raises:
         OSError: it is missing, not a regular file, too large or unreadable; ``strerror`` says which.
     """
+    if not follow_links and (kind := irregular(path)):
+        raise OSError(0, f"it is {kind}", str(path))
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"

@@ -24,8 +24,9 @@ LEVELS = (
     "evaluation testing",
     "data allocations scaffold",
     "registry contract models report yaml12",
-    "records hookspecs hub",
-    "pruning tinyworld errors text files quiet lazy",
+    "records hookspecs hub tracebacks",
+    "files",
+    "pruning tinyworld errors text quiet lazy",
 )
 # Folders of tests that belong to no package of the core.
 BESIDE = {"benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
@@ -115,7 +116,7 @@ def test_a_report_needs_no_model(path: Path) -> None:
         "prunebench",
         "prunebench.cli.app",
         "prunebench.models",
-        "prunebench.runner.worker",
+        "prunebench.runner.processes.template",
         "prunebench.testing",
         "prunebench.tinyworld",
     ],

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class ADMM:
             them, and in the first 15 at least. The paper says 15; its released code computes the ramp and does not use
             it, which is ``ramp: 0`` here: 15 choices at the full sparsity.
     """
+
+    revision: ClassVar[int] = 1
 
     iterations: int = 20
     ramp: int = 15

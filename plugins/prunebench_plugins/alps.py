@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class ALPS:
         iterations: of ADMM, at most; it ends when the pattern has settled.
         steps: of conjugate gradients on the pattern found.
     """
+
+    revision: ClassVar[int] = 1
 
     rho: float = 0.1
     iterations: int = 300

@@ -10,6 +10,7 @@ from prunebench import hookimpl
 class Dense:
     """No pruning; measured once for each model."""
 
+    revision: ClassVar[int] = 1
     changes: ClassVar[str] = "nothing"
 
     @hookimpl

@@ -1,6 +1,7 @@
 """Magnitude pruning: the smallest weights of each matrix are set to zero."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -11,6 +12,8 @@ from prunebench.pruning import Sparsity, prunable
 @dataclass(frozen=True)
 class Magnitude:
     """Keep the largest |W| of each matrix. Needs no data."""
+
+    revision: ClassVar[int] = 1
 
     @hookimpl
     def prune(self, model: nn.Module, sparsity: Sparsity) -> None:

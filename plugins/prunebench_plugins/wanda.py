@@ -1,6 +1,7 @@
 """Wanda: pruning by weights and activations (Sun, Liu, Bair and Kolter, arXiv 2306.11695)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ class Wanda:
 
     The paper floors the count in each row; here rows round so that the matrix holds the exact count.
     """
+
+    revision: ClassVar[int] = 1
 
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:

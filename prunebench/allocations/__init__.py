@@ -12,11 +12,11 @@ from torch import nn
 
 from prunebench.allocations.budget import budget_of, check_names, sizes_of
 from prunebench.errors import AllocationError
-from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity
+from prunebench.pruning import NM, Allocated, CalibrationData, Pattern, Sparsity, Unstructured
 from prunebench.registry.entry_points import load_allocation
-from prunebench.registry.options import call_named
+from prunebench.registry.options import Deferred, call_named
 
-__all__ = ["Allocation", "allocate", "make_allocation"]
+__all__ = ["Allocation", "allocate", "check_budget", "make_allocation"]
 
 
 class Allocation(Protocol):
@@ -53,9 +53,10 @@ def make_allocation(name: str, options: Mapping[str, Any], files: Iterable[Path]
 
 def _pruner(method: Any) -> Callable[[nn.Module, Any, Any], None]:
     """A method as a function (model, data, sparsity)."""
+    instance = method.make() if isinstance(method, Deferred) else method
 
     def prune(model: nn.Module, data: Any, sparsity: Any) -> None:
-        call_named(method.prune, model=model, data=data, sparsity=sparsity)
+        call_named(instance.prune, model=model, data=data, sparsity=sparsity)
 
     return prune
 
@@ -70,7 +71,7 @@ def allocate(
         model: the dense model; shapes on the meta device do where the allocation needs no more.
         data: calibration windows; None where the allocation needs none.
         pattern: asked for on the whole.
-        method: the instance that will prune, for an allocation that names it.
+        method: the instance that will prune, or a ``Deferred`` one, for an allocation that names it.
 
     Raises:
         AllocationError: it is asked to share out n:m, names a layer that is not there, or misses the budget.
@@ -79,11 +80,26 @@ def allocate(
         return pattern
     if isinstance(pattern, NM):
         raise AllocationError(f"{pattern} fixes the zeros of every group, so that there are none to share out")
-    patterns, sizes = dict(call_named(allocation, model, data, pattern, method=_pruner(method))), sizes_of(model)
+    patterns = dict(call_named(allocation, model, data, pattern, method=Deferred(lambda: _pruner(method))))
+    check_budget(model, pattern, patterns)
+    return Allocated(pattern, patterns)
+
+
+def check_budget(model: nn.Module, pattern: Unstructured, patterns: Mapping[str, Pattern]) -> None:
+    """Check that each layer's own patterns add up to the pattern on the whole.
+
+    Args:
+        model: any; its shapes do.
+        pattern: asked for on the whole.
+        patterns: by layer; one that is not named has ``pattern``.
+
+    Raises:
+        AllocationError: a layer is named that is not there, or the budget is missed.
+    """
+    sizes = sizes_of(model)
     check_names(patterns, sizes)
     zeros = sum(patterns.get(name, pattern).zeros((1, size)) for name, size in sizes.items())
     if zeros != (budget := budget_of(sizes, pattern)):
         raise AllocationError(
             f"the allocation gives {zeros} zeros where {pattern} of all prunable weights are {budget}"
         )
-    return Allocated(pattern, patterns)

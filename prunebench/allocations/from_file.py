@@ -28,6 +28,7 @@ class FromFile:
     """
 
     layers: dict[str, float]
+    revision: ClassVar[int] = 1
     needs: ClassVar[Literal["shapes"]] = "shapes"
 
     def __call__(self, model: nn.Module, data: CalibrationData, pattern: Unstructured) -> Mapping[str, Pattern]:

@@ -19,6 +19,7 @@ class GlobalMagnitude:
     Weights equal to the threshold are shared out in proportion. A matrix that would lose all keeps one weight.
     """
 
+    revision: ClassVar[int] = 1
     needs: ClassVar[Literal["weights"]] = "weights"
 
     def __call__(self, model: nn.Module, data: CalibrationData, pattern: Unstructured) -> Mapping[str, Pattern]:

@@ -30,6 +30,7 @@ class OWL:
     M: float = 5.0
     lmda: float = 0.08
     per: Literal["block", "layer"] = "block"
+    revision: ClassVar[int] = 1
     needs: ClassVar[Literal["data"]] = "data"
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from prunebench.pruning import CalibrationData, Pattern
 class Uniform:
     """Each matrix by itself to its exact count; the only allocation that there is for n:m."""
 
+    revision: ClassVar[int] = 1
     needs: ClassVar[Literal["nothing"]] = "nothing"
 
     def __call__(self, model: nn.Module, data: CalibrationData, pattern: Pattern) -> Mapping[str, Pattern]:

@@ -53,6 +53,12 @@ def print_json(content: Any) -> None:
     typer.echo(json.dumps(content, indent=1, default=str))
 
 
+def print_block(text: str) -> None:
+    """Print a text of several lines on stderr, each made printable, with its indentation."""
+    for line in text.splitlines():
+        typer.echo(" " * (len(line) - len(line.lstrip(" "))) + printable(line), err=True)
+
+
 def print_message(message: str) -> None:
     """Print a message to the user, as one line on stderr."""
     typer.echo(printable(message), err=True)

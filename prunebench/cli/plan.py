@@ -6,7 +6,16 @@ import typer
 
 from prunebench.cli.output import AsJson, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, existing_record, plan_suite
+from prunebench.cli.suite_options import (
+    Device,
+    Only,
+    Output,
+    Overrides,
+    SuiteFile,
+    existing_record,
+    plan_suite,
+    reasons_to_run,
+)
 from prunebench.quiet import quiet_libraries
 
 
@@ -47,11 +56,12 @@ def plan(
             )
             write_forecasts(folder, new_forecasts)
         forecasts = read_forecasts(folder)
+        reasons = reasons_to_run(folder, to_run)
     if as_json:
         print_json(
             [
                 cell.model_dump(mode="json")
-                | {"record": record and record.status}
+                | {"record": record and record.status, "reason": reasons.get(cell.id)}
                 | {"forecast": forecasts[cell.id].model_dump() if cell.id in forecasts else None}
                 for cell, record in zip(cells, records, strict=True)
             ]
@@ -61,4 +71,5 @@ def plan(
 
     rows = [((cell.model, cell.method, sparsity_text(cell), str(cell.seed)), cell.id) for cell in cells]
     known = {record.cell.id: record for record in records if record is not None}
-    print_tables([plan_table(rows, known, forecasts, str(folder)), *forecast_tables(list(known.values()), forecasts)])
+    plans = plan_table(rows, known, forecasts, str(folder), reasons)
+    print_tables([plans, *forecast_tables(list(known.values()), forecasts)])

@@ -58,12 +58,16 @@ def report(
 ) -> None:
     """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
     from prunebench.records.arrays import ArrayStore
+    from prunebench.records.saved_models import altered_models
     from prunebench.records.store import read_records
     from prunebench.report.output import text_tables as render
     from prunebench.report.output import tidy
     from prunebench.report.sections import all_tables
 
     records, array_store = read_records(folder, leave_out=print_message), ArrayStore(folder)
+    for record in records:
+        for message in altered_models(folder, record):
+            print_message(message)
     if as_json:
         print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
     elif style is Format.CSV:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.output import AsJson, print_json, print_message, print_tables
+from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
 from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
@@ -73,6 +73,9 @@ def run(
         from prunebench.report.output.model_card import write_cards
 
         write_cards(folder, records)
+    for record in records if in_process else ():
+        if record.error is not None and record.error.traceback:
+            print_block(f"{record.cell.id}\n{record.error.traceback}")
     failed = sum(record.status == "failed" for record in records)
     if as_json:
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]

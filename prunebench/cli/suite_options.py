@@ -8,6 +8,8 @@ import typer
 from prunebench.cli.output import print_message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prunebench.records.record import Record
     from prunebench.suite.cell import Cell
     from prunebench.suite.schema import Suite
@@ -58,14 +60,27 @@ def plan_suite(
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":
     """The record of a cell; None if it is missing or damaged, so that the cell will run."""
+    from prunebench.errors import RecordError
     from prunebench.records.quarantine import read_intact_record
-    from prunebench.records.store import RecordError
 
     try:
         return read_intact_record(folder, cell.id)
     except RecordError as error:
         print_message(f"to be run again: {error.reason}")
         return None
+
+
+def reasons_to_run(folder: Path, cells: "Sequence[Cell]") -> dict[str, str]:
+    """By the id of a cell that is to be run, why the records of its kind in a folder do not do."""
+    from prunebench.errors import RecordError
+    from prunebench.records.store import read_records
+    from prunebench.suite.identity import reason_to_run
+
+    try:
+        records = read_records(folder, leave_out=lambda message: None) if cells else []
+    except RecordError:  # there are none
+        return {}
+    return {cell.id: reason for cell in cells if (reason := reason_to_run(cell, records)) is not None}
 
 
 def all_records(folder: Path) -> "list[Record]":

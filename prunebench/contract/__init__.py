@@ -1,7 +1,8 @@
 """The contract of pruning methods: its rules, and the checks of each rule after a method has run.
 
-``rules`` holds the rules with their advice, ``checks`` compares a model before and after pruning, ``leaks`` looks for
-state that a method leaves behind. Names are resolved when they are first used, so that the rules bring no torch.
+``rules`` holds the rules with their advice, ``checks`` compares a model before and after pruning, ``live`` what else a
+method may leave behind in its process, ``leaks`` what it keeps in itself. Names are resolved when they are first used,
+so that the rules bring no torch.
 """
 
 from typing import TYPE_CHECKING

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from prunebench.data.corpus import Corpus, json_lines, whole_file
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
-from prunebench.registry.entry_points import CORPORA, load_plugin, sources
+from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
 
 Purpose = Literal["calibration", "perplexity"]
@@ -61,7 +61,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
             raise CorpusError(f"corpus {source} is made from {', '.join(wants)}, so that it serves calibration alone")
         (origin, *_) = sources(CORPORA, files)[source]
         digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
-        return Corpus(source, digest, partial(_made, source, plugin, split), wants)
+        documents = partial(_made, source, plugin, split)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -74,7 +75,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()))
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
 
 
 def _wants(source: str, plugin: Any) -> tuple[str, ...]:

@@ -22,11 +22,13 @@ class Corpus:
         digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
         documents: starts a new pass over the documents.
         wants: what must be ``given`` before: "model", "tokenizer", "seed".
+        code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
     name: str
     digest: str
     documents: Callable[..., Iterator[str]]
+    code: str | None = None
     wants: tuple[str, ...] = ()
 
     def given(self, **available: Any) -> "Corpus":

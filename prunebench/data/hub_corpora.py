@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from prunebench import hub
 from prunebench.data.corpus import Corpus, json_lines, parquet, text_fields
@@ -22,14 +23,16 @@ class HubFiles:
     Args:
         name: what suites call it.
         repository: owner/name.
-        revision: the commit.
+        commit: which one.
         files: split → path of a ``.json.gz`` or ``.parquet`` file with a field ``text``.
         default_splits: purpose → split.
     """
 
+    revision: ClassVar[int] = 1
+
     name: str
     repository: str
-    revision: str
+    commit: str
     files: Mapping[str, str]
     default_splits: Mapping[str, str]
 
@@ -44,14 +47,14 @@ class HubFiles:
         Raises:
             CorpusError: they cannot be had.
         """
-        path = hub.download(self.repository, self.files[split], self.revision)
+        path = hub.download(self.repository, self.files[split], self.commit)
         if path is None:
             raise CorpusError(f"corpus {self.name} ({self.repository}) cannot be had: {hub.unreachable_message()}")
         return parquet(path) if path.suffix == ".parquet" else json_lines(path)
 
     def digest(self, split: str) -> str:
         """sha256 (hex) of ``repository@commit/path``, which stand for the content."""
-        return hashlib.sha256(f"{self.repository}@{self.revision}/{self.files[split]}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.repository}@{self.commit}/{self.files[split]}".encode()).hexdigest()
 
 
 # Heads of the two repositories; both have stood since January 2024. Of C4 the first shard, as the papers take it.

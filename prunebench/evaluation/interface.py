@@ -9,7 +9,7 @@ import numpy as np
 
 from prunebench.errors import MethodError
 from prunebench.records.record import SECTIONS
-from prunebench.registry.entry_points import load_evaluation
+from prunebench.registry.entry_points import CORPORA, EVALUATIONS, code_of, load_evaluation, sources
 from prunebench.registry.options import PluginClass, call_named, refuse_unknown_arguments
 
 ARGUMENTS = {"dense", "facts", "model_digest", "saved", "seed", "shared", "windows"}
@@ -58,10 +58,12 @@ class Result:
     Args:
         values: name → mapping, merged into the evaluation's section of the record.
         arrays: values of single sequences or questions by name, kept beside the record as ``<section>/<name>``.
+        chance: by task, the accuracy of guessing, where it is known.
     """
 
     values: Mapping[str, Mapping[str, Any]]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class BoundEvaluation:
             facts = dict(call_named(instance.resolve, shared=shared, files=files))
         if plugin.file:
             facts["plugin_file"] = str(plugin.file)
-        return cls(plugin, instance, {"name": name, **facts})
+        return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name, files)})
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
@@ -214,6 +216,18 @@ class BoundEvaluation:
         """Tokens whose hidden states lie on disk together when the model is on disk."""
         own = getattr(self.instance, "tokens_on_disk", None)
         return int(call_named(own, facts=self.facts, **available)) if own else 0
+
+
+def is_ours(facts: Mapping[str, Any]) -> bool:
+    """Whether only code that comes with prunebench makes an evaluation; other code runs where nothing else is measured.
+
+    Args:
+        facts: what a cell holds of the evaluation.
+    """
+    if facts.get("plugin_file") or facts.get("corpus_file"):
+        return False
+    plugins = [*sources(EVALUATIONS).get(facts["name"], ()), *sources(CORPORA).get(facts.get("source", ""), ())]
+    return all(source.distribution == "prunebench" for source in plugins)
 
 
 def _load(name: str, files: Sequence[Path]) -> PluginClass:

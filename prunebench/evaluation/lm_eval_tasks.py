@@ -1,19 +1,18 @@
 """The tasks of lm-eval by name, each read once."""
 
 import functools
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2.exceptions import SecurityError
 
 from prunebench import hub
 from prunebench.errors import TaskError, suggest
 from prunebench.evaluation.lm_eval_output import silent
+from prunebench.evaluation.task_files import check_files, confined_templates, files_digest, refuse_code
 from prunebench.quiet import quiet_hub_libraries
-
-if TYPE_CHECKING:
-    pass
 
 
 class TaskLibrary:
@@ -28,34 +27,46 @@ class TaskLibrary:
         """Args: builtin: lm-eval configurations by task name; None for the embedded default's."""
         self._builtin = builtin
         self._managers: dict[tuple[str | None, bool], Any] = {}
-        self._loaded: dict[tuple[str, str | None, int | None], list[Any]] = {}
+        self._loaded: dict[tuple[str, str | None, int | None, bool], list[Any]] = {}
 
-    def check(self, tasks: Iterable[str], include_path: str | None) -> None:
-        """Refuse names that nobody knows, without building anything.
+    def check(self, tasks: Iterable[str], include_path: str | None, *, trusted: bool = False) -> None:
+        """Refuse names that nobody knows and task files with code, without building anything.
 
         Raises:
-            TaskError: an unknown name, or no such folder.
+            TaskError: an unknown name, no such folder, or code that may not run.
         """
         for name in tasks:
-            self._source(name, include_path)
+            source = self._source(name, include_path)
+            if not trusted and not isinstance(source, dict):
+                refuse_code(name, source.task_index)
 
-    def load(self, tasks: Iterable[str], include_path: str | None, num_fewshot: int | None) -> Any:
+    def load(
+        self, tasks: Iterable[str], include_path: str | None, num_fewshot: int | None, *, trusted: bool = False
+    ) -> Any:
         """The tasks as ``lm_eval.evaluate`` takes them.
 
+        Args:
+            tasks: names of tasks, groups or tags.
+            include_path: folder of task files.
+            num_fewshot: worked examples, in place of a task's own number.
+            trusted: whether code that task files bring may run.
+
         Raises:
-            TaskError: an unknown name, data that cannot be had, or one task asked for twice.
+            TaskError: an unknown name, code that may not run, data that cannot be had, or one task asked for twice.
         """
-        with silent():
-            items = [item for name in tasks for item in self._items(name, include_path, num_fewshot)]
+        tasks = list(tasks)
+        with silent(), confined_templates(trusted=trusted):
+            items = [item for name in tasks for item in self._items(name, include_path, num_fewshot, trusted)]
             try:
                 return self._manager(None, defaults=False).load(items)
             except ValueError as error:
                 raise TaskError(f"tasks {', '.join(tasks)}: {error}") from error
 
-    def _items(self, name: str, include_path: str | None, num_fewshot: int | None) -> list[Any]:
+    def _items(self, name: str, include_path: str | None, num_fewshot: int | None, trusted: bool) -> list[Any]:
         """The task, the group, or a tag's tasks."""
-        key = (name, include_path, num_fewshot)
+        key = (name, include_path, num_fewshot, trusted)
         if key not in self._loaded:
+            self.check([name], include_path, trusted=trusted)
             source = self._source(name, include_path)
             builtin = isinstance(source, dict)
             load = functools.partial(
@@ -101,22 +112,25 @@ class TaskLibrary:
             raise TaskError(f"include_path {include_path} is not a folder: name one that holds lm-eval task files")
         key = (include_path, defaults)
         if key not in self._managers:
+            if include_path is not None:
+                check_files(include_path)
             self._managers[key] = TaskManager(include_path=include_path, include_defaults=defaults)
         return self._managers[key]
 
 
-def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLibrary) -> None:
-    """Refuse unknown task names before anything runs.
+def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLibrary, *, trusted: bool = False) -> None:
+    """Refuse unknown task names, and task files with code, before anything runs.
 
     Args:
         tasks: names of tasks, groups or tags.
         include_path: folder of task files.
         library: where to look them up.
+        trusted: whether code that task files bring may run.
 
     Raises:
-        TaskError: an unknown name, or no such folder.
+        TaskError: an unknown name, no such folder, or code that may not run.
     """
-    library.check(tasks, include_path)
+    library.check(tasks, include_path, trusted=trusted)
 
 
 def task_files_digest(include_path: str | None) -> str | None:
@@ -125,12 +139,7 @@ def task_files_digest(include_path: str | None) -> str | None:
     Args:
         include_path: folder of task files; None for none.
     """
-    if include_path is None:
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(path for path in Path(include_path).rglob("*") if path.suffix in (".yaml", ".py")):
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return None if include_path is None else files_digest(include_path)
 
 
 def _complete(manager: Any, name: str) -> bool:
@@ -148,6 +157,8 @@ def _offline_first(name: str, load: Any) -> Any:
     try:
         with hub.offline_mode():
             return load()
+    except SecurityError:
+        raise
     except Exception as missing:
         error, remedy = missing, "check its data, or connect to the hub if that has it"
         if hub.is_reachable():

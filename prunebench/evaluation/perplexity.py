@@ -41,6 +41,7 @@ class Perplexity:
     seqlen: int | None = None
     windows: Windows = "stream"
 
+    revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
     needs_whole_model: ClassVar[bool] = False
 
@@ -60,7 +61,7 @@ class Perplexity:
         """
         corpus = find_corpus(self.corpus, self.split, "perplexity", files)
         file = corpus_file(self.corpus, files)
-        return {
+        facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
             "corpus": corpus.name,
             "source": self.corpus,
@@ -70,6 +71,7 @@ class Perplexity:
             "digest": corpus.digest,
             **({"corpus_file": str(file)} if file else {}),
         }
+        return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
     def label(self, facts: Mapping[str, Any]) -> str:
         """The protocol's name."""

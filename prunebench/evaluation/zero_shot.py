@@ -14,6 +14,7 @@ from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task
 from prunebench.evaluation.lm_eval_output import silent
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks, task_files_digest
+from prunebench.evaluation.task_files import confined_templates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,6 +37,8 @@ class ZeroShot:
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
         batch_size: requests in one forward pass.
+        trust_remote_code: let code that task files bring run; without it such tasks are refused, and templates are
+            rendered in a sandbox.
     """
 
     tasks: tuple[str, ...]
@@ -43,23 +46,28 @@ class ZeroShot:
     num_fewshot: int | None = None
     include_path: str | None = None
     batch_size: int = 32
+    trust_remote_code: bool = False
 
+    revision: ClassVar[int] = 1
     section: ClassVar[str] = "zero_shot"
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
-        options = {option.name: facts[option.name] for option in fields(cls)}
+        options = {option.name: facts[option.name] for option in fields(cls) if option.name in facts}
         return cls(**{**options, "tasks": tuple(facts["tasks"])})
 
     def resolve(self, shared: Shared) -> dict[str, Any]:
         """The options, and a digest of the task files.
 
         Raises:
-            TaskError: an unknown name, or no such folder.
+            TaskError: an unknown name, no such folder, or code that may not run.
         """
-        check_tasks(self.tasks, self.include_path, library_of(shared))
-        return {**asdict(self), "digest": task_files_digest(self.include_path)}
+        check_tasks(self.tasks, self.include_path, library_of(shared), trusted=self.trust_remote_code)
+        facts = {**asdict(self), "digest": task_files_digest(self.include_path)}
+        if not self.trust_remote_code:  # as it was before there was a choice
+            del facts["trust_remote_code"]
+        return facts
 
     def label(self, facts: Mapping[str, Any]) -> None:
         """None: results stand under the tasks' names."""
@@ -70,12 +78,12 @@ class ZeroShot:
         Raises:
             TaskError: data that cannot be had.
         """
-        library_of(shared).load(self.tasks, self.include_path, self.num_fewshot)
+        library_of(shared).load(self.tasks, self.include_path, self.num_fewshot, trusted=self.trust_remote_code)
 
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
         """What lm-eval finds, and the correctness of each question."""
         result = zero_shot(model, tokenizer, **asdict(self), seed=seed, library=library_of(shared), answers=saved)
-        return Result(result.outcome, result.correct)
+        return Result(result.outcome, result.correct, result.chance)
 
     def forecast(self, model: Any, tokenizer: Any, stopwatch: Stopwatch, shared: Shared) -> Expected:
         """The time of a few questions, carried on to all of them; of each question a bit or so is kept."""
@@ -114,10 +122,13 @@ class ZeroShotResult:
             as plain JSON.
         correct: per question, "<task>/<metric>" (acc, acc_norm, exact_match …) → float64, (questions,), in the order
             of the task's documents.
+        chance: by task, the accuracy of guessing on the questions asked; only of tasks where it follows from the number
+            of choices.
     """
 
     outcome: dict[str, Any]
     correct: dict[str, np.ndarray]
+    chance: dict[str, float]
 
 
 def zero_shot(
@@ -129,6 +140,7 @@ def zero_shot(
     num_fewshot: int | None = None,
     include_path: str | None = None,
     batch_size: int = 16,
+    trust_remote_code: bool = False,
     seed: int = 0,
     library: TaskLibrary | None = None,
     answers: SavedAnswers | None = None,
@@ -143,6 +155,7 @@ def zero_shot(
         num_fewshot: worked examples before each question; None for the task's own number, else 0.
         include_path: folder of task files.
         batch_size: requests per forward pass.
+        trust_remote_code: let code that task files bring run, and render templates without a sandbox.
         seed: for the choice of worked examples.
         library: keeps tasks from one call to the next.
         answers: keeps the model's answers to finished tasks, for a run that is interrupted.
@@ -151,22 +164,37 @@ def zero_shot(
         lm-eval's outcome and per-question correctness.
 
     Raises:
-        TaskError: an unknown task, or one whose data cannot be had.
+        TaskError: an unknown task, one with code that may not run, or one whose data cannot be had.
     """
     from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    loaded = (library or TaskLibrary()).load(tasks, include_path, num_fewshot)
+    loaded = (library or TaskLibrary()).load(tasks, include_path, num_fewshot, trusted=trust_remote_code)
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=seed)
-    with silent():
+    with silent(), confined_templates(trusted=trust_remote_code):
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         ask_by_task(lm, answers)
         outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
     recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
     plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
-    return ZeroShotResult(plain, _correct(outcome["samples"]))
+    return ZeroShotResult(plain, _correct(outcome["samples"]), _chance(loaded["tasks"], outcome["samples"]))
+
+
+def _chance(tasks: Mapping[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """The mean over questions of 1 / choices, for tasks of multiple choice that lm-eval scores itself."""
+    found = {}
+    for name, entries in samples.items():
+        config = getattr(tasks.get(name), "config", None)
+        if config is None or config.output_type != "multiple_choice" or config.process_results is not None:
+            continue
+        metrics = {str(metric.get("metric")) for metric in config.metric_list or []}
+        passes = 2 if "acc_mutual_info" in metrics else 1  # each choice once more without the question
+        choices = {entry["doc_id"]: len(entry["resps"]) // passes for entry in entries}
+        if choices and min(choices.values()) > 0:
+            found[name] = float(np.mean([1 / count for count in choices.values()]))
+    return found
 
 
 def _correct(samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, np.ndarray]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, first_line, suggest
-from prunebench.files import MEBIBYTE, read_regular_file
-from prunebench.models.architecture import check_architecture, quantization
+from prunebench.models.architecture import quantization
+from prunebench.models.config import check_config, read_json
 from prunebench.quiet import quiet_hub_libraries
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
@@ -65,7 +65,7 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
         if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
             raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
         folder, revision = _snapshot(source, trust_remote_code)
-    _check_config(source, folder, trust_remote_code)
+    check_config(source, folder, trust_remote_code)
     weights = _check_weights(source, folder)
     tokenizer = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
     if not tokenizer:
@@ -104,40 +104,11 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
         raise ModelError(f"model {source} cannot be fetched from the hub: {first_line(error)}") from error
 
 
-def _check_config(source: str, folder: Path, trust_remote_code: bool) -> None:
-    """Refuse a model of an unknown architecture, or with code that may not run (``auto_map``)."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    config = _read_json(source, folder / "config.json")
-    tokenizer_file = folder / "tokenizer_config.json"
-    tokenizer_config = _read_json(source, tokenizer_file) if tokenizer_file.is_file() else {}
-    model_type = config.get("model_type")
-    known = isinstance(model_type, str) and model_type in CONFIG_MAPPING_NAMES
-    auto_maps = [part["auto_map"] for part in (config, tokenizer_config) if part.get("auto_map")]
-    if auto_maps and trust_remote_code:
-        if "--" in json.dumps(auto_maps):
-            raise ModelError(
-                f"model {source} runs code from another repository (auto_map), which no digest of ours covers: "
-                "use a copy that holds its own code"
-            )
-        return
-    if "auto_map" in tokenizer_config or ("auto_map" in config and not known):
-        raise ModelError(
-            f"model {source} brings code of its own (auto_map), which is not run unless its entry in the suite says "
-            "trust_remote_code: true; read the code before, or use a stock architecture"
-        )
-    if not known:
-        raise ModelError(
-            f"model {source}: config.json says model_type {model_type!r}, which transformers does not know"
-        )
-    check_architecture(source, config)
-
-
 def _check_weights(source: str, folder: Path) -> list[Path]:
     """The safetensors files of a folder, after checking that each is as long as its header says."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        weight_map = _read_json(source, index).get("weight_map")
+        weight_map = read_json(source, index).get("weight_map")
         shards = {str(shard) for shard in weight_map.values()} if isinstance(weight_map, dict) else set()
         if foreign := sorted(s for s in shards if Path(s).name != s or "\0" in s or not s.endswith(".safetensors")):
             raise ModelError(
@@ -174,18 +145,6 @@ def _expected_size(source: str, file: Path) -> int:
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
             raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error
     return 8 + length + max(ends, default=0)
-
-
-def _read_json(source: str, file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_regular_file(file, 64 * MEBIBYTE).decode("utf-8"))
-    except OSError as error:
-        raise ModelError(f"model {source} has no readable {file.name} in {file.parent}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"model {source}: {file.name} is not JSON: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"model {source}: {file.name} is not a JSON object")
-    return content
 
 
 def weight_bytes(source: ModelSource, dtype: str) -> int:
@@ -247,11 +206,11 @@ def pick_dtype(requested: str | None, device: str) -> str:
 
 def is_quantized(source: ModelSource) -> bool:
     """Whether a checkpoint holds quantised weights, which transformers turns back into numbers when it loads them."""
-    return quantization(_read_json(source.source, source.folder / "config.json")) is not None
+    return quantization(read_json(source.source, source.folder / "config.json")) is not None
 
 
 def context_length(source: ModelSource) -> int | None:
     """The longest sequence, in tokens, that a model is made for; None where its configuration does not say."""
-    config = _read_json(source.source, source.folder / "config.json")
+    config = read_json(source.source, source.folder / "config.json")
     length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
     return int(length) if isinstance(length, int) else None

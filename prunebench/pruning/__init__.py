@@ -20,6 +20,9 @@ from prunebench.pruning.statistics import (
 )
 from prunebench.pruning.walk import calibrated
 
+REVISION = 1
+"""Part of every cell's id: raised when any method's weights change by the toolkit or by how its data is made."""
+
 __all__ = [
     "NM",
     "Allocated",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prunebench.records.array_files import parsed_arrays
 from prunebench.records.record import Forecast, Record
-from prunebench.records.store import read_arrays, read_forecasts
+from prunebench.records.store import read_forecasts
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -26,11 +27,11 @@ class ArrayStore:
         """The arrays of one record by name; empty if it has none.
 
         Raises:
-            RecordError: the file is truncated, altered, or belongs to another record.
+            RecordError: the file is missing, truncated or altered.
         """
         name = record.cell.id
         if name not in self._cache:
-            self._cache[name] = read_arrays(self._folder / f"{name}.json", record.arrays_digest)
+            self._cache[name] = parsed_arrays(self._folder, record)
         return self._cache[name]
 
     def forecasts(self) -> dict[str, Forecast]:

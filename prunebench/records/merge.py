@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import atomic_replacement
-from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
-from prunebench.records.store import check_arrays, read_forecasts, read_record, write_forecasts
+from prunebench.files import atomic_replacement, irregular, make_folder, sync_file, sync_folder
+from prunebench.records.record import Record
+from prunebench.records.saved_models import altered_models, files_in, model_folders
+from prunebench.records.store import (
+    check_arrays,
+    read_forecasts,
+    read_record,
+    record_path,
+    remove,
+    superseded,
+    write_forecasts,
+)
 
 OUTCOME_PARTS = ("status", "sparsity", "perplexity", "zero_shot", "measures")
 
@@ -73,6 +82,8 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
         for path in sorted(folder.glob("*.json")):
             record = read_record(path)
             check_arrays(path, record)
+            if altered := altered_models(folder, record):
+                raise OutputError(f"{altered[0]}; remove it, or run the suite again with --save-models")
             first, known = chosen.setdefault(record.cell.id, (path, record))
             if known.status == "failed" and record.status == "ok":
                 chosen[record.cell.id] = (path, record)
@@ -80,11 +91,11 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
                 conflicts.append(Conflict(record.cell.id, part, first, path))
     if not chosen:
         raise OutputError(f"no records in {', '.join(map(str, folders))}: name folders that run has made")
-    copied = [path for path, _ in chosen.values() if path.parent != output.resolve()]
+    copied = [(path, record) for path, record in chosen.values() if path.parent != output.resolve()]
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for path in copied:
-            _copy_record(path, output)
+        for path, record in copied:
+            _copy_record(path, record, output)
     except OSError as error:
         raise OutputError(f"cannot write to {output}: {error.strerror}; free some room, or choose another") from None
     write_forecasts(output, [known for folder in folders for known in read_forecasts(folder).values()])
@@ -102,18 +113,32 @@ def _difference(first: Record, second: Record) -> str | None:
     return "weights_digest" if digests[0] != digests[1] else None
 
 
-def _copy_record(record: Path, output: Path) -> None:
-    """Copy a record with its model and arrays; the record last, because its presence means that all is there."""
-    for form in (MODELS_FOLDER, SPARSE_FOLDER):
-        model = record.parent / form / record.stem
+def _copy_record(path: Path, record: Record, output: Path) -> None:
+    """Copy a record with its model and arrays; the record last, because its presence means that all is there.
+
+    The copy is named by the cell's id, whatever the file was called.
+    """
+    for form, model in model_folders(path.parent, record).items():
         if model.is_dir():
-            (output / form).mkdir(exist_ok=True)
-            temporary = output / form / f".{record.stem}.merge.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(model, temporary)
-            shutil.rmtree(output / form / record.stem, ignore_errors=True)
-            temporary.rename(output / form / record.stem)
-    for path in (record.with_suffix(".npz"), record):
-        if path.exists():
-            with atomic_replacement(output / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+            _copy_model(model, output / form)
+    for source, target in (
+        *((path.parent / file, output / file) for file in record.arrays.values()),
+        (path, record_path(output, record)),
+    ):
+        if kind := irregular(target):
+            raise OutputError(f"cannot write {target}: it is {kind}; remove it")
+        with atomic_replacement(target) as temporary:
+            shutil.copyfile(source, temporary)
+    remove(superseded(output, record))
+
+
+def _copy_model(model: Path, parent: Path) -> None:
+    make_folder(parent)
+    temporary = parent / f".{model.name}.merge.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(model, temporary)
+    for file in files_in(temporary):
+        sync_file(file)
+    shutil.rmtree(parent / model.name, ignore_errors=True)
+    temporary.rename(parent / model.name)
+    sync_folder(parent)

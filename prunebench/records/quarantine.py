@@ -4,10 +4,11 @@ import logging
 import os
 from pathlib import Path
 
-from prunebench.errors import OutputError
+from prunebench.errors import OutputError, RecordError
 from prunebench.files import describe_os_error
+from prunebench.records.array_files import arrays_of
 from prunebench.records.record import Record
-from prunebench.records.store import RecordError, check_arrays, read_record
+from prunebench.records.store import FAILED, check_arrays, read_record
 from prunebench.text import printable
 
 QUARANTINE_FOLDER = ".set-aside"
@@ -22,12 +23,18 @@ def read_intact_record(folder: Path, name: str) -> Record | None:
         name: the cell's id.
 
     Returns:
-        The record, of any status; None if the cell has no record file.
+        The good record, else that of the last attempt that failed; None if the cell has no record file.
 
     Raises:
         RecordError: the record or its arrays are truncated, altered, or belong to another cell.
     """
-    path = folder / f"{name}.json"
+    good = _read_intact(folder / f"{name}.json", name)
+    if good is not None and good.status == "ok":
+        return good
+    return _read_intact(folder / f"{name}{FAILED}", name) or good
+
+
+def _read_intact(path: Path, name: str) -> Record | None:
     if not os.path.lexists(path):
         return None
     record = read_record(path)
@@ -52,13 +59,16 @@ def successful_record(folder: Path, name: str) -> Record | None:
     Raises:
         OutputError: a damaged record cannot be moved.
     """
-    try:
-        record = read_intact_record(folder, name)
-    except RecordError as error:
-        target = quarantine(folder / f"{name}.json")
-        _LOG.warning("%s", printable(f"set aside in {target.parent}, the cell runs again: {error.reason}"))
-        return None
-    return record if record is not None and record.status == "ok" else None
+    found = None
+    for path in (folder / f"{name}.json", folder / f"{name}{FAILED}"):
+        try:
+            record = _read_intact(path, name)
+        except RecordError as error:
+            target = quarantine(path)
+            _LOG.warning("%s", printable(f"set aside in {target.parent}, the cell runs again: {error.reason}"))
+        else:
+            found = record if record is not None and record.status == "ok" else found
+    return found
 
 
 def quarantine(path: Path) -> Path:
@@ -80,9 +90,8 @@ def quarantine(path: Path) -> Path:
         while os.path.lexists(target := folder / f"{path.stem}{f'.{number}' if number else ''}{path.suffix}"):
             number += 1
         path.rename(target)
-        arrays = path.with_suffix(".npz")
-        if os.path.lexists(arrays):
-            arrays.rename(target.with_suffix(".npz"))
+        for arrays in arrays_of(path.parent, path.stem):
+            arrays.rename(target.with_name(target.stem + arrays.name[len(path.stem) :]))
     except FileNotFoundError:
         pass  # another runner has moved it just now
     except OSError as error:

@@ -1,13 +1,16 @@
 """The record: everything that is known about a cell that ran, as a versioned pydantic model."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-SCHEMA = 1
+from prunebench.records.cell_facts import CellFacts as CellFacts
+from prunebench.records.cell_facts import CellId, RecordPart, Text, replace_surrogates
+from prunebench.records.cell_facts import PublishedFigure as PublishedFigure
 
-# A cell's id is part of file names: it may not contain a path.
-CellId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200)]
+SCHEMA = 2
+TRACEBACK_LIMIT = 16_000  # characters
 
 # The parts of a record that take what evaluations find: label → name → value.
 SECTIONS = ("perplexity", "zero_shot", "measures")
@@ -19,15 +22,7 @@ MODELS_FOLDER, SPARSE_FOLDER, FORECASTS_FILE = "models", "sparse", "forecasts.js
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _check_evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
-    tasks = evaluation.get("tasks", [])
-    if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
-        raise ValueError("tasks are no list of names")
-    if evaluation.get("name") == "zero_shot" and not tasks:
-        raise ValueError("zero_shot has no tasks")
-    return evaluation
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _check_zero_shot(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -39,73 +34,12 @@ def _check_zero_shot(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     return outcome
 
 
-def _replace_surrogates(value: Any) -> Any:
-    """Replace lone surrogates, which plugins and file names may hold and which cannot be written as UTF-8."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+def _end_of(text: Any) -> Any:
+    """The end of a text that is too long: of a traceback the part that says where it happened."""
+    return text[-TRACEBACK_LIMIT:] if isinstance(text, str) else text
 
 
-_Text = Annotated[str, BeforeValidator(_replace_surrogates)]
-
-
-class _RecordPart(BaseModel):
-    """Base of the parts of a record. Unknown keys are preserved: an older version loses nothing of a newer record."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="strings", populate_by_name=True)
-
-
-class PublishedFigure(_RecordPart):
-    """A perplexity that somebody else published for a cell.
-
-    Args:
-        corpus: the text that it was measured on.
-        seqlen: window length in tokens; null if unknown.
-        protocol: the protocol of prunebench that measures the same; null if there is none or it is unknown.
-        perplexity: the published value.
-        source: where it was published.
-        note: anything else worth knowing.
-    """
-
-    corpus: str
-    seqlen: int | None
-    protocol: str | None
-    perplexity: float
-    source: str
-    note: str = ""
-
-
-class CellFacts(_RecordPart):
-    """The cell as it ran; see ``prunebench.suite.cell.Cell``.
-
-    Args:
-        id: a readable slug and a short hash of everything that can change the outcome; the name of the record's file.
-        key: model, method, sparsity, allocation, seed, calibration corpus: what tables and comparisons match cells by.
-        model: the model's label.
-        revision: commit on the hub; null for a local folder or a builtin.
-        method: the label of the method's entry, else its name.
-        options: all of the method's options, defaults included.
-        sparsity: as requested, "0.9" or "2:4"; "0" for a baseline.
-        allocation: how the zeros are distributed over the layers.
-        seed: the only source of randomness.
-        calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
-        evaluations: what was measured, each with its protocol, tasks or options.
-        published: published figures for the cell.
-    """
-
-    id: CellId
-    key: tuple[str, str, str, str, int, str]
-    model: str
-    revision: str | None
-    method: str
-    options: dict[str, Any]
-    sparsity: str
-    allocation: str
-    seed: int
-    calibration: dict[str, Any]
-    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
-    published: tuple[PublishedFigure, ...] = ()
-
-
-class Failure(_RecordPart):
+class Failure(RecordPart):
     """What ended a failed cell.
 
     Args:
@@ -115,28 +49,51 @@ class Failure(_RecordPart):
         signal: if the process died, the signal that killed it.
         progress: if the process died, its last reported progress.
         stderr: if the process died, the last lines that it wrote to standard error.
+        traceback: where the exception was raised, plain text; of a long one the last ``TRACEBACK_LIMIT`` characters.
     """
 
-    type: _Text
-    message: _Text
+    type: Text
+    message: Text
     signal: str | None = None
     progress: str | None = None
-    stderr: _Text | None = None
+    stderr: Text | None = None
+    traceback: Annotated[Text | None, BeforeValidator(_end_of)] = None
 
 
-class MethodFacts(_RecordPart):
-    """What a method's class declares about it.
+class MethodFacts(RecordPart):
+    """What a method's class declares about it, and what was measured of it.
 
     Args:
         changes: "prunable", "all" or "nothing": which parameters it may change. One that changes all trains the model.
         takes_data: whether it uses calibration text.
+        training: what it computed gradients through, measured: nothing ("none"), single blocks ("block") or the whole
+            model ("end-to-end"); null if not measured.
     """
 
     changes: str
     takes_data: bool
+    training: Literal["none", "block", "end-to-end"] | None = None
 
 
-class MatrixCount(_RecordPart):
+class Effort(RecordPart):
+    """What one stage pushed through the model.
+
+    Args:
+        stage: number of the stage in ``cell.stages``, from 0.
+        forward_tokens, backward_tokens: tokens times passes. In a walk over blocks, the tokens that entered any block
+            divided by the number of blocks.
+        flops: 2·N·forward + 4·N·backward, N the parameters passed through; a checkpointed forward pass counts twice.
+        seconds: of wall clock.
+    """
+
+    stage: Count
+    forward_tokens: Count | None = None
+    backward_tokens: Count | None = None
+    flops: Annotated[float, Field(ge=0)] | None = None
+    seconds: Seconds | None = None
+
+
+class MatrixCount(RecordPart):
     """Number of weights of one matrix, and how many of them are zero.
 
     Args:
@@ -148,7 +105,7 @@ class MatrixCount(_RecordPart):
     zeros: Count
 
 
-class SparsityFacts(_RecordPart):
+class SparsityFacts(RecordPart):
     """Sparsity of the pruned model, counted by the runner.
 
     Args:
@@ -168,7 +125,7 @@ class SparsityFacts(_RecordPart):
     matrices: dict[str, MatrixCount]
 
 
-class PerplexityFacts(_RecordPart):
+class PerplexityFacts(RecordPart):
     """A perplexity under its protocol.
 
     Args:
@@ -188,7 +145,7 @@ class PerplexityFacts(_RecordPart):
     floor: float | None = None
 
 
-class Cost(_RecordPart):
+class Cost(RecordPart):
     """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
     Args:
@@ -209,39 +166,58 @@ class Cost(_RecordPart):
     state_bytes: Count | None = None
 
 
-class SavedFacts(_RecordPart):
-    """Bytes of a saved model's weights.
+class SavedForm(RecordPart):
+    """One form of a saved model.
+
+    Args:
+        folder: its name in ``models/`` or ``sparse/``: the cell's id, or where an earlier record's model had that name
+            the id and part of the digest.
+        digest: SHA-256 of the names and contents of its files, without the model card.
+    """
+
+    folder: CellId
+    digest: Digest
+
+
+class SavedFacts(RecordPart):
+    """A saved model: bytes of its weights, and where it is.
 
     Args:
         dense_bytes: size of the ordinary checkpoint, zeros included.
         sparse_bytes: size of the compact form (``prunebench.models.sparse``).
         bound_bytes: lower bound for masks and values: entropy of the mask plus the kept values.
+        forms: "models", the ordinary checkpoint, and "sparse", the compact form; empty in records of schema 1.
     """
 
     dense_bytes: Count
     sparse_bytes: Count
     bound_bytes: Count
+    forms: dict[Literal["models", "sparse"], SavedForm] = Field(default_factory=dict)
 
 
-class Record(_RecordPart):
+class Record(RecordPart):
     """The outcome of one cell. Per-sequence and per-question arrays are in a file of their own (``arrays``).
 
     Args:
         schema: version of this format, an integer.
         cell: what ran.
-        method: what the method's class declares about it.
+        method: what the method's class declares about it, and what was measured of it.
+        effort: tokens and operations of each stage, if measured.
         status: ok or failed.
         error: what ended a failed cell; null for a successful one.
         sparsity: zeros, counted by the runner.
         perplexity: perplexities by protocol.
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
+        chance: by task, the accuracy of guessing, where it is known.
         measures: results of evaluation plugins: label → name → number.
+        measured: "reloaded": a fresh process measured the tensors that pruning handed over; "in-process": the process
+            that pruned measured, and may have been changed by the method; null if unknown.
         cost: time, memory and tokens of pruning and evaluation.
         saved: bytes of the saved model, if it was saved.
         notes: adjustments that the method or the runner made, with counts.
         trace: a thinned curve of an iterative method: step, loss, residuals …
         environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
-        arrays_digest: SHA-256 of the file of arrays; null if there is none.
+        arrays: the files of arrays beside the record: SHA-256 → name. A name begins with the cell's id.
         digest: SHA-256 of all of the above: the record as JSON without this key, keys sorted, no white space. Both are
             computed when a record is written; a record that does not match is not read.
     """
@@ -251,20 +227,48 @@ class Record(_RecordPart):
     status: Literal["ok", "failed"]
     error: Failure | None = None
     method: MethodFacts | None = None
+    effort: tuple[Effort, ...] = ()
     sparsity: SparsityFacts | None = None
-    perplexity: dict[str, PerplexityFacts] = {}
-    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_zero_shot)] = {}
-    measures: dict[str, dict[str, float]] = {}
+    perplexity: dict[str, PerplexityFacts] = Field(default_factory=dict)
+    zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_zero_shot)] = Field(default_factory=dict)
+    chance: dict[str, Share] = Field(default_factory=dict)
+    measures: dict[str, dict[str, float]] = Field(default_factory=dict)
+    measured: Literal["reloaded", "in-process"] | None = None
     cost: Cost = Cost()
     saved: SavedFacts | None = None
-    notes: dict[Annotated[str, BeforeValidator(_replace_surrogates)], Count] = {}
+    notes: dict[Annotated[str, BeforeValidator(replace_surrogates)], Count] = Field(default_factory=dict)
     trace: tuple[dict[str, float], ...] = ()
-    environment: dict[str, Any] = {}
-    arrays_digest: str | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    arrays: dict[Digest, str] = Field(default_factory=dict)
     digest: str | None = None
 
+    @model_validator(mode="after")
+    def _check_array_names(self) -> Self:
+        for name in self.arrays.values():
+            if not is_arrays_name(name, self.cell.id):
+                raise ValueError(f"{name!r} is no name of a file of arrays of {self.cell.id}")
+        for saved in self.saved.forms.values() if self.saved else ():
+            if not is_model_name(saved.folder, self.cell.id):
+                raise ValueError(f"{saved.folder!r} is no name of a saved model of {self.cell.id}")
+        return self
 
-class Forecast(_RecordPart):
+
+def arrays_name(cell: str, digest: str) -> str:
+    """The name of the file of arrays with a digest that belongs to a cell's record."""
+    return f"{cell}.{digest[:16]}.npz"
+
+
+def is_arrays_name(name: str, cell: str) -> bool:
+    """Whether a file's name is one of a cell's files of arrays; those of schema 1 are ``<cell id>.npz``."""
+    return name.startswith(cell) and re.fullmatch(r"(\.[0-9a-f]{16})?\.npz", name[len(cell) :]) is not None
+
+
+def is_model_name(name: str, cell: str) -> bool:
+    """Whether a folder's name is one of a cell's saved models."""
+    return name.startswith(cell) and re.fullmatch(r"(\.[0-9a-f]{16})?", name[len(cell) :]) is not None
+
+
+class Forecast(RecordPart):
     """The cost predicted for a cell before it ran; None where no prediction was possible.
 
     Args:

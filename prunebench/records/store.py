@@ -1,8 +1,7 @@
 """Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
-import hashlib
-import io
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,58 +9,96 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from prunebench.errors import OutputError, first_line
-from prunebench.files import MEBIBYTE, describe_os_error, read_regular_file, write_atomically
+from prunebench.errors import OutputError, RecordError, first_line
+from prunebench.files import (
+    MEBIBYTE,
+    Fence,
+    describe_os_error,
+    irregular,
+    make_folder,
+    read_regular_file,
+    write_atomically,
+)
+from prunebench.records.array_files import arrays_of, parsed_arrays, read_contents, write_arrays
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
+from prunebench.records.saved_models import superseded_models
+from prunebench.records.schema1 import upgraded
 
-# Size limits in bytes: a hundred times what the largest models need.
-RECORD_LIMIT, ARRAYS_LIMIT = 256 * MEBIBYTE, 4096 * MEBIBYTE
+# Bytes: a hundred times what the largest models need.
+RECORD_LIMIT = 256 * MEBIBYTE
 
-
-class RecordError(OutputError):
-    """A file that is not a valid record, file of arrays or file of forecasts.
-
-    Args:
-        reason: which file it is, and what is wrong with it.
-        advice: what the user can do.
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(f"{reason}; {advice}" if advice else reason)
-        self.reason = reason
+FAILED = ".failed.json"
 
 
-def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write ``<cell id>.json``, and before it ``<cell id>.npz`` if there are arrays; each atomically.
+def record_path(folder: Path, record: Record) -> Path:
+    """Where a record belongs: ``<cell id>.json``; if it failed ``<cell id>.failed.json``, beside a good one."""
+    return folder / f"{record.cell.id}{FAILED if record.status == 'failed' else '.json'}"
+
+
+def write_record(folder: Path, record: Record, arrays: Mapping[str, np.ndarray], *, fence: Fence | None = None) -> Path:
+    """Write a record, and before it the file of arrays that it names by digest; each atomically and flushed to disk.
+
+    The renaming of the record is the moment at which the new outcome takes the place of the old: until then the old
+    record and its arrays are as they were, and only then are they removed. A failed record has no arrays and replaces
+    only a failed one.
 
     Args:
         folder: the results folder; created if needed.
-        record: the record. One with an ``arrays_digest`` and no new arrays keeps its file of arrays.
+        record: the record. One that names ``arrays``, with no new ones given, keeps them.
         arrays: by name, ``perplexity/<protocol>/losses`` (float64, (sequences,), summed nats) and ``…/counts`` (int64,
             (sequences,), predicted tokens); ``zero_shot/<task>/<metric>`` (questions,); ``mask``, see
             ``prunebench.runner.mask_sample``.
+        fence: asked immediately before the record is renamed into place.
 
     Returns:
         The path of the record.
 
     Raises:
         OutputError: the folder cannot be written.
+        Abandoned: the fence said no; the old record is as it was.
     """
-    path = folder / f"{record.cell.id}.json"
-    arrays_path = path.with_suffix(".npz")
+    path = record_path(folder, record)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if arrays:
-            record = record.model_copy(update={"arrays_digest": _write_arrays(arrays_path, arrays)})
-        elif record.arrays_digest is None:
-            arrays_path.unlink(missing_ok=True)  # left over from the record that this one replaces
-        write_atomically(path, record_to_json(record).encode())
+        make_folder(folder)
+        if kind := irregular(path):
+            raise OSError(0, f"it is {kind}; remove it")
+        if record.status == "failed":
+            record = record.model_copy(update={"arrays": {}})
+        elif arrays:
+            record = record.model_copy(update={"arrays": write_arrays(folder, record.cell.id, arrays)})
+        old = superseded(folder, record)  # before the renaming: what comes later is another's
+        write_atomically(path, record_to_json(record).encode(), fence)
+        if fence is None or fence():
+            remove(old)
     except OSError as error:
         raise OutputError(f"cannot write the record {path}: {describe_os_error(error)}") from None
     except ValueError as error:  # such as an option nested too deeply to be read again
         raise OutputError(f"cannot write the record {path}: {first_line(error)}") from None
     return path
+
+
+def superseded(folder: Path, record: Record) -> list[Path]:
+    """What a new record of a cell makes obsolete: arrays and models that it does not name, and a failed record.
+
+    A record without a model leaves the one of an earlier record alone.
+    """
+    if record.status == "failed":
+        return []
+    old = [path for path in arrays_of(folder, record.cell.id) if path.name not in record.arrays.values()]
+    failed = folder / f"{record.cell.id}{FAILED}"
+    if record.saved is not None:
+        old += superseded_models(folder, record.cell.id, record.saved)
+    return [*old, *([failed] if os.path.lexists(failed) else [])]
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them; a link is removed itself."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def record_to_json(record: Record) -> str:
@@ -73,16 +110,8 @@ def record_to_json(record: Record) -> str:
     return record.model_copy(update={"digest": digest}).model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write a file of arrays and return its SHA-256."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
-    write_atomically(path, content.getbuffer())
-    return hashlib.sha256(content.getbuffer()).hexdigest()
-
-
 def read_record(path: Path) -> Record:
-    """Read one record.
+    """Read one record; one of schema 1 is read as one of schema 2.
 
     Args:
         path: a record's JSON file.
@@ -91,7 +120,7 @@ def read_record(path: Path) -> Record:
         RecordError: the file is not a record, was altered, or has another schema version.
     """
     try:
-        content = strict_json(read_regular_file(path, RECORD_LIMIT))
+        content = strict_json(read_regular_file(path, RECORD_LIMIT, follow_links=False))
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -100,13 +129,13 @@ def read_record(path: Path) -> Record:
         ) from None
     if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise RecordError(f"{path} is no record of prunebench: it has no schema number")
-    if content["schema"] != SCHEMA:
+    if not 1 <= content["schema"] <= SCHEMA:
         newer = content["schema"] > SCHEMA
         advice = f"newer than {SCHEMA}: update prunebench" if newer else f"where {SCHEMA} is valid: run the suite again"
         raise RecordError(f"{path} has schema {content['schema']}, {advice}")
     _check_digest(path, content)
     try:
-        return Record.model_validate(content)
+        return Record.model_validate(upgraded(content) if content["schema"] == 1 else content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -126,72 +155,52 @@ def _check_digest(path: Path, content: dict[str, Any]) -> None:
 
 
 def check_arrays(path: Path, record: Record) -> None:
-    """Check by digest, without parsing it, that a record's file of arrays is the one it was written with.
+    """Check by digest, without parsing them, that a record's arrays are those it was written with.
+
+    Args:
+        path: the record's file.
+        record: what it holds.
 
     Raises:
-        RecordError: the file is missing, altered, or belongs to another record.
+        RecordError: a file of arrays is missing or altered.
     """
-    _read_arrays_file(path.with_name(f"{record.cell.id}.npz"), record.arrays_digest)
+    read_contents(path.parent, record)
 
 
-def read_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, record: Record | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of a record.
 
     Args:
         path: the record's file (not that of the arrays).
-        digest: SHA-256 of the file of arrays; by default taken from the record.
+        record: what it holds, if it was read already.
 
     Returns:
         One-dimensional arrays by name; empty if the record has none.
 
     Raises:
-        RecordError: the file is truncated, altered, belongs to another record, or is missing.
+        RecordError: the record is invalid, or a file of arrays is missing, truncated or altered.
     """
-    arrays_path = path.with_suffix(".npz")
-    if digest is None and os.path.lexists(path):
-        digest = read_record(path).arrays_digest
-    content = _read_arrays_file(arrays_path, digest)
-    if content is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if sum(entry.file_size for entry in file.zip.infolist()) > ARRAYS_LIMIT:
-                raise ValueError("its arrays are larger than any of ours")
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
-        raise RecordError(
-            f"{arrays_path} is no array file of prunebench: {first_line(error)}", _ARRAYS_ADVICE
-        ) from None
-    for name, array in arrays.items():
-        if array.ndim != 1 or array.dtype.kind not in "biuf":
-            raise RecordError(
-                f"{arrays_path} is no array file of prunebench: {name!r} is no row of numbers", _ARRAYS_ADVICE
-            )
-    return arrays
+    return parsed_arrays(path.parent, record or read_record(path))
 
 
-_ARRAYS_ADVICE = "fetch it again, or run the suite again with --fresh"
+def read_latest(folder: Path, name: str) -> Record:
+    """Read the record of a cell's last attempt, which may have failed although an earlier one went well.
 
+    Args:
+        folder: the results folder.
+        name: the cell's id.
 
-def _read_arrays_file(arrays_path: Path, digest: str | None) -> bytes | None:
-    """The bytes of a file of arrays after checking its digest; None if there is no file and no digest."""
-    if digest is None and not os.path.lexists(arrays_path):
-        return None
-    try:
-        content = read_regular_file(arrays_path, ARRAYS_LIMIT)
-    except OSError as error:
-        raise RecordError(f"cannot read the arrays {arrays_path}: {error.strerror or error}", _ARRAYS_ADVICE) from None
-    if digest is None:
-        raise RecordError(f"{arrays_path} belongs to no record that is here", "delete it")
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RecordError(
-            f"{arrays_path} is no array file of its record: it was altered, or is another's", _ARRAYS_ADVICE
-        )
-    return content
+    Raises:
+        RecordError: there is no valid record.
+    """
+    failed = folder / f"{name}{FAILED}"
+    return read_record(failed if os.path.lexists(failed) else folder / f"{name}.json")
 
 
 def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -> list[Record]:
-    """Read all records of a results folder, in the order of their file names; a copy of a record counts once.
+    """Read the records of a results folder, one for each cell, in the order of their file names.
+
+    A copy of a record counts once; a failed record counts only where the cell has no good one.
 
     Args:
         folder: the results folder.
@@ -212,7 +221,9 @@ def read_records(folder: Path, leave_out: Callable[[str], None] | None = None) -
             record = read_record(path)
             check_arrays(path, record)
             known_path, known = by_id.setdefault(record.cell.id, (path, record))
-            if known.digest != record.digest:
+            if known.status == "failed" and record.status == "ok":
+                by_id[record.cell.id] = (path, record)
+            elif known.status == record.status == "ok" and known.digest != record.digest:
                 raise RecordError(
                     f"{known_path} and {path} are both the record of {record.cell.id}, and disagree: delete one"
                 )
@@ -248,7 +259,8 @@ def read_forecasts(folder: Path) -> dict[str, Forecast]:
     """
     path = folder / FORECASTS_FILE
     try:
-        lines = read_regular_file(path, RECORD_LIMIT).decode().splitlines() if os.path.lexists(path) else []
+        content = read_regular_file(path, RECORD_LIMIT, follow_links=False) if os.path.lexists(path) else b""
+        lines = content.decode().splitlines()
         return {forecast.cell: forecast for forecast in map(Forecast.model_validate_json, lines)}
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is no file of forecasts: {first_line(error)}; delete it and plan again") from None

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
+from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
 from prunebench.registry.method_class import MethodClass, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
-from prunebench.registry.plugin_files import file_digest, plugins_in
+from prunebench.registry.plugin_files import file_digest, kebab, plugins_in
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -44,20 +46,48 @@ class Source:
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
 
+    @property
+    def code(self) -> str:
+        """What identifies its code: a digest of its source, or the revision that its class states; nothing is imported.
+
+        Raises:
+            MethodError: it states a revision that is no literal number.
+        """
+        try:
+            if self.point:
+                found = code_of_object(self.point.module, self.point.attr)
+            else:
+                file = self.file or Path()
+                found = code_of_file(
+                    file, next((name for name in definitions_in(file) if kebab(name) == self.name), "")
+                )
+        except ValueError as error:
+            raise MethodError(f"{self.name!r} of {self} states {error}") from None
+        if found is None:  # no source is to be had: then what is known of it is its version
+            return str(self)
+        return found.digest or f"{self.distribution} revision {found.revision}"
+
     def load(self) -> Any:
         """Import what it names.
 
         Raises:
-            MethodError: the import failed.
+            MethodError: the import failed, or brought what this process imported before its source was edited.
         """
         try:
-            return self.point.load() if self.point else plugins_in(self.file or Path())[self.kind][self.name]
+            loaded = self.point.load() if self.point else plugins_in(self.file or Path())[self.kind][self.name]
         except MethodError:
             raise
         except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
                 f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
+        code, key = self.code, f"__code_of_{getattr(loaded, '__qualname__', self.name)}__"
+        module = sys.modules.get(str(getattr(loaded, "__module__", "")))
+        if module is not None and vars(module).setdefault(key, code) != code:
+            raise MethodError(
+                f"the code of {self.name!r} was edited after this process imported it: start a new process"
+            )
+        return loaded
 
 
 def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
@@ -109,6 +139,20 @@ def resolve_source(kind: str, name: str, found: Mapping[str, list[Source]]) -> S
             f"uninstall one of them, or name the packages to load in {RESTRICTION}"
         )
     return one
+
+
+def code_of(kind: str, name: str, files: Iterable[Path] = ()) -> str:
+    """What identifies the code of a plugin of one of ``KINDS``; see ``Source.code``.
+
+    Raises:
+        MethodError: nobody has it, or two packages have it.
+    """
+    return resolve_source(kind, name, sources(KINDS[kind], files)).code
+
+
+def wrapper_codes(files: Iterable[Path] = ()) -> dict[str, str]:
+    """What identifies the code of each wrapper, installed or of a plugin file, by its name."""
+    return {name: " and ".join(source.code for source in found) for name, found in sources(WRAPPERS, files).items()}
 
 
 def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:

@@ -22,15 +22,12 @@ from typing import Any
 import psutil
 
 from prunebench.errors import OutputError
+from prunebench.files import Abandoned as Abandoned
 
 FOLDER = ".claims"
 LEASE = 60.0
 BEATS = 6  # a lease
 TRANSIENT_ERRORS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
-
-
-class Abandoned(Exception):  # noqa: N818 - no error
-    """A cell is given up half-way: another runner has taken it over."""
 
 
 @dataclass(frozen=True, slots=True)

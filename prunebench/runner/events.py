@@ -6,6 +6,11 @@ from typing import Any, Protocol
 from prunebench.records.record import Record
 from prunebench.suite.cell import Cell
 
+# What is kept of what a method says of itself. More of it is cut off, counted under one name, or thinned.
+NOTES, NOTE_LENGTH, NAME_LENGTH = 1000, 1000, 500
+TRACE_ROWS, TRACE_VALUES = 256, 64
+FURTHER = "further notes"
+
 
 class Display(Protocol):
     """What shows a sweep's progress."""
@@ -32,32 +37,44 @@ class Display(Protocol):
         """The cell is over and its record written."""
 
 
-class EventRecorder:
-    """Keeps what a method tells of itself, and passes it on to the display."""
+class Silent:
+    """A ``Display`` that shows nothing."""
 
-    TRACE_ROWS = 256
+    def start(self, cells: int, existing: int) -> None: ...
+    def begin(self, number: int, cell: Cell) -> None: ...
+    def phase(self, name: str) -> None: ...
+    def step(self, label: str, done: int, total: int | None) -> None: ...
+    def note(self, what: str, where: dict[str, object]) -> None: ...
+    def trace(self, step: int, values: dict[str, float]) -> None: ...
+    def end(self, record: Record, seconds: float) -> None: ...
+
+
+class EventRecorder:
+    """Keeps what a method tells of itself, within bounds, and passes it on to the display."""
 
     def __init__(self, display: Display) -> None:
-        self._display = display
+        self.display = display
         self.notes: Counter[str] = Counter()
         self.rows: list[dict[str, float]] = []
         self.amounts: dict[str, Any] = {}
         self._every, self._calls = 1, 0
 
     def step(self, label: str, done: int, total: int | None) -> None:
-        self._display.step(label, done, total)
+        self.display.step(str(label)[:NAME_LENGTH], int(done), None if total is None else int(total))
 
     def note(self, what: str, where: dict[str, object]) -> None:
-        self.notes[str(what)] += 1
-        self._display.note(what, where)
+        name = str(what)[:NOTE_LENGTH]
+        self.notes[name if name in self.notes or len(self.notes) < NOTES else FURTHER] += 1
+        self.display.note(name, where)
 
     def trace(self, step: int, values: dict[str, float]) -> None:
+        named = {str(name)[:NAME_LENGTH]: float(value) for name, value in list(values.items())[:TRACE_VALUES]}
         if self._calls % self._every == 0:
-            self.rows.append({"step": int(step), **{str(name): float(value) for name, value in values.items()}})
+            self.rows.append({"step": int(step), **named})
         self._calls += 1
-        if len(self.rows) == self.TRACE_ROWS:
+        if len(self.rows) == TRACE_ROWS:
             self.rows, self._every = self.rows[::2], self._every * 2
-        self._display.trace(step, values)
+        self.display.trace(int(step), named)
 
     def account(self, amounts: dict[str, Any]) -> None:
         self.amounts.update(amounts)

@@ -31,7 +31,7 @@ from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
 from prunebench.runner.memory import PeakMemory, available_bytes
-from prunebench.runner.resources import Resources
+from prunebench.runner.resources import Resources, work_folder
 from prunebench.suite.cell import Cell
 
 SECONDS = 5.0
@@ -180,7 +180,7 @@ class _Pruning:
 
 def _pruning(cell: Cell, resources: Resources, seconds: float) -> _Pruning:
     method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    with resources.work_folder(cell) as work:
+    with work_folder(resources.output, cell) as work:
         return _pruning_in(cell, resources, seconds, method, work)
 
 
@@ -205,7 +205,7 @@ def _pruning_in(cell: Cell, resources: Resources, seconds: float, method: Method
 
 def _evaluation(cell: Cell, resources: Resources, seconds: float) -> Expected:
     """The dense model is measured: zeros change neither time nor size."""
-    with resources.work_folder(cell) as work:
+    with work_folder(resources.output, cell) as work:
         return _evaluation_in(cell, resources, seconds, work)
 
 

@@ -1,14 +1,7 @@
-"""Isolation: cells run in a worker process, started once and used again, and what kills it costs one cell only."""
+"""Isolation: each cell is pruned in a fresh process and measured in another, and what kills one costs one cell only."""
 
-import json
-import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
+import stat
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,23 +9,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
-from prunebench import errors
-from prunebench.errors import OutputError, PrunebenchError
-from prunebench.records.record import SCHEMA, CellFacts, Failure, Record
-from prunebench.records.store import read_record, write_record
+from prunebench.errors import OutputError, first_line
+from prunebench.evaluation.interface import is_ours
+from prunebench.records.array_files import ARRAYS_LIMIT
+from prunebench.records.record import Failure, Record
 from prunebench.runner.claims import Abandoned
-from prunebench.runner.environment import environment
-from prunebench.runner.events import Display, EventRecorder
+from prunebench.runner.declared import Broken, Declared
+from prunebench.runner.events import Display, EventRecorder, Silent
+from prunebench.runner.measure_stage import Measured
+from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
+from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
+from prunebench.runner.resources import remove_left_work, work_folder
+from prunebench.runner.run_cell import Found, StageFailed, finish, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
-from prunebench.suite.cell import Cell
-from prunebench.text import printable
+from prunebench.suite.cell import Cell, CellEvaluation
 
-TICK, LOOK = 0.2, 0.5  # seconds
 MEMORY_LIMIT = "MemoryLimit"
-GRACE = 5.0
-TAIL = 20
+LEFT_RUNNING = "processes that the method left running were ended"
+LONGEST_TEXT = 20_000  # characters of an error in a record
 ATTEMPTS = 3  # to prepare: what kills a process from outside may strike then too
 
 
@@ -41,117 +40,16 @@ class Limits:
     """What a cell may take; None is without limit.
 
     Args:
-        seconds: of wall clock, from its beginning to its record.
-        bytes: of resident memory, of the worker and of the processes that it started.
+        seconds: of wall clock, from its beginning to its record, and for the reading of texts and tasks before all.
+        bytes: of resident memory, of the process of a stage and of those that it started.
     """
 
     seconds: float | None = None
     bytes: int | None = None
 
 
-class _Died(Exception):  # noqa: N818 - no error of ours
-    """The worker is gone, or was made to go.
-
-    Args:
-        kind: what a record calls it.
-        why: half a line.
-        signal: the signal that ended it.
-    """
-
-    def __init__(self, kind: str, why: str, signal: str | None = None) -> None:
-        super().__init__(why)
-        self.kind, self.signal = kind, signal
-
-
-class _Worker:
-    """One process of ``prunebench.runner.worker``, with what it says read by threads."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prunebench.runner.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is for the parent, which ends the worker in its own time
-        )
-        self.events: queue.Queue[list[Any] | None] = queue.Queue()
-        self.said: deque[str] = deque(maxlen=TAIL)
-        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_stderr)]
-        for reader in self._readers:
-            reader.start()
-
-    def _read_events(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with suppress(ValueError):  # the last line of one that died may be half a line
-                self.events.put(json.loads(line))
-        self.events.put(None)
-
-    def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if not line.startswith("Extension modules:"):  # a screenful that faulthandler adds
-                self.said.append(printable(line))
-                with suppress(OSError, ValueError):  # nobody may be left to read it: the pipe is emptied all the same
-                    sys.stderr.write(printable(line) + "\n")
-
-    def send(self, request: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # its death is seen when its answer is waited for
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-
-    def resident(self) -> int:
-        """Bytes of memory that it and its children occupy."""
-        total = 0
-        with suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            for each in (process, *process.children(recursive=True)):
-                with suppress(psutil.Error):
-                    total += each.memory_info().rss
-        return total
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process is gone, though one that it started may still hold its pipes."""
-        return self._process.poll() is not None
-
-    def death(self) -> _Died:
-        """How it ended, which it has, or is about to."""
-        try:
-            code = self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:  # it told no more, and stays
-            self._process.kill()
-            code = self._process.wait()
-        for reader in self._readers:
-            reader.join(timeout=1)
-        if code >= 0:
-            return _Died("WorkerEnded", f"the process ended with exit status {code}")
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return _Died("WorkerKilled", f"the process was killed by {name}{hint}", name)
-
-    def stop(self, grace: float) -> None:
-        """End it: at once where it is idle, else when it has kept what it has, at the latest after ``grace`` s."""
-        assert self._process.stdin is not None
-        try:
-            if grace:
-                self._process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(grace)
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            with suppress(OSError):
-                self._process.stdin.close()
-
-
 class Isolated:
-    """An ``Executor`` that runs cells in a worker; a context manager, at whose end the worker is gone.
+    """An ``Executor`` that runs each stage of a cell in a process of its own; at its end as a context all are gone.
 
     Args:
         limits: what a cell may take.
@@ -161,174 +59,295 @@ class Isolated:
     def __init__(self, limits: Limits | None = None, *, every: float = INTERVAL) -> None:
         self.limits = limits or Limits()
         self._every = every
-        self._worker: _Worker | None = None
+        self._pruning: Template | None = None
+        self._measuring: Template | None = None
+        self._cells: list[Cell] = []
+        self._save_models = False
 
     def __enter__(self) -> Self:
-        self._ready()
+        if self._pruning is None:
+            self._pruning = Template.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(0)
+        self._end()
 
-    def _ready(self) -> _Worker:
-        if self._worker is None:
-            self._worker = _Worker()
-        return self._worker
-
-    def _end(self, grace: float) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop(grace)
+    def _end(self) -> None:
+        pruning, measuring = self._pruning, self._measuring
+        self._pruning = self._measuring = None
+        for template in (measuring, pruning):
+            if template is not None:
+                template.end()
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
-        """Let the worker see to what cells need; see ``prunebench.runner.run_cell.InProcess.prepare``.
+        """Have templates read what cells need; see ``prunebench.runner.run_cell.InProcess.prepare``.
 
         Raises:
             UsageError: what does not fit.
-            OutputError: the worker died.
+            OutputError: a template died, or took more than a cell may.
         """
+        self._cells, self._save_models = list(cells), save_models
         for left in reversed(range(ATTEMPTS)):
             try:
-                return self._prepare(cells, output, save_models)
-            except _Died as death:
-                self._end(0)
+                self.templates(output, self._watch(lambda: True))
+                return self._try_others(cells, output)
+            except Died as death:
+                self._end()
+                if death.kind in (MEMORY_LIMIT, "TimeLimit"):
+                    raise OutputError(f"while texts and tasks were read: {death}; raise it in the suite") from None
                 if not left:
                     raise OutputError(
                         f"the process that runs cells died {ATTEMPTS} times while it read texts and tasks: {death}; "
                         "see what it wrote above, or try --in-process"
                     ) from None
 
-    def _prepare(
-        self, cells: Sequence[Cell], output: Path, save_models: bool, watch: Callable[[], None] = lambda: None
-    ) -> None:
-        import torch
+    def templates(self, output: Path, watch: Watch) -> tuple[Template, Template]:
+        """The templates for pruning and for measuring, with what was read for them."""
+        pruning, measuring = self._pruning, self._measuring
+        if pruning is not None and measuring is not None and pruning.alive and measuring.alive:
+            return pruning, measuring
+        if measuring is not None or (pruning is not None and not pruning.alive):
+            self._end()
+        pruning = self._pruning = self._pruning or Template.start()
+        # Forked before anything is read for pruning, and given what pruning never sees.
+        measuring = self._measuring = pruning.fork_template(watch)
+        pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in self._cells]}, watch)
+        to_measure = {"cells": [_plain(cell) for cell in self._cells], "save_models": self._save_models}
+        measuring.prepare({**to_measure, "output": str(output.resolve())}, watch)
+        return pruning, measuring
 
-        self._ready().send(
-            {
-                "prepare": [_plain(cell) for cell in cells],
-                "output": str(output),
-                "save_models": save_models,
-                "threads": torch.get_num_threads(),
-                "every": self._every,
-            }
-        )
-        self._answer(lambda event: None, watch)
+    def _try_others(self, cells: Sequence[Cell], output: Path) -> None:
+        """Let evaluations of plugins see what they need, each model's in a process that is thrown away."""
+        tried: set[str] = set()
+        for cell in cells:
+            others = [evaluation for evaluation in cell.evaluations if not is_ours(evaluation.facts)]
+            if others and cell.model_digest not in tried:
+                tried.add(cell.model_digest)
+                with work_folder(output.resolve(), cell) as work:
+                    stages = _Processes(self, output.resolve(), Silent(), self._watch(lambda: True))
+                    stages.try_evaluations(cell.model_copy(update={"evaluations": tuple(others)}), work)
 
     def run(
         self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
     ) -> Record:
-        """Run a cell in the worker; see ``prunebench.runner.run_cell.InProcess.run``."""
-        log = _Log(display)
-        is_new = self._worker is None
-        worker = self._ready()
+        """Run a cell; see ``prunebench.runner.run_cell.InProcess.run``."""
+        output = output.resolve()
+        remove_left_work(output, cell)
+        saved_state = SavedState.of(output, cell, interval=self._every)
+        with suppress(Died):  # if they follow others that died: their start is not the cell's time
+            self.templates(output, self._watch(wanted))
+        stages = _Processes(self, output, display, self._watch(wanted))
         try:
-            if is_new:  # it follows another that died; its start is not the cell's time
-                self._prepare([], output, save_models, self._watch(wanted))
-            worker.said.clear()
-            worker.send({"run": _plain(cell), "output": str(output), "save_models": save_models})
-            self._answer(log.hear, self._watch(wanted))
-        except Abandoned:
-            self._end(0)
+            with work_folder(output, cell) as work:
+                record, arrays = run_stages(cell, stages, work, saved_state, output if save_models else None)
+        except BaseException:  # an interruption: the processes are gone before anybody else may have the cell
+            self._end()
             raise
-        except _Died as death:
-            self._end(0)
-            if death.kind == MEMORY_LIMIT:  # what an attempt that goes on holds besides may be what was too much
-                SavedState.of(output, cell).remove()
-            return read_record(write_record(output, log.failed(cell, death, worker.said), {}))
-        except BaseException:  # an interruption: the worker is gone before anybody else may have the cell
-            self._end(GRACE)
-            raise
-        return read_record(output / f"{cell.id}.json")
+        if record.error is not None and record.error.type == MEMORY_LIMIT:
+            saved_state.remove()  # what an attempt that goes on holds besides may be what was too much
+        return finish(output, record, arrays, saved_state)
 
-    def _watch(self, wanted: Callable[[], bool]) -> Callable[[], None]:
+    def _watch(self, wanted: Callable[[], bool]) -> Watch:
         """Called now and then, ends a cell that takes too much or that nobody waits for."""
         began, (seconds, most) = time.monotonic(), (self.limits.seconds, self.limits.bytes)
 
-        def watch() -> None:
+        def watch(found: int) -> None:
             if not wanted():
                 raise Abandoned
             if seconds is not None and time.monotonic() - began > seconds:
-                raise _Died("TimeLimit", f"still running after its timeout of {seconds:g} s")
-            if most is not None and (resident := self._ready().resident()) > most:
-                raise _Died(MEMORY_LIMIT, f"{_gib(resident)} resident, more than the memory_limit of {_gib(most)}")
+                raise Died("TimeLimit", f"still running after its timeout of {seconds:g} s")
+            if most is not None and found > most:
+                raise Died(MEMORY_LIMIT, f"{_gib(found)} resident, more than the memory_limit of {_gib(most)}")
 
         return watch
 
-    def _answer(self, hear: Callable[[list[Any]], None], watch: Callable[[], None]) -> None:
-        """Hear the worker until it is done."""
-        worker, looked = self._ready(), time.monotonic()
-        over = False  # the process was gone when all it had told was heard
-        while True:
-            try:
-                event = worker.events.get(timeout=TICK)
-            except queue.Empty:
-                event, over = None if over else [], worker.ended
-            if event is None:
-                raise worker.death()
-            match event:
-                case ["done"]:
-                    return
-                case ["refused", kind, message]:
-                    known = getattr(errors, kind, None)
-                    raise (known if isinstance(known, type) and issubclass(known, PrunebenchError) else OutputError)(
-                        message
-                    )
-                case [_, *_]:
-                    hear(event)
-            if time.monotonic() - looked >= LOOK:
-                looked = time.monotonic()
-                watch()
+
+class _Processes:
+    """The stages of one cell, each in a process of its own.
+
+    Args:
+        isolated: has the templates.
+        output: the results folder, absolute.
+        display: shows the progress.
+        watch: ends what takes too much.
+    """
+
+    measured = "reloaded"
+
+    def __init__(self, isolated: Isolated, output: Path, display: Display, watch: Watch) -> None:
+        self._isolated, self._output, self._display, self._watch = isolated, output, display, watch
+
+    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
+        """Prune in a process that has no evaluation text."""
+        log, began = _Log(self._display), time.monotonic()
+        pruning, _ = self._templates(log)
+        request = {"stage": "prune", "cell": _plain(_for_pruning(cell)), "work": str(work)}
+        child, (event, content) = self._run(pruning, request, saved_state, log, {"pruned", "failed"})
+        try:
+            if event == "failed":
+                broken = Broken.model_validate(content)
+                raise StageFailed(bounded(broken.failure), broken.notes, broken.trace)
+            declared = Declared.model_validate(content)
+        except ValidationError as error:
+            wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
+            raise log.failed(wrong, child.errors.said) from None
+        measured: dict[str, Any] = {"prune_seconds": max(declared.prune_seconds, log.seconds_of("prune"))}
+        if cell.device != "cuda":  # whose memory only the process itself can tell of
+            measured["peak_bytes"] = child.peak_bytes
+        measured["amounts"] = {**declared.amounts, "process_seconds": time.monotonic() - began}
+        if child.orphans:
+            measured["notes"] = {**declared.notes, LEFT_RUNNING: child.orphans}
+        return declared.model_copy(update=measured), log.layers
+
+    def measure(
+        self,
+        cell: Cell,
+        saved_state: SavedState,
+        work: Path,
+        file: Path,
+        layers: dict[str, str] | None,
+        evaluations: Sequence[CellEvaluation],
+        *,
+        check: bool,
+        save_to: Path | None,
+    ) -> Found:
+        """Measure in a process that has no plugin, or evaluations of plugins in one that has no other evaluation."""
+        log = _Log(self._display)
+        pruning, measuring = self._templates(log)
+        ours = all(is_ours(evaluation.facts) for evaluation in evaluations)
+        request = {
+            "stage": "measure",
+            "prepare": False,
+            "cell": _plain(cell),
+            "work": str(work),
+            "file": str(file),
+            "layers": layers,
+            "evaluations": [evaluation.facts for evaluation in evaluations],
+            "check": check,
+            "save_to": save_to and str(save_to),
+        }
+        child, (_, content) = self._run(measuring if ours else pruning, request, saved_state, log, {"measured"})
+        try:
+            found = Measured.model_validate(content["found"])
+            failure = None if content["failed"] is None else bounded(Failure.model_validate(content["failed"]))
+            arrays = _read_arrays(work / ARRAYS)
+            return found, {name: arrays[name] for name in content["arrays"]}, failure
+        except (KeyError, TypeError, ValidationError, OSError, SafetensorError) as error:
+            wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
+            raise log.failed(wrong, child.errors.said) from None
+
+    def try_evaluations(self, cell: Cell, work: Path) -> None:
+        """Let evaluations of plugins read what they need, and end.
+
+        Raises:
+            UsageError: it is not there.
+        """
+        log = _Log(self._display)
+        request = {"stage": "measure", "prepare": True, "cell": _plain(cell), "work": str(work), "evaluations": []}
+        pruning, _ = self._templates(log)
+        try:
+            _, (event, content) = self._run(pruning, request, SavedState(), log, {"measured", "refused"})
+        except StageFailed as failed:
+            raise OutputError(f"an evaluation failed while it read what it needs: {failed.failure.message}") from None
+        if event == "refused":
+            raise_refusal(*content)
+        if content.get("failed"):
+            raise OutputError(f"an evaluation failed while it read what it needs: {content['failed']['message'][:500]}")
+
+    def _templates(self, log: "_Log") -> tuple[Template, Template]:
+        try:
+            return self._isolated.templates(self._output, self._watch)
+        except Died as death:
+            raise log.failed(death, ()) from None
+
+    def _run(
+        self, template: Template, request: dict[str, Any], saved_state: SavedState, log: "_Log", last: set[str]
+    ) -> tuple[Child, tuple[str, Any]]:
+        """Run a stage to its end."""
+        import torch
+
+        folder = saved_state.folder and str(saved_state.folder)
+        request |= {"threads": torch.get_num_threads(), "saved": [folder, saved_state.belongs, saved_state.interval]}
+        said: Sequence[str] = ()
+        try:
+            child = template.fork(request, self._watch)
+            said = child.errors.said
+            event, (content,) = child.attend(log.hear, last, self._watch)
+        except Died as death:
+            raise log.failed(death, said) from None
+        return child, (event, content)
 
 
 class _Log:
-    """What is heard of a cell that runs elsewhere: shown, and kept for the record of one that dies."""
+    """What is heard of a stage: shown, and kept for the record of one that dies."""
 
     def __init__(self, display: Display) -> None:
-        self._display = display
-        self._events = EventRecorder(display)
+        self._display, self._events = display, EventRecorder(display)
         self._phase, self._step = "load", ""
+        self._began: dict[str, float] = {}
+        self.layers: dict[str, str] | None = None
 
-    def hear(self, event: list[Any]) -> None:
-        """Take one event of the worker."""
+    def hear(self, event: str, content: Any) -> None:
+        """Take one event."""
         match event:
-            case ["phase", name]:
-                self._phase, self._step = name, ""
-                self._display.phase(name)
-            case ["step", label, done, total]:
+            case "phase":
+                self._phase, self._step = content[0], ""
+                self._began.setdefault(self._phase, time.monotonic())
+                self._display.phase(self._phase)
+            case "step":
+                label, done, total = content
                 self._step = f", {label} {done}" + ("" if total is None else f" of {total}")
                 self._events.step(label, done, total)
-            case ["note", what, where]:
-                self._events.note(what, where)
-            case ["trace", step, values]:
-                self._events.trace(step, values)
+            case "note":
+                self._events.note(*content)
+            case "trace":
+                self._events.trace(*content)
+            case "allocated" if self.layers is None and "prune" not in self._began:
+                (self.layers,) = content
+            case _:
+                raise Malformed(f"the message {event!r} where it has no place")
 
-    def failed(self, cell: Cell, death: _Died, said: Sequence[str]) -> Record:
-        """The record of a cell whose worker died."""
+    def seconds_of(self, phase: str) -> float:
+        """From the beginning of a phase to that of the next, by the clock of this process."""
+        if phase not in self._began:
+            return 0.0
+        later = [began for began in self._began.values() if began > self._began[phase]]
+        return min(later, default=time.monotonic()) - self._began[phase]
+
+    def failed(self, death: Died, said: Sequence[str]) -> StageFailed:
+        """What there is to say of a stage whose process died."""
         progress = f"{self._phase}{self._step}"
-        return Record(
-            schema_version=SCHEMA,
-            cell=CellFacts.model_validate(cell.model_dump(mode="json")),
-            status="failed",
-            error=Failure(
-                type=death.kind,
-                message=f"{death} ({progress})",
-                signal=death.signal,
-                progress=progress,
-                stderr="\n".join(said),
-            ),
-            notes=dict(self._events.notes),
-            trace=tuple(self._events.rows),
-            environment=_environment(cell),
+        failure = Failure(
+            type=death.kind,
+            message=f"{death} ({progress})",
+            signal=death.signal,
+            progress=progress,
+            stderr="\n".join(said),
         )
+        return StageFailed(failure, dict(self._events.notes), self._events.rows)
 
 
-def _environment(cell: Cell) -> dict[str, Any]:
-    try:
-        return environment(cell)
-    except Exception:  # what killed the worker may have taken the device along
+def bounded(failure: Failure) -> Failure:
+    """A failure whose texts are no longer than a record should hold."""
+    return failure.model_copy(
+        update={name: text[:LONGEST_TEXT] for name, text in failure.model_dump().items() if isinstance(text, str)}
+    )
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    if not file.exists():
         return {}
+    if not stat.S_ISREG((status := file.lstat()).st_mode) or status.st_size > ARRAYS_LIMIT:
+        raise OSError(f"{file.name} is no regular file of at most {ARRAYS_LIMIT:,} bytes")
+    found: dict[str, np.ndarray] = load_file(file)
+    return found
+
+
+def _for_pruning(cell: Cell) -> Cell:
+    """A cell without what is measured later."""
+    return cell.model_copy(update={"evaluations": (), "published": ()})
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError, DeviceError
-from prunebench.evaluation.interface import Shared
+from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.pruning import CalibrationData
@@ -40,25 +40,6 @@ class Resources:
         if key not in self._models:
             self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
         return self._models[key]
-
-    @contextmanager
-    def work_folder(self, cell: Cell) -> Iterator[Path | None]:
-        """What a cell needs whose model is on disk: an empty folder, gone afterwards, and memory that does not pile up.
-
-        Yields:
-            The folder; None for another cell.
-        """
-        if cell.device != "disk":
-            yield None
-            return
-        folder = self.output / f".{cell.id}.work"
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        try:
-            folder.mkdir(parents=True)
-            with large_apart():
-                yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
@@ -100,28 +81,68 @@ class Resources:
         spec = cell.calibration
         return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed).windows
 
-    def prepare(self, cells: Iterable[Cell]) -> None:
+    def prepare(self, cells: Sequence[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.
 
         Raises:
             UsageError: a text is shorter than one window, a window longer than the model's context, or a task's data
                 not there.
         """
-        tokenizers: dict[str, Any] = {}
+        self.prepare_pruning(cells)
+        self.prepare_measuring(cells)
+
+    def prepare_pruning(self, cells: Iterable[Cell]) -> None:
+        """Read what pruning needs: calibration text; see ``prepare``."""
         for cell in cells:
-            model = self.model(cell)
-            if cell.model_digest not in tokenizers:
-                tokenizers[cell.model_digest] = load_tokenizer(model)
-            tokenizer = tokenizers[cell.model_digest]
-            self.pool(cell, tokenizer)
-            windows: dict[str, int | None] = {cell.calibration.corpus: cell.calibration.seqlen}
+            self.pool(cell, self.tokenizer(cell))
+            self._check_context(cell, cell.calibration.corpus, cell.calibration.seqlen)
+
+    def prepare_measuring(self, cells: Iterable[Cell], *, ours: bool = True, others: bool = True) -> None:
+        """Read what evaluations need: texts and tasks; see ``prepare``.
+
+        Args:
+            cells: to be run.
+            ours: look at the evaluations that come with prunebench.
+            others: look at those of plugins.
+        """
+        for cell in cells:
             for evaluation in cell.evaluations:
-                bound = evaluation.bound()
-                windows[bound.title] = bound.prepare(tokenizer, **self.available(cell))
-            context = context_length(model)
-            for name, length in windows.items():
-                if context is not None and length is not None and length > context:
-                    raise CorpusError(
-                        f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
-                        f"set its seqlen to at most {context}"
-                    )
+                if ours if is_ours(evaluation.facts) else others:
+                    bound = evaluation.bound()
+                    length = bound.prepare(self.tokenizer(cell), **self.available(cell))
+                    self._check_context(cell, bound.title, length)
+
+    def tokenizer(self, cell: Cell) -> Any:
+        """The tokenizer of a cell's model, loaded once."""
+        return self.shared.get(("tokenizer", cell.model_digest), lambda: load_tokenizer(self.model(cell)))
+
+    def _check_context(self, cell: Cell, name: str, length: int | None) -> None:
+        context = context_length(self.model(cell))
+        if context is not None and length is not None and length > context:
+            raise CorpusError(
+                f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
+                f"set its seqlen to at most {context}"
+            )
+
+
+@contextmanager
+def work_folder(output: Path, cell: Cell) -> Iterator[Path]:
+    """An empty folder for one run of a cell, private, gone afterwards; for a model on disk memory does not pile up.
+
+    Args:
+        output: a folder on the disk that takes the pruned tensors.
+        cell: what runs.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{cell.id}.", suffix=".work", dir=output))
+    try:
+        with large_apart() if cell.device == "disk" else nullcontext():
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left_work(output: Path, cell: Cell) -> None:
+    """Remove the folders of runs of a cell that were killed; only for who holds its claim."""
+    for folder in output.glob(f".{cell.id}.*.work"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """One attempt at a cell: what it keeps for the next one, with all that belongs to the same moment.
 
 Three things lie in the cell's ``SavedState`` (``prunebench.runner.saved_state``), one after the other: what the method
-keeps on its way, the pruned model, and what the evaluations found.
+keeps on its way, the pruned model as it was handed over, and what the evaluations found.
 """
 
 import time
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from prunebench.pruning.callbacks import MethodState, note
-from prunebench.records.record import SECTIONS, Cost, SparsityFacts
+from prunebench.records.record import SECTIONS
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.saved_state import SavedState
 
-PRUNE = "prune"
+# Parts of a cell's state: of the method, of what it handed over, of evaluations, and of those of plugins.
+PRUNE, PRUNED, MEASURE, OTHERS = "prune", "pruned", "measure", "others"
 
 
 class Stateful(Protocol):
@@ -83,55 +84,6 @@ class ResumeContext:
         return self._walks - 1
 
 
-def save_pruned(
-    saved_state: SavedState,
-    model: Any,
-    changes: str,
-    events: EventRecorder,
-    facts: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-) -> None:
-    """Keep a model that is pruned and checked, in place of what the method kept on its way.
-
-    Args:
-        saved_state: where it is kept.
-        model: after pruning.
-        changes: what the method may change; of "nothing" no weight is kept.
-        events: what was heard.
-        facts: of method, sparsity, cost and environment.
-        arrays: to be kept beside the record.
-    """
-    weights = {} if changes == "nothing" else {f"weights/{name}": t for name, t in _unique_tensors(model).items()}
-    content = {
-        "cost": facts["cost"].model_dump(),
-        "sparsity": facts["sparsity"].model_dump(),
-        "environment": {name: facts["environment"][name] for name in ("wrappers", "weights_digest")},
-        "ear": events.state(),
-    }
-    if saved_state.keep("pruned", {**weights, **_tensors(arrays)}, content):
-        saved_state.forget(PRUNE)
-
-
-def restore_pruned(
-    saved_state: SavedState, model: Any, events: EventRecorder, facts: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> bool:
-    """Fill in what ``save_pruned`` kept; whether there was anything."""
-    found = saved_state.kept("pruned")
-    if found is None:
-        return False
-    saved_state.forget(PRUNE)
-    tensors, content = found
-    for name, tensor in _unique_tensors(model).items():
-        if f"weights/{name}" in tensors:
-            tensor.copy_(tensors[f"weights/{name}"])
-    arrays.update(_arrays(tensors))
-    facts["cost"] = Cost.model_validate(content["cost"])
-    facts["sparsity"] = SparsityFacts.model_validate(content["sparsity"])
-    facts["environment"] |= content["environment"]
-    events.restore(content["ear"])
-    return True
-
-
 class EvaluationProgress:
     """What the evaluations of a pruned model found; goes on from an attempt that was interrupted among them.
 
@@ -141,6 +93,7 @@ class EvaluationProgress:
         facts: those of perplexity, zero-shot tasks and measures are filled in.
         arrays: theirs are filled in.
         evaluations: how many there are in all.
+        digest: of the pruned weights.
     """
 
     def __init__(
@@ -150,10 +103,10 @@ class EvaluationProgress:
         facts: dict[str, Any],
         arrays: dict[str, np.ndarray],
         evaluations: int,
+        digest: str,
     ) -> None:
         self._saved_state, self._events, self._facts, self._arrays = saved_state, events, facts, arrays
-        self._evaluations = evaluations
-        self._digest = facts["environment"]["weights_digest"]
+        self._evaluations, self._digest = evaluations, digest
         self._clock, self.finished = Clock(), 0
         found = saved_state.kept("measured")
         if found is None or found[1]["digest"] != self._digest:
@@ -175,7 +128,7 @@ class EvaluationProgress:
         self.finished += 1
         if self.finished == self._evaluations or not self._saved_state.due():  # after the last the record is written
             return
-        found = {part: self._facts[part] for part in SECTIONS}
+        found = {part: self._facts[part] for part in (*SECTIONS, "chance")}
         content = {"digest": self._digest, "finished": self.finished, "facts": found, "seconds": self.seconds}
         if self._saved_state.keep("measured", _tensors(self._arrays), {**content, "ear": self._events.state()}):
             self._saved_state.forget("answers")
@@ -219,11 +172,3 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     starts = "arrays/"
     return {name.removeprefix(starts): t.numpy().copy() for name, t in tensors.items() if name.startswith(starts)}
-
-
-def _unique_tensors(model: Any) -> dict[str, Tensor]:
-    """Parameters and persistent buffers; one that stands under several names is under the first in the alphabet."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in sorted(model.state_dict(keep_vars=True).items()):
-        found.setdefault(id(tensor), (name, tensor.detach()))
-    return dict(found.values())

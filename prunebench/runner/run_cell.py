@@ -1,53 +1,255 @@
-"""One cell, run: prune, check, measure. A failed cell is a record with its error."""
+"""One cell, run: pruned in one stage, checked and measured in the next. A failed cell is a record with its error."""
 
 import gc
-import time
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
+from pydantic import ValidationError
 
-from prunebench.allocations import allocate
-from prunebench.contract.checks import Snapshot, watched
-from prunebench.errors import PrunebenchError
-from prunebench.evaluation.interface import BoundEvaluation, Shared
-from prunebench.models.digest import weights_digest
-from prunebench.models.loading import load_model
-from prunebench.models.saving import save_checkpoints
-from prunebench.pruning import CalibrationData, Sparsity, account
-from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
-from prunebench.pruning.offload import written_back
-from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
+from prunebench.errors import ContractError, PrunebenchError, first_line
+from prunebench.evaluation.interface import Shared, is_ours
+from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
-from prunebench.registry.entry_points import load_method
-from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
-from prunebench.registry.method_class import MethodClass
+from prunebench.runner.declared import Declared, sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, EventRecorder
-from prunebench.runner.mask_sample import mask_sample
-from prunebench.runner.memory import PeakMemory
-from prunebench.runner.resources import Resources
-from prunebench.runner.resume import (
-    PRUNE,
-    Clock,
-    EvaluationProgress,
-    ResumeContext,
-    StoredAnswers,
-    restore_pruned,
-    save_pruned,
-)
+from prunebench.runner.handover import FILE
+from prunebench.runner.measure_stage import Measured, Measuring
+from prunebench.runner.prune_stage import prune_cell
+from prunebench.runner.resources import Resources, remove_left_work, work_folder
+from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
 from prunebench.runner.saved_state import INTERVAL, SavedState
-from prunebench.suite.cell import Cell
+from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
+from prunebench.tracebacks import describe_error, plain_traceback
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
+
+Found = tuple[Measured, dict[str, np.ndarray], Failure | None]
+"""What measuring found, its arrays, and what ended it before its end."""
+
+
+class Stages(Protocol):
+    """Who runs the two stages of a cell: this process, or each a process of its own."""
+
+    measured: str
+
+    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
+        """What the method says, and the layers' patterns where an allocation gave them; its tensors are in ``work``.
+
+        Raises:
+            StageFailed: the method failed, or its process did.
+        """
+
+    def measure(
+        self,
+        cell: Cell,
+        saved_state: SavedState,
+        work: Path,
+        file: Path,
+        layers: dict[str, str] | None,
+        evaluations: Sequence[CellEvaluation],
+        *,
+        check: bool,
+        save_to: Path | None,
+    ) -> Found:
+        """Check what was handed over in ``file``, and make some evaluations."""
+
+
+class StageFailed(Exception):  # noqa: N818
+    """A stage came to no end.
+
+    Args:
+        failure: what ended it.
+        notes, trace: what was heard until then.
+    """
+
+    def __init__(self, failure: Failure, notes: dict[str, int], trace: Sequence[dict[str, float]]) -> None:
+        super().__init__(failure.message)
+        self.failure, self.notes, self.trace = failure, notes, trace
+
+
+def run_stages(
+    cell: Cell, stages: Stages, work: Path, saved_state: SavedState, save_to: Path | None
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """Prune and measure one cell.
+
+    Args:
+        cell: what to run.
+        stages: who runs the stages.
+        work: an empty folder.
+        saved_state: what an interrupted attempt left, and takes what this one leaves.
+        save_to: the results folder that takes the pruned model; None to let it go.
+
+    Returns:
+        The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
+
+    Raises:
+        Stopped: ``saved_state.stop`` was set; the next attempt goes on from here.
+    """
+    run = _Run(cell, stages, work, saved_state)
+    error = None
+    try:
+        run.prune_and_measure(save_to)
+    except StageFailed as failed:
+        error = failed.failure
+        run.notes.update(failed.notes)
+        run.trace.extend(failed.trace)
+    except PrunebenchError as failure:
+        error = failure_of(failure)
+    if error:
+        run.arrays.clear()
+    try:
+        return run.record(error, run.facts), run.arrays
+    except ValidationError as wrong:  # what an evaluation of a plugin found is nothing that a record can hold
+        known = {name: run.facts[name] for name in ("measured", "environment", "method")}
+        message = f"an outcome that no record can hold: {first_line(wrong)}"
+        return run.record(error or Failure(type="MalformedMessage", message=message), known), {}
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a record says of an exception that ended a stage."""
+    if isinstance(error, SystemExit):
+        message = f"sys.exit({error.code!r}) was called: a method returns when it is done, and raises when it cannot be"
+    else:
+        message = describe_error(error)
+    return Failure(type=type(error).__name__, message=message, traceback=plain_traceback(error))
+
+
+class _Run:
+    """One run of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before."""
+
+    def __init__(self, cell: Cell, stages: Stages, work: Path, saved_state: SavedState) -> None:
+        self.cell, self.stages, self.work, self.saved_state = cell, stages, work, saved_state
+        self.facts: dict[str, Any] = {
+            "measured": stages.measured,
+            "environment": environment(cell),
+            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
+        }
+        self.arrays: dict[str, np.ndarray] = {}
+        self.notes = Counter[str]()
+        self.trace: list[dict[str, float]] = []
+
+    def record(self, error: Failure | None, facts: dict[str, Any]) -> Record:
+        """The record of this run."""
+        return Record(
+            schema_version=SCHEMA,
+            cell=CellFacts.model_validate(self.cell.model_dump(mode="json", exclude=set(CLASS_FACTS))),
+            status="failed" if error else "ok",
+            error=error,
+            notes=dict(self.notes),
+            trace=tuple(self.trace),
+            **facts,
+        )
+
+    def prune_and_measure(self, save_to: Path | None) -> None:
+        """The stages of a cell, the first only where no earlier attempt came to its end."""
+        cell = self.cell
+        if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
+            self.notes["calibration and perplexity use the same text"] += 1
+        file, declared, layers = self._restored() or self._prune()
+        self.notes.update(declared.notes)
+        self.trace.extend(declared.trace)
+        self.facts["cost"] = declared.cost()
+        self.facts["environment"]["wrappers"] = list(declared.wrappers)
+        if declared.wrapper_traces:
+            traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
+            self.facts["environment"]["wrapper_traces"] = traces
+        sparsity_of(cell, layers)
+
+        ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
+        others = [evaluation for evaluation in cell.evaluations if evaluation not in ours]
+        self.facts |= {part: {} for part in (*SECTIONS, "chance")}
+        self._measure(MEASURE, file, layers, ours, check=True, save_to=None if others else save_to)
+        if others:  # code of plugins, which must not run where the rest is measured
+            self._measure(OTHERS, file, layers, others, check=False, save_to=None)
+            if save_to is not None:
+                self._measure(MEASURE, file, layers, [], check=True, save_to=save_to)
+
+    def _restored(self) -> tuple[Path, Declared, dict[str, str] | None] | None:
+        """What an earlier attempt handed over, if it was kept."""
+        found = self.saved_state.find(PRUNED)
+        if found is None or found[0] is None:
+            return None
+        self.saved_state.part(PRUNE).remove()
+        try:
+            return found[0], Declared.model_validate(found[1]["declared"]), found[1]["layers"]
+        except (KeyError, ValidationError):
+            self.saved_state.forget(PRUNED)
+            return None
+
+    def _prune(self) -> tuple[Path, Declared, dict[str, str] | None]:
+        work = self.work / PRUNE
+        work.mkdir()
+        try:
+            declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
+        finally:  # what lies there now was not measured, but at most forged by the method
+            for name in (MEASURE, OTHERS):
+                self.saved_state.part(name).remove()
+            self.saved_state.forget(PRUNED)
+        if declared.changes != self.cell.changes:
+            raise ContractError(
+                f"the class says changes = {declared.changes!r}, and said {self.cell.changes!r} when it was planned"
+            )
+        file = work / FILE
+        if declared.prune_seconds > min(WORTH_KEEPING, self.saved_state.interval):
+            content = {"declared": declared.model_dump(mode="json"), "layers": layers}
+            file = self.saved_state.adopt(PRUNED, file, content)
+            self.saved_state.part(PRUNE).remove()
+        return file, declared, layers
+
+    def _measure(
+        self,
+        part: str,
+        file: Path,
+        layers: dict[str, str] | None,
+        evaluations: Sequence[CellEvaluation],
+        *,
+        check: bool,
+        save_to: Path | None,
+    ) -> None:
+        work = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=self.work))
+        saved_state = self.saved_state.part(part)
+        found, arrays, failure = self.stages.measure(
+            self.cell, saved_state, work, file, layers, evaluations, check=check, save_to=save_to
+        )
+        self._take(found, arrays)
+        if failure is not None:
+            raise StageFailed(failure, {}, ())
+
+    def _take(self, found: Measured, arrays: dict[str, np.ndarray]) -> None:
+        """Add what was measured to what there is; nothing that was found already may be found anew."""
+        if found.sparsity is not None:
+            self.facts["sparsity"] = found.sparsity
+        digest = self.facts["environment"].setdefault("weights_digest", found.weights_digest)
+        if found.weights_digest not in (digest, None):
+            raise ContractError("the weights were not the same when they were measured again")
+        for section in SECTIONS:
+            for name, values in found.sections.get(section, {}).items():
+                if name in self.facts[section]:
+                    raise ContractError(f"two evaluations both report {section} of {name!r}")
+                self.facts[section][name] = values
+        self.facts["chance"] |= found.chance
+        if twice := arrays.keys() & self.arrays.keys() - {"mask"}:
+            raise ContractError(f"two evaluations both report the array {min(twice)!r}")
+        self.arrays |= arrays
+        self.notes.update(found.notes)
+        self.trace.extend(found.trace)
+        if found.saved is not None:
+            self.facts["saved"] = found.saved
+        seconds = (self.facts["cost"].evaluate_seconds or 0.0) + found.seconds
+        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": seconds})
 
 
 class InProcess:
     """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
+
+    What a method leaves behind here meets the next cell, and its figures: it is for debugging, and records say so.
 
     Args:
         shared: what evaluations have looked up already.
@@ -56,8 +258,8 @@ class InProcess:
     """
 
     def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._workshop = Resources(shared)
-        self.every, self._stop = every, stop
+        self._resources = Resources(shared)
+        self._every, self._stop = every, stop
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.
@@ -70,9 +272,9 @@ class InProcess:
         Raises:
             UsageError: a text does not fit, or the disk has no room for models on it.
         """
-        self._workshop.output = output
-        self._workshop.prepare(cells)
-        check_room(cells, self._workshop, output, save_models=save_models)
+        self._resources.output = output
+        self._resources.prepare(cells)
+        check_room(cells, self._resources, output, save_models=save_models)
 
     def run(
         self,
@@ -96,15 +298,21 @@ class InProcess:
             OutputError: the folder cannot be written.
             Stopped: a stop was asked for.
         """
-        saved_state = SavedState.of(output, cell, interval=self.every, stop=self._stop)
+        remove_left_work(output, cell)
+        saved_state = SavedState.of(output, cell, interval=self._every, stop=self._stop)
         saved_to = output if save_models else None
-        record, arrays = run_cell(cell, self._workshop, display, save_to=saved_to, saved_state=saved_state)
-        path = write_record(output, record, arrays)
-        if record.status == "ok":
-            saved_state.remove()
-        else:  # it would fail there again; a model that is pruned is kept, if it was kept
-            saved_state.forget(PRUNE)
-        return read_record(path)
+        record, arrays = run_cell(cell, self._resources, display, save_to=saved_to, saved_state=saved_state)
+        return finish(output, record, arrays, saved_state)
+
+
+def finish(output: Path, record: Record, arrays: dict[str, np.ndarray], saved_state: SavedState) -> Record:
+    """Write a cell's record, and remove what it kept on its way: all, or of a failed one what would fail again."""
+    path = write_record(output, record, arrays)
+    if record.status == "ok":
+        saved_state.remove()
+    else:  # a model that is pruned is kept, if it was kept
+        saved_state.part(PRUNE).remove()
+    return read_record(path)
 
 
 def run_cell(
@@ -115,7 +323,7 @@ def run_cell(
     save_to: Path | None = None,
     saved_state: SavedState | None = None,
 ) -> tuple[Record, dict[str, np.ndarray]]:
-    """Prune and measure one cell.
+    """Prune and measure one cell in this process; see ``run_stages``.
 
     Args:
         cell: what to run.
@@ -123,149 +331,49 @@ def run_cell(
         display: shows the progress.
         save_to: the results folder that takes the pruned model; None to let it go.
         saved_state: what an interrupted attempt left, and takes what this one leaves; None for neither.
-
-    Returns:
-        The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
-
-    Raises:
-        Stopped: ``saved_state.stop`` was set; the next attempt goes on from here.
     """
-    run = _Run(cell, resources, display, saved_state or SavedState())
-    error = None
     try:
-        with use_observer(run.events), resources.work_folder(cell) as work:
-            run.prune_and_measure(work, save_to)
-    except Exception as failure:  # a plugin may raise anything
-        error = Failure(type=type(failure).__name__, message=_message(failure))
-        run.arrays.clear()
+        with work_folder(resources.output, cell) as work:
+            return run_stages(cell, _Here(resources, display), work, saved_state or SavedState(), save_to)
     finally:
         gc.collect()
-    record = Record(
-        schema_version=SCHEMA,
-        cell=CellFacts.model_validate(cell.model_dump(mode="json")),
-        status="failed" if error else "ok",
-        error=error,
-        notes=dict(run.events.notes),
-        trace=run.events.rows,
-        **run.facts,
-    )
-    return record, run.arrays
 
 
-def _message(failure: Exception) -> str:
-    text = " ".join(str(failure).split()) or "no message"
-    if isinstance(failure, PrunebenchError | ArithmeticError) or failure.__traceback__ is None:
-        return text
-    trace = failure.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+class _Here:
+    """Both stages in this process."""
 
+    measured = "in-process"
 
-class _Run:
-    """One run of a cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before.
+    def __init__(self, resources: Resources, display: Display) -> None:
+        self._resources, self._display = resources, display
 
-    Args:
-        cell, resources, display, saved_state: see ``run_cell``.
-    """
+    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
+        """Prune here."""
+        told: list[dict[str, str]] = []
+        events = EventRecorder(self._display)
+        try:
+            declared = prune_cell(cell, self._resources, events, saved_state, work, told.append)
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
+            raise StageFailed(failure_of(error), dict(events.notes), events.rows) from error
+        return declared, told[0] if told else None
 
-    def __init__(self, cell: Cell, resources: Resources, display: Display, saved_state: SavedState) -> None:
-        self.cell, self.resources, self.display, self.saved_state = cell, resources, display, saved_state
-        self.events = EventRecorder(display)
-        self.facts: dict[str, Any] = {"environment": environment(cell)}
-        self.arrays: dict[str, np.ndarray] = {}
-        self.model: Any = None
-        self.tokenizer: Any = None
-
-    def prune_and_measure(self, work: Path | None, save_to: Path | None) -> None:
-        """The phases of a cell.
-
-        Args:
-            work: folder for a model that stays on disk.
-            save_to: the results folder that takes the pruned model; None to let it go.
-        """
-        cell = self.cell
-        self.display.phase("load")
-        method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-        self.facts["method"] = MethodFacts(changes=method.changes, takes_data=method.takes_data)
-        self.model, self.tokenizer = load_model(
-            self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=work
-        )
-        if not restore_pruned(self.saved_state, self.model, self.events, self.facts, self.arrays):
-            self._prune(method)
-            if self.saved_state.due() or self.facts["cost"].prune_seconds > WORTH_KEEPING:
-                save_pruned(self.saved_state, self.model, method.changes, self.events, self.facts, self.arrays)
-
-        self.facts |= {section: {} for section in SECTIONS}
-        progress = EvaluationProgress(self.saved_state, self.events, self.facts, self.arrays, len(cell.evaluations))
-        for evaluation in cell.evaluations[progress.finished :]:
-            if evaluation in cell.skipped:
-                note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
-            else:
-                self._evaluate(evaluation.bound(), progress.answers())
-            progress.record_finished()
-        self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": progress.seconds})
-
-        if save_to is not None and method.changes != "nothing":
-            self.display.phase("save")
-            self.facts["saved"] = save_checkpoints(self.model, self.tokenizer, save_to, cell.id, cell.sparsity)
-
-    def _prune(self, method: MethodClass) -> None:
-        """Prune and check, from where an interrupted attempt stood."""
-        cell, wanted = self.cell, self.cell.calibration
-        pool = self.resources.pool(cell, self.tokenizer)
-        data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
-        if data.nsamples < wanted.nsamples:
-            note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
-        if any(evaluation.facts.get("digest") == wanted.digest for evaluation in cell.evaluations):
-            note("calibration and perplexity use the same text")
-        sparsity, alongside = self._allocated(data, method.make(cell.options))
-        manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
-        self.facts["environment"]["wrappers"] = wrappers_of(manager, method)
-        instance = manager.get_plugin(method.name)
-        before = Snapshot.of(self.model, sparsity, method.changes, data=data, method=instance)
-
-        self.display.phase("prune")
-        with PeakMemory(cell.device) as peak:
-            clock = Clock()
-            with (
-                watched() as watch,
-                written_back(self.model),
-                use_checkpointer(ResumeContext(self.saved_state, (self.events, data, watch, clock))),
-            ):
-                manager.hook.prune(model=self.model, data=data, sparsity=sparsity)
-            if cell.device == "cuda":
-                torch.cuda.synchronize()
-            seconds = clock.state()
-        if traces := wrapper_traces(manager):
-            self.facts["environment"]["wrapper_traces"] = traces
-        self.events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
-        amounts = {**alongside.amounts, **self.events.amounts}
-        self.facts["cost"] = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=data.tokens_seen, **amounts)
-
-        self.display.phase("check")
-        self.facts["sparsity"] = before.verify(self.model, data=data, method=instance, watch=watch)
-        self.facts["environment"]["weights_digest"] = weights_digest(self.model)
-        if method.changes != "nothing":
-            self.arrays["mask"] = mask_sample(self.model, sparsity)
-
-    def _allocated(self, data: CalibrationData, method: Any) -> tuple[Sparsity, EventRecorder]:
-        """What is asked of the method, and what was heard while it was worked out."""
-        pattern, rule, events = self.cell.sparsity, self.cell.allocation_rule, EventRecorder(self.display)
-        if rule is None:
-            return pattern, events
-        self.display.phase("allocate")
-        began = time.perf_counter()
-        with use_observer(events):
-            sparsity = allocate(rule.make(), self.model, data, pattern, method)
-            account(allocate_seconds=time.perf_counter() - began)
-        return sparsity, events
-
-    def _evaluate(self, evaluation: BoundEvaluation, saved: StoredAnswers) -> None:
-        self.display.phase(evaluation.title)
-        available = {**self.resources.available(self.cell), "saved": saved}
-        result = evaluation.measure(self.model, self.tokenizer, **available)
-        section = self.facts[evaluation.section]
-        for name, values in result.values.items():
-            section.setdefault(name, {}).update(values)
-        self.arrays.update({f"{evaluation.section}/{name}": values for name, values in result.arrays.items()})
+    def measure(
+        self,
+        cell: Cell,
+        saved_state: SavedState,
+        work: Path,
+        file: Path,
+        layers: dict[str, str] | None,
+        evaluations: Sequence[CellEvaluation],
+        *,
+        check: bool,
+        save_to: Path | None,
+    ) -> Found:
+        """Measure here."""
+        measuring = Measuring(cell, self._resources, self._display, saved_state, work)
+        failure = None
+        try:
+            measuring.run(file, sparsity_of(cell, layers), evaluations, check=check, save_to=save_to)
+        except (Exception, SystemExit) as error:
+            failure = failure_of(error)
+        return measuring.outcome(), measuring.arrays, failure

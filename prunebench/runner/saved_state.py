@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from safetensors import SafetensorError
@@ -49,22 +49,27 @@ class SavedState:
     def __init__(
         self, folder: Path | None = None, belongs: str = "", *, interval: float = INTERVAL, stop: Event | None = None
     ) -> None:
-        self._folder, self._belongs, self._interval = folder, belongs, interval
+        self.folder, self.belongs, self.interval = folder, belongs, interval
         self._pause, self._saved = interval, time.monotonic()
         self.stop = stop or Event()
 
     @classmethod
-    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> "SavedState":
+    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> Self:
         """That of a cell in a results folder, for this machine as it is now."""
         content = {**cell.model_dump(mode="json", exclude={"published"}), **environment(cell), "started": None}
         belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
         folder = None if cell.device == "disk" else output / FOLDER / cell.id  # too large to be written once more
         return cls(folder, belongs, interval=interval, stop=stop)
 
+    def part(self, name: str) -> Self:
+        """The state that one of the processes of the cell keeps, in a folder inside this one."""
+        folder = None if self.folder is None else self.folder / name
+        return type(self)(folder, self.belongs, interval=self.interval, stop=self.stop)
+
     def due(self) -> bool:
         """Whether a save is due: the interval has passed, or a stop was asked for."""
         late = self.stop.is_set() or time.monotonic() - self._saved >= self._pause
-        return self._folder is not None and late
+        return self.folder is not None and late
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> bool:
         """Save a state in place of what was kept under ``name``, all or nothing.
@@ -80,71 +85,111 @@ class SavedState:
         Raises:
             Stopped: a stop was asked for.
         """
-        if self._folder is None:
+        if self.folder is None:
             return False
         began = time.monotonic()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_torn()
-            self._write(self._folder / f"{_plain(name)}.json", tensors, facts)
+            self._write(self.folder / f"{_plain(name)}.json", tensors, facts)
             saved = True
         except (OSError, SafetensorError):
             saved = False
             self._remove_torn()
         self._saved = time.monotonic()
-        if self._interval:  # saving takes at most a twentieth of the time
-            self._pause = max(self._interval, 20 * (self._saved - began))
+        if self.interval:  # saving takes at most a twentieth of the time
+            self._pause = max(self.interval, 20 * (self._saved - began))
         if self.stop.is_set():
             raise Stopped
         return saved
 
     def _remove_torn(self) -> None:
         """What an attempt that was killed was writing."""
-        assert self._folder is not None
-        for torn in self._folder.glob("*.tmp"):
+        assert self.folder is not None
+        for torn in self.folder.glob("*.tmp"):
             torn.unlink(missing_ok=True)
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-        text, file = json.dumps(facts), None
+        file = None
         if tensors:
-            file = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.safetensors")
+            file = _new_file(path)
             with atomic_replacement(file) as temporary:
                 save_file(_separate(tensors), temporary)
-        content = {"belongs": self._belongs, "digest": _digest(text, file), "file": file and file.name, "facts": text}
+        self._enter(path, file, facts)
+
+    def _enter(self, path: Path, file: Path | None, facts: dict[str, Any]) -> None:
+        text = json.dumps(facts)
+        content = {"belongs": self.belongs, "digest": _digest(text, file), "file": file and file.name, "facts": text}
         write_atomically(path, json.dumps(content).encode())
         for old in _files_of(path):
             if old != file:
                 old.unlink(missing_ok=True)
 
+    def adopt(self, name: str, file: Path, facts: dict[str, Any]) -> Path:
+        """Keep under ``name`` a file of tensors that lies on the same disk.
+
+        Args:
+            name: any text.
+            file: moved here.
+            facts: plain JSON.
+
+        Returns:
+            Where the file is now; where it was, if it cannot be kept.
+        """
+        if self.folder is None:
+            return file
+        path = self.folder / f"{_plain(name)}.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            moved = file.rename(_new_file(path))
+        except OSError:
+            return file
+        with suppress(OSError):
+            self._enter(path, moved, facts)
+        self._saved = time.monotonic()
+        return moved
+
     def kept(self, name: str) -> MethodState | None:
         """The tensors, on the CPU, and the facts kept under ``name``; None where there are none that can be used."""
-        if self._folder is None:
+        found = self.find(name)
+        if found is None:
             return None
-        path = self._folder / f"{_plain(name)}.json"
+        file, facts = found
+        try:
+            return ({} if file is None else load_file(file)), facts
+        except (OSError, SafetensorError):
+            self.forget(name)
+            return None
+
+    def find(self, name: str) -> tuple[Path | None, dict[str, Any]] | None:
+        """The file of tensors, None where there were none, and the facts kept under ``name``; see ``kept``."""
+        if self.folder is None:
+            return None
+        path = self.folder / f"{_plain(name)}.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             file = None if content["file"] is None else path.with_name(content["file"])
-            if content["belongs"] == self._belongs and content["digest"] == _digest(content["facts"], file):
-                return ({} if file is None else load_file(file)), json.loads(content["facts"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            if content["belongs"] == self.belongs and content["digest"] == _digest(content["facts"], file):
+                return file, json.loads(content["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         self.forget(name)
         return None
 
     def forget(self, name: str) -> None:
         """Remove what was kept under ``name``, and under all names that go on from it after a slash."""
-        if self._folder is not None and self._folder.is_dir():
+        if self.folder is not None and self.folder.is_dir():
             starts = f"{_plain(name)}.", _plain(f"{name}/")
-            for path in list(self._folder.iterdir()):
+            for path in list(self.folder.iterdir()):
                 if path.name.startswith(starts):
                     path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the folder: the cell is done, or to be run afresh."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):  # other cells may have theirs in it
-                self._folder.parent.rmdir()
+                self.folder.parent.rmdir()
 
 
 def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = (), *, older_than: float = STALE) -> None:
@@ -163,6 +208,11 @@ def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = ()
         with suppress(OSError):  # another sweep may remove it meanwhile
             if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
                 shutil.rmtree(folder)
+
+
+def _new_file(path: Path) -> Path:
+    """A file of tensors for a JSON file."""
+    return path.with_name(f"{path.stem}.{secrets.token_hex(8)}.safetensors")
 
 
 def _plain(name: str) -> str:

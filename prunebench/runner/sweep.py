@@ -12,7 +12,7 @@ from prunebench.evaluation.interface import Shared
 from prunebench.models.saving import is_saved
 from prunebench.records.quarantine import read_intact_record, successful_record
 from prunebench.records.record import Record
-from prunebench.records.store import read_record, write_record
+from prunebench.records.store import FAILED, read_record, write_record
 from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
 from prunebench.runner.events import Display
 from prunebench.runner.run_cell import InProcess
@@ -84,7 +84,7 @@ def run_suite(
             with claims.held(cell.id) as claim:
                 if claim is None:
                     waiting.append((number, cell))
-                elif _signature(output, cell) != found[cell.id] and (record := _outcome(output, cell)):
+                elif record := _written_since(output, cell, found[cell.id]):
                     kept[cell.id] = record  # another runner has run it since
                 elif record := sweep.run(number, cell, claim):
                     kept[cell.id] = record
@@ -138,13 +138,31 @@ class _Sweep:
         return record
 
 
-def _signature(output: Path, cell: Cell) -> tuple[int, ...] | None:
-    """Changes when a cell's record is written; no clock is trusted."""
+Signature = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+
+
+def _signature(output: Path, cell: Cell) -> Signature:
+    """Changes when a cell's record is written, the good one or that of a failure; no clock is trusted."""
+    return _seen_file(output / f"{cell.id}.json"), _seen_file(output / f"{cell.id}{FAILED}")
+
+
+def _seen_file(path: Path) -> tuple[int, ...] | None:
     try:
-        seen = (output / f"{cell.id}.json").stat()
+        seen = path.lstat()
     except OSError:
         return None
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+
+def _written_since(output: Path, cell: Cell, before: Signature) -> Record | None:
+    """The record of a cell, be it failed, that another runner has written; None where there is none that is whole."""
+    now = _signature(output, cell)
+    try:
+        if now[1] is not None and now[1] != before[1]:
+            return read_record(output / f"{cell.id}{FAILED}")
+        return read_intact_record(output, cell.id) if now[0] != before[0] else None
+    except OutputError:
+        return None
 
 
 def _outcome(output: Path, cell: Cell) -> Record | None:
@@ -163,7 +181,7 @@ def _seen(output: Path, cell: Cell) -> Record | None:
 
 def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) -> Record:
     """A kept record, with the published figures that the suite names now: they change no outcome."""
-    if record.cell.published == cell.published:
+    if record.cell.published == cell.published or record.status == "failed":
         return record
     with claims.held(cell.id) as claim:
         record = _outcome(output, cell) or record  # which another runner may have made anew
@@ -187,4 +205,4 @@ def _ensure_writable(folder: Path) -> None:
 def _needs_no_model(output: Path, record: Record) -> bool:
     """Whether a cell's model is saved, or is the dense one, which is there anyway."""
     pruned = record.method is None or record.method.changes != "nothing"
-    return not pruned or (record.saved is not None and is_saved(output, record.cell.id))
+    return not pruned or (record.saved is not None and is_saved(output, record))

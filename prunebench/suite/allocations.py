@@ -11,7 +11,7 @@ from prunebench.errors import AllocationError
 from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
-from prunebench.registry.entry_points import load_allocation
+from prunebench.registry.entry_points import code_of, load_allocation
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Sparing
 
 
@@ -19,13 +19,15 @@ class CellAllocation(Sparing):
     """An allocation by name with all its options; of a file these are its ratios, so that no path is needed.
 
     ``plugin_file`` is the Python file that it is read from, if it is not installed, and ``version`` that file's digest.
+    ``code`` is the digest of its code or its stated revision.
     """
 
     name: str
     options: dict[str, Any]
     plugin_file: str | None = None
     version: str | None = None
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "version")
+    code: str | None = None
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "version", "code")
 
     def make(self) -> Allocation:
         """The allocation itself.
@@ -58,7 +60,8 @@ def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path
             plugin = load_allocation(entry.name, files)
             rule: Allocation = plugin.make({**entry.options, **ratios})
             own = {"plugin_file": str(plugin.file), "version": plugin.version} if plugin.file else {}
-            cell = CellAllocation(name=entry.name, options=dataclasses.asdict(cast(Any, rule)), **own)
+            options, code = dataclasses.asdict(cast(Any, rule)), code_of("allocation", entry.name, files)
+            cell = CellAllocation(name=entry.name, options=options, code=code, **own)
             rules[entry.title] = (None if rule.needs == "nothing" else cell, rule)
     return rules
 

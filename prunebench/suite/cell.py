@@ -5,18 +5,31 @@ import json
 import re
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
 from prunebench.evaluation.interface import BoundEvaluation
-from prunebench.records.record import SCHEMA, PublishedFigure
+from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
+from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
+
+CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
+COMPUTED = {"id", "key", "stages", "pattern"}
+# What a cell's id does not depend on: paths, versions, and what merely repeats another field.
+RECORDED_ONLY = {
+    *("id", "stages", "pattern", "source", "revision", "device"),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
+}
+
+# The same of its calibration, evaluations and allocation.
+LOCATIONS = ("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made")
 
 
 class CellCalibration(Sparing):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
 
     ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
+    ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
     corpus: str
@@ -28,7 +41,8 @@ class CellCalibration(Sparing):
     digest: str
     plugin_file: str | None = None
     made: bool = False
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made")
+    code: str | None = None
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made", "code")
 
 
 class CellEvaluation(BaseModel):
@@ -56,11 +70,15 @@ class Cell(Strict):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
     ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
-    record is still good: it depends on everything that can change the outcome and on no path.
+    record is still good: it depends on everything that can change the outcome, and on no path, no version of a
+    distribution and no commit. A field at its default, and an option that is None, do not enter it, so that fields and
+    options may be added later without a change of any id.
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
-    ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from.
-    ``published`` is what others found for the cell. ``trust_remote_code`` lets code that the model brings run.
+    ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
+    and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
+    ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
+    ``takes_data`` are what the method's class says of itself. ``trust_remote_code`` lets the model's own code run.
     """
 
     model: str
@@ -75,6 +93,9 @@ class Cell(Strict):
     version: str
     plugin_file: str | None = None
     wrapper_files: tuple[str, ...] = ()
+    changes: str = "prunable"
+    takes_data: bool = True
+    code: str | None = None
     options: dict[str, Any]
     sparsity: PatternText
     allocation: str
@@ -84,12 +105,32 @@ class Cell(Strict):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
     trust_remote_code: bool = False
+    wrappers: dict[str, str] | None = None
+    toolkit: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, content: Any) -> Any:
+        """A cell that was written as JSON is read back; what is computed is computed again."""
+        return {k: v for k, v in content.items() if k not in COMPUTED} if isinstance(content, dict) else content
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def key(self) -> tuple[str, str, str, str, int, str]:
         """(model, method, sparsity, allocation, seed, calibration corpus)."""
         return (self.model, self.method, str(self.sparsity), self.allocation, self.seed, self.calibration.corpus)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def stages(self) -> tuple[StageFacts, ...]:
+        """The methods that prune the model, in their order: today one."""
+        return (StageFacts(method=self.method, plugin=self.plugin, options=self.options, code=self.code),)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def pattern(self) -> PatternFacts:
+        """The sparsity with its kind."""
+        return PatternFacts(kind=self.sparsity.kind, text=str(self.sparsity))
 
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:
@@ -98,26 +139,33 @@ class Cell(Strict):
             return ()
         return tuple(evaluation for evaluation in self.evaluations if evaluation.bound().needs_whole_model)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the id depends on, as plain JSON."""
+        content = self.model_dump(mode="json", exclude=RECORDED_ONLY, exclude_defaults=True)
+        for part in (content["calibration"], *content["evaluations"]):
+            for name in LOCATIONS:
+                part.pop(name, None)
+        for name in LOCATIONS:
+            content.get("allocation_rule", {}).pop(name, None)
+        content = dict(_without_none(content))
+        if self.skipped:  # else its record would pass for one that has them
+            content["skipped"] = len(self.skipped)
+        return content
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
-        content = self.model_dump(
-            mode="json", exclude={"id", "source", "revision", "device", "plugin_file", "wrapper_files", "published"}
-        )
-        for part in (content["calibration"], *content["evaluations"]):
-            for name in ("source", "include_path", "batch_size", "plugin_file", "corpus_file", "made"):
-                part.pop(name, None)
-        if self.allocation_rule is None:
-            del content["allocation_rule"]
-        else:
-            content["allocation_rule"].pop("plugin_file", None)
-        if not self.trust_remote_code:
-            del content["trust_remote_code"]
-        if self.skipped:  # else its record would pass for one that has them
-            content["skipped"] = len(self.skipped)
-        text = json.dumps([SCHEMA, content], sort_keys=True, ensure_ascii=False)
+        text = json.dumps([SCHEMA, self.identity], sort_keys=True, ensure_ascii=False)
         shared = () if self.allocation_rule is None else (self.allocation,)
         words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _without_none(value: Any) -> Any:
+    """Plain JSON without the entries of mappings that are null."""
+    if isinstance(value, dict):
+        return {name: _without_none(entry) for name, entry in value.items() if entry is not None}
+    return [_without_none(entry) for entry in value] if isinstance(value, list) else value

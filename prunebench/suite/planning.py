@@ -8,8 +8,9 @@ from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
+from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
-from prunebench.registry.entry_points import load_method
+from prunebench.registry.entry_points import code_of, load_method, wrapper_codes
 from prunebench.registry.method_class import MethodClass
 from prunebench.registry.plugin_files import plugins_in
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
@@ -52,6 +53,7 @@ def plan(
     files = [file.resolve() for file in plugin_files]
     wrapper_files = tuple(str(file) for file in files if "wrapper" in plugins_in(file))
     methods = [load_method(entry.name, files) for entry in entries]
+    codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
     options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
     shared = shared or Shared()
     bound = [
@@ -97,6 +99,9 @@ def plan(
                         version=method.version,
                         plugin_file=str(method.file) if method.file else None,
                         wrapper_files=wrapper_files,
+                        changes=method.changes,
+                        takes_data=method.takes_data,
+                        code=codes[entry.name],
                         options=resolved,
                         sparsity=sparsity,
                         allocation=allocation,
@@ -104,6 +109,8 @@ def plan(
                         seed=seed,
                         calibration=calibrations[calibration],
                         evaluations=evaluations,
+                        wrappers=wrappers or None,
+                        toolkit=REVISION,
                         published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
                     )
                 )
@@ -195,6 +202,7 @@ def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalib
         digest=corpus.digest,
         plugin_file=str(file) if file else None,
         made=bool(corpus.wants),
+        code=corpus.code,
     )
 
 

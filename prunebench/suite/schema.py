@@ -297,6 +297,9 @@ class ZeroShotEntry(EvaluationEntry):
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
         batch_size: requests in one forward pass.
+        trust_remote_code: let code that the task files bring (``!function``, metrics to be fetched, templates that
+            reach Python's internals) run on this machine, with all your rights; without it such tasks are refused.
+            The record tells of it.
     """
 
     label: ClassVar[str] = ""
@@ -306,6 +309,7 @@ class ZeroShotEntry(EvaluationEntry):
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     include_path: Place | None = None
     batch_size: Count = 32
+    trust_remote_code: bool = Field(default=False, strict=True)
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with the folder of task files counted from the suite file."""

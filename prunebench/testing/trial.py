@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.contract.rules import Violation
+from prunebench.errors import PrunebenchError
 from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
@@ -24,6 +24,7 @@ from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS, calibration
+from prunebench.tracebacks import author_line, describe_error
 
 SPREAD = 0.1  # difference between the sparsities of neighbouring layers in an uneven trial
 
@@ -195,12 +196,10 @@ def _seeded_generators(noise: int) -> Iterator[None]:
 
 
 def _error_line(error: Exception) -> str:
-    """An exception in one line: type, message, and file and line of where it was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    """An exception in one line: type, message, and file and line of its author's own frame."""
+    where = author_line(error) if isinstance(error, PrunebenchError) else None
+    named = f" ({where[0].name}, line {where[1]})" if where else ""
+    return f"{type(error).__name__}: {describe_error(error)}{named}"
 
 
 def _is_head_tied(model: Any) -> bool:

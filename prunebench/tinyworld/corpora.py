@@ -84,6 +84,7 @@ class StoryCorpus:
 
     name: str
 
+    revision: ClassVar[int] = 1
     splits: ClassVar[tuple[str, ...]] = SPLITS
     default_splits: ClassVar[Mapping[str, str]] = {"calibration": "calibration", "perplexity": "test"}
 

@@ -28,8 +28,8 @@ class Outcome:
 
 def workers_of(process: int) -> set[int]:
     """Process ids of the workers of a running command."""
-    children = psutil.Process(process).children(recursive=True)
-    return {child.pid for child in children if "prunebench.runner.worker" in child.cmdline()}
+    children = psutil.Process(process).children()
+    return {child.pid for child in children if "prunebench.runner.processes.template" in child.cmdline()}
 
 
 def run(*words: object) -> Outcome:

@@ -127,7 +127,7 @@ def test_c4_reads_the_pinned_shard(
     monkeypatch.setattr(hub, "download", download)
     found = find_corpus("c4", None, purpose)
     assert (found.name, [*found.documents()]) == ("c4", ["a b"])
-    assert set(asked) == {("allenai/c4", hub_corpora.C4.files[split], hub_corpora.C4.revision)}
+    assert set(asked) == {("allenai/c4", hub_corpora.C4.files[split], hub_corpora.C4.commit)}
 
 
 def test_wikitext_reads_parquet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

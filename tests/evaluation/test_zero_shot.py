@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from datasets import Dataset
 
 from prunebench.errors import TaskError
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
-from prunebench.evaluation.zero_shot import zero_shot
+from prunebench.evaluation.zero_shot import _chance, zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import use_observer
+from prunebench.tinyworld.tasks import CHANCE
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
 from tests.helpers.paths import ROOT, SHARED, needs_shared
@@ -101,6 +103,7 @@ def test_builtin_and_local_tasks(folder: Path) -> None:
         assert results[task][f"{metric},none"] == pytest.approx(values.mean())
         assert results[task][f"{metric}_stderr,none"] == pytest.approx(values.std(ddof=1) / QUESTIONS**0.5)
     assert results["last"]["perplexity_stderr,none"] > 0
+    assert found.chance == {"choice": 0.5}  # of a task without choices it is not known
 
 
 def test_limit_and_order() -> None:
@@ -202,8 +205,22 @@ def test_progress_is_told() -> None:
 def test_embedded_tasks() -> None:
     library = TaskLibrary()
     check_tasks(["tinyworld_recall"], None, library)
-    found = zero_shot(tiny.llama(), tokenizer(), tasks=["tinyworld_recall"], limit=2, library=library)
+    found = zero_shot(tiny.llama(), tokenizer(), tasks=list(CHANCE), limit=2, library=library)
     assert len(found.correct["tinyworld_recall/acc"]) == 2
+    assert found.chance == dict(CHANCE)
+
+
+def test_chance_is_of_the_questions_that_were_asked() -> None:
+    """A guess among k choices is right once in k; the accuracy of guessing is the mean over questions."""
+    entries = [{"doc_id": doc, "resps": [0] * choices} for doc, choices in enumerate((2, 4, 4))]
+    plain = SimpleNamespace(output_type="multiple_choice", process_results=None, metric_list=[{"metric": "acc"}])
+    doubled = SimpleNamespace(**{**vars(plain), "metric_list": [{"metric": "acc_mutual_info"}]})
+    scored = SimpleNamespace(**{**vars(plain), "process_results": "its own"})
+    free = SimpleNamespace(**{**vars(plain), "output_type": "generate_until"})
+    tasks = {name: SimpleNamespace(config=config) for name, config in
+             {"plain": plain, "doubled": doubled, "scored": scored, "free": free}.items()}  # fmt: skip
+    found = _chance(tasks, dict.fromkeys((*tasks, "unknown"), entries))
+    assert found == {"plain": pytest.approx(1 / 3), "doubled": pytest.approx((1 + 1 / 2 + 1 / 2) / 3)}
 
 
 @pytest.mark.shared

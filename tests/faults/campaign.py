@@ -52,7 +52,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.glob("*.json")):
         record: Record = read_record(path)
         content = record.model_dump(mode="json", exclude={"cost", "environment"}, by_alias=True)
-        for digest in ("digest", "arrays_digest"):
+        for digest in ("digest", "arrays"):
             content.pop(digest, None)
         found[record.cell.id] = {
             **content,

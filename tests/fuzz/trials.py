@@ -9,7 +9,7 @@ import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -86,6 +86,8 @@ class Trials:
         some = sorted((ROOT / "results/reference/smoke").glob("*.json"))[:2]
         self._records = [golden, *(place.read_bytes() for place in some)]
         self._arrays = [place.with_suffix(".npz").read_bytes() for place in some]
+        for place in some:  # and the same as records of this schema
+            self._records.append(record_to_json(read_record(place)).encode())
 
     def all(self) -> dict[str, tuple[Callable[[random.Random], None], float]]:
         """By name: a trial, and its share."""
@@ -158,12 +160,13 @@ class Trials:
     def _mutant(self, rng: random.Random) -> bytes:
         """A record whose content was changed, with the digest that belongs to it."""
         content = json.loads(rng.choice(self._records))
-        arrays = content.pop("arrays_digest")
+        named = {key: content.pop(key) for key in ("arrays_digest", "arrays") if key in content}
         del content["digest"]
         content = mutated(rng, content)
         if isinstance(content, dict) and rng.random() < 0.9:
             content.setdefault("schema", 1)
-        content["arrays_digest"] = arrays
+        if isinstance(content, dict):
+            content |= named
         try:
             digest = content_digest(content)
         except (ValueError, RecursionError):
@@ -184,17 +187,13 @@ class Trials:
         """A folder of whole records and one or two changed ones."""
         folder = self._folder / f"{name}{rng.random()}"
         folder.mkdir()
-        for number, content in enumerate([*self._records[1:], self._mutant(rng), self._mutant(rng)]):
+        for number, content in enumerate([*self._records[1:3], self._mutant(rng), self._mutant(rng)]):
             (folder / f"{number}.json").write_bytes(content)
-            identity = json.loads(content).get("cell")
-            named = identity.get("id") if isinstance(identity, dict) else None
-            if isinstance(named, str) and json.loads(content).get("arrays_digest"):
-                for arrays in self._arrays:
-                    if hashlib.sha256(arrays).hexdigest() == json.loads(content)["arrays_digest"] and "/" not in named:
-                        try:
-                            (folder / f"{named}.npz").write_bytes(arrays)
-                        except (OSError, ValueError):
-                            continue
+            with suppress(PrunebenchError):
+                for digest, file in read_record(folder / f"{number}.json").arrays.items():
+                    for arrays in self._arrays:
+                        if hashlib.sha256(arrays).hexdigest() == digest:
+                            (folder / file).write_bytes(arrays)
         return folder
 
     def report(self, rng: random.Random) -> None:
@@ -238,7 +237,7 @@ class Trials:
             content = mutated_bytes(rng, content)
         folder = self._folder / f"arrays{rng.random()}"
         folder.mkdir()
-        for number, text in enumerate(self._records[1:]):
+        for number, text in enumerate(self._records[1:3]):
             facts = json.loads(text)
             if number == 0:
                 facts["arrays_digest"] = hashlib.sha256(content).hexdigest()

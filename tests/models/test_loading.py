@@ -183,6 +183,41 @@ class TestCodeOfItsOwn:
         assert trusted.model_dump()["trust_remote_code"] is True
 
 
+def change_config(folder: Path, **keys: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | keys))
+
+
+def test_an_adapter_would_change_the_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x/y"}))
+    assert "holds an adapter (adapter_config.json)" in refused(folder)
+    (folder / "config.json").unlink()
+    assert "merge it into the weights" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"_attn_implementation": "kernels-community/flash-attn"},
+        {"attn_implementation": "someone/attention@main:forward"},
+        {"_attn_implementation_internal": "paged|someone/attention"},
+        {"attn_implementation": {"": "sdpa", "text_config": "someone/attention"}},
+        {"text_config": {"_attn_implementation": "kernels-community/flash-attn"}},
+        {"attn_implementation": "flash_attention_2"},
+        {"experts_implementation": "sonicmoe"},
+    ],
+)
+def test_kernels_of_the_hub_are_never_fetched(folder: Path, keys: dict[str, object]) -> None:
+    change_config(folder, **keys)
+    assert "a kernel that would be fetched from the hub and is part of no digest" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa", None])
+def test_attention_that_is_installed_may_be_named(folder: Path, name: str | None) -> None:
+    change_config(folder, attn_implementation=name)
+    load_model(find_model(str(folder)), dtype="float32", device="cpu")
+
+
 def test_a_missing_tensor_is_not_made_up(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]

@@ -10,13 +10,17 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from prunebench import load_sparse
 from prunebench.errors import OutputError
+from prunebench.files import Abandoned
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
-from prunebench.models.saving import save_checkpoints
+from prunebench.models.saving import is_saved, save_checkpoints
 from prunebench.models.source import find_model
 from prunebench.pruning import NM, Unstructured, prunable
-from prunebench.records.record import SavedFacts
-from prunebench.records.store import read_record
+from prunebench.records.merge import merge_records
+from prunebench.records.record import Record, SavedFacts
+from prunebench.records.saved_models import altered_models
+from prunebench.records.store import read_record, read_records, write_record
+from prunebench.report.output.model_card import write_cards
 from prunebench.report.tables.cost import size_table
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -76,6 +80,113 @@ class TestForms:
         (tmp_path / "models").write_text("")
         with pytest.raises(OutputError, match="cannot save the model in"):
             save_checkpoints(tiny.llama(), tokenizer(), tmp_path, "x", Unstructured(0.5))
+
+
+class TestUnit:
+    """A saved model belongs to a record: the old one stays until a new record names the new one."""
+
+    @pytest.fixture
+    def saved(self, tmp_path: Path) -> Record:
+        return self.save(tmp_path, 0.5)
+
+    def save(self, folder: Path, ratio: float, **changes: object) -> Record:
+        model = pruned(tiny.llama(), Unstructured(ratio))
+        name = record().cell.id
+        facts = save_checkpoints(model, tokenizer(), folder, name, Unstructured(ratio))
+        made = record().model_copy(update={"saved": facts, **changes})
+        return read_record(write_record(folder, made, {}))
+
+    def test_the_record_holds_its_digest(self, tmp_path: Path, saved: Record) -> None:
+        name = saved.cell.id
+        assert saved.saved is not None
+        assert {form: one.folder for form, one in saved.saved.forms.items()} == {"models": name, "sparse": name}
+        assert is_saved(tmp_path, saved)
+        assert altered_models(tmp_path, saved) == []
+        write_cards(tmp_path, [saved])
+        assert is_saved(tmp_path, saved)  # a card is no part of it
+
+    @pytest.mark.parametrize("form", ["models", "sparse"])
+    @pytest.mark.parametrize("harm", ["altered", "cut", "file gone", "file more", "gone", "link", "link inside"])
+    def test_harm_is_noticed(self, tmp_path: Path, saved: Record, form: str, harm: str) -> None:
+        folder = tmp_path / form / saved.cell.id
+        weights = next(folder.glob("*.safetensors"))
+        content = weights.read_bytes()
+        if harm in ("altered", "cut"):
+            weights.write_bytes(content[:-1] + (b"" if harm == "cut" else bytes([content[-1] ^ 1])))
+        elif harm == "file gone":
+            (folder / "tokenizer_config.json").unlink()
+        elif harm == "file more":
+            (folder / "adapter_config.json").write_text("{}")
+        elif harm == "link inside":
+            weights.rename(tmp_path / "elsewhere")
+            weights.symlink_to(tmp_path / "elsewhere")
+        else:
+            folder.rename(tmp_path / "elsewhere")
+            if harm == "link":
+                folder.symlink_to(tmp_path / "elsewhere")
+        assert not is_saved(tmp_path, saved)
+        messages = altered_models(tmp_path, saved)
+        assert [str(folder) in message for message in messages] == ([] if harm == "gone" else [True])
+        shown = prunebench("report", tmp_path)
+        assert shown.exit_code == 0
+        assert ("no saved model" in shown.stderr or "altered after" in shown.stderr) == (harm != "gone")
+        if harm != "gone":
+            with pytest.raises(OutputError, match="remove it, or run the suite again with --save-models"):
+                merge_records([tmp_path], tmp_path / "merged")
+            assert not (tmp_path / "merged").exists()
+
+    def test_until_the_record_is_written_the_old_model_is_there(self, tmp_path: Path, saved: Record) -> None:
+        model, name = pruned(tiny.llama(), Unstructured(0.9)), saved.cell.id
+        facts = save_checkpoints(model, tokenizer(), tmp_path, name, Unstructured(0.9))
+        assert is_saved(tmp_path, saved)
+        new = saved.model_copy(update={"saved": facts})
+        assert is_saved(tmp_path, new)
+        write_record(tmp_path, new, {})
+        assert not is_saved(tmp_path, saved)
+        assert is_saved(tmp_path, new)
+        for form in ("models", "sparse"):
+            assert [path.name for path in (tmp_path / form).iterdir()] == [facts.forms[form].folder]  # type: ignore[index]
+        again = self.save(tmp_path, 0.5)
+        assert again.saved == saved.saved
+        assert is_saved(tmp_path, again)
+
+    def test_the_same_model_again_is_the_same_folder(self, tmp_path: Path, saved: Record) -> None:
+        assert self.save(tmp_path, 0.5).saved == saved.saved
+        assert [path.name for path in (tmp_path / "models").iterdir()] == [saved.cell.id]
+
+    def test_a_record_without_a_model_leaves_the_old_one(self, tmp_path: Path, saved: Record) -> None:
+        write_record(tmp_path, saved.model_copy(update={"saved": None}), {})
+        assert (tmp_path / "models" / saved.cell.id).is_dir()
+
+    def test_what_an_interrupted_attempt_left_is_replaced(self, tmp_path: Path) -> None:
+        name = record().cell.id
+        left = tmp_path / "models" / name
+        left.mkdir(parents=True)
+        (left / "junk").write_text("x")
+        (tmp_path / "models" / f".{name}.12345.tmp").mkdir()
+        made = self.save(tmp_path, 0.5)
+        assert is_saved(tmp_path, made)
+        assert [path.name for path in (tmp_path / "models").iterdir()] == [name]
+
+    def test_a_folder_that_is_a_link_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "sparse").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(OutputError, match="sparse is a symbolic link; remove it"):
+            self.save(tmp_path, 0.5)
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+    def test_whoever_lost_the_cell_replaces_nothing(self, tmp_path: Path, saved: Record) -> None:
+        model = pruned(tiny.llama(), Unstructured(0.9))
+        with pytest.raises(Abandoned):
+            save_checkpoints(model, tokenizer(), tmp_path, saved.cell.id, Unstructured(0.9), fence=lambda: False)
+        assert is_saved(tmp_path, saved)
+
+    def test_merge_copies_what_the_record_names(self, tmp_path: Path, saved: Record) -> None:
+        newer = self.save(tmp_path, 0.9)
+        merge_records([tmp_path], tmp_path / "merged")
+        (found,) = read_records(tmp_path / "merged")
+        assert found == newer
+        assert is_saved(tmp_path / "merged", found)
 
 
 class TestRun:

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from prunebench.errors import RecordError
 from prunebench.records.canonical_json import MAX_DEPTH, strict_json
-from prunebench.records.store import (
-    RecordError,
-    read_record,
-)
+from prunebench.records.store import read_record
 
 
 class TestJson:

@@ -17,6 +17,7 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers.observers import SilentDisplay
+from tests.helpers.records import arrays_file
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ class TestSweep:
     """Of a sweep's records one is harmed: it is named, set aside and run again; the others are kept."""
 
     HARMS = (
-        "cut", "altered", "pipe", "folder", "foreign", "no digest", "arrays cut", "arrays missing", "arrays of another",
+        "cut", "altered", "pipe", "folder", "link", "foreign", "no digest",
+        "arrays cut", "arrays missing", "arrays of another",
     )  # fmt: skip
 
     @pytest.mark.parametrize("harm", HARMS)
@@ -78,15 +80,18 @@ class TestSweep:
 
 def harmed(path: Path, harm: str, other: Path) -> None:
     """Do something to a record, as a disk, a person or a careless copy would."""
-    text, beside = path.read_bytes(), path.with_suffix(".npz")
+    text, beside = path.read_bytes(), arrays_file(path)
     if harm == "cut":
         path.write_bytes(text[: len(text) // 2])
     elif harm == "altered":
         path.write_bytes(text.replace(b'"reached": 0.5', b'"reached": 0.6').replace(b'"reached":0.5', b'"reached":0.6'))
         assert path.read_bytes() != text
-    elif harm in ("pipe", "folder"):
+    elif harm in ("pipe", "folder", "link"):
         path.unlink()
-        os.mkfifo(path) if harm == "pipe" else path.mkdir()
+        if harm == "link":
+            path.symlink_to(other)
+        else:
+            os.mkfifo(path) if harm == "pipe" else path.mkdir()
     elif harm == "foreign":
         path.write_bytes(other.read_bytes())
     elif harm == "no digest":
@@ -98,4 +103,4 @@ def harmed(path: Path, harm: str, other: Path) -> None:
     elif harm == "arrays missing":
         beside.unlink()
     else:
-        beside.write_bytes(other.with_suffix(".npz").read_bytes())
+        beside.write_bytes(arrays_file(other).read_bytes())

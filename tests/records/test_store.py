@@ -1,10 +1,13 @@
 """What is read was written by us and is whole, or it is refused and named."""
 
 import hashlib
+import io
 import json
 import math
 import os
 import pickle
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from prunebench.errors import OutputError, RecordError
 from prunebench.files import read_regular_file
+from prunebench.records import quarantine
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.canonical_json import content_digest
-from prunebench.records.record import Failure, PerplexityFacts
+from prunebench.records.record import Failure, PerplexityFacts, Record
 from prunebench.records.store import (
-    RecordError,
     check_arrays,
     read_arrays,
+    read_latest,
     read_record,
     read_records,
     record_to_json,
@@ -28,7 +34,7 @@ from prunebench.records.store import (
 )
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Tolerances
-from tests.helpers.records import ARRAYS, PROTOCOL, record, resealed
+from tests.helpers.records import ARRAYS, PROTOCOL, arrays_file, record, resealed
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -97,16 +103,12 @@ class TestArrays:
 
     def test_they_are_read(self, path: Path) -> None:
         check_arrays(path, read_record(path))
-        for found in (
-            read_arrays(path),
-            ArrayStore(path.parent).read(read_record(path)),
-            ArrayStore(path.parent).read(record()),
-        ):
+        for found in (read_arrays(path), ArrayStore(path.parent).read(read_record(path))):
             assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in ARRAYS.items()}
 
     @pytest.mark.parametrize("harm", ["cut", "altered", "missing", "another's"])
     def test_harm_is_noticed(self, path: Path, harm: str) -> None:
-        beside, found = path.with_suffix(".npz"), read_record(path)
+        beside, found = arrays_file(path), read_record(path)
         whole = beside.read_bytes()
         if harm == "another's":
             other = {name: array + 1 for name, array in ARRAYS.items()}
@@ -129,16 +131,31 @@ class TestArrays:
         assert len(told) == 1
         assert beside.name in told[0]
 
-    def test_a_file_that_its_record_does_not_know_is_refused(self, path: Path) -> None:
-        content = json.loads(path.read_text()) | {"arrays_digest": None}
-        path.write_text(resealed(content))
-        with pytest.raises(RecordError, match="belongs to no record that is here; delete it"):
-            read_arrays(path)
+    def test_they_are_named_by_their_digest(self, path: Path) -> None:
+        ((digest, name),) = read_record(path).arrays.items()
+        assert digest == digest_of((path.parent / name).read_bytes())
+        assert name == f"{path.stem}.{digest[:16]}.npz"
+
+    def test_what_an_interrupted_attempt_left_is_not_read_and_goes_with_the_next_record(self, path: Path) -> None:
+        left, others = path.with_name(f"{path.stem}.{'0' * 16}.npz"), path.with_name(f"{path.stem}0.{'0' * 16}.npz")
+        for torn in (left, others):
+            torn.write_bytes(b"x")
+        assert set(read_arrays(path)) == set(ARRAYS)
+        write_record(path.parent, record(), {"perplexity/x/losses": np.zeros(3)})
+        assert set(read_arrays(path)) == {"perplexity/x/losses"}
+        assert {found.name for found in path.parent.glob("*.npz")} == {arrays_file(path).name, others.name}
+
+    def test_a_name_that_leads_elsewhere_is_refused(self, path: Path) -> None:
+        for name in ("../x.npz", "/etc/passwd", "other.npz", f"{path.stem}.json", f"{path.stem}/x.npz"):
+            content = json.loads(path.read_text()) | {"arrays": {"0" * 64: name}}
+            path.write_text(resealed(content))
+            with pytest.raises(RecordError, match="is no name of a file of arrays"):
+                read_record(path)
 
     def test_a_new_outcome_without_arrays_leaves_none_of_the_old(self, path: Path) -> None:
-        write_record(path.parent, record(error="holds 0 zeros"), {})
+        write_record(path.parent, record(), {})
         assert read_arrays(path) == {}
-        assert not path.with_suffix(".npz").exists()
+        assert not list(path.parent.glob("*.npz"))
 
     def test_a_record_that_was_read_keeps_its_arrays(self, path: Path) -> None:
         write_record(path.parent, read_record(path).model_copy(update={"notes": {"again": 1}}), {})
@@ -154,9 +171,8 @@ class TestArrays:
         ],
     )
     def test_what_is_no_array_file_is_refused_even_with_its_digest(self, path: Path, content: bytes) -> None:
-        path.with_suffix(".npz").write_bytes(content)
         with pytest.raises(RecordError, match="is no array file of prunebench"):
-            read_arrays(path, digest_of(content))
+            read_arrays(path, with_arrays(path, content))
 
     @pytest.mark.parametrize(
         "array",
@@ -164,18 +180,28 @@ class TestArrays:
         ids=["text", "complex", "2d", "0d"],
     )
     def test_what_is_no_row_of_numbers_is_refused(self, path: Path, array: np.ndarray) -> None:
-        np.savez(path.with_suffix(".npz"), x=array)
         with pytest.raises(RecordError, match="'x' is no row of numbers"):
-            read_arrays(path, digest_of(path.with_suffix(".npz").read_bytes()))
+            read_arrays(path, with_arrays(path, zipped(x=array)))
 
     def test_objects_are_never_unpickled(self, path: Path) -> None:
-        np.savez(path.with_suffix(".npz"), x=np.array([{"a": 1}], dtype=object))
         with pytest.raises(RecordError, match="allow_pickle"):
-            read_arrays(path, digest_of(path.with_suffix(".npz").read_bytes()))
+            read_arrays(path, with_arrays(path, zipped(x=np.array([{"a": 1}], dtype=object))))
 
 
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def zipped(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def with_arrays(path: Path, content: bytes) -> Record:
+    """The record at a path, as if it had been written with a file of arrays of this content."""
+    path.with_suffix(".npz").write_bytes(content)
+    return read_record(path).model_copy(update={"arrays": {digest_of(content): path.with_suffix(".npz").name}})
 
 
 class TestContent:
@@ -243,12 +269,79 @@ class TestFiles:
         with pytest.raises(RecordError, match=r"is no valid record: cell\.id"):
             read_record(tmp_path / "x.json")
 
-    def test_a_link_is_replaced_and_not_written_through(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder", "device"])
+    @pytest.mark.parametrize("which", ["record", "failed record", "arrays"])
+    def test_what_is_no_file_is_refused_by_name(self, tmp_path: Path, which: str, kind: str) -> None:
         outside, folder = tmp_path / "precious", tmp_path / "results"
         outside.write_text("mine")
-        folder.mkdir()
-        for suffix in (".json", ".npz"):
-            (folder / f"{record().cell.id}{suffix}").symlink_to(outside)
-        write_record(folder, record(), ARRAYS)
+        made = record(error="x") if which == "failed record" else record()
+        path = write_record(folder, made, ARRAYS)
+        target = arrays_file(path) if which == "arrays" else path
+        target.unlink()
+        make_irregular(target, kind, outside)
+        with pytest.raises(OutputError, match=rf"{re.escape(target.name)}.* is a (symbolic link|pipe|folder|device)"):
+            write_record(folder, made, ARRAYS)
+        with pytest.raises(RecordError, match=rf"{re.escape(target.name)}: it is a (symbolic link|pipe|folder|device)"):
+            read_records(folder)
         assert outside.read_text() == "mine"
-        assert set(ArrayStore(folder).read(read_record(folder / f"{record().cell.id}.json"))) == set(ARRAYS)
+        assert [place.name for place in folder.iterdir() if place.name.startswith(".")] == []
+
+
+def make_irregular(path: Path, kind: str, outside: Path) -> None:
+    """Put something at a path that is no regular file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root may make devices")
+    else:
+        path.symlink_to(outside if kind == "link" else outside.with_name("gone"))
+
+
+class TestFailures:
+    """A failed attempt is written beside a good record and never replaces it."""
+
+    def test_a_good_record_stays_as_it_was(self, tmp_path: Path) -> None:
+        path = write_record(tmp_path, record(), ARRAYS)
+        before = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
+        failed = write_record(tmp_path, record(error="out of memory"), {})
+        assert failed.name == f"{path.stem}.failed.json"
+        assert {place.name: place.read_bytes() for place in tmp_path.iterdir() if place != failed} == before
+        assert [found.status for found in read_records(tmp_path)] == ["ok"]
+        assert set(read_arrays(path)) == set(ARRAYS)
+        assert read_latest(tmp_path, path.stem).status == "failed"
+        found = quarantine.read_intact_record(tmp_path, path.stem)
+        assert found is not None
+        assert found.status == "ok"
+
+    def test_it_is_shown_where_there_is_no_good_one(self, tmp_path: Path) -> None:
+        write_record(tmp_path, record(error="out of memory"), {})
+        (found,) = read_records(tmp_path)
+        assert found.error is not None
+        assert found.error.message == "out of memory"
+        assert quarantine.read_intact_record(tmp_path, found.cell.id) == found
+
+    def test_it_goes_with_the_next_good_one(self, tmp_path: Path) -> None:
+        write_record(tmp_path, record(error="out of memory"), {})
+        path = write_record(tmp_path, record(), ARRAYS)
+        assert {place.name for place in tmp_path.iterdir()} == {path.name, arrays_file(path).name}
+        assert read_latest(tmp_path, path.stem).status == "ok"
+
+    def test_one_of_schema_1_under_the_name_of_a_good_one_is_replaced(self, tmp_path: Path) -> None:
+        path = write_record(tmp_path, record(error="old"), {})
+        path.rename(good := tmp_path / f"{record().cell.id}.json")
+        assert [found.status for found in read_records(tmp_path)] == ["failed"]
+        write_record(tmp_path, record(error="new"), {})
+        assert len(read_records(tmp_path)) == 1
+        assert write_record(tmp_path, record(), {}) == good
+        assert [place.name for place in tmp_path.iterdir()] == [good.name]
+
+    def test_an_id_that_is_the_name_of_a_failed_record_is_refused(self) -> None:
+        content = record().model_dump(by_alias=True)
+        content["cell"]["id"] = "x.failed"
+        with pytest.raises(ValidationError, match="failed record"):
+            Record.model_validate(content)

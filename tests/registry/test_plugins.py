@@ -1,5 +1,6 @@
 """Methods as plugins: what is refused, and that built-in methods come through the same door."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -15,6 +16,8 @@ from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrappers_of
 from prunebench.registry.method_class import MethodClass
 from prunebench.registry.plugin_files import kebab
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 
 METHOD = """
 from dataclasses import dataclass
@@ -218,6 +221,13 @@ GOOD = MethodClass("good", Good, "somewhere", "1")
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         GOOD.make(options)
+
+
+def test_a_method_without_options_refuses_one_too(write_suite: Callable[..., Path]) -> None:
+    suite = write_suite(methods="methods: [{name: wanda, options: {foo: 1}}]")
+    with pytest.raises(MethodError, match="the method 'wanda' has no option 'foo': valid: none") as caught:
+        plan(load_suite(suite))
+    assert caught.value.exit_code == 2
 
 
 def test_a_method_may_refuse_a_value() -> None:

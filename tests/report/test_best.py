@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prunebench.errors import RecordError
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.records.store import RecordError, write_record
+from prunebench.records.store import read_record, write_record
 from prunebench.report.grouping import method_styles
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.paired import PairedTests, paired_by_seed
@@ -16,7 +17,7 @@ from prunebench.report.tables.best import MARKED_CAPTION
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import zero_shot_tables
-from tests.helpers.records import PROTOCOL, record
+from tests.helpers.records import PROTOCOL, arrays_file, record
 
 COUNTS = np.random.default_rng(0).integers(20, 60, 200)
 HARD = np.random.default_rng(1).normal(0, 0.4, 200)
@@ -33,8 +34,7 @@ def kept(folder: Path, method: str, nll: float, right: float = 0.5, *, noise: in
     arrays = {f"perplexity/{PROTOCOL}/losses": made, f"perplexity/{PROTOCOL}/counts": COUNTS}
     for task in ("arc_easy", "piqa"):
         arrays[f"zero_shot/{task}/acc"] = (np.arange(200) < 200 * right).astype(float)
-    write_record(folder, found, arrays)
-    return found
+    return read_record(write_record(folder, found, arrays))
 
 
 def marked(table: Table) -> set[tuple[str, str]]:
@@ -56,8 +56,9 @@ def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
 def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
     records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
     assert perplexity_tables(records)[0].marked == frozenset()
-    write_record(tmp_path, records[1], {})
-    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    without = records[1].model_copy(update={"arrays": {}})
+    write_record(tmp_path, without, {})
+    (table,) = perplexity_tables([records[0], without], array_store=ArrayStore(tmp_path))
     assert table.marked == frozenset()
     assert "marked" not in table.caption
 
@@ -71,7 +72,7 @@ def test_a_failed_seed_does_not_compete(tmp_path: Path) -> None:
 
 def test_a_torn_file_of_arrays_is_refused(tmp_path: Path) -> None:
     records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
-    path = tmp_path / f"{records[1].cell.id}.npz"
+    path = arrays_file(tmp_path / f"{records[1].cell.id}.json")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(RecordError, match="no array file"):
         perplexity_tables(records, array_store=ArrayStore(tmp_path))

@@ -1,6 +1,5 @@
 """The HTML report: one file that needs nothing else, the same from the same records, and true to any records."""
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -12,10 +11,9 @@ import pytest
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import PublishedFigure, Record
-from prunebench.records.store import write_record
+from prunebench.records.store import read_record, write_record
 from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import report_sections
-from tests.helpers.paths import GOLDEN_RECORD
 from tests.helpers.records import PROTOCOL, record
 
 SHIFTED = "shifted/document-256"
@@ -175,14 +173,14 @@ class TestSections:
         noise = np.random.default_rng(0)
         losses = noise.normal(90, 20, 40)
         counts = np.full(40, 50)
-        records = [record("a", value=6.0), record("b", value=6.0 + gap)]
+        records, written = [record("a", value=6.0), record("b", value=6.0 + gap)], []
         for found, shift in zip(records, (0.0, 50 * math.log(1 + gap / 6)), strict=True):
             arrays = {
                 f"perplexity/{PROTOCOL}/losses": losses + shift + noise.normal(0, 1, 40),
                 f"perplexity/{PROTOCOL}/counts": counts,
             }
-            write_record(tmp_path, found, arrays)
-        (summary, *_) = report_sections(records, array_store=ArrayStore(tmp_path))
+            written.append(read_record(write_record(tmp_path, found, arrays)))
+        (summary, *_) = report_sections(written, array_store=ArrayStore(tmp_path))
         assert words in [point for paragraph in summary.paragraphs for point in paragraph.points]
 
     def test_robustness_is_relative_to_the_dense_model_on_the_same_text(self) -> None:
@@ -197,7 +195,7 @@ def inf_and_nan() -> list[Record]:
 
 
 def bare() -> list[Record]:
-    content = json.loads(GOLDEN_RECORD.read_text())
+    content = record().model_dump(by_alias=True)
     content |= {"sparsity": None, "perplexity": {}, "zero_shot": {}, "cost": {}, "environment": {}, "notes": {}}
     content["cell"] |= {"evaluations": [], "calibration": {}, "options": {}}
     return [Record.model_validate(content)]

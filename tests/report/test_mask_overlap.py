@@ -8,7 +8,7 @@ import torch
 
 from prunebench.pruning import Unstructured, prunable
 from prunebench.records.arrays import ArrayStore
-from prunebench.records.store import write_record
+from prunebench.records.store import read_record, write_record
 from prunebench.report.tables.mask_overlap import expected_by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
 from tests.helpers import tiny
@@ -42,9 +42,10 @@ class TestOverlap:
 
     def test_between_seeds_and_between_methods(self, tmp_path: Path) -> None:
         masks = {("a", 0): (1, 1, 0, 0), ("a", 1): (0, 1, 1, 0), ("b", 0): (1, 1, 0, 0)}
-        records = [record(method, seed=seed) for method, seed in masks]
-        for made, bits in zip(records, masks.values(), strict=True):
-            write_record(tmp_path, made, {"mask": pack(*bits)})
+        records = [
+            read_record(write_record(tmp_path, record(method, seed=seed), {"mask": pack(*bits)}))
+            for (method, seed), bits in masks.items()
+        ]
         without = record("c")
         (table,) = overlap_tables([*records, without], ["b"], ArrayStore(tmp_path))
         assert table.headers == ("masks of", "and of", "0.5")
@@ -55,15 +56,15 @@ class TestOverlap:
         )
 
     def test_methods_that_share_no_sparsity(self, tmp_path: Path) -> None:
-        records = [record("a", "0.5"), record("b", "0.9"), record("c", "0.5")]
-        for made, bits in zip(records, ((1, 1, 0), (0, 1, 1), (1, 1, 0)), strict=True):
-            write_record(tmp_path, made, {"mask": pack(*bits)})
+        cells = {("a", "0.5"): (1, 1, 0), ("b", "0.9"): (0, 1, 1), ("c", "0.5"): (1, 1, 0)}
+        records = [
+            read_record(write_record(tmp_path, record(*cell), {"mask": pack(*bits)})) for cell, bits in cells.items()
+        ]
         (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
         assert table.rows == (("a", "c", "1.00", "–"), ("by chance", "", "0.05", "0.05"))
 
     def test_masks_without_facts_on_sparsity(self, tmp_path: Path) -> None:
-        records = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
-        for made in records:
-            write_record(tmp_path, made, {"mask": pack(1, 1)})
+        without = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
+        records = [read_record(write_record(tmp_path, made, {"mask": pack(1, 1)})) for made in without]
         (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
         assert table.rows[-1] == ("by chance", "", "–")

@@ -253,7 +253,7 @@ class TestTwoRunners:
     def test_a_record_that_another_is_writing_is_left_alone(self, cell: Cell, tmp_path: Path, good: Record) -> None:
         """Its arrays are there before it is: that is no damage while somebody has the cell."""
         facts = CellFacts.model_validate(cell.model_dump(mode="json"))
-        whole = good.model_copy(update={"cell": facts, "arrays_digest": None})
+        whole = good.model_copy(update={"cell": facts, "arrays": {}})
         path = write_record(tmp_path, whole, {"x": np.zeros(3)})
         content = path.read_bytes()
         path.write_bytes(content.replace(b"e", b"f", 1))
@@ -310,8 +310,8 @@ class TestMerge:
         cells = plan(load_suite(write_suite(methods="methods: [magnitude]")))
         half, pattern = run_suite(cells, tmp_path / "one", SilentDisplay())
         changed = half.model_copy(update={"perplexity": {}})
-        write_record(tmp_path / "two", changed.model_copy(update={"arrays_digest": None}), {})
-        failed = pattern.model_copy(update={"status": "failed", "arrays_digest": None})
+        write_record(tmp_path / "two", changed.model_copy(update={"arrays": {}}), {})
+        failed = pattern.model_copy(update={"status": "failed", "arrays": {}})
         write_record(tmp_path / "two", failed, {})
         merged = merge_records([tmp_path / "one", tmp_path / "two"], tmp_path / "merged")
         (conflict,) = merged.conflicts

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from prunebench.errors import RecordError
 from prunebench.models.loading import load_model
 from prunebench.models.source import weight_bytes
 from prunebench.pruning import track
 from prunebench.records.record import Forecast
-from prunebench.records.store import RecordError, read_forecasts, write_forecasts
+from prunebench.records.store import read_forecasts, write_forecasts
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.runner import forecast
 from prunebench.runner.forecast import forecast_cells

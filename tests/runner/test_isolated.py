@@ -53,7 +53,9 @@ evaluations: [{{name: perplexity, corpus: {world / "test.jsonl"}, seqlen: 16}}]
     )
     with Isolated(Limits(seconds=12, bytes=3 << 29)) as executor:
         records = run_suite(faulty_cells(suite), folder / "out", SilentDisplay(), executor=executor)
-    assert not [child for child in psutil.Process().children() if "prunebench.runner.worker" in child.cmdline()]
+    assert not [
+        child for child in psutil.Process().children() if "prunebench.runner.processes.template" in child.cmdline()
+    ]
     assert records == [read_record(folder / "out" / f"{record.cell.id}.json") for record in records]
     return by_method(records)
 
@@ -97,7 +99,7 @@ def test_the_outcome_is_that_of_this_process(write_suite: Write, tmp_path: Path)
     (here,) = run_suite(cells, tmp_path / "here", SilentDisplay())
     with Isolated() as executor:
         (there,) = run_suite(cells, tmp_path / "there", SilentDisplay(), executor=executor)
-    varying = {"cost", "environment", "digest"}
+    varying = {"cost", "environment", "digest", "measured"}
     assert there.model_dump(exclude=varying) == here.model_dump(exclude=varying)
     assert there.environment["weights_digest"] == here.environment["weights_digest"]
     assert there.environment["threads"] == here.environment["threads"] == 1

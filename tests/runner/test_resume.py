@@ -45,6 +45,10 @@ class Interrupted(SavedState):
         super().keep(name, tensors, facts)
         raise Stopped
 
+    def adopt(self, name: str, file: Path, facts: dict[str, Any]) -> Path:
+        super().adopt(name, file, facts)
+        raise Stopped
+
 
 def cell_of(write: Write, method: str, **lines: str) -> Cell:
     return plan(load_suite(write(methods=f"methods: [{method}]", sparsities="sparsities: [0.6]", **lines)))[0]
@@ -53,7 +57,7 @@ def cell_of(write: Write, method: str, **lines: str) -> Cell:
 def attempt(cell: Cell, resources: Resources, folder: Path) -> Ended | None:
     """Goes on from the last attempt; None where it was interrupted itself."""
     try:
-        return run_cell(cell, resources, SilentDisplay(), saved_state=Interrupted.of(folder, cell))
+        return run_cell(cell, resources, SilentDisplay(), saved_state=Interrupted.of(folder, cell, interval=0))
     except Stopped:
         return None
 

@@ -14,8 +14,10 @@ import pytest
 from prunebench import hookimpl
 from prunebench.errors import CorpusError, OutputError, UsageError
 from prunebench.pruning import account, note, trace
-from prunebench.records.store import read_arrays, read_record
+from prunebench.records.record import SCHEMA, CellFacts, Failure, Record
+from prunebench.records.store import read_arrays, read_record, write_record
 from prunebench.registry import entry_points as plugins
+from prunebench.runner.run_cell import InProcess
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
@@ -82,7 +84,7 @@ class TestRun:
             path = tmp_path / "out" / f"{cell.id}.json"
             written = read_record(path)
             assert written.digest is not None
-            assert written.arrays_digest is not None
+            assert len(written.arrays) == 1
             assert written == record
             facts = record.perplexity["test/stream-16"]
             arrays = read_arrays(path)
@@ -132,6 +134,29 @@ class TestRun:
         display = SilentDisplay()
         run_suite(cells, tmp_path / "out", display)
         assert display.begun == [cells[0].id, cells[1].id]  # failed cells are tried again
+
+    def test_a_failed_attempt_leaves_a_good_record_as_it_was(self, write_suite: Write, tmp_path: Path) -> None:
+        cells, out = cells_of(write_suite(methods="methods: [magnitude]", sparsities="sparsities: [0.5]")), tmp_path
+        run_suite(cells, out / "out", SilentDisplay())
+        before = {path.name: path.read_bytes() for path in (out / "out").iterdir()}
+
+        class Fails(InProcess):
+            def run(self, cell: Cell, output: Path, *args: Any, **options: Any) -> Record:
+                error = Failure(type="RuntimeError", message="out of ideas")
+                facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+                failed = Record(schema_version=SCHEMA, cell=facts, status="failed", error=error)
+                return read_record(write_record(output, failed, {}))
+
+        (record,) = run_suite(cells, out / "out", SilentDisplay(), fresh=True, executor=Fails())
+        assert record.status == "failed"
+        after = {path.name: path.read_bytes() for path in (out / "out").iterdir()}
+        assert after.keys() - before.keys() == {f"{cells[0].id}.failed.json"}
+        assert {name: after[name] for name in before} == before
+        display = SilentDisplay()
+        assert run_suite(cells, out / "out", display)[0].status == "ok"
+        assert display.begun == []
+        run_suite(cells, out / "out", display, fresh=True)
+        assert {path.name for path in (out / "out").iterdir()} == before.keys()
 
     def test_a_pattern_that_does_not_fit_fails_its_cell_only(self, write_suite: Write, tmp_path: Path) -> None:
         records = run_suite(

@@ -58,6 +58,7 @@ class Elsa:
             calibration windows, with the whole budget of steps for each matrix.
     """
 
+    revision: ClassVar[int] = 1
     changes: ClassVar[str] = "all"
 
     steps: int = 4096
@@ -198,6 +199,8 @@ class ElsaL(Elsa):
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error.
         c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
     """
+
+    revision: ClassVar[int] = 1
 
     c_dtype: Literal["fp8", "bf16"] = "fp8"
 

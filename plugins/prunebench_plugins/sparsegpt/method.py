@@ -1,6 +1,7 @@
 """SparseGPT as a method: its options, the contract, the hook."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -17,6 +18,8 @@ class SparseGPT:
         percdamp: damping of the Hessian as a share of its mean diagonal.
         blocksize: columns whose mask is chosen together, and whose updates to the rest are applied together.
     """
+
+    revision: ClassVar[int] = 1
 
     percdamp: float = 0.01
     blocksize: int = 128

@@ -123,6 +123,22 @@ class CheckpointStore:
         write_part(self._weights, self._model, index + 1, self.parts, self._block_tensors(index))
         self._written.add(index)
 
+    def take_over(self, weights: Path) -> None:
+        """Read from now on the blocks that another store of the same model wrote, and write there too.
+
+        Args:
+            weights: the folder in which it wrote them.
+
+        Raises:
+            ModelError: there is something else than files of blocks.
+        """
+        names = {part_file(index + 1, self.parts): index for index in range(len(self._blocks))}
+        for file in weights.iterdir():
+            if file.name not in names or file.is_symlink() or not file.is_file():
+                raise ModelError(f"{file.name} is no file of a block of {self._source}")
+            self._written.add(names[file.name])
+        self._weights = weights
+
     def save(self, folder: Path) -> None:
         """Move what was written into a folder on the same disk, as a checkpoint that transformers reads.
 

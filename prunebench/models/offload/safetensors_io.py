@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,6 +71,17 @@ def write_tensors(
     Returns:
         Bytes of the file.
     """
+    with atomic_replacement(file) as temporary, temporary.open("wb") as content:
+        return stream_tensors(content, layout, tensors, metadata)
+
+
+def stream_tensors(
+    content: BinaryIO,
+    layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    tensors: Iterable[tuple[str, Tensor]],
+    metadata: Mapping[str, str],
+) -> int:
+    """Write a safetensors file to an open one; see ``write_tensors``."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     starts, end = {}, 0
     # Large elements first, so that every tensor starts at a multiple of its element's size.
@@ -80,11 +91,10 @@ def write_tensors(
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with atomic_replacement(file) as temporary, temporary.open("wb") as content:
-        content.write(len(text).to_bytes(8, "little") + text)
-        for name, tensor in tensors:
-            assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
-            content.seek(8 + len(text) + starts.pop(name))
-            content.write(tensor_bytes(tensor))
-        assert not starts, starts
+    content.write(len(text).to_bytes(8, "little") + text)
+    for name, tensor in tensors:
+        assert (tensor.dtype, tuple(tensor.shape)) == layout[name], name
+        content.seek(8 + len(text) + starts.pop(name))
+        content.write(tensor_bytes(tensor))
+    assert not starts, starts
     return 8 + len(text) + end

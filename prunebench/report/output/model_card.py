@@ -9,7 +9,8 @@ from typing import Any
 from prunebench import text
 from prunebench.errors import OutputError
 from prunebench.files import describe_os_error, write_atomically
-from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
+from prunebench.records.record import SPARSE_FOLDER, Record
+from prunebench.records.saved_models import model_folders
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
 from prunebench.report.tables.table import Table
 from prunebench.report.tables.zero_shot import task_scores
@@ -74,9 +75,8 @@ def write_cards(folder: Path, records: Iterable[Record]) -> None:
         OutputError: the folder cannot be written.
     """
     for record in records:
-        for form in (MODELS_FOLDER, SPARSE_FOLDER):
-            target = folder / form / record.cell.id
-            if record.saved is not None and target.is_dir():
+        for form, target in model_folders(folder, record).items():
+            if target.is_dir() and not target.is_symlink():
                 try:
                     write_atomically(target / "README.md", model_card(record, compact=form == SPARSE_FOLDER).encode())
                 except OSError as error:

@@ -15,6 +15,7 @@ def plan_table(
     records: Mapping[str, Record],
     forecasts: Mapping[str, Forecast],
     folder: str,
+    reasons: Mapping[str, str] | None = None,
 ) -> Table:
     """The cells of a suite, whether each has a record, and its forecast cost.
 
@@ -23,6 +24,7 @@ def plan_table(
         records: existing records, by cell id.
         forecasts: existing forecasts, by cell id.
         folder: the results folder, for the caption.
+        reasons: why a cell is to be run although there are records of its kind, by cell id.
     """
 
     def costs(cell: str) -> tuple[str, ...]:
@@ -31,7 +33,9 @@ def plan_table(
         return (*shown, *map(_size, (forecast.peak_bytes, forecast.disk_bytes)))
 
     def state(cell: str) -> str:
-        return records[cell].status if cell in records else "to run"
+        if cell in records:
+            return records[cell].status
+        return f"to run: {reasons[cell]}" if reasons and cell in reasons else "to run"
 
     remaining = [forecasts[cell] for _, cell in rows if state(cell) != "ok" and cell in forecasts]
     times = [(f.prune_seconds or 0) + (f.evaluate_seconds or 0) for f in remaining]

@@ -1,0 +1,124 @@
+"""The part of a record that says what ran: the cell, its stages, its pattern, and what others published for it."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+
+def _check_id(name: str) -> str:
+    if name.endswith(".failed"):
+        raise ValueError("it ends like the name of a failed record's file")
+    return name
+
+
+# A cell's id is part of file names: it may not contain a path.
+CellId = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=200), AfterValidator(_check_id)
+]
+
+
+def replace_surrogates(value: Any) -> Any:
+    """Replace lone surrogates, which plugins and file names may hold and which cannot be written as UTF-8."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(replace_surrogates)]
+
+
+class RecordPart(BaseModel):
+    """Base of the parts of a record. Unknown keys are preserved: an older version loses nothing of a newer record."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="strings", populate_by_name=True)
+
+
+def _check_evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
+    tasks = evaluation.get("tasks", [])
+    if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError("tasks are no list of names")
+    if evaluation.get("name") == "zero_shot" and not tasks:
+        raise ValueError("zero_shot has no tasks")
+    return evaluation
+
+
+class PublishedFigure(RecordPart):
+    """A perplexity that somebody else published for a cell.
+
+    Args:
+        corpus: the text that it was measured on.
+        seqlen: window length in tokens; null if unknown.
+        protocol: the protocol of prunebench that measures the same; null if there is none or it is unknown.
+        perplexity: the published value.
+        source: where it was published.
+        note: anything else worth knowing.
+    """
+
+    corpus: str
+    seqlen: int | None
+    protocol: str | None
+    perplexity: float
+    source: str
+    note: str = ""
+
+
+class StageFacts(RecordPart):
+    """One method of a cell; a cell is pruned by one stage or by several, one after another.
+
+    Args:
+        method: the label of the method's entry, else its name.
+        plugin: the name under which the method is installed.
+        options: all of the method's options, defaults included.
+        code: digest of the method's code, or the revision that its class states; null if unknown.
+    """
+
+    method: str
+    plugin: str
+    options: dict[str, Any]
+    code: str | None = None
+
+
+class PatternFacts(RecordPart):
+    """The pattern of the zeros that was asked for.
+
+    Args:
+        kind: "unstructured", or "n:m" (n kept of every m).
+        text: the pattern as a suite has it, "0.9" or "2:4".
+    """
+
+    kind: str
+    text: str
+
+
+class CellFacts(RecordPart):
+    """The cell as it ran; see ``prunebench.suite.cell.Cell``.
+
+    Args:
+        id: a readable slug and a short hash of everything that can change the outcome; the name of the record's file.
+        key: model, method, sparsity, allocation, seed, calibration corpus: what tables and comparisons match cells by.
+        model: the model's label.
+        revision: commit on the hub; null for a local folder or a builtin.
+        method: the label of the method's entry, else its name.
+        options: all of the method's options, defaults included.
+        stages: the methods that pruned the model, in their order; one where the cell has one method.
+        sparsity: as requested, "0.9" or "2:4"; "0" for a baseline.
+        pattern: the same, with its kind.
+        allocation: how the zeros are distributed over the layers.
+        seed: the only source of randomness.
+        calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
+        evaluations: what was measured, each with its protocol, tasks or options.
+        published: published figures for the cell.
+    """
+
+    id: CellId
+    key: tuple[str, str, str, str, int, str]
+    model: str
+    revision: str | None
+    method: str
+    options: dict[str, Any]
+    stages: Annotated[tuple[StageFacts, ...], Field(min_length=1)]
+    sparsity: str
+    pattern: PatternFacts
+    allocation: str
+    seed: int
+    calibration: dict[str, Any]
+    evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
+    published: tuple[PublishedFigure, ...] = ()

@@ -1,0 +1,167 @@
+"""The second stage of a cell: a stock model takes the pruned tensors over; zeros are counted, and it is measured.
+
+No method, allocation or wrapper is imported here, nor an evaluation of another package unless it is what runs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import Field
+
+from prunebench.allocations import check_budget
+from prunebench.contract.checks import Snapshot
+from prunebench.errors import AllocationError, ContractError
+from prunebench.evaluation.interface import BoundEvaluation
+from prunebench.models.digest import weights_digest
+from prunebench.models.loading import load_model
+from prunebench.models.saving import save_checkpoints
+from prunebench.pruning import Allocated, Sparsity, Unstructured
+from prunebench.pruning.callbacks import note, use_observer
+from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts
+from prunebench.runner.events import Display, EventRecorder
+from prunebench.runner.handover import take_over
+from prunebench.runner.mask_sample import mask_sample
+from prunebench.runner.resources import Resources
+from prunebench.runner.resume import EvaluationProgress, StoredAnswers
+from prunebench.runner.saved_state import SavedState
+from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.identity import refuse_changed_evaluation
+from prunebench.suite.schema import Strict
+
+
+class Measured(Strict):
+    """What the measuring process found.
+
+    Args:
+        sparsity: zeros, counted on what was loaded; None where only evaluations of plugins ran.
+        weights_digest: of the pruned model, the same before and after the evaluations.
+        sections: by part of the record, what evaluations found: label → name → value.
+        chance: by task, the accuracy of guessing.
+        seconds: duration of the evaluations.
+        saved: sizes of the saved model.
+        notes: what was noted meanwhile.
+        trace: what evaluations traced.
+    """
+
+    sparsity: SparsityFacts | None = None
+    weights_digest: str | None = None
+    sections: dict[str, dict[str, Any]] = Field(default={})
+    chance: dict[str, float] = Field(default={})
+    seconds: float = Field(default=0.0, ge=0)
+    saved: SavedFacts | None = None
+    notes: dict[str, int] = Field(default={})
+    trace: tuple[dict[str, float], ...] = ()
+
+
+class Measuring:
+    """The measuring of one cell; ``facts`` and ``arrays`` fill as it goes, so that a failure keeps what came before.
+
+    Args:
+        cell: what is measured.
+        resources: what cells share.
+        display: shows the progress.
+        saved_state: takes what the evaluations found so far.
+        work: a folder for what does not fit in memory.
+    """
+
+    def __init__(self, cell: Cell, resources: Resources, display: Display, saved_state: SavedState, work: Path) -> None:
+        self.cell, self.resources, self.display, self.saved_state = cell, resources, display, saved_state
+        self._work, self._events = work, EventRecorder(display)
+        self.facts: dict[str, Any] = {part: {} for part in (*SECTIONS, "chance")}
+        self.arrays: dict[str, np.ndarray] = {}
+        self._sparsity: SparsityFacts | None = None
+        self._digest: str | None = None
+        self._seconds = 0.0
+        self._saved: SavedFacts | None = None
+
+    def run(
+        self,
+        file: Path,
+        sparsity: Sparsity,
+        evaluations: Sequence[CellEvaluation],
+        *,
+        check: bool,
+        save_to: Path | None = None,
+    ) -> None:
+        """Load what was handed over, check it, and measure it.
+
+        Args:
+            file: what was handed over.
+            sparsity: what was asked for.
+            evaluations: which to make.
+            check: whether zeros are counted and rules checked; else the digest alone.
+            save_to: the results folder that takes the pruned model; None to let it go.
+
+        Raises:
+            ContractError: the tensors break a rule, or changed while they were measured.
+        """
+        with use_observer(self._events):
+            self._run(file, sparsity, evaluations, check, save_to)
+
+    def outcome(self) -> Measured:
+        """What was found so far."""
+        return Measured(
+            sparsity=self._sparsity,
+            weights_digest=self._digest,
+            sections={section: self.facts[section] for section in SECTIONS},
+            chance=self.facts["chance"],
+            seconds=self._seconds,
+            saved=self._saved,
+            notes=dict(self._events.notes),
+            trace=tuple(self._events.rows),
+        )
+
+    def _run(
+        self, file: Path, sparsity: Sparsity, evaluations: Sequence[CellEvaluation], check: bool, save_to: Path | None
+    ) -> None:
+        cell = self.cell
+        self.display.phase("check" if check else "load")
+        model, tokenizer = load_model(self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=self._work)
+        if isinstance(sparsity, Allocated):
+            _check_allocated(model, sparsity)
+        before = Snapshot.of(model, sparsity, cell.changes) if check else None
+        take_over(model, file)
+        if before is not None:
+            self._sparsity = before.verify(model)
+            if cell.changes != "nothing":
+                self.arrays["mask"] = mask_sample(model, sparsity)
+        self._digest = weights_digest(model)
+
+        progress = EvaluationProgress(
+            self.saved_state, self._events, self.facts, self.arrays, len(evaluations), self._digest
+        )
+        for evaluation in evaluations[progress.finished :]:
+            bound = evaluation.bound()
+            refuse_changed_evaluation(evaluation.facts)
+            if cell.device == "disk" and bound.needs_whole_model:
+                note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
+            else:
+                self._evaluate(model, tokenizer, bound, progress.answers())
+            progress.record_finished()
+        self._seconds = progress.seconds
+        if check and weights_digest(model) != self._digest:
+            raise ContractError("the weights changed while they were measured")
+
+        if save_to is not None and cell.changes != "nothing":
+            self.display.phase("save")
+            self._saved = save_checkpoints(model, tokenizer, save_to, cell.id, cell.sparsity)
+
+    def _evaluate(self, model: Any, tokenizer: Any, evaluation: BoundEvaluation, saved: StoredAnswers) -> None:
+        self.display.phase(evaluation.title)
+        available = {**self.resources.available(self.cell), "saved": saved}
+        result = evaluation.measure(model, tokenizer, **available)
+        self.facts["chance"] |= result.chance
+        section = self.facts[evaluation.section]
+        for name, values in result.values.items():
+            section.setdefault(name, {}).update(values)
+        self.arrays.update({f"{evaluation.section}/{name}": values for name, values in result.arrays.items()})
+
+
+def _check_allocated(model: Any, sparsity: Allocated) -> None:
+    """An allocation is worked out where plugins run: here its sum is reckoned once more."""
+    try:
+        check_budget(model, cast(Unstructured, sparsity.pattern), sparsity.layers)
+    except AllocationError as error:
+        raise ContractError(str(error)) from None

@@ -1,0 +1,176 @@
+"""What a template reads, and what its children do: one stage of one cell each."""
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from prunebench.errors import PrunebenchError
+from prunebench.runner.declared import sparsity_of
+from prunebench.runner.disk_space import check_room
+from prunebench.runner.events import EventRecorder
+from prunebench.runner.measure_stage import Measuring
+from prunebench.runner.memory import large_apart
+from prunebench.runner.processes.messages import ARRAYS, encode
+from prunebench.runner.prune_stage import prune_cell
+from prunebench.runner.resources import Resources
+from prunebench.runner.run_cell import failure_of
+from prunebench.runner.saved_state import SavedState, Stopped
+from prunebench.suite.cell import Cell, CellEvaluation
+
+
+class Teller:
+    """A ``Display`` that sends on what it hears.
+
+    Args:
+        descriptor: takes a line for each event.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._lock = descriptor, threading.Lock()
+
+    def tell(self, event: str, *content: Any) -> None:
+        """Send an event with its content; the process ends where nobody listens any more."""
+        line = encode(event, *content)
+        with self._lock:
+            try:
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            except BrokenPipeError:
+                os._exit(0)
+
+    def start(self, cells: int, existing: int) -> None:
+        """Told by the parent itself."""
+
+    def begin(self, number: int, cell: Any) -> None:
+        """Told by the parent itself."""
+
+    def end(self, record: Any, seconds: float) -> None:
+        """Told by the parent itself."""
+
+    def phase(self, name: str) -> None:
+        """Send it on."""
+        self.tell("phase", name)
+
+    def step(self, label: str, done: int, total: int | None) -> None:
+        """Send it on."""
+        self.tell("step", label, done, total)
+
+    def note(self, what: str, where: dict[str, object]) -> None:
+        """Send it on."""
+        self.tell("note", what, {str(name): str(value)[:200] for name, value in list(where.items())[:20]})
+
+    def trace(self, step: int, values: dict[str, float]) -> None:
+        """Send it on."""
+        self.tell("trace", step, values)
+
+
+def import_everything() -> None:
+    """Import what any cell needs, once; no thread pool is made, since none outlives a fork."""
+    torch.set_num_threads(1)
+    import lm_eval.models.huggingface
+    import lm_eval.tasks  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import transformers.models.auto.modeling_auto  # noqa: F401
+
+
+def prepare(request: dict[str, Any], resources: Resources) -> None:
+    """Read texts and tasks.
+
+    Args:
+        request: ``cells``, and of a measuring template ``output`` and ``save_models``.
+        resources: takes them.
+
+    Raises:
+        UsageError: what does not fit.
+    """
+    cells = [Cell.model_validate(cell) for cell in request["cells"]]
+    if "output" not in request:
+        resources.prepare_pruning(cells)
+        return
+    resources.prepare_measuring(cells, others=False)
+    check_room(cells, resources, Path(request["output"]), save_models=request["save_models"])
+
+
+def run_stage(request: dict[str, Any], events: int, resources: Resources) -> None:
+    """Be the child: run one stage, say what came of it, and end.
+
+    Args:
+        request: what to do.
+        events: the descriptor that takes events.
+        resources: as the template has them.
+    """
+    faulthandler.enable(all_threads=False)
+    torch.set_num_threads(request["threads"])
+    teller, stop = Teller(events), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    cell = Cell.model_validate(request["cell"])
+    folder, belongs, interval = request["saved"]
+    saved_state = SavedState(folder and Path(folder), belongs, interval=interval, stop=stop)
+    if cell.device == "disk":
+        large_apart().__enter__()
+    try:
+        (_prune if request["stage"] == "prune" else _measure)(request, cell, teller, saved_state, resources)
+    except Stopped:
+        teller.tell("stopped")
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _prune(request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources) -> None:
+    events = EventRecorder(teller)
+    try:
+        declared = prune_cell(
+            cell, resources, events, saved_state, Path(request["work"]), lambda layers: teller.tell("allocated", layers)
+        )
+    except Stopped:
+        raise
+    except BaseException as error:  # a plugin may raise anything
+        teller.tell("failed", _failed(error, events))
+    else:
+        teller.tell("pruned", declared.model_dump())
+
+
+def _measure(
+    request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources
+) -> None:
+    work = Path(request["work"])
+    evaluations = [CellEvaluation.model_validate(facts) for facts in request["evaluations"]]
+    measuring = Measuring(cell, resources, teller, saved_state, work)
+    failed: dict[str, Any] | None = None
+    try:
+        if request["prepare"]:
+            resources.prepare_measuring([cell], ours=False)
+            teller.tell("measured", {"found": measuring.outcome().model_dump(), "failed": None})
+            return
+        measuring.run(
+            Path(request["file"]),
+            sparsity_of(cell, request["layers"]),
+            evaluations,
+            check=request["check"],
+            save_to=request["save_to"] and Path(request["save_to"]),
+        )
+    except Stopped:
+        raise
+    except PrunebenchError as error:
+        if request["prepare"]:
+            teller.tell("refused", type(error).__name__, str(error))
+            return
+        failed = failure_of(error).model_dump()
+    except BaseException as error:
+        failed = failure_of(error).model_dump()
+    arrays = {name: np.ascontiguousarray(array) for name, array in measuring.arrays.items()}
+    save_file(arrays, work / ARRAYS)
+    found = measuring.outcome().model_dump()
+    teller.tell("measured", {"found": found, "failed": failed, "arrays": list(arrays)})
+
+
+def _failed(error: BaseException, events: EventRecorder) -> dict[str, Any]:
+    return {"failure": failure_of(error).model_dump(), "notes": dict(events.notes), "trace": events.rows}

@@ -1,0 +1,125 @@
+"""The first stage of a cell: a method prunes a model, and its tensors are handed over. Here plugins run."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunebench.allocations import allocate
+from prunebench.contract.live import LiveState, watched
+from prunebench.errors import ContractError
+from prunebench.models.loading import load_model
+from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
+from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
+from prunebench.pruning.layers import all_layers, target_of
+from prunebench.pruning.offload import written_back
+from prunebench.registry.entry_points import load_method
+from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
+from prunebench.registry.options import Deferred
+from prunebench.runner.declared import Declared
+from prunebench.runner.events import Display, EventRecorder
+from prunebench.runner.handover import hand_over
+from prunebench.runner.memory import PeakMemory
+from prunebench.runner.resources import Resources
+from prunebench.runner.resume import Clock, ResumeContext
+from prunebench.runner.saved_state import SavedState
+from prunebench.suite.cell import Cell
+from prunebench.suite.identity import refuse_changed_code
+
+Tell = Callable[[dict[str, str]], None]
+
+
+def prune_cell(
+    cell: Cell, resources: Resources, events: EventRecorder, saved_state: SavedState, work: Path, allocated: Tell
+) -> Declared:
+    """Prune the model of a cell and hand its tensors over, from where an interrupted attempt stood.
+
+    Args:
+        cell: what to prune; what is measured afterwards does not matter here.
+        resources: what cells share.
+        events: hears what the method says, and shows the progress.
+        saved_state: takes what the method keeps on its way.
+        work: an empty folder, for the tensors.
+        allocated: told the pattern of each layer, where an allocation shares zeros out, before the method is imported.
+
+    Returns:
+        What there is to say of it.
+
+    Raises:
+        Stopped: ``saved_state.stop`` was set; the next attempt goes on from here.
+        Exception: whatever a plugin raises, and ``ContractError`` where it broke the contract.
+    """
+    with use_observer(events):
+        return _prune(cell, resources, events, saved_state, work, allocated)
+
+
+def _prune(
+    cell: Cell, resources: Resources, events: EventRecorder, saved_state: SavedState, work: Path, allocated: Tell
+) -> Declared:
+    display = events.display
+    display.phase("load")
+    model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
+    wanted, pool = cell.calibration, resources.pool(cell, tokenizer)
+    data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
+    if data.nsamples < wanted.nsamples:
+        note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
+
+    with PeakMemory(cell.device) as peak:  # code of plugins runs from here on
+        files = [Path(cell.plugin_file)] if cell.plugin_file else []
+        pruner = Deferred(lambda: load_method(cell.plugin, files).make(cell.options))
+        sparsity, alongside = _allocated(cell, model, data, display, pruner)
+        if isinstance(sparsity, Allocated):
+            allocated({name: str(own) for name, own in sparsity.layers.items()})
+        for layer in all_layers(model):  # a pattern that does not fit is told before the method runs
+            target_of(layer, sparsity)
+        method = load_method(cell.plugin, files)
+        manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
+        refuse_changed_code(cell)
+        instance = manager.get_plugin(method.name)
+        before = LiveState.of(model, data, instance)
+        display.phase("prune")
+        clock = Clock()
+        with (
+            watched() as watch,
+            written_back(model),
+            use_checkpointer(ResumeContext(saved_state, (events, data, watch, clock))),
+        ):
+            manager.hook.prune(model=model, data=data, sparsity=sparsity)
+        if cell.device == "cuda":
+            torch.cuda.synchronize()
+        seconds = clock.state()
+
+    display.phase("check")
+    violations = before.violations(model, data, instance, watch, prunes=method.changes != "nothing")
+    for violation in (*violations, *before.tensor_violations(model, method.changes)):
+        raise ContractError(violation.measured)
+    hand_over(model, work)
+    events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
+    return Declared(
+        changes=method.changes,
+        wrappers=tuple(wrappers_of(manager, method)),
+        wrapper_traces={name: tuple(rows) for name, rows in wrapper_traces(manager).items()},
+        notes=dict(events.notes),
+        trace=tuple(events.rows),
+        amounts={**alongside.amounts, **events.amounts},
+        tokens_seen=data.tokens_seen,
+        prune_seconds=seconds,
+        peak_bytes=peak.bytes,
+    )
+
+
+def _allocated(
+    cell: Cell, model: Any, data: CalibrationData, display: Display, method: Deferred
+) -> tuple[Sparsity, EventRecorder]:
+    """What is asked of the method, and what was heard while it was worked out."""
+    pattern, rule, events = cell.sparsity, cell.allocation_rule, EventRecorder(display)
+    if rule is None:
+        return pattern, events
+    display.phase("allocate")
+    began = time.perf_counter()
+    with use_observer(events):
+        sparsity = allocate(rule.make(), model, data, pattern, method)
+        account(allocate_seconds=time.perf_counter() - began)
+    return sparsity, events
