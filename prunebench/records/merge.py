@@ -9,12 +9,13 @@ from typing import Any
 from prunebench.errors import OutputError
 from prunebench.files import atomic_replacement, irregular, make_folder, sync_file, sync_folder
 from prunebench.records.record import Record
-from prunebench.records.saved_models import altered_models, files_in, model_folders
+from prunebench.records.saved_models import FORMS, altered_models, files_in, model_folders
 from prunebench.records.store import (
     check_arrays,
     read_forecasts,
     read_record,
     record_path,
+    refuse_irregular,
     remove,
     superseded,
     write_forecasts,
@@ -92,6 +93,7 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
     if not chosen:
         raise OutputError(f"no records in {', '.join(map(str, folders))}: name folders that run has made")
     copied = [(path, record) for path, record in chosen.values() if path.parent != output.resolve()]
+    refuse_irregular(output, FORMS)
     try:
         output.mkdir(parents=True, exist_ok=True)
         for path, record in copied:

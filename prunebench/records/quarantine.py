@@ -8,7 +8,7 @@ from prunebench.errors import OutputError, RecordError
 from prunebench.files import describe_os_error
 from prunebench.records.array_files import arrays_of
 from prunebench.records.record import Record
-from prunebench.records.store import FAILED, check_arrays, read_record
+from prunebench.records.store import FAILED, check_arrays, read_record, refuse_irregular
 from prunebench.text import printable
 
 QUARANTINE_FOLDER = ".set-aside"
@@ -84,6 +84,7 @@ def quarantine(path: Path) -> Path:
         OutputError: the files cannot be moved.
     """
     folder = path.parent / QUARANTINE_FOLDER
+    refuse_irregular(path.parent, [QUARANTINE_FOLDER])
     try:
         folder.mkdir(exist_ok=True)
         number = 0

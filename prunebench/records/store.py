@@ -92,6 +92,21 @@ def superseded(folder: Path, record: Record) -> list[Path]:
     return [*old, *([failed] if os.path.lexists(failed) else [])]
 
 
+def refuse_irregular(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a results folder in which a folder's place is taken by a link, which would lead elsewhere.
+
+    Args:
+        folder: the results folder, or one in it.
+        names: of the folders in it.
+
+    Raises:
+        OutputError: one of them is there and is no folder.
+    """
+    for name in names:
+        if kind := irregular(folder / name, folder=True):
+            raise OutputError(f"{folder / name} is {kind}, where prunebench keeps a folder: remove it")
+
+
 def remove(paths: Iterable[Path]) -> None:
     """Remove files, and folders with all that is in them; a link is removed itself."""
     for path in paths:

@@ -2,8 +2,11 @@
 
 A claim is a file, made all at once or not at all, that its holder lengthens by a byte every few seconds. Whoever finds
 it unchanged for a whole lease, by a clock of their own, takes the cell over by making the claim of the next generation;
-the file system lets only one of them. No two clocks are ever compared. A holder that died on this machine is known to
-be dead at once.
+the file system lets only one of them. No two clocks are ever compared. So a holder that was stopped loses the cell,
+wherever it is; one that died on this machine is known to be dead at once (``presence``).
+
+Whoever lost a claim writes no record: the claim is checked immediately before a record is renamed into place, and who
+takes over removes the temporary files of the holder before, so that one who was stopped between the two cannot rename.
 """
 
 import errno
@@ -19,14 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from prunebench.errors import OutputError
+from prunebench.files import MEBIBYTE, irregular, read_regular_file
 from prunebench.files import Abandoned as Abandoned
+from prunebench.runner.presence import Presence
+from prunebench.text import printable
 
 FOLDER = ".claims"
 LEASE = 60.0
 BEATS = 6  # a lease
+LIMIT = 16 * MEBIBYTE  # of a claim's file, a byte a beat
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 TRANSIENT_ERRORS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
 
 
@@ -45,42 +51,49 @@ class Claim:
     Args:
         path: the claim's file.
         content: what it began with, which no other claim ever does.
-        beat: seconds between two signs of life.
+        lease: seconds of silence after which others may take the cell over.
+        presence: of the runner; it lasts as long as the claim.
     """
 
-    def __init__(self, path: Path, content: str, beat: float) -> None:
-        self._path, self._content = path, content
-        self._beat = beat
+    def __init__(self, path: Path, content: str, lease: float, presence: Presence) -> None:
+        self._path, self._content, self._lease, self._presence = path, content, lease, presence
         self._over = threading.Event()
+        self._sign = time.monotonic()
         self._thread = threading.Thread(target=self._live, name="claim", daemon=True)
         self._thread.start()
 
     def _live(self) -> None:
-        while not self._over.wait(self._beat):
-            with suppress(OSError), os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND), "wb") as file:
+        while not self._over.wait(self._lease / BEATS):
+            with suppress(OSError), os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | NOFOLLOW), "wb") as file:
                 file.write(b".")
+                self._sign = time.monotonic()
 
     @property
-    def lost(self) -> bool:
-        """Whether another runner took it over, this one having been silent for a lease."""
-        try:
-            return not self._stands() or _latest(self._path.parent, self._path.stem) != _generation(self._path)
-        except OSError:  # of a file system that is away for a moment
-            return False
+    def took_over(self) -> bool:
+        """Whether another runner had the cell before and did not release it."""
+        return _generation(self._path) > 1
 
-    def _stands(self) -> bool:
+    def stands(self) -> bool:
+        """Whether nobody has taken the cell over: asked now and then, and before a record is renamed into place."""
+        try:
+            return self._is_ours() and _latest(self._path.parent, self._path.stem) == _generation(self._path)
+        except OSError:  # of a file system that is away for a moment: nobody is overtaken within half a lease
+            return time.monotonic() - self._sign < self._lease / 2
+
+    def _is_ours(self) -> bool:
         """Whether the file is still this claim's, and no later one of the same number."""
         try:
-            return self._path.read_text(encoding="utf-8").startswith(self._content)
+            content = read_regular_file(self._path, LIMIT, follow_links=False)
         except FileNotFoundError:
             return False
+        return content.startswith(self._content.encode())
 
     def release(self) -> None:
         """Give the cell free: its record is written, or it will not be."""
         self._over.set()
         self._thread.join()
         with suppress(OSError):  # else it runs out by itself
-            for path in _claims_on(self._path.parent, self._path.stem) if self._stands() else ():
+            for path in _claims_on(self._path.parent, self._path.stem) if self._is_ours() else ():
                 if _generation(path) <= _generation(self._path):
                     path.unlink(missing_ok=True)
 
@@ -96,8 +109,9 @@ class Claims:
     def __init__(self, output: Path, lease: float = LEASE) -> None:
         self._folder = output / FOLDER
         self._lease = lease
-        self._me = _identity()
+        self._presence = Presence()
         self._seen: dict[str, _Seen] = {}
+        self._holders: dict[str, dict[str, Any]] = {}
 
     def take(self, cell: str) -> Claim | None:
         """Claim a cell; None while another runner has it.
@@ -105,8 +119,11 @@ class Claims:
         Raises:
             OutputError: the folder cannot be written.
         """
-        content = json.dumps({**self._me, "token": secrets.token_hex(8)}) + "\n"
+        own = {"host": socket.gethostname(), "pid": os.getpid(), "runner": self._presence.token}
+        content = json.dumps({**own, "claim": secrets.token_hex(8)}) + "\n"
         try:
+            if kind := irregular(self._folder, folder=True):
+                raise OutputError(f"cannot claim a cell in {self._folder}: it is {kind}; remove it")
             generation = _latest(self._folder, cell)
             if generation and not self._dead(cell, generation):
                 return None
@@ -118,7 +135,7 @@ class Claims:
             raise OutputError(
                 f"cannot claim a cell in {self._folder}: {error.strerror}; free some room, or choose another --output"
             ) from None
-        return Claim(path, content, self._lease / BEATS) if made else None
+        return Claim(path, content, self._lease, self._presence) if made else None
 
     def _make(self, path: Path, content: str) -> bool:
         for _ in range(3):
@@ -129,6 +146,7 @@ class Claims:
 
     def close(self) -> None:
         """Take the folder away if nobody has a claim in it."""
+        self._presence.close()
         with suppress(OSError):
             self._folder.rmdir()
 
@@ -142,18 +160,27 @@ class Claims:
             if claim is not None:
                 claim.release()
 
+    def holder(self, cell: str) -> str | None:
+        """Who has a cell that could not be claimed, in words; None where that is not known."""
+        holder = self._holders.get(cell, {})
+        if not holder.get("host"):
+            return None
+        return printable(f"process {holder.get('pid')} on {holder['host']}")
+
     def _dead(self, cell: str, generation: int) -> bool:
         """Whether a claim's holder gives no sign any more."""
         path = self._folder / f"{cell}.{generation}"
+        holder: Any = {}
         try:
-            size = path.stat().st_size
-            holder = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])
+            size = path.lstat().st_size
+            holder = json.loads(read_regular_file(path, LIMIT, follow_links=False).partition(b"\n")[0])
         except FileNotFoundError:
             return False  # released just now: its record may be there, see to it in the next round
         except (OSError, ValueError):
-            holder = {}  # not ours, or torn by a full disk: its lease decides
-        if isinstance(holder, dict) and holder.get("place") == self._me["place"]:
-            return not _runs(holder)
+            pass  # not ours, or torn by a full disk: its lease decides
+        self._holders[cell] = holder if isinstance(holder, dict) else {}
+        if self._presence.is_dead(self._holders[cell].get("runner")):
+            return True
         now, seen = time.monotonic(), self._seen.get(cell)
         if seen is None or (seen.generation, seen.size) != (generation, size):
             self._seen[cell] = _Seen(generation, size, now)
@@ -194,33 +221,3 @@ def _claims_on(folder: Path, cell: str) -> list[Path]:
 
 def _generation(path: Path) -> int:
     return int(path.suffix[1:]) if path.suffix[1:].isdecimal() else 0
-
-
-def _identity() -> dict[str, Any]:
-    """This process, such that others can tell whether it still runs; ``place`` is where its number means something."""
-    place = [socket.gethostname()]
-    with suppress(OSError):
-        place.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        place.append(str(Path("/proc/self/ns/pid").readlink()))
-    return {"place": place, "pid": os.getpid(), "started": _start(os.getpid())}
-
-
-def _start(pid: int) -> float:
-    """When a process began, by a clock that nobody can set where there is one.
-
-    Raises:
-        psutil.Error: there is no such process.
-    """
-    with suppress(OSError, IndexError):
-        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])  # ticks since boot
-    return psutil.Process(pid).create_time()
-
-
-def _runs(holder: dict[str, Any]) -> bool:
-    try:
-        process = psutil.Process(holder["pid"])
-        return process.status() != psutil.STATUS_ZOMBIE and _start(holder["pid"]) == holder["started"]
-    except psutil.AccessDenied:  # another user's
-        return True
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False

@@ -147,7 +147,7 @@ class Isolated:
             raise
         if record.error is not None and record.error.type == MEMORY_LIMIT:
             saved_state.remove()  # what an attempt that goes on holds besides may be what was too much
-        return finish(output, record, arrays, saved_state)
+        return finish(output, record, arrays, saved_state, wanted)
 
     def _watch(self, wanted: Callable[[], bool]) -> Watch:
         """Called now and then, ends a cell that takes too much or that nobody waits for."""

@@ -292,22 +292,30 @@ class InProcess:
             output: the results folder.
             display: shows the progress.
             save_models: keep the pruned model too.
-            wanted: not asked: nothing can be stopped here.
+            wanted: asked before the record is written; nothing can be stopped here earlier.
 
         Raises:
             OutputError: the folder cannot be written.
+            Abandoned: the result is not wanted any more.
             Stopped: a stop was asked for.
         """
         remove_left_work(output, cell)
         saved_state = SavedState.of(output, cell, interval=self._every, stop=self._stop)
         saved_to = output if save_models else None
         record, arrays = run_cell(cell, self._resources, display, save_to=saved_to, saved_state=saved_state)
-        return finish(output, record, arrays, saved_state)
+        return finish(output, record, arrays, saved_state, wanted)
 
 
-def finish(output: Path, record: Record, arrays: dict[str, np.ndarray], saved_state: SavedState) -> Record:
-    """Write a cell's record, and remove what it kept on its way: all, or of a failed one what would fail again."""
-    path = write_record(output, record, arrays)
+def finish(
+    output: Path, record: Record, arrays: dict[str, np.ndarray], saved_state: SavedState, wanted: Callable[[], bool]
+) -> Record:
+    """Write a cell's record, and remove what it kept on its way: all, or of a failed one what would fail again.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        Abandoned: the record is not wanted any more: another runner has the cell.
+    """
+    path = write_record(output, record, arrays, fence=wanted)
     if record.status == "ok":
         saved_state.remove()
     else:  # a model that is pruned is kept, if it was kept

@@ -1,8 +1,10 @@
 """The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on."""
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,14 +12,22 @@ from typing import Protocol
 from prunebench.errors import OutputError
 from prunebench.evaluation.interface import Shared
 from prunebench.models.saving import is_saved
-from prunebench.records.quarantine import read_intact_record, successful_record
-from prunebench.records.record import Record
-from prunebench.records.store import FAILED, read_record, write_record
+from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record, successful_record
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
+from prunebench.records.store import FAILED, read_record, refuse_irregular, write_record
+from prunebench.runner.claims import FOLDER as CLAIMS
 from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
 from prunebench.runner.events import Display
 from prunebench.runner.run_cell import InProcess
+from prunebench.runner.saved_state import FOLDER as PARTIAL
 from prunebench.runner.saved_state import SavedState, remove_stale
 from prunebench.suite.cell import Cell
+
+_LOG = logging.getLogger(__name__)
+
+
+# What a results folder holds besides files.
+FOLDERS = (CLAIMS, PARTIAL, QUARANTINE_FOLDER, MODELS_FOLDER, SPARSE_FOLDER)
 
 
 class Executor(Protocol):
@@ -29,7 +39,10 @@ class Executor(Protocol):
     def run(
         self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
     ) -> Record:
-        """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more."""
+        """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more.
+
+        ``wanted`` is asked while the cell runs, and immediately before its record is renamed into place.
+        """
 
 
 def run_suite(
@@ -67,6 +80,7 @@ def run_suite(
     cells = list(cells)
     executor = executor or InProcess(shared)
     _ensure_writable(output)
+    refuse_irregular(output, FOLDERS)
     found = {cell.id: _signature(output, cell) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
@@ -78,6 +92,7 @@ def run_suite(
     sweep = _Sweep(output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models)
     claims = Claims(output, lease)
     left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
+    said: set[str] = set()
     while left:
         waiting = []
         for number, cell in left:
@@ -91,11 +106,24 @@ def run_suite(
                 else:
                     waiting.append((number, cell))
         if len(waiting) == len(left):
+            _say_for_whom(claims, waiting, said, lease)
             time.sleep(min(lease / 4, 1.0))
         left = waiting
     records = [_with_published(output, cell, kept[cell.id], claims) for cell in cells]
     claims.close()
     return records
+
+
+def _say_for_whom(claims: Claims, waiting: Iterable[tuple[int, Cell]], said: set[str], lease: float) -> None:
+    """Log for which runners this one waits, each once."""
+    cells: dict[str, list[str]] = {}
+    for _, cell in waiting:
+        if (holder := claims.holder(cell.id)) is not None and holder not in said:
+            cells.setdefault(holder, []).append(cell.id)
+    for holder, names in cells.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        _LOG.warning("%s", f"waiting for {holder}, which has {names[0]}{more}; overtaken after {lease:g} s of silence")
+        said.add(holder)
 
 
 @dataclass(frozen=True)
@@ -120,8 +148,10 @@ class _Sweep:
 
     def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
         """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
+        refuse_irregular(self.output / PARTIAL, [cell.id])
         successful_record(self.output, cell.id)  # sets one aside that is not whole
-        for path in self.torn:
+        # Of a holder that was stopped these are taken away after the claim is made: it cannot rename them any more.
+        for path in self.output.glob(".*.tmp") if claim.took_over else self.torn:
             if path.name.startswith(f".{cell.id}."):
                 path.unlink(missing_ok=True)
         if self.fresh:
@@ -130,7 +160,7 @@ class _Sweep:
         began = time.perf_counter()
         try:
             record = self.executor.run(
-                cell, self.output, self.display, save_models=self.save_models, wanted=lambda: not claim.lost
+                cell, self.output, self.display, save_models=self.save_models, wanted=claim.stands
             )
         except Abandoned:
             return None
@@ -187,7 +217,9 @@ def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) ->
         record = _outcome(output, cell) or record  # which another runner may have made anew
         facts = record.cell.model_copy(update={"published": cell.published})
         record = record.model_copy(update={"cell": facts})
-        return record if claim is None else read_record(write_record(output, record, {}))
+        with suppress(Abandoned):
+            return record if claim is None else read_record(write_record(output, record, {}, fence=claim.stands))
+    return record
 
 
 def _ensure_writable(folder: Path) -> None:

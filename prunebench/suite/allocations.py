@@ -27,7 +27,7 @@ class CellAllocation(Sparing):
     plugin_file: str | None = None
     version: str | None = None
     code: str | None = None
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "version", "code")
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "version")
 
     def make(self) -> Allocation:
         """The allocation itself.

@@ -42,7 +42,7 @@ class CellCalibration(Sparing):
     plugin_file: str | None = None
     made: bool = False
     code: str | None = None
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made", "code")
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made")
 
 
 class CellEvaluation(BaseModel):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from prunebench.errors import OutputError, SuiteError
@@ -20,6 +24,7 @@ from prunebench.records.store import read_arrays, read_record, write_record
 from prunebench.runner import claims
 from prunebench.runner.claims import Abandoned, Claims
 from prunebench.runner.events import Display
+from prunebench.runner.presence import Presence
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
@@ -30,12 +35,36 @@ from tests.helpers.paths import GOLDEN_RECORD
 Write = Callable[..., Path]
 
 
-def others(folder: Path, place: list[str], pid: int = 1, started: float = 0.0, generation: int = 1) -> Path:
+def others(folder: Path, runner: str = "elsewhere", generation: int = 1) -> Path:
     """A claim of somebody else on the cell "a--1.5"."""
     path = folder / claims.FOLDER / f"a--1.5.{generation}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"place": place, "pid": pid, "started": started}) + "\n")
+    holder = {"host": socket.gethostname(), "pid": os.getppid(), "runner": runner, "claim": "x"}
+    path.write_text(json.dumps(holder) + "\n")
     return path
+
+
+def process_that(code: str) -> subprocess.Popen[str]:
+    """A Python process that runs a piece of code and says something on its standard output."""
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from prunebench.runner.claims import Claims
+claim = Claims(Path(sys.argv[1] if len(sys.argv) > 1 else FOLDER), lease=LEASE).take("a--1.5")
+print(claim is not None, flush=True)
+sys.stdin.read()
+"""
+
+
+def holder(folder: Path, lease: float = 1000) -> subprocess.Popen[str]:
+    """A process that has the cell "a--1.5" until its input ends."""
+    process = process_that(HOLDS.replace("FOLDER", repr(str(folder))).replace("LEASE", str(lease)))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
 
 
 class TestClaims:
@@ -43,7 +72,7 @@ class TestClaims:
         first, second = Claims(tmp_path), Claims(tmp_path)
         claim = first.take("a--1.5")
         assert claim is not None
-        assert not claim.lost
+        assert claim.stands()
         assert second.take("a--1.5") is None
         assert second.take("a--1") is not None
         claim.release()
@@ -66,27 +95,110 @@ class TestClaims:
             thread.join()
         assert len(won) == 1
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="no locks that end with their process")
     def test_the_dead_of_this_machine_are_known_at_once(self, tmp_path: Path) -> None:
-        mine = Claims(tmp_path, lease=1000)
-        done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-        others(tmp_path, mine._me["place"], pid=int(done.stdout))
-        assert mine.take("a--1.5") is not None
+        other, own = holder(tmp_path), Claims(tmp_path, lease=1000)
+        assert own.take("a--1.5") is None
+        other.kill()
+        other.wait()
+        claim = own.take("a--1.5")
+        assert claim is not None
+        assert claim.took_over
 
-    def test_a_number_that_another_process_has_now_is_no_sign_of_life(self, tmp_path: Path) -> None:
-        mine = Claims(tmp_path, lease=1000)
-        others(tmp_path, mine._me["place"], pid=os.getppid(), started=-1.0)
-        assert mine.take("a--1.5") is not None
+    def test_what_says_that_a_holder_is_dead_is_a_lock_and_no_number(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With hidepid /proc hides the living; and a process number means nothing on another machine."""
+        other, own = holder(tmp_path, lease=0.3), Claims(tmp_path, lease=0.3)
 
-    def test_the_living_of_this_machine_keep_theirs_however_silent(self, tmp_path: Path) -> None:
-        mine = Claims(tmp_path, lease=0.01)
-        parent = os.getppid()
-        others(tmp_path, mine._me["place"], pid=parent, started=claims._start(parent))
-        for _ in range(3):
-            assert mine.take("a--1.5") is None
-            time.sleep(0.02)
+        def gone(*_: object) -> None:
+            raise ProcessLookupError
+
+        monkeypatch.setattr(os, "kill", gone)
+        monkeypatch.setattr(psutil, "Process", gone)
+        real = Path.read_text
+        monkeypatch.setattr(
+            Path, "read_text", lambda path, *a, **o: gone() if str(path).startswith("/proc") else real(path, *a, **o)
+        )
+        for _ in range(8):
+            assert own.take("a--1.5") is None
+            time.sleep(0.1)
+        monkeypatch.undo()
+        other.communicate()
+
+    def test_a_living_holder_of_another_machine_with_the_same_ids_keeps_its_cell(self, tmp_path: Path) -> None:
+        """Its host, boot id and numbers may be those of this machine; its lock is not here."""
+        path = others(tmp_path, runner="0" * 32)
+        own = Claims(tmp_path, lease=0.3)
+        for _ in range(8):
+            assert own.take("a--1.5") is None
+            with path.open("a") as file:
+                file.write(".")
+            time.sleep(0.1)
+
+    @pytest.mark.parametrize("runner", ["../x", "/etc/passwd", "", "0" * 31, None, 7, ["a"]])
+    def test_a_token_that_is_none_says_nothing(self, tmp_path: Path, runner: Any) -> None:
+        presence = Presence(tmp_path)
+        (tmp_path / "x").write_text("")
+        assert not presence.is_dead(runner)
+        assert (tmp_path / "x").exists()
+
+    def test_a_presence_ends_with_its_owner_alone(self, tmp_path: Path) -> None:
+        first, second = Presence(tmp_path), Presence(tmp_path)
+        assert not second.is_dead(first.token)
+        if (child := os.fork()) == 0:
+            first.close()  # of a process that was forked: not its own
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not second.is_dead(first.token)
+        first.close()
+        assert not second.is_dead(first.token)  # nothing is known of one that has gone in order
+        assert [path.name for path in tmp_path.iterdir()] == [second.token]
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
+    def test_a_holder_that_is_stopped_is_overtaken_after_the_lease(self, tmp_path: Path) -> None:
+        other, own = holder(tmp_path, lease=0.5), Claims(tmp_path, lease=0.5)
+        other.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        while (claim := own.take("a--1.5")) is None:
+            assert own.holder("a--1.5") == f"process {other.pid} on {socket.gethostname()}"
+            assert time.monotonic() - began < 20
+            time.sleep(0.05)
+        assert time.monotonic() - began >= 0.5
+        other.send_signal(signal.SIGCONT)
+        other.communicate()
+        assert claim.stands()  # the end of the other takes nothing away
+
+    @pytest.mark.parametrize("kind", ["link", "pipe", "file"])
+    def test_a_folder_of_claims_that_is_none_is_refused(self, tmp_path: Path, kind: str) -> None:
+        place = tmp_path / claims.FOLDER
+        (tmp_path / "elsewhere").mkdir()
+        if kind == "link":
+            place.symlink_to(tmp_path / "elsewhere")
+        else:
+            os.mkfifo(place) if kind == "pipe" else place.touch()
+        with pytest.raises(OutputError, match=r"\.claims: it is a (symbolic link|pipe|file); remove it"):
+            Claims(tmp_path).take("a--1.5")
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+    @pytest.mark.parametrize("kind", ["link", "pipe"])
+    def test_a_claim_that_is_no_file_is_not_read(self, tmp_path: Path, kind: str) -> None:
+        """Reading a pipe would wait for ever; its lease decides."""
+        (tmp_path / claims.FOLDER).mkdir()
+        place = tmp_path / claims.FOLDER / "a--1.5.1"
+        if kind == "link":
+            place.symlink_to("/dev/zero")
+        else:
+            os.mkfifo(place)
+        own = Claims(tmp_path, lease=0.1)
+        assert own.take("a--1.5") is None
+        time.sleep(0.15)
+        claim = own.take("a--1.5")
+        assert claim is not None
+        claim.release()
 
     def test_elsewhere_a_whole_lease_of_silence_is_waited_for(self, tmp_path: Path) -> None:
-        path = others(tmp_path, ["elsewhere"])
+        path = others(tmp_path)
         mine = Claims(tmp_path, lease=0.2)
         assert mine.take("a--1.5") is None
         time.sleep(0.15)
@@ -102,7 +214,7 @@ class TestClaims:
         assert not list(path.parent.iterdir())  # the dead one's is gone too
 
     def test_the_clock_of_the_file_system_does_not_matter(self, tmp_path: Path) -> None:
-        path = others(tmp_path, ["elsewhere"])
+        path = others(tmp_path)
         os.utime(path, (0, 0))
         assert Claims(tmp_path, lease=10).take("a--1.5") is None
 
@@ -112,8 +224,8 @@ class TestClaims:
         before = claim._path.stat().st_size
         time.sleep(0.1)
         assert claim._path.stat().st_size > before
-        taken = others(tmp_path, ["elsewhere"], generation=2)
-        assert claim.lost
+        taken = others(tmp_path, generation=2)
+        assert not claim.stands()
         claim.release()
         assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 
@@ -124,9 +236,9 @@ class TestClaims:
         sleeper._path.unlink()
         other = Claims(tmp_path).take("a--1.5")
         assert other is not None
-        assert sleeper.lost
+        assert not sleeper.stands()
         sleeper.release()
-        assert not other.lost
+        assert other.stands()
         other.release()
 
     def test_a_claim_whose_making_was_not_acknowledged_is_ours(
@@ -144,7 +256,7 @@ class TestClaims:
         claim.release()
 
     def test_a_torn_claim_runs_out_like_any_other(self, tmp_path: Path) -> None:
-        others(tmp_path, ["elsewhere"]).write_text('{"pla')
+        others(tmp_path).write_text('{"pla')
         mine = Claims(tmp_path, lease=0.05)
         assert mine.take("a--1.5") is None
         time.sleep(0.1)
@@ -201,7 +313,7 @@ class TestTwoRunners:
         self, cell: Cell, output: Path, good: Record, ends: Callable[[], object]
     ) -> tuple[Record, list[str]]:
         """A sweep of a cell that another runner has until ``ends`` was called: its record, and what it ran itself."""
-        claim = Claims(output).take(cell.id)
+        claim = Claims(output, lease=0.4).take(cell.id)
         assert claim is not None
 
         def end() -> None:
@@ -249,6 +361,87 @@ class TestTwoRunners:
 
         (record,) = run_suite([cell], output, SilentDisplay(), executor=Slept(good))
         assert record.status == "ok"
+
+    def test_whoever_lost_the_cell_writes_no_record(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        """It does not notice while it works: the check immediately before the renaming holds it back."""
+        output, attempts = tmp_path / "out", 0
+
+        class Oblivious(Scribe):
+            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+                nonlocal attempts
+                attempts += 1
+                facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+                made = self._record.model_copy(update={"cell": facts, "notes": {"attempt": attempts}})
+                taken = output / claims.FOLDER / f"{cell.id}.2"
+                if attempts == 1:
+                    taken.touch()
+                try:
+                    return read_record(write_record(output, made, {"x": np.zeros(3)}, fence=wanted))
+                finally:
+                    taken.unlink(missing_ok=True)
+
+        (record,) = run_suite([cell], output, SilentDisplay(), executor=Oblivious(good))
+        assert attempts == 2
+        assert record.notes == {"attempt": 2}
+        assert len(list(output.iterdir())) == 2
+
+    def test_one_who_was_stopped_before_the_renaming_cannot_rename(
+        self, cell: Cell, tmp_path: Path, good: Record
+    ) -> None:
+        """Between the check and the renaming the cell is taken over, which removes the temporary file."""
+        facts = CellFacts.model_validate(cell.model_dump(mode="json"))
+        mine, theirs = (good.model_copy(update={"cell": facts, "notes": {"of": number}}) for number in (1, 2))
+        first = Claims(tmp_path, lease=0.2).take(cell.id)
+        assert first is not None
+
+        def stopped() -> bool:
+            """The check goes well; then the process sleeps for longer than the lease."""
+            assert first.stands()
+            first._over.set()
+            first._thread.join()
+
+            class Writes(Scribe):
+                def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+                    return read_record(write_record(output, theirs, {}, fence=wanted))
+
+            run_suite([cell], tmp_path, SilentDisplay(), executor=Writes(good), lease=0.2)
+            return True
+
+        with pytest.raises(Abandoned):
+            write_record(tmp_path, mine, {}, fence=stopped)
+        assert read_record(tmp_path / f"{cell.id}.json").notes == {"of": 2}
+        assert not [path.name for path in tmp_path.glob(".*.tmp")]
+
+    def test_the_one_that_waits_says_for_whom(
+        self, cell: Cell, tmp_path: Path, good: Record, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.beside_another(cell, tmp_path, good, lambda: Scribe(good).run(
+            cell, tmp_path, SilentDisplay(), save_models=False, wanted=lambda: True))  # fmt: skip
+        (line,) = [entry.getMessage() for entry in caplog.records if "waiting" in entry.getMessage()]
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        assert line == f"waiting for {who}, which has {cell.id}; overtaken after 0.4 s of silence"
+
+    @pytest.mark.parametrize("name", [".claims", ".partial", ".set-aside", "models", "sparse"])
+    def test_a_link_in_a_results_folder_is_refused(self, cell: Cell, tmp_path: Path, good: Record, name: str) -> None:
+        """As ``.partial`` it made a run delete a stranger's folders."""
+        output, precious = tmp_path / "out", tmp_path / "precious"
+        (precious / cell.id).mkdir(parents=True)
+        (precious / "old" / "x").mkdir(parents=True)
+        os.utime(precious / "old", (0, 0))
+        output.mkdir()
+        (output / name).symlink_to(precious)
+        with pytest.raises(OutputError, match=rf"{re.escape(name)} is a symbolic link, where"):
+            run_suite([cell], output, SilentDisplay(), executor=Scribe(good))
+        assert (precious / cell.id).is_dir()
+        assert (precious / "old" / "x").is_dir()
+
+    def test_a_link_in_place_of_what_a_cell_kept_is_refused(self, cell: Cell, tmp_path: Path, good: Record) -> None:
+        (tmp_path / "precious").mkdir()
+        (tmp_path / "out" / ".partial").mkdir(parents=True)
+        (tmp_path / "out" / ".partial" / cell.id).symlink_to(tmp_path / "precious")
+        with pytest.raises(OutputError, match="is a symbolic link, where prunebench keeps a folder"):
+            run_suite([cell], tmp_path / "out", SilentDisplay(), executor=Scribe(good))
+        assert (tmp_path / "precious").is_dir()
 
     def test_a_record_that_another_is_writing_is_left_alone(self, cell: Cell, tmp_path: Path, good: Record) -> None:
         """Its arrays are there before it is: that is no damage while somebody has the cell."""
