@@ -185,6 +185,7 @@ def record_keys() -> str:
         PerplexityFacts,
         Record,
         SavedFacts,
+        SavedForm,
         SparsityFacts,
     )
     from prunebench.registry.options import argument_docs
@@ -203,6 +204,7 @@ def record_keys() -> str:
         PerplexityFacts: "perplexity: each protocol",
         Cost: "cost",
         SavedFacts: "saved",
+        SavedForm: "saved.forms: each form",
     }
     parts = []
     for model, place in places.items():
