@@ -22,6 +22,7 @@ from pathlib import Path
 LENGTH = 16  # hexadecimal digits of a digest
 # Files of code that a module names in a string, as torch.utils.cpp_extension.load does.
 CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyx", ".so"}
+SUFFIXES = (*EXTENSION_SUFFIXES, ".py", ".pyc")  # of modules, in the order in which Python tries them
 IMPORTERS = {"__import__", "import_module"}
 SEARCHERS = {"iter_modules", "run_module", "run_path", "spec_from_file_location", "walk_packages"}
 MANY = 300  # files that are read for an import by a computed name; of more, the bytes are compared, which is quick
@@ -221,7 +222,7 @@ def _files_of(roots: list[Path], parts: list[str]) -> Iterator[Path]:
     """The files that a module may be, in the order in which Python tries them."""
     for root in roots:
         base = root.joinpath(*parts)
-        candidates = [base / "__init__.py", *(base.with_name(base.name + end) for end in (*EXTENSION_SUFFIXES, ".py"))]
+        candidates = [base / "__init__.py", *(base.with_name(base.name + end) for end in SUFFIXES)]
         yield from (path for path in candidates if path.is_file())
 
 
