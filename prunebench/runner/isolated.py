@@ -1,6 +1,7 @@
 """Isolation: each cell is pruned in a fresh process and measured in another, and what kills one costs one cell only."""
 
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -24,7 +25,7 @@ from prunebench.runner.events import Display, EventRecorder, Silent
 from prunebench.runner.measure_stage import Measured
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
 from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
-from prunebench.runner.resources import remove_left_work, work_folder
+from prunebench.runner.resources import is_calibrated_by_plugin, pool_key, remove_left_work, work_folder
 from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell, CellEvaluation
@@ -82,19 +83,14 @@ class Isolated:
         Raises:
             UsageError: the plugin cannot be had, or refuses what it is given.
         """
-        watch = self._watch(lambda: True)
+        if self._pruning is None or not self._pruning.alive:
+            self._end()
+            self._pruning = Template.start()
+        request = {"stage": "read", "what": what, "asked": arguments}
         try:
-            if self._pruning is None or not self._pruning.alive:
-                self._end()
-                self._pruning = Template.start()
-            request = {"stage": "read", "what": what, "asked": arguments}
-            child = self._pruning.fork(request, watch)
-            event, content = child.attend(_ignore, {"read", "refused"}, watch)
+            return _asked(self._pruning, request, self._watch(lambda: True))
         except Died as death:
             raise MethodError(f"{arguments.get('name', what)!r} cannot be read: {death}") from None
-        if event == "refused":
-            raise_refusal(*content)
-        return dict(content[0])
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
         """Have templates read what cells need; see ``prunebench.runner.run_cell.InProcess.prepare``.
@@ -126,7 +122,15 @@ class Isolated:
         if measuring is not None or (pruning is not None and not pruning.alive):
             self._end()
         pruning = self._pruning = self._pruning or Template.start()
-        pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in self._cells]}, watch)
+        others = {pool_key(cell): cell for cell in self._cells if is_calibrated_by_plugin(cell)}
+        ours = [cell for cell in self._cells if pool_key(cell) not in others]
+        pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in ours]}, watch)
+        with tempfile.TemporaryDirectory() as folder:
+            to_read = [_plain(_for_pruning(cell)) for cell in others.values()]
+            files = [str(Path(folder) / f"{number}.safetensors") for number in range(len(to_read))]
+            for cell, file in zip(to_read, files, strict=True):
+                _asked(pruning, {"stage": "pool", "cell": cell, "file": file}, watch)
+            pruning.prepare({"cells": to_read, "pools": files}, watch)
         measuring = self._measuring = pruning.fork_template(watch)  # which is given what pruning never sees
         to_measure = {"cells": [_plain(cell) for cell in self._cells], "save_models": self._save_models}
         measuring.prepare({**to_measure, "output": str(output.resolve())}, watch)
@@ -359,8 +363,18 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _ignore(event: str, content: Any) -> None:
-    """What a plugin says while it is read."""
+def _asked(template: Template, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    """The answer of a process that is thrown away.
+
+    Raises:
+        Died: it did.
+        UsageError: it refuses.
+    """
+    child = template.fork(request, watch)
+    event, content = child.attend(lambda event, content: None, {"read", "refused"}, watch)
+    if event == "refused":
+        raise_refusal(*content)
+    return dict(content[0])
 
 
 def _for_pruning(cell: Cell) -> Cell:

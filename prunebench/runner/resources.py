@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunebench.data.corpora import find_corpus
@@ -16,7 +17,9 @@ from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.pruning import CalibrationData
+from prunebench.registry.entry_points import CORPORA, sources
 from prunebench.registry.options import Deferred
+from prunebench.registry.reading import OURS
 from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell
 
@@ -44,7 +47,6 @@ class Resources:
     def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
         """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
         spec = cell.calibration
-        key = ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
 
         def tokenised() -> Tensor:
             files = [Path(spec.plugin_file)] if spec.plugin_file else []
@@ -53,7 +55,19 @@ class Resources:
                 corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
             return calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
 
-        return self.shared.get(key, tokenised)
+        return self.shared.get(pool_key(cell), tokenised)
+
+    def take_pool(self, cell: Cell, pool: Tensor) -> None:
+        """Take the tokenised calibration text of a cell from a process that ran its corpus.
+
+        Raises:
+            CorpusError: it is none.
+        """
+        spec = cell.calibration
+        shape = (1,) if spec.windows == "stream" else (2,)
+        if pool.dtype != torch.int64 or (pool.dim(),) != shape or pool.numel() < spec.seqlen or int(pool.min()) < 0:
+            raise CorpusError(f"corpus {spec.corpus} was not tokenised: {pool.dtype} {tuple(pool.shape)}")
+        self.shared.get(pool_key(cell), lambda: pool)
 
     def available(self, cell: Cell) -> dict[str, Any]:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
@@ -123,6 +137,19 @@ class Resources:
                 f"{name}: a window of {length} tokens is longer than the context of {cell.model}, {context}: "
                 f"set its seqlen to at most {context}"
             )
+
+
+def pool_key(cell: Cell) -> tuple[Any, ...]:
+    """What cells have in common that have one calibration text."""
+    spec = cell.calibration
+    return ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
+
+
+def is_calibrated_by_plugin(cell: Cell) -> bool:
+    """Whether code of others makes the calibration text of a cell."""
+    spec = cell.calibration
+    found = sources(CORPORA).get(spec.source, ())
+    return spec.plugin_file is not None or any(source.distribution != OURS for source in found)
 
 
 @contextmanager

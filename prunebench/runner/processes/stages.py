@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_tensors
 
 from prunebench.errors import PrunebenchError
 from prunebench.models.loading import load_model, load_skeleton
@@ -102,6 +105,8 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
         for cell in {cell.model_digest: cell for cell in cells if not cell.trust_remote_code}.values():
             with suppress(PrunebenchError):  # the cell itself will say so
                 _warm_up(resources.model(cell))
+        for cell, file in zip(cells, request.get("pools", ()), strict=False):
+            resources.take_pool(cell, load_file(file)["pool"])
         resources.prepare_pruning(cells)
         return
     resources.prepare_measuring(cells, others=False)
@@ -126,8 +131,8 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
     """
     faulthandler.enable(all_threads=False)
     teller, stop = Teller(events), threading.Event()
-    if request["stage"] == "read":
-        _read(request, teller)
+    if request["stage"] in ("read", "pool"):
+        (_read if request["stage"] == "read" else _write_pool)(request, teller, resources)
         os._exit(0)
     torch.set_num_threads(request["threads"])
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -144,10 +149,26 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
     os._exit(0)
 
 
-def _read(request: dict[str, Any], teller: Teller) -> None:
+def _read(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
     """Say what is asked of a plugin."""
+    _answer(lambda: answer(request["what"], request["asked"]), teller)
+
+
+def _write_pool(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
+    """Tokenise a calibration text that code of others makes."""
+    cell = Cell.model_validate(request["cell"])
+
+    def write() -> dict[str, Any]:
+        resources.prepare_pruning([cell])
+        save_tensors({"pool": resources.pool(cell, None).contiguous()}, request["file"])
+        return {}
+
+    _answer(write, teller)
+
+
+def _answer(what: Callable[[], dict[str, Any]], teller: Teller) -> None:
     try:
-        teller.tell("read", answer(request["what"], request["asked"]))
+        teller.tell("read", what())
     except PrunebenchError as error:
         teller.tell("refused", type(error).__name__, str(error))
     except BaseException as error:  # a plugin may raise anything
