@@ -14,6 +14,7 @@ from prunebench.registry.code_digest import code_of_file, code_of_object, defini
 from prunebench.registry.method_class import MethodClass, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, plugins_in
+from prunebench.tracebacks import describe_error
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -79,7 +80,7 @@ class Source:
             raise
         except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
-                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {describe_error(error)}"
             ) from error
         code, key = self.code, f"__code_of_{getattr(loaded, '__qualname__', self.name)}__"
         module = sys.modules.get(str(getattr(loaded, "__module__", "")))
