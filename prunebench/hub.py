@@ -10,9 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
-from prunebench.quiet import quiet_hub_libraries
+from prunebench.quiet import quiet_hub_libraries, replaced
 
 CONNECT_SECONDS = 2.0
 
@@ -91,7 +90,7 @@ def offline_mode() -> Iterator[None]:
     import huggingface_hub.constants
 
     with (
-        patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
-        patch.object(datasets.config, "HF_HUB_OFFLINE", True),
+        replaced(huggingface_hub.constants, HF_HUB_OFFLINE=True),
+        replaced(datasets.config, HF_HUB_OFFLINE=True),
     ):
         yield

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from typing import Any
 
 
 @contextmanager
@@ -26,6 +27,27 @@ def quiet_libraries() -> Iterator[None]:
             foreign = r"(torch|transformers|datasets|lm_eval|huggingface_hub|tokenizers)(\.|$)"
             warnings.filterwarnings("ignore", module=foreign)
         yield
+
+
+@contextmanager
+def replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Give attributes of a library's module other values inside this context.
+
+    Args:
+        owner: the module.
+        values: by name of the attribute.
+
+    Raises:
+        AttributeError: it has no such attribute, as after a release that moved it.
+    """
+    before = {name: getattr(owner, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 HUB_LIBRARIES = ("lm_eval", "datasets", "transformers", "huggingface_hub")

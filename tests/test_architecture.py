@@ -29,7 +29,7 @@ LEVELS = (
     "pruning tinyworld errors text quiet lazy",
 )
 # Folders of tests that belong to no package of the core.
-BESIDE = {"benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
+BESIDE = {"adversary", "benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
 FOREIGN = {"plugins": {"torch", "triton"}, "pruning": {"torch", "numpy"}}
 
 

@@ -4,11 +4,14 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from importlib import import_module
 from typing import Any
-from unittest.mock import patch
 
 from prunebench.pruning.callbacks import track
-from prunebench.quiet import quiet_hub_libraries
+from prunebench.quiet import quiet_hub_libraries, replaced
+
+MODULES_WITH_BARS = ("tqdm", "lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface")
+MULTIPROCESSING = "DISABLE_MULTIPROC"  # lm-eval looks at it
 
 
 class Bar:
@@ -39,7 +42,21 @@ def silent() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(quiet_hub_libraries())
         stack.enter_context(redirect_stdout(io.StringIO()))
-        stack.enter_context(patch.dict(os.environ, DISABLE_MULTIPROC="1"))
-        for module in ("tqdm", "lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface"):
-            stack.enter_context(patch(f"{module}.tqdm", Bar))
+        stack.enter_context(_one_process())
+        for module in MODULES_WITH_BARS:
+            stack.enter_context(replaced(import_module(module), tqdm=Bar))
         yield
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Keep lm-eval's resampling in this process."""
+    before = os.environ.get(MULTIPROCESSING)
+    os.environ[MULTIPROCESSING] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[MULTIPROCESSING]
+        else:
+            os.environ[MULTIPROCESSING] = before

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import yaml
 from jinja2 import nodes
@@ -20,6 +19,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from prunebench.errors import TaskError, first_line, quoted
 from prunebench.files import MEBIBYTE, read_regular_file
+from prunebench.quiet import replaced
 
 Found = tuple[int, str]
 """A line of a file, from 1, and what there would run code."""
@@ -101,7 +101,7 @@ def confined_templates(*, trusted: bool = False) -> Iterator[None]:
     own = utils.env
     sandbox = SandboxedEnvironment(undefined=own.undefined, keep_trailing_newline=own.keep_trailing_newline)
     sandbox.filters["regex_replace"] = _regex_replace
-    with patch.object(utils, "env", sandbox):
+    with replaced(utils, env=sandbox):
         try:
             yield
         except SecurityError as error:

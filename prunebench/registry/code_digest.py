@@ -24,6 +24,7 @@ LENGTH = 16  # hexadecimal digits of a digest
 CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyx", ".so"}
 IMPORTERS = {"__import__", "import_module"}
 SEARCHERS = {"iter_modules", "run_module", "run_path", "spec_from_file_location", "walk_packages"}
+MANY = 300  # files that are read for an import by a computed name; of more, the bytes are compared, which is quick
 CORE = __name__.partition(".")[0]
 
 
@@ -50,6 +51,7 @@ class _Syntax:
         computed: whether it imports modules whose names it computes.
         files: strings in it that may name files of code.
         classes: class name → the revision its body states, None for none, a text where it is no literal number.
+        functions: names of the functions that the module defines.
         bindings: name → what stands for it: (level, module, name) of an import, or names that its value uses.
     """
 
@@ -59,6 +61,7 @@ class _Syntax:
     files: tuple[str, ...] = ()
     classes: dict[str, int | str | None] = field(default_factory=dict)
     bindings: dict[str, tuple[int, str, str] | tuple[str, ...]] = field(default_factory=dict)
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,10 @@ def code_of_file(file: Path, attribute: str) -> Code | None:
     return _code(_Sources(find, lambda: sorted(file.parent.glob("*.py"))), "", attribute)
 
 
-def classes_in(file: Path) -> list[str]:
-    """The names of the classes that a file defines."""
-    return list(_read(file).classes)
+def definitions_in(file: Path) -> list[str]:
+    """The names of the classes and functions that a file defines."""
+    syntax = _read(file)
+    return [*syntax.classes, *syntax.functions]
 
 
 def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
@@ -149,7 +153,7 @@ def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
 
 def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
     """Name and digest of every module that importing one may run, itself and packages around it included."""
-    pending, seen, files = [*_with_parents(module)], set(), set()
+    pending, seen, files, everything = [*_with_parents(module)], set[str](), set[Path](), False
     while pending:
         name = pending.pop()
         if name in seen or (path := sources.find(name)) is None:
@@ -164,11 +168,15 @@ def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
             pending += _with_parents(base)
             for imported in names:
                 pending += _submodules(sources, base) if imported == "*" else [f"{base}.{imported}"]
-        beside = [path.parent / text for text in syntax.files]
-        for other in [*sources.files(), *beside] if syntax.computed else beside:
-            if other not in files and other.is_file():
+        everything |= syntax.computed
+        for text in syntax.files:
+            if (other := path.parent / text) not in files and other.is_file():
                 files.add(other)
-                yield f"file:{other.relative_to(path.parent) if other in beside else other.name}", _read(other).digest
+                yield f"file:{text}", _read(other).digest
+    rest = [path for path in sources.files() if path not in files] if everything else []
+    for path in rest:
+        as_syntax = path.suffix == ".py" and len(rest) <= MANY
+        yield f"file:{path.name}", _parse(path.read_bytes(), as_syntax).digest
 
 
 def _stated_revision(sources: _Sources, module: str, attribute: str, depth: int = 8) -> int | str | None:
@@ -259,7 +267,8 @@ def _parse(content: bytes, is_python: bool) -> _Syntax:
     digest = hashlib.sha256()
     for token in syntax_tokens(tree):
         digest.update(token.encode() + b"\n")
-    return _Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings)
+    functions = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+    return _Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings, functions)
 
 
 def _definitions(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
-from prunebench.registry.code_digest import classes_in, code_of_file, code_of_object
+from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
 from prunebench.registry.method_class import MethodClass, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, plugins_in
@@ -58,7 +58,9 @@ class Source:
                 found = code_of_object(self.point.module, self.point.attr)
             else:
                 file = self.file or Path()
-                found = code_of_file(file, next((name for name in classes_in(file) if kebab(name) == self.name), ""))
+                found = code_of_file(
+                    file, next((name for name in definitions_in(file) if kebab(name) == self.name), "")
+                )
         except ValueError as error:
             raise MethodError(f"{self.name!r} of {self} states {error}") from None
         if found is None:  # no source is to be had: then what is known of it is its version

@@ -111,9 +111,8 @@ class Isolated:
         if measuring is not None or (pruning is not None and not pruning.alive):
             self._end()
         pruning = self._pruning = self._pruning or Template.start()
-        # Forked before anything is read for pruning, and given what pruning never sees.
-        measuring = self._measuring = pruning.fork_template(watch)
         pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in self._cells]}, watch)
+        measuring = self._measuring = pruning.fork_template(watch)  # which is given what pruning never sees
         to_measure = {"cells": [_plain(cell) for cell in self._cells], "save_models": self._save_models}
         measuring.prepare({**to_measure, "output": str(output.resolve())}, watch)
         return pruning, measuring

@@ -27,6 +27,7 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.resume import EvaluationProgress, StoredAnswers
 from prunebench.runner.saved_state import SavedState
 from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.identity import refuse_changed_evaluation
 from prunebench.suite.schema import Strict
 
 
@@ -133,6 +134,7 @@ class Measuring:
         )
         for evaluation in evaluations[progress.finished :]:
             bound = evaluation.bound()
+            refuse_changed_evaluation(evaluation.facts)
             if cell.device == "disk" and bound.needs_whole_model:
                 note("an evaluation that needs the whole model in memory was skipped", evaluation=evaluation.name)
             else:

@@ -74,9 +74,9 @@ def _prune(
             allocated({name: str(own) for name, own in sparsity.layers.items()})
         for layer in all_layers(model):  # a pattern that does not fit is told before the method runs
             target_of(layer, sparsity)
-        refuse_changed_code(cell)
         method = load_method(cell.plugin, files)
         manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
+        refuse_changed_code(cell)
         instance = manager.get_plugin(method.name)
         before = LiveState.of(model, data, instance)
         display.phase("prune")

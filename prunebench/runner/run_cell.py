@@ -116,8 +116,9 @@ def failure_of(error: BaseException) -> Failure:
     """What a record says of an exception that ended a stage."""
     if isinstance(error, SystemExit):
         message = f"sys.exit({error.code!r}) was called: a method returns when it is done, and raises when it cannot be"
-        return Failure(type="SystemExit", message=message, traceback=plain_traceback(error))
-    return Failure(type=type(error).__name__, message=describe_error(error), traceback=plain_traceback(error))
+    else:
+        message = describe_error(error)
+    return Failure(type=type(error).__name__, message=message, traceback=plain_traceback(error))
 
 
 class _Run:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from prunebench.allocations import Allocation, allocate, make_allocation
 from prunebench.allocations.from_file import read_ratios
@@ -12,10 +12,10 @@ from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
 from prunebench.registry.entry_points import code_of, load_allocation
-from prunebench.suite.schema import UNIFORM, AllocationEntry, Strict
+from prunebench.suite.schema import UNIFORM, AllocationEntry, Sparing
 
 
-class CellAllocation(Strict):
+class CellAllocation(Sparing):
     """An allocation by name with all its options; of a file these are its ratios, so that no path is needed.
 
     ``plugin_file`` is the Python file that it is read from, if it is not installed, and ``version`` that file's digest.
@@ -27,6 +27,7 @@ class CellAllocation(Strict):
     plugin_file: str | None = None
     version: str | None = None
     code: str | None = None
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "version")
 
     def make(self) -> Allocation:
         """The allocation itself.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
@@ -11,7 +11,7 @@ from prunebench.evaluation.interface import BoundEvaluation
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
-from prunebench.suite.schema import PatternText, Strict, Windows
+from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
 
 CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
@@ -25,7 +25,7 @@ RECORDED_ONLY = {
 LOCATIONS = ("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made")
 
 
-class CellCalibration(Strict):
+class CellCalibration(Sparing):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
 
     ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
@@ -42,6 +42,7 @@ class CellCalibration(Strict):
     plugin_file: str | None = None
     made: bool = False
     code: str | None = None
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made")
 
 
 class CellEvaluation(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from prunebench.errors import MethodError, quoted
 from prunebench.records.record import Record
-from prunebench.registry.entry_points import code_of
+from prunebench.registry.entry_points import code_of, wrapper_codes
 from prunebench.suite.cell import Cell
 
 MISSING = object()
@@ -17,15 +17,41 @@ SHOWN = 3  # differences that a line tells
 
 
 def refuse_changed_code(cell: Cell) -> None:
-    """Refuse to run a cell whose method was edited after the suite was planned: its id stands for the code before.
+    """Refuse a cell whose method, allocation or wrappers were edited after the suite was planned.
+
+    Its id stands for the code of then. Asked after they were imported, so that what was imported is what is compared.
 
     Raises:
-        MethodError: the method's code or its stated revision is another.
+        MethodError: the code of one, or its stated revision, is another.
     """
-    now = code_of("method", cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    if cell.code is not None and now != cell.code:
+    files = [Path(cell.plugin_file)] if cell.plugin_file else []
+    _refuse_other(cell.plugin, cell.code, code_of("method", cell.plugin, files))
+    if (rule := cell.allocation_rule) is not None:
+        files = [Path(rule.plugin_file)] if rule.plugin_file else []
+        _refuse_other(rule.name, rule.code, code_of("allocation", rule.name, files))
+    if cell.code is not None:  # planned by this version, which knows of wrappers
+        planned, now = cell.wrappers or {}, wrapper_codes(map(Path, cell.wrapper_files))
+        for name in {*planned, *now}:
+            _refuse_other(name, planned.get(name, "not installed"), now.get(name, "not installed"))
+
+
+def refuse_changed_evaluation(facts: Mapping[str, Any]) -> None:
+    """The same of an evaluation.
+
+    Args:
+        facts: what the cell holds of it.
+
+    Raises:
+        MethodError: its code, or its stated revision, is another.
+    """
+    files = [Path(facts["plugin_file"])] if facts.get("plugin_file") else []
+    _refuse_other(facts["name"], facts.get("code"), code_of("evaluation", facts["name"], files))
+
+
+def _refuse_other(name: str, planned: str | None, now: str) -> None:
+    if planned not in (None, now):
         raise MethodError(
-            f"the code of {cell.plugin!r} was edited after the suite was planned ({cell.code} → {now}): run it again"
+            f"the code of {name!r} was edited after the suite was planned ({planned} → {now}): run the suite again"
         )
 
 
@@ -63,9 +89,11 @@ def _differences(record: Record, cell: Cell) -> tuple[str, int]:
 
 def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Each difference of two identities, in words; what explains most comes first."""
-    method = new["method"]
-    yield from _code(f"of {method}", old.get("code"), new.get("code"))
-    yield from _changes("toolkit's revision", old.get("toolkit", 0), new.get("toolkit", 0))
+    if old.get("code") is None:  # it was made before codes were recorded
+        yield "the record does not tell which code made it"
+    else:
+        yield from _code(f"of {new['method']}", old["code"], new.get("code"))
+        yield from _changes("toolkit's revision", old.get("toolkit", 0), new.get("toolkit", 0))
     yield from _listed("options", old["options"], new["options"])
     old_rule, new_rule = (identity.get("allocation_rule", {}) for identity in (old, new))
     yield from _code(f"of {new_rule.get('name', 'uniform')}", old_rule.get("code"), new_rule.get("code"))
@@ -81,10 +109,7 @@ def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _code(whose: str, old: str | None, new: str | None) -> Iterator[str]:
-    if old == new:
-        return
-    if old is None:
-        yield f"the record does not tell the code {whose}"
+    if old is None or old == new:
         return
     before, after = (str(code).rpartition(" revision ")[2] for code in (old, new))
     stated = " revision " in old and " revision " in str(new)

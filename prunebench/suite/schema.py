@@ -14,10 +14,12 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -54,6 +56,21 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     raise ValueError(f"unknown key {quoted(key)}: {suggest(str(key)[:80], cls.model_fields)}")
         return value
+
+
+class Sparing(Strict):
+    """A part of a cell that leaves out of its JSON those later fields that are at their defaults.
+
+    So records of before and after such a field was added say the same.
+    """
+
+    spared: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        fields = type(self).model_fields
+        return {k: value for k, value in content.items() if k not in self.spared or value != fields[k].default}
 
 
 def _pattern(value: Any) -> Pattern:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from safetensors.numpy import save_file
 
 from prunebench.errors import PrunebenchError
+from prunebench.models.loading import load_model, load_skeleton
+from prunebench.models.source import ModelSource, weight_bytes
 from prunebench.runner.declared import sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import EventRecorder
@@ -24,6 +27,8 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import failure_of
 from prunebench.runner.saved_state import SavedState, Stopped
 from prunebench.suite.cell import Cell, CellEvaluation
+
+SMALL = 64 << 20  # bytes of a model that is loaded once to have all imported and cached that loading needs
 
 
 class Teller:
@@ -93,10 +98,21 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
     """
     cells = [Cell.model_validate(cell) for cell in request["cells"]]
     if "output" not in request:
+        for cell in {cell.model_digest: cell for cell in cells if not cell.trust_remote_code}.values():
+            with suppress(PrunebenchError):  # the cell itself will say so
+                _warm_up(resources.model(cell))
         resources.prepare_pruning(cells)
         return
     resources.prepare_measuring(cells, others=False)
     check_room(cells, resources, Path(request["output"]), save_models=request["save_models"])
+
+
+def _warm_up(model: ModelSource) -> None:
+    """Import the code of a model's architecture, which every child would else do anew."""
+    if weight_bytes(model, "float32") <= SMALL:
+        load_model(model, dtype="float32", device="cpu")
+    else:
+        load_skeleton(model)
 
 
 def run_stage(request: dict[str, Any], events: int, resources: Resources) -> None:
