@@ -18,7 +18,8 @@ from prunebench.cli.signals import raise_on_signals
 from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.records.record import Record
 from prunebench.records.store import read_latest, read_record
-from prunebench.runner.isolated import Isolated, Limits
+from prunebench.runner.isolated import Isolated
+from prunebench.runner.run_cell import Limits
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite

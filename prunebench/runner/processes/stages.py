@@ -27,6 +27,7 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import failure_of
 from prunebench.runner.saved_state import SavedState, Stopped
 from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.reading import answer
 
 SMALL = 64 << 20  # bytes of a model that is loaded once to have all imported and cached that loading needs
 
@@ -124,8 +125,11 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
         resources: as the template has them.
     """
     faulthandler.enable(all_threads=False)
-    torch.set_num_threads(request["threads"])
     teller, stop = Teller(events), threading.Event()
+    if request["stage"] == "read":
+        _read(request, teller)
+        os._exit(0)
+    torch.set_num_threads(request["threads"])
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     cell = Cell.model_validate(request["cell"])
     folder, belongs, interval = request["saved"]
@@ -138,6 +142,16 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
         teller.tell("stopped")
     sys.stderr.flush()
     os._exit(0)
+
+
+def _read(request: dict[str, Any], teller: Teller) -> None:
+    """Say what is asked of a plugin."""
+    try:
+        teller.tell("read", answer(request["what"], request["asked"]))
+    except PrunebenchError as error:
+        teller.tell("refused", type(error).__name__, str(error))
+    except BaseException as error:  # a plugin may raise anything
+        teller.tell("refused", "MethodError", f"a plugin failed while it was read: {failure_of(error).message}")
 
 
 def _prune(request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources) -> None:
