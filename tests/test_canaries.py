@@ -44,6 +44,10 @@ PRIVATE = {
         "models.huggingface:tqdm",
         "models.huggingface:HFLM",
         "tasks:TaskManager",
+        "tasks._index:Entry.__dataclass_fields__",
+        "api.registry:metric_registry",
+        "utils:env",
+        "utils:apply_template",
     ],
     "huggingface_hub": [
         "constants:HF_HUB_OFFLINE",

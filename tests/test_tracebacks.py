@@ -76,6 +76,20 @@ def test_a_record_the_terminal_and_the_kit_tell_the_author_s_line(
     assert verdict.breaches[0][1].endswith(f"(failing.py, line {LINE})")
 
 
+def test_a_record_from_a_process_of_its_own_has_it_too(
+    file: Path, tmp_path: Path, write_suite: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRUNEBENCH_IN_PROCESS")
+    suite = write_suite(methods="methods: [failing]", sparsities="sparsities: [0.5]")
+    where = ["--plugin", str(file), "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, ["run", str(suite), *where]).exit_code == 1
+    (record,) = read_records(tmp_path / "out")
+    assert record.measured == "reloaded"
+    assert record.error is not None
+    assert record.error.message.endswith(f"(failing.py, line {LINE})")
+    assert f'failing.py", line {LINE}, in step' in str(record.error.traceback)
+
+
 def test_the_toolkit_s_frames_do_not_count(file: Path) -> None:
     file.write_text(METHOD.replace("step(layer.weight)", "target.mask(layer.weight[:1])"))
     hook = plugin_manager(load_method("failing", [file]), {}).hook
@@ -122,3 +136,18 @@ def test_a_deep_recursion_is_bounded() -> None:
     text = plain_traceback(raised(lambda: deep(0)))
     assert text.count("\n") < 300
     assert "RecursionError" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = 1\n1 / 0\n", r"ZeroDivisionError: division by zero \(failing\.py, line 2\)"),
+        ("import helper\n", r"ValueError: not today \(helper\.py, line 3\)"),
+        ("x = 1\ndef f(:\n", r"SyntaxError: invalid syntax \(failing\.py, line 2\)"),
+    ],
+)
+def test_an_import_that_fails_tells_the_line(file: Path, content: str, message: str) -> None:
+    file.write_text(content)
+    (file.parent / "helper.py").write_text("def f():\n    # a comment\n    raise ValueError('not today')\n\n\nf()\n")
+    with pytest.raises(MethodError, match=message):
+        load_method("failing", [file])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import torch
 
-from prunebench.allocations import Allocation, allocate
+from prunebench.allocations import Allocation, allocate, make_allocation
 from prunebench.api.arguments import (
     calibration_data,
     check_files,
@@ -34,7 +34,7 @@ from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.memory import PeakMemory
 from prunebench.suite.allocations import resolve_allocations
-from prunebench.suite.schema import AllocationEntry
+from prunebench.suite.schema import UNIFORM, AllocationEntry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,7 +187,8 @@ def _allocation_of(allocation: Any, files: tuple[Path, ...]) -> Allocation:
     if isinstance(allocation, str | Mapping):
         content = {"name": allocation} if isinstance(allocation, str) else allocation
         entry = checked(AllocationEntry, "allocation", content)
-        return resolve_allocations([entry], files)[entry.title][1]
+        found, _ = resolve_allocations([entry], files)[entry.title]
+        return found.make() if found is not None else make_allocation(UNIFORM.name, {})
     if isinstance(allocation, type) or not callable(allocation) or not hasattr(allocation, "needs"):
         raise AllocationError(
             f"allocation is {described(allocation)}: give a name, as 'owl', a mapping as in a suite, or an instance of "

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,19 +75,17 @@ def run(
     Raises:
         UsageError: the suite is wrong, names what is not there, or the folder cannot be written.
     """
-    from prunebench.runner.isolated import Isolated, Limits
-    from prunebench.runner.run_cell import InProcess
+    from prunebench.runner.isolated import Isolated
+    from prunebench.runner.run_cell import InProcess, Limits
     from prunebench.runner.sweep import run_suite
 
-    loaded, cells = _planned(suite, overrides, only, device, plugins)
-    folder = _folder(output) if output is not None else Path("results") / loaded.name
-    limits = Limits(loaded.timeout, loaded.memory_limit)
-    with (
-        quiet_libraries(),
-        sweep_display(progress) as display,
-        nullcontext(InProcess()) if in_process else Isolated(limits) as executor,
-    ):
-        records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+    with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
+        with executor.reading():
+            loaded, cells = _planned(suite, overrides, only, device, plugins)
+        folder = _folder(output) if output is not None else Path("results") / loaded.name
+        executor.limits = Limits(loaded.timeout, loaded.memory_limit)
+        with sweep_display(progress) as display:
+            records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
     return Results(tuple(records), folder, tuple(dict.fromkeys(cell.method for cell in cells)))
 
 

@@ -73,7 +73,9 @@ def report(
     elif style is Format.CSV:
         print_or_write(tidy.to_csv(records), output)
     elif style is Format.PARQUET:
-        tidy.write_parquet(records, path := output or folder / "measurements.parquet")
+        from prunebench.report.output.files import own_file
+
+        tidy.write_parquet(records, path := output or own_file(folder, "measurements.parquet"))
         typer.echo(str(path))
     elif style is Format.HTML:
         from prunebench.report.output.files import write_html

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -45,26 +44,26 @@ def run(
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
     with quiet_libraries(), raise_on_signals():
+        from prunebench.runner.isolated import Isolated
+        from prunebench.runner.progress import display_for
+        from prunebench.runner.run_cell import InProcess, Limits
+        from prunebench.runner.sweep import run_suite
         from prunebench.suite.planning import shard_of
 
-        requested_suite, cells, folder = plan_suite(suite, output, override, only, device, plugin)
-        cells = shard_of(cells, shard)
-        if not cells:
-            return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
-
-        from prunebench.runner.isolated import Isolated, Limits
-        from prunebench.runner.progress import display_for
-        from prunebench.runner.run_cell import InProcess
-        from prunebench.runner.sweep import run_suite
-
-        limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+        folder = None
         try:
-            with (
-                display_for(sys.stderr) as display,
-                nullcontext(InProcess(every=every)) if in_process else Isolated(limits, every=every) as executor,
-            ):
-                records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+            with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
+                with executor.reading():
+                    requested_suite, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+                cells = shard_of(cells, shard)
+                if not cells:
+                    return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
+                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+                with display_for(sys.stderr) as display:
+                    records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
         except KeyboardInterrupt as interrupt:
+            if folder is None:
+                raise
             print_message(
                 f"{signal_name(interrupt)}: the records so far are in {folder}; the same command goes on from there"
             )

@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from prunebench.data.corpus import Corpus, json_lines, whole_file
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
-from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, sources
+from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
+from prunebench.registry.reading import checked, reader_of
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
@@ -54,6 +57,11 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
     It may also say which ``splits`` it has, its ``default_splits`` by purpose, and a ``digest(split)`` that stands for
     the content; without the last the documents are read through once.
     """
+    origin = resolve_source("corpus", source, sources(CORPORA, files))
+    if reader := reader_of(origin.distribution if origin.point else None):
+        asked = {"source": source, "split": split, "purpose": purpose, "files": [str(file) for file in files]}
+        found = checked(CorpusDescription, reader.read("corpus", **asked), f"the corpus {source!r}")
+        return Corpus(found.name, found.digest, partial(_read_elsewhere, source), origin.code, found.wants)
     plugin = load_plugin("corpus", source, files)
     split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)[purpose]
     if wants := _wants(source, plugin):
@@ -76,6 +84,20 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
     return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
+
+
+class CorpusDescription(BaseModel):
+    """What planning has to know of a corpus; see ``Corpus``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    digest: str
+    wants: tuple[Literal["model", "tokenizer", "seed"], ...] = ()
+
+
+def _read_elsewhere(source: str, *_: Any) -> Iterator[str]:
+    raise CorpusError(f"the documents of corpus {source} are read where it is used, and not here")
 
 
 def _wants(source: str, plugin: Any) -> tuple[str, ...]:

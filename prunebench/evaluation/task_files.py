@@ -218,11 +218,9 @@ def _foreign_metric(node: yaml.Node) -> str | None:
     """A metric that lm-eval has not, whose code it would fetch."""
     from lm_eval.api import metrics, registry  # noqa: F401  (the one fills the other)
 
-    for entry in node.value if isinstance(node, yaml.SequenceNode) else ():
-        for key, value in entry.value if isinstance(entry, yaml.MappingNode) else ():
-            if key.value == "metric" and str(value.value) not in registry.metric_registry:
-                return f"the metric {quoted(value.value)} is none of lm-eval's, so its code would be fetched"
-    return None
+    if str(node.value) in registry.metric_registry:
+        return None
+    return f"the metric {quoted(node.value)} is none of lm-eval's, so its code would be fetched"
 
 
 def _code_as_data(node: yaml.Node) -> str | None:
@@ -242,7 +240,7 @@ def _unseen_prompt(node: yaml.Node) -> str | None:
 KEYS: dict[str, Callable[[yaml.Node], str | None]] = {
     "dataset_path": _code_as_data,
     "hf_evaluate": lambda node: "hf_evaluate fetches the code of a metric" if _is_set(node) else None,
-    "metric_list": _foreign_metric,
+    "metric": _foreign_metric,
     "trust_remote_code": lambda node: "it trusts the code of a data set" if _is_set(node) else None,
     "unsafe_code": lambda node: "unsafe_code runs what the model writes" if _is_set(node) else None,
     "use_prompt": _unseen_prompt,

@@ -78,6 +78,9 @@ class ZeroShot:
         Raises:
             TaskError: data that cannot be had.
         """
+        import lm_eval.evaluator
+        import lm_eval.models.huggingface  # noqa: F401
+
         library_of(shared).load(self.tasks, self.include_path, self.num_fewshot, trusted=self.trust_remote_code)
 
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:

@@ -22,8 +22,10 @@ from pathlib import Path
 LENGTH = 16  # hexadecimal digits of a digest
 # Files of code that a module names in a string, as torch.utils.cpp_extension.load does.
 CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyx", ".so"}
+SUFFIXES = (*EXTENSION_SUFFIXES, ".py", ".pyc")  # of modules, in the order in which Python tries them
 IMPORTERS = {"__import__", "import_module"}
 SEARCHERS = {"iter_modules", "run_module", "run_path", "spec_from_file_location", "walk_packages"}
+MANY = 300  # files that are read for an import by a computed name; of more, the bytes are compared, which is quick
 CORE = __name__.partition(".")[0]
 
 
@@ -152,7 +154,7 @@ def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
 
 def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
     """Name and digest of every module that importing one may run, itself and packages around it included."""
-    pending, seen, files = [*_with_parents(module)], set(), set()
+    pending, seen, files, everything = [*_with_parents(module)], set[str](), set[Path](), False
     while pending:
         name = pending.pop()
         if name in seen or (path := sources.find(name)) is None:
@@ -167,11 +169,15 @@ def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
             pending += _with_parents(base)
             for imported in names:
                 pending += _submodules(sources, base) if imported == "*" else [f"{base}.{imported}"]
-        beside = [path.parent / text for text in syntax.files]
-        for other in [*sources.files(), *beside] if syntax.computed else beside:
-            if other not in files and other.is_file():
+        everything |= syntax.computed
+        for text in syntax.files:
+            if (other := path.parent / text) not in files and other.is_file():
                 files.add(other)
-                yield f"file:{other.relative_to(path.parent) if other in beside else other.name}", _read(other).digest
+                yield f"file:{text}", _read(other).digest
+    rest = [path for path in sources.files() if path not in files] if everything else []
+    for path in rest:
+        as_syntax = path.suffix == ".py" and len(rest) <= MANY
+        yield f"file:{path.name}", _parse(path.read_bytes(), as_syntax).digest
 
 
 def _stated_revision(sources: _Sources, module: str, attribute: str, depth: int = 8) -> int | str | None:
@@ -216,7 +222,7 @@ def _files_of(roots: list[Path], parts: list[str]) -> Iterator[Path]:
     """The files that a module may be, in the order in which Python tries them."""
     for root in roots:
         base = root.joinpath(*parts)
-        candidates = [base / "__init__.py", *(base.with_name(base.name + end) for end in (*EXTENSION_SUFFIXES, ".py"))]
+        candidates = [base / "__init__.py", *(base.with_name(base.name + end) for end in SUFFIXES)]
         yield from (path for path in candidates if path.is_file())
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
 from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
-from prunebench.registry.method_class import MethodClass, check_class
+from prunebench.registry.method_class import MethodClass, MethodDescription, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
-from prunebench.registry.plugin_files import file_digest, kebab, plugins_in
+from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
+from prunebench.registry.reading import checked, reader_of
+from prunebench.tracebacks import describe_error
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -79,7 +81,7 @@ class Source:
             raise
         except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
-                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {describe_error(error)}"
             ) from error
         code, key = self.code, f"__code_of_{getattr(loaded, '__qualname__', self.name)}__"
         module = sys.modules.get(str(getattr(loaded, "__module__", "")))
@@ -106,7 +108,7 @@ def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
             found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))
     kind = next(kind for kind, known in KINDS.items() if known == group)
     for file in dict.fromkeys(files):
-        for name in plugins_in(file).get(kind, ()):
+        for name in names_in(file).get(kind, ()):
             found.setdefault(name, []).append(Source(name, file.name, file_digest(file), file=file, kind=kind))
     return dict(sorted(found.items()))
 
@@ -172,6 +174,31 @@ def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
     return MethodClass(name, cls, source.distribution, source.version, source.file)
 
 
+def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> MethodDescription:
+    """What planning has to know of a method, read by whoever reads plugins.
+
+    Args:
+        name, files: as in ``load_method``.
+        options: as a suite gives them.
+
+    Raises:
+        UnknownMethodError, MethodError: see ``load_method``; or an option is refused.
+    """
+    source = resolve_source("method", name, installed(files))
+    origin = {"name": name, "distribution": source.distribution, "version": source.version, "file": source.file}
+    if reader := reader_of(source.distribution if source.point else None):
+        found = reader.read("method", name=name, options=dict(options), files=[str(file) for file in files])
+        return checked(MethodDescription, {**found, **origin}, f"the method {name!r}")
+    method = load_method(name, files)
+    return MethodDescription(
+        **origin,
+        changes=method.changes,
+        takes_data=method.takes_data,
+        patterns=method.patterns,
+        options=method.resolve(options),
+    )
+
+
 def load_plugin(kind: str, name: str, files: Iterable[Path] = ()) -> Any:
     """What a plugin of one of ``KINDS`` names: a class or a function.
 
@@ -199,6 +226,19 @@ def load_evaluation(name: str, files: Iterable[Path] = ()) -> PluginClass:
     return PluginClass(name, cls, source.distribution, source.version, source.file, kind="evaluation")
 
 
+def allocation_source(name: str, files: Iterable[Path] = ()) -> Source:
+    """Where an allocation comes from.
+
+    Raises:
+        AllocationError: nobody has it.
+        MethodError: two packages have it.
+    """
+    known = sources(ALLOCATIONS, files)
+    if name not in known:
+        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, known)}")
+    return resolve_source("allocation", name, known)
+
+
 def load_allocation(name: str, files: Iterable[Path] = ()) -> PluginClass:
     """An allocation: a dataclass with options for fields that is called with (model, data, pattern).
 
@@ -206,10 +246,7 @@ def load_allocation(name: str, files: Iterable[Path] = ()) -> PluginClass:
         AllocationError: nobody has it, or it is no such class.
         MethodError: two packages have it, or its import failed.
     """
-    known = sources(ALLOCATIONS, files)
-    if name not in known:
-        raise AllocationError(f"unknown allocation {name!r}: {suggest(name, known)}")
-    source = resolve_source("allocation", name, known)
+    source = allocation_source(name, files)
     cls = source.load()
     if not isinstance(cls, type) or not is_dataclass(cls) or not hasattr(cls, "needs"):
         raise AllocationError(f"the allocation {name!r} is {cls!r}: it must be a dataclass that says what it needs")

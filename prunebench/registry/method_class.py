@@ -3,7 +3,10 @@
 import dataclasses
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from prunebench import hookspecs
 from prunebench.errors import MethodError, suggest
@@ -36,6 +39,31 @@ class MethodClass(PluginClass):
     def takes_data(self) -> bool:
         """Whether its hook names ``data``; without it there is nothing random, and one seed serves for all."""
         return "data" in inspect.signature(_prune_of(self.cls)).parameters
+
+
+class MethodDescription(BaseModel):
+    """What planning has to know of a method.
+
+    Args:
+        name, distribution, version, file: where it comes from; see ``PluginClass``.
+        changes, takes_data, patterns: see ``MethodClass``.
+        options: all of its options, defaults included.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    distribution: str
+    version: str
+    file: Path | None = None
+    changes: Literal["prunable", "all", "nothing"]
+    takes_data: bool
+    patterns: tuple[str, ...]
+    options: dict[str, Any]
+
+    def is_for(self, pattern: Pattern) -> bool:
+        """Whether a pattern is of a kind that it is for."""
+        return pattern.kind in self.patterns
 
 
 def _prune_of(cls: type) -> Any:

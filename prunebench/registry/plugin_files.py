@@ -26,8 +26,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from prunebench import hookspecs
 from prunebench.errors import MethodError
+from prunebench.registry.reading import reader_of
+from prunebench.tracebacks import describe_error
 
 
 def plugins_in(file: Path) -> dict[str, dict[str, Any]]:
@@ -49,6 +53,20 @@ def plugins_in(file: Path) -> dict[str, dict[str, Any]]:
             "split (a corpus)"
         )
     return found
+
+
+def names_in(file: Path) -> dict[str, list[str]]:
+    """The names of the plugins of a file: kind → names; read by whoever reads plugins.
+
+    Raises:
+        MethodError: see ``plugins_in``.
+    """
+    if reader := reader_of(None):
+        return _NAMES.validate_python(reader.read("names", file=str(file.resolve())))
+    return {kind: list(found) for kind, found in plugins_in(file).items()}
+
+
+_NAMES = TypeAdapter(dict[str, list[str]])
 
 
 def _kinds_of(value: Any) -> Iterator[str]:
@@ -110,7 +128,7 @@ def _module_of(file: Path) -> ModuleType:
 
 
 def _reason(error: Exception, package: str, file: Path) -> str:
-    text = f"{type(error).__name__}: {' '.join(str(error).split()).replace(f'{package}.', '')}"
+    text = f"{type(error).__name__}: {describe_error(error).replace(f'{package}.', '')}"
     if isinstance(error, ImportError) and error.name == package:  # from . import missing
         name = re.match(r"cannot import name '(\w+)'", str(error))
         missing = name[1] if name else "such module"

@@ -3,8 +3,7 @@
 import stat
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,10 +13,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from prunebench.errors import OutputError, first_line
+from prunebench.errors import MethodError, OutputError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.array_files import ARRAYS_LIMIT
 from prunebench.records.record import Failure, Record
+from prunebench.registry.reading import use_reader
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder, Silent
@@ -25,7 +25,7 @@ from prunebench.runner.measure_stage import Measured
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
 from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
 from prunebench.runner.resources import remove_left_work, work_folder
-from prunebench.runner.run_cell import Found, StageFailed, finish, run_stages
+from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell, CellEvaluation
 
@@ -33,19 +33,6 @@ MEMORY_LIMIT = "MemoryLimit"
 LEFT_RUNNING = "processes that the method left running were ended"
 LONGEST_TEXT = 20_000  # characters of an error in a record
 ATTEMPTS = 3  # to prepare: what kills a process from outside may strike then too
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a cell may take; None is without limit.
-
-    Args:
-        seconds: of wall clock, from its beginning to its record, and for the reading of texts and tasks before all.
-        bytes: of resident memory, of the process of a stage and of those that it started.
-    """
-
-    seconds: float | None = None
-    bytes: int | None = None
 
 
 class Isolated:
@@ -65,6 +52,10 @@ class Isolated:
         self._save_models = False
 
     def __enter__(self) -> Self:
+        return self
+
+    def start(self) -> Self:
+        """Start the first process, which imports what is large while this one plans."""
         if self._pruning is None:
             self._pruning = Template.start()
         return self
@@ -80,6 +71,30 @@ class Isolated:
         for template in (measuring, pruning):
             if template is not None:
                 template.end()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Inside this context plugins are imported by other processes, and not by this one."""
+        return use_reader(self)
+
+    def read(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Ask a process that imports a plugin, and ends; a ``prunebench.registry.reading.Reader``.
+
+        Raises:
+            UsageError: the plugin cannot be had, or refuses what it is given.
+        """
+        watch = self._watch(lambda: True)
+        try:
+            if self._pruning is None or not self._pruning.alive:
+                self._end()
+                self._pruning = Template.start()
+            request = {"stage": "read", "what": what, "asked": arguments}
+            child = self._pruning.fork(request, watch)
+            event, content = child.attend(_ignore, {"read", "refused"}, watch)
+        except Died as death:
+            raise MethodError(f"{arguments.get('name', what)!r} cannot be read: {death}") from None
+        if event == "refused":
+            raise_refusal(*content)
+        return dict(content[0])
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
         """Have templates read what cells need; see ``prunebench.runner.run_cell.InProcess.prepare``.
@@ -111,9 +126,8 @@ class Isolated:
         if measuring is not None or (pruning is not None and not pruning.alive):
             self._end()
         pruning = self._pruning = self._pruning or Template.start()
-        # Forked before anything is read for pruning, and given what pruning never sees.
-        measuring = self._measuring = pruning.fork_template(watch)
         pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in self._cells]}, watch)
+        measuring = self._measuring = pruning.fork_template(watch)  # which is given what pruning never sees
         to_measure = {"cells": [_plain(cell) for cell in self._cells], "save_models": self._save_models}
         measuring.prepare({**to_measure, "output": str(output.resolve())}, watch)
         return pruning, measuring
@@ -343,6 +357,10 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise OSError(f"{file.name} is no regular file of at most {ARRAYS_LIMIT:,} bytes")
     found: dict[str, np.ndarray] = load_file(file)
     return found
+
+
+def _ignore(event: str, content: Any) -> None:
+    """What a plugin says while it is read."""
 
 
 def _for_pruning(cell: Cell) -> Cell:

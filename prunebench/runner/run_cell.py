@@ -4,9 +4,11 @@ import gc
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from pydantic import ValidationError
@@ -27,6 +29,20 @@ from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
 from prunebench.tracebacks import describe_error, plain_traceback
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cell may take; None is without limit. Only a process of its own can be held to it.
+
+    Args:
+        seconds: of wall clock, from its beginning to its record, and for the reading of texts and tasks before all.
+        bytes: of resident memory, of the process of a stage and of those that it started.
+    """
+
+    seconds: float | None = None
+    bytes: int | None = None
+
 
 WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
 
@@ -258,8 +274,18 @@ class InProcess:
     """
 
     def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._resources = Resources(shared)
+        self._resources, self.limits = Resources(shared), Limits()
         self._every, self._stop = every, stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Inside this context plugins are read here, as anywhere in this process."""
+        return nullcontext()
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.

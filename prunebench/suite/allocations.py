@@ -1,9 +1,11 @@
 """Allocations as a suite asks for them and as a cell holds them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import BaseModel, ConfigDict
 
 from prunebench.allocations import Allocation, allocate, make_allocation
 from prunebench.allocations.from_file import read_ratios
@@ -11,7 +13,8 @@ from prunebench.errors import AllocationError
 from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
-from prunebench.registry.entry_points import code_of, load_allocation
+from prunebench.registry.entry_points import Source, allocation_source, load_allocation
+from prunebench.registry.reading import checked, reader_of
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Sparing
 
 
@@ -38,8 +41,33 @@ class CellAllocation(Sparing):
         return make_allocation(self.name, self.options, [Path(self.plugin_file)] if self.plugin_file else [])
 
 
-Rules = dict[str, tuple[CellAllocation | None, Allocation]]
-"""By label, an allocation as a cell holds it (None is uniform), and the allocation itself."""
+Rules = dict[str, tuple[CellAllocation | None, str]]
+"""By label, an allocation as a cell holds it (None is uniform), and what it needs."""
+
+
+class AllocationDescription(BaseModel):
+    """What planning has to know of an allocation: all of its options, and what it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    options: dict[str, Any]
+    needs: Literal["nothing", "shapes", "weights", "data"]
+
+
+def describe_allocation(
+    name: str, options: Mapping[str, Any], files: Iterable[Path] = ()
+) -> tuple[Source, AllocationDescription]:
+    """Where an allocation is from and what it says of itself, read by whoever reads plugins.
+
+    Raises:
+        AllocationError: there is none of that name, or it refuses an option.
+    """
+    source = allocation_source(name, files)
+    if reader := reader_of(source.distribution if source.point else None):
+        found = reader.read("allocation", name=name, options=dict(options), files=[str(file) for file in files])
+        return source, checked(AllocationDescription, found, f"the allocation {name!r}")
+    rule: Allocation = load_allocation(name, files).make(options)
+    return source, AllocationDescription(options=dataclasses.asdict(cast(Any, rule)), needs=rule.needs)
 
 
 def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path] = ()) -> Rules:
@@ -57,12 +85,10 @@ def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path
     for entry in (UNIFORM, *entries):
         if entry.title not in rules:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
-            plugin = load_allocation(entry.name, files)
-            rule: Allocation = plugin.make({**entry.options, **ratios})
-            own = {"plugin_file": str(plugin.file), "version": plugin.version} if plugin.file else {}
-            options, code = dataclasses.asdict(cast(Any, rule)), code_of("allocation", entry.name, files)
-            cell = CellAllocation(name=entry.name, options=options, code=code, **own)
-            rules[entry.title] = (None if rule.needs == "nothing" else cell, rule)
+            source, found = describe_allocation(entry.name, {**entry.options, **ratios}, files)
+            own = {"plugin_file": str(source.file), "version": source.version} if source.file else {}
+            cell = CellAllocation(name=entry.name, options=found.options, code=source.code, **own)
+            rules[entry.title] = (None if found.needs == "nothing" else cell, found.needs)
     return rules
 
 
@@ -79,10 +105,16 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
         AllocationError: an allocation does not fit the model or the sparsity.
     """
     ordered = sorted(trials, key=lambda trial: (trial[0], str(trial[1])))
-    to_try = [(label, sparsity) for label, sparsity in ordered if rules[label][1].needs == "shapes"]
-    skeleton = load_skeleton(source) if to_try else None
-    for label, sparsity in to_try:
+    for label, sparsity in ordered:
+        rule, needs = rules[label]
+        if rule is None or needs != "shapes":
+            continue
+        origin = allocation_source(rule.name, [Path(rule.plugin_file)] if rule.plugin_file else [])
         try:
-            allocate(rules[label][1], cast(Any, skeleton), None, sparsity)
+            if reader := reader_of(origin.distribution if origin.point else None):
+                where = {"model": source.source, "trust_remote_code": source.trust_remote_code}
+                reader.read("share out", rule=rule.model_dump(mode="json"), sparsity=str(sparsity), **where)
+            else:
+                allocate(rule.make(), cast(Any, load_skeleton(source)), None, sparsity)
         except (AllocationError, UnknownMatrixError) as error:
             raise AllocationError(f"allocation {label!r} of {model} at {sparsity}: {error}") from None

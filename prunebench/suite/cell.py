@@ -22,7 +22,10 @@ RECORDED_ONLY = {
 }
 
 # The same of its calibration, evaluations and allocation.
-LOCATIONS = ("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made")
+LOCATIONS = (
+    *("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made"),
+    "needs_whole_model",
+)
 
 
 class CellCalibration(Sparing):
@@ -56,6 +59,12 @@ class CellEvaluation(BaseModel):
     def facts(self) -> dict[str, Any]:
         """Name and facts as plain JSON."""
         return self.model_dump(mode="json")
+
+    @property
+    def needs_whole_model(self) -> bool:
+        """Whether a model on disk cannot be measured, as its class said when the suite was planned, or says now."""
+        known = self.facts.get("needs_whole_model")
+        return self.bound().needs_whole_model if known is None else bool(known)
 
     def bound(self) -> BoundEvaluation:
         """The evaluation itself.
@@ -137,7 +146,7 @@ class Cell(Strict):
         """Evaluations that are not made, since a model on disk never is in memory as a whole."""
         if self.device != "disk":
             return ()
-        return tuple(evaluation for evaluation in self.evaluations if evaluation.bound().needs_whole_model)
+        return tuple(evaluation for evaluation in self.evaluations if evaluation.needs_whole_model)
 
     @property
     def identity(self) -> dict[str, Any]:

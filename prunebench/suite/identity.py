@@ -89,9 +89,11 @@ def _differences(record: Record, cell: Cell) -> tuple[str, int]:
 
 def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Each difference of two identities, in words; what explains most comes first."""
-    method = new["method"]
-    yield from _code(f"of {method}", old.get("code"), new.get("code"))
-    yield from _changes("toolkit's revision", old.get("toolkit", 0), new.get("toolkit", 0))
+    if old.get("code") is None:  # it was made before codes were recorded
+        yield "the record does not tell which code made it"
+    else:
+        yield from _code(f"of {new['method']}", old["code"], new.get("code"))
+        yield from _changes("toolkit's revision", old.get("toolkit", 0), new.get("toolkit", 0))
     yield from _listed("options", old["options"], new["options"])
     old_rule, new_rule = (identity.get("allocation_rule", {}) for identity in (old, new))
     yield from _code(f"of {new_rule.get('name', 'uniform')}", old_rule.get("code"), new_rule.get("code"))
@@ -107,10 +109,7 @@ def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _code(whose: str, old: str | None, new: str | None) -> Iterator[str]:
-    if old == new:
-        return
-    if old is None:
-        yield f"the record does not tell the code {whose}"
+    if old is None or old == new:
         return
     before, after = (str(code).rpartition(" revision ")[2] for code in (old, new))
     stated = " revision " in old and " revision " in str(new)

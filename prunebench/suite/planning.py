@@ -6,13 +6,14 @@ from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
-from prunebench.evaluation.interface import BoundEvaluation, Shared
+from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
+from prunebench.evaluation.interface import Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
-from prunebench.registry.entry_points import code_of, load_method, wrapper_codes
-from prunebench.registry.method_class import MethodClass
-from prunebench.registry.plugin_files import plugins_in
+from prunebench.registry.entry_points import code_of, describe_method, wrapper_codes
+from prunebench.registry.method_class import MethodDescription
+from prunebench.registry.plugin_files import names_in
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
@@ -51,17 +52,15 @@ def plan(
     ]  # first, since what is out of reach is told quickly
     _refuse_quantized_on_disk(suite, places, sources)
     files = [file.resolve() for file in plugin_files]
-    wrapper_files = tuple(str(file) for file in files if "wrapper" in plugins_in(file))
-    methods = [load_method(entry.name, files) for entry in entries]
+    wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file))
+    methods = [describe_method(entry.name, entry.options, files) for entry in entries]
     codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
-    options = [method.resolve(entry.options) for method, entry in zip(methods, entries, strict=True)]
     shared = shared or Shared()
-    bound = [
-        BoundEvaluation.from_options(entry.name, entry.label, entry.given_options, shared, files)
-        for entry in suite.evaluations
+    found_evaluations = [
+        describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
     ]
-    _refuse_one_label_twice(bound)
-    evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in bound)
+    _refuse_one_label_twice(found_evaluations)
+    evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in found_evaluations)
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = read_published(Path(suite.published)) if suite.published else []
     for entry, method in zip(entries, methods, strict=True):
@@ -70,7 +69,7 @@ def plan(
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
-        for entry, method, resolved in zip(entries, methods, options, strict=True):
+        for entry, method in zip(entries, methods, strict=True):
             if model.name not in (entry.models or [model.name]):
                 continue
             if where == "disk" and method.changes == "all":
@@ -102,7 +101,7 @@ def plan(
                         changes=method.changes,
                         takes_data=method.takes_data,
                         code=codes[entry.name],
-                        options=resolved,
+                        options=method.options,
                         sparsity=sparsity,
                         allocation=allocation,
                         allocation_rule=rules[allocation][0],
@@ -149,7 +148,7 @@ def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEnt
     return [entry for entry in entries if not only or entry.title in only or entry.name in only]
 
 
-def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:
+def _runs(method: MethodDescription, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:
     """The (sparsity, allocation, seed) triples of one method entry, each once."""
     seeds = entry.seeds or suite.seeds
     if method.changes == "nothing":
@@ -157,18 +156,18 @@ def _runs(method: MethodClass, entry: MethodEntry, suite: Suite, rules: Rules) -
     runs = []
     for sparsity in [s for s in entry.sparsities or suite.sparsities if _runs_at(method, s)]:
         for allocation in entry.allocation or suite.allocation:
-            cell, rule = rules[allocation.title]
+            cell, needs = rules[allocation.title]
             if cell is not None and isinstance(sparsity, NM):
                 raise AllocationError(
                     f"allocation {allocation.title!r} of {entry.title!r} cannot share out {sparsity}, which fixes the "
                     "zeros of every group: give n:m an entry of its own, with allocation: uniform"
                 )
-            random = method.takes_data or rule.needs == "data"
+            random = method.takes_data or needs == "data"
             runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
 
 
-def _runs_at(method: MethodClass, sparsity: Pattern) -> bool:
+def _runs_at(method: MethodDescription, sparsity: Pattern) -> bool:
     """Whether a method is for a sparsity; a baseline, which prunes nothing, is not asked."""
     return method.changes == "nothing" or method.is_for(sparsity)
 
@@ -206,7 +205,7 @@ def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalib
     )
 
 
-def _refuse_one_label_twice(evaluations: Iterable[BoundEvaluation]) -> None:
+def _refuse_one_label_twice(evaluations: Iterable[EvaluationDescription]) -> None:
     labels = [evaluation.label for evaluation in evaluations if evaluation.label is not None]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise SuiteError(f"two evaluations are both {twice[0]!r}: name one corpus file otherwise, or remove one")

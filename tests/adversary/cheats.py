@@ -20,6 +20,9 @@ from prunebench import hookimpl
 from prunebench.pruning import note, prunable, trace
 from prunebench.pruning.callbacks import active_callbacks
 
+if "tests.adversary.test_cheats" in sys.modules:  # the process that plans and writes records is to import no plugin
+    os.environ["CHEATS_IMPORTED_HERE"] = "1"
+
 
 def by_magnitude(model: Any, sparsity: Any) -> dict[str, torch.Tensor]:
     """Prune as the honest method does; the dense weights by layer."""
@@ -493,7 +496,7 @@ class HidesItsCost:
 class CallsItselfDense:
     """Says, once it is planned, that it changes nothing."""
 
-    changes: ClassVar[str] = "nothing" if "prunebench.runner.processes.stages" in sys.modules else "prunable"
+    changes: ClassVar[str] = "nothing" if active_callbacks().observer else "prunable"
 
     @hookimpl
     def prune(self) -> None: ...

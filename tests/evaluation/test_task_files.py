@@ -83,6 +83,7 @@ def measure(folder: Path, name: str = "mine", *, trusted: bool = False) -> Any:
         ("doc_to_text: \"{{ text|attr('x') }}\"", "its template reaches for 'attr'"),
         ('description: "{% if text._x %}{% endif %}"', "its template reaches for '_x'"),
         ("metric_list: [{metric: ./evil.py}]", "the metric './evil.py' is none of lm-eval's"),
+        ("x: [&m {metric: ./evil.py}, {<<: *m}]", "the metric './evil.py' is none of lm-eval's"),
         ("metric_list: [{metric: acc, hf_evaluate: true}]", "hf_evaluate fetches the code of a metric"),
         ("dataset_path: pandas", "the data set 'pandas' is code or pickles"),
         ("dataset_path: ./script.py", "is code or pickles"),

@@ -89,11 +89,24 @@ def test_a_full_standard_output(tmp_path: Path, words: list[str]) -> None:
     assert "free some space" in done.stderr
 
 
-def test_links_are_replaced_and_devices_written_to(tmp_path: Path) -> None:
-    outside, link = tmp_path / "precious", tmp_path / "report.html"
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_in_place_of_the_page_is_refused(tmp_path: Path, kind: str) -> None:
+    outside, page = tmp_path / "precious", tmp_path / "report.html"
+    outside.write_text("mine")
+    if kind == "link":
+        page.symlink_to(outside)
+    else:
+        os.mkfifo(page)  # writing to it would wait for ever
+    with pytest.raises(OutputError, match=r"report\.html: it is a (symbolic link|pipe); remove it"):
+        write_html([record()], tmp_path)
+    assert outside.read_text() == "mine"
+
+
+def test_links_that_are_asked_for_are_replaced_and_devices_written_to(tmp_path: Path) -> None:
+    outside, link = tmp_path / "precious", tmp_path / "page.html"
     outside.write_text("mine")
     link.symlink_to(outside)
-    write_html([record()], tmp_path)
+    write_html([record()], tmp_path, path=link)
     assert outside.read_text() == "mine"
     assert not link.is_symlink()
     write_atomically(Path("/dev/null"), b"x")

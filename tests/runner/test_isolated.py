@@ -17,8 +17,9 @@ from prunebench.cli.app import app
 from prunebench.cli.signals import raise_on_signals
 from prunebench.errors import CorpusError, OutputError, SuiteError
 from prunebench.records.record import Record
-from prunebench.records.store import read_record
-from prunebench.runner.isolated import Isolated, Limits
+from prunebench.records.store import read_latest, read_record
+from prunebench.runner.isolated import Isolated
+from prunebench.runner.run_cell import Limits
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
@@ -51,12 +52,15 @@ methods: [exits, crashes, hangs, eats, magnitude]
 evaluations: [{{name: perplexity, corpus: {world / "test.jsonl"}, seqlen: 16}}]
 """
     )
-    with Isolated(Limits(seconds=12, bytes=3 << 29)) as executor:
-        records = run_suite(faulty_cells(suite), folder / "out", SilentDisplay(), executor=executor)
+    cells = faulty_cells(suite)
+    with Isolated() as executor:
+        executor.prepare(cells, folder / "out", save_models=False)  # takes long on a busy machine: not limited here
+        executor.limits = Limits(seconds=12, bytes=3 << 29)
+        records = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
     assert not [
         child for child in psutil.Process().children() if "prunebench.runner.processes.template" in child.cmdline()
     ]
-    assert records == [read_record(folder / "out" / f"{record.cell.id}.json") for record in records]
+    assert records == [read_latest(folder / "out", record.cell.id) for record in records]
     return by_method(records)
 
 

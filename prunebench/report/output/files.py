@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from prunebench.errors import OutputError
-from prunebench.files import describe_os_error, write_atomically
+from prunebench.files import describe_os_error, irregular, write_atomically
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.output.html_page import to_html
@@ -36,9 +36,19 @@ def write_html(
     Raises:
         OutputError: it cannot be written.
     """
-    return write_file(
-        path or folder / PAGE_NAME, to_html(records, folder.resolve().name or str(folder), order, array_store)
-    )
+    title = folder.resolve().name or str(folder)
+    return write_file(path or own_file(folder, PAGE_NAME), to_html(records, title, order, array_store))
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """The path of a file that a report writes into a results folder unasked.
+
+    Raises:
+        OutputError: a link, a pipe or a device is in its place.
+    """
+    if kind := irregular(folder / name):
+        raise OutputError(f"cannot write {folder / name}: it is {kind}; remove it, or choose another with --output")
+    return folder / name
 
 
 def write_plots(records: Sequence[Record], folder: Path, style: Literal["svg", "pdf"]) -> list[Path]:

@@ -28,6 +28,7 @@ _SHAPES: dict[str, TypeAdapter[Any]] = {
     "pruned": TypeAdapter(tuple[dict[str, Any]]),
     "measured": TypeAdapter(tuple[dict[str, Any]]),
     "failed": TypeAdapter(tuple[dict[str, Any]]),
+    "read": TypeAdapter(tuple[dict[str, Any]]),
     "refused": TypeAdapter(tuple[_Name, str]),
     "stopped": TypeAdapter(tuple[()]),
     "done": TypeAdapter(tuple[()]),

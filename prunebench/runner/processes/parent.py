@@ -130,7 +130,7 @@ class Template:
         self, control: socket.socket, pid: int, errors: Errors, mark: str, process: "subprocess.Popen[bytes] | None"
     ) -> None:
         self.control, self.pid, self.errors, self._mark, self._process = control, pid, errors, mark, process
-        self._said = Lines(os.dup(control.fileno()))
+        self._said, self._answered = Lines(os.dup(control.fileno())), False
         control.settimeout(PATIENCE)  # for what is sent; reading, by the other descriptor, does not wait
 
     @classmethod
@@ -213,6 +213,7 @@ class Template:
             select.select(self.descriptors, [], [], TICK)
             self.errors.read()
             for name, content in self.messages():
+                self._answered = True
                 if name == wanted:
                     return content
                 if name == "refused":
@@ -248,8 +249,9 @@ class Template:
         self.control.close()  # upon which it ends its children, and itself
         if self._process is None:
             return
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+        if self._answered:  # else it may still be importing
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
         self.end_marked()
         self._process.wait()
         self.errors.close()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from safetensors.numpy import save_file
 
 from prunebench.errors import PrunebenchError
+from prunebench.models.loading import load_model, load_skeleton
+from prunebench.models.source import ModelSource, weight_bytes
 from prunebench.runner.declared import sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import EventRecorder
@@ -24,6 +27,9 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import failure_of
 from prunebench.runner.saved_state import SavedState, Stopped
 from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.reading import answer
+
+SMALL = 64 << 20  # bytes of a model that is loaded once to have all imported and cached that loading needs
 
 
 class Teller:
@@ -93,10 +99,21 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
     """
     cells = [Cell.model_validate(cell) for cell in request["cells"]]
     if "output" not in request:
+        for cell in {cell.model_digest: cell for cell in cells if not cell.trust_remote_code}.values():
+            with suppress(PrunebenchError):  # the cell itself will say so
+                _warm_up(resources.model(cell))
         resources.prepare_pruning(cells)
         return
     resources.prepare_measuring(cells, others=False)
     check_room(cells, resources, Path(request["output"]), save_models=request["save_models"])
+
+
+def _warm_up(model: ModelSource) -> None:
+    """Import the code of a model's architecture, which every child would else do anew."""
+    if weight_bytes(model, "float32") <= SMALL:
+        load_model(model, dtype="float32", device="cpu")
+    else:
+        load_skeleton(model)
 
 
 def run_stage(request: dict[str, Any], events: int, resources: Resources) -> None:
@@ -108,8 +125,11 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
         resources: as the template has them.
     """
     faulthandler.enable(all_threads=False)
-    torch.set_num_threads(request["threads"])
     teller, stop = Teller(events), threading.Event()
+    if request["stage"] == "read":
+        _read(request, teller)
+        os._exit(0)
+    torch.set_num_threads(request["threads"])
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     cell = Cell.model_validate(request["cell"])
     folder, belongs, interval = request["saved"]
@@ -122,6 +142,16 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
         teller.tell("stopped")
     sys.stderr.flush()
     os._exit(0)
+
+
+def _read(request: dict[str, Any], teller: Teller) -> None:
+    """Say what is asked of a plugin."""
+    try:
+        teller.tell("read", answer(request["what"], request["asked"]))
+    except PrunebenchError as error:
+        teller.tell("refused", type(error).__name__, str(error))
+    except BaseException as error:  # a plugin may raise anything
+        teller.tell("refused", "MethodError", f"a plugin failed while it was read: {failure_of(error).message}")
 
 
 def _prune(request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources) -> None:

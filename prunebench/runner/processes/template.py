@@ -135,7 +135,8 @@ class Template:
         """Fork a child that has nothing of this process but its memory, and its errors' way out."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        gc.collect()
+        if not gc.get_freeze_count():
+            gc.collect()
         gc.freeze()  # so that a collection in the child copies no page of what both have
         parent = os.getpid()
         if pid := os.fork():
