@@ -17,14 +17,14 @@ CARRIERS = {OWN, "pluggy"}  # what calls plugins
 def describe_error(error: BaseException) -> str:
     """The message of an exception in one line, with file and line of its author's own frame.
 
-    Errors of prunebench say themselves what is wrong and where.
+    Errors of prunebench, and those of Python's parser, say themselves what is wrong and where.
     """
     try:
         message = str(error)
     except Exception:  # whatever a foreign class does
         message = "its message cannot be shown"
     text = " ".join(message[:LONGEST_MESSAGE].split()) or "no message"
-    if isinstance(error, PrunebenchError):
+    if isinstance(error, PrunebenchError | SyntaxError):
         return text
     where = author_line(error)
     return f"{text} ({where[0].name}, line {where[1]})" if where else text
@@ -39,12 +39,10 @@ def author_line(error: BaseException) -> tuple[Path, int] | None:
     Returns:
         None where the exception was never raised.
     """
-    frames = list(_frames(error.__traceback__))
+    frames = [(frame, line) for frame, line in _frames(error.__traceback__) if _is_in_a_file(frame)]
     foreign = [_package_of(frame) not in CARRIERS for frame, _ in frames]
     first = foreign.index(False) if False in foreign else 0  # before it is whoever called prunebench
-    called = next(
-        (frame for (frame, _), is_foreign in [*zip(frames, foreign, strict=True)][first:] if is_foreign), None
-    )
+    called = next((frames[index][0] for index in range(first, len(frames)) if foreign[index]), None)
     own = [(Path(frame.f_code.co_filename), line) for frame, line in frames if called is None or _is_of(frame, called)]
     return own[-1] if own else None
 
@@ -63,6 +61,11 @@ def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
     while trace is not None:
         yield trace.tb_frame, trace.tb_lineno
         trace = trace.tb_next
+
+
+def _is_in_a_file(frame: FrameType) -> bool:
+    """Python's import system itself is in none, and is nobody's code."""
+    return not frame.f_code.co_filename.startswith("<frozen ")
 
 
 def _package_of(frame: FrameType) -> str:

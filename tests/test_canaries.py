@@ -79,6 +79,19 @@ def test_experts_offer_the_interface_that_pruning_uses() -> None:
     assert experts.get_parameter("gate_up_proj").dim() == experts.get_parameter("down_proj").dim() == 3
 
 
+def test_blocks_are_converted_by_transformers_own_functions() -> None:
+    from transformers import core_model_loading as loading
+
+    def required(function: Any) -> list[str]:
+        parameters = inspect.signature(function).parameters.values()
+        return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+
+    given = {"model", "state_dict", "load_config", "tp_plan"}
+    assert set(required(loading.convert_and_load_state_dict_in_model)) <= given
+    assert len(required(loading.revert_weight_conversion)) == 2
+    assert 3 <= len(required(loading.rename_source_key)) <= 5
+
+
 def test_decoders_keep_logits_of_chosen_positions_alone() -> None:
     assert "logits_to_keep" in inspect.signature(transformers.LlamaForCausalLM.forward).parameters
 

@@ -136,3 +136,18 @@ def test_a_deep_recursion_is_bounded() -> None:
     text = plain_traceback(raised(lambda: deep(0)))
     assert text.count("\n") < 300
     assert "RecursionError" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = 1\n1 / 0\n", r"ZeroDivisionError: division by zero \(failing\.py, line 2\)"),
+        ("import helper\n", r"ValueError: not today \(helper\.py, line 3\)"),
+        ("x = 1\ndef f(:\n", r"SyntaxError: invalid syntax \(failing\.py, line 2\)"),
+    ],
+)
+def test_an_import_that_fails_tells_the_line(file: Path, content: str, message: str) -> None:
+    file.write_text(content)
+    (file.parent / "helper.py").write_text("def f():\n    # a comment\n    raise ValueError('not today')\n\n\nf()\n")
+    with pytest.raises(MethodError, match=message):
+        load_method("failing", [file])

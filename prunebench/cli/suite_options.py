@@ -1,5 +1,6 @@
 """Command line arguments shared by ``run`` and ``plan``, and the cells and records that they select."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,16 +72,26 @@ def existing_record(folder: Path, cell: "Cell") -> "Record | None":
 
 
 def reasons_to_run(folder: Path, cells: "Sequence[Cell]") -> dict[str, str]:
-    """By the id of a cell that is to be run, why the records of its kind in a folder do not do."""
+    """By the id of a cell that is to be run, why the records of its kind in a folder do not do.
+
+    Records of one kind share the readable part of their names, so that few files are read.
+    """
     from prunebench.errors import RecordError
-    from prunebench.records.store import read_records
+    from prunebench.records.store import read_record
     from prunebench.suite.identity import reason_to_run
 
-    try:
-        records = read_records(folder, leave_out=lambda message: None) if cells else []
-    except RecordError:  # there are none
-        return {}
-    return {cell.id: reason for cell in cells if (reason := reason_to_run(cell, records)) is not None}
+    by_slug: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.json")) if cells else ():
+        by_slug.setdefault(path.stem.rpartition("--")[0], []).append(path)
+    reasons = {}
+    for cell in cells:
+        similar = []
+        for path in by_slug.get(cell.id.rpartition("--")[0], ()):
+            with suppress(RecordError):  # a damaged one is told of elsewhere
+                similar.append(read_record(path))
+        if (reason := reason_to_run(cell, similar)) is not None:
+            reasons[cell.id] = reason
+    return reasons
 
 
 def all_records(folder: Path) -> "list[Record]":

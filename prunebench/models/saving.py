@@ -67,8 +67,8 @@ def save_checkpoints(
     def save(form: str, write: Callable[[Path], int]) -> tuple[int, SavedForm]:
         def write_all(temporary: Path) -> int:
             size = write(temporary)
-            _remove_sparsity_config(temporary)
             tokenizer.save_pretrained(temporary)
+            _finish_config(temporary, model)
             return size
 
         return _write_folder(output / form, name, write_all, in_use.get(form), fence)
@@ -89,12 +89,23 @@ def _current_record(output: Path, name: str) -> Record | None:
         return None
 
 
-def _remove_sparsity_config(folder: Path) -> None:
-    """Remove ``sparsity_config`` from a saved configuration: vLLM refuses it, and the weights are stored as dense."""
+def _finish_config(folder: Path, model: "PreTrainedModel") -> None:
+    """Make a saved folder load by itself: its configuration names no code that is not there.
+
+    Code of the model's own is copied from where it was loaded; a stock class needs none, so that its ``auto_map`` goes.
+    ``sparsity_config`` goes too: vLLM refuses it, and the weights are stored as dense.
+    """
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    if config.pop("sparsity_config", None) is not None:
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    unwanted = {"sparsity_config"}
+    if type(model).__module__.startswith("transformers_modules."):
+        for code in Path(model.config.name_or_path).glob("*.py"):
+            shutil.copyfile(code, folder / code.name)
+    else:
+        unwanted.add("auto_map")
+    if unwanted & config.keys():
+        rest = {key: value for key, value in config.items() if key not in unwanted}
+        path.write_text(json.dumps(rest, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_folder(

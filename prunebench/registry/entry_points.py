@@ -15,6 +15,7 @@ from prunebench.registry.method_class import MethodClass, MethodDescription, che
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
 from prunebench.registry.reading import checked, reader_of
+from prunebench.tracebacks import describe_error
 
 GROUP = "prunebench"
 WRAPPERS = "prunebench.wrappers"
@@ -80,7 +81,7 @@ class Source:
             raise
         except Exception as error:  # whatever a foreign module does at import
             raise MethodError(
-                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {' '.join(str(error).split())}"
+                f"{self.name!r} of {self} failed to import: {type(error).__name__}: {describe_error(error)}"
             ) from error
         code, key = self.code, f"__code_of_{getattr(loaded, '__qualname__', self.name)}__"
         module = sys.modules.get(str(getattr(loaded, "__module__", "")))

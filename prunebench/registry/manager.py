@@ -13,6 +13,7 @@ from prunebench.pruning.callbacks import divert_traces, note
 from prunebench.registry.entry_points import WRAPPERS, load_plugin, sources
 from prunebench.registry.method_class import MethodClass, check_class
 from prunebench.registry.options import call_named
+from prunebench.tracebacks import describe_error
 
 TRACE_ROWS = 256  # of a wrapper; what it traces after them is dropped
 
@@ -115,7 +116,7 @@ def load_wrapper(name: str, files: Iterable[Path] = ()) -> Any:
         return cls()
     except Exception as error:  # whatever a foreign class does
         raise MethodError(
-            f"the wrapper {name!r} cannot be made: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"the wrapper {name!r} cannot be made: {type(error).__name__}: {describe_error(error)}"
         ) from error
 
 

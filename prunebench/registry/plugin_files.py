@@ -31,6 +31,7 @@ from pydantic import TypeAdapter
 from prunebench import hookspecs
 from prunebench.errors import MethodError
 from prunebench.registry.reading import reader_of
+from prunebench.tracebacks import describe_error
 
 
 def plugins_in(file: Path) -> dict[str, dict[str, Any]]:
@@ -127,7 +128,7 @@ def _module_of(file: Path) -> ModuleType:
 
 
 def _reason(error: Exception, package: str, file: Path) -> str:
-    text = f"{type(error).__name__}: {' '.join(str(error).split()).replace(f'{package}.', '')}"
+    text = f"{type(error).__name__}: {describe_error(error).replace(f'{package}.', '')}"
     if isinstance(error, ImportError) and error.name == package:  # from . import missing
         name = re.match(r"cannot import name '(\w+)'", str(error))
         missing = name[1] if name else "such module"

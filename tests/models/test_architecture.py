@@ -73,5 +73,7 @@ def test_a_saved_stock_model_names_no_code(world: Path, tmp_path: Path) -> None:
     model, tokenizer = load_model(find_model(str(tmp_path / "model")), dtype="float32", device="cpu")
     save_checkpoints(model, tokenizer, tmp_path, "cell", Unstructured(0.5))
     for form in ("models", "sparse"):
-        assert "auto_map" not in json.loads((tmp_path / form / "cell" / "config.json").read_text())
-    AutoModelForCausalLM.from_pretrained(tmp_path / "models" / "cell", trust_remote_code=True)
+        (folder,) = (tmp_path / form).iterdir()
+        assert "auto_map" not in json.loads((folder / "config.json").read_text())
+    (folder,) = (tmp_path / "models").iterdir()
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,7 @@ class TestTheSameAsInMemory:
     @pytest.mark.parametrize("name", ["llama", "opt", "gpt2", "mixtral"])
     def test_to_the_bit(self, name: str, suite_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("prunebench.pruning.walk.TOKENS_PER_CALL", 48)  # several batches, the last smaller
-        monkeypatch.setattr(sys.modules["prunebench.evaluation.perplexity"], "MAX_BATCH_TOKENS", 100)
+        monkeypatch.setattr("prunebench.evaluation.perplexity.MAX_BATCH_TOKENS", 100)
         monkeypatch.setattr(buffers, "FILE_THRESHOLD", 0)
         lines = {"sparsities": "sparsities: [0.5]" if name != "opt" else "sparsities: [2:4]"}
         same_outcome(suite_of(name, methods="methods: [dense, magnitude, wanda, sparsegpt]", **lines), tmp_path)

@@ -5,6 +5,7 @@ differ from those of a model: experts are stored one by one, a prefix is left ou
 other for a whole model; here it converts the tensors of one part.
 """
 
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,6 +30,10 @@ from prunebench.pruning.buffers import read_tensor
 from prunebench.quiet import quiet_hub_libraries
 
 INDEX = "model.safetensors.index.json"
+# Earlier releases of transformers must be told that there is none; later ones do not ask.
+NO_TENSOR_PARALLELISM = (
+    {"tp_plan": None} if "tp_plan" in inspect.signature(convert_and_load_state_dict_in_model).parameters else {}
+)
 
 
 class Checkpoint:
@@ -79,7 +84,7 @@ class Checkpoint:
             dtype=model.dtype, dtype_plan=model._get_dtype_plan(model.dtype), weight_mapping=self._conversions
         )
         with quiet_hub_libraries():
-            info, _ = convert_and_load_state_dict_in_model(model, state, config)
+            info, _ = convert_and_load_state_dict_in_model(model, state, config, **NO_TENSOR_PARALLELISM)
         wrong = [*info.conversion_errors, *(entry[0] for entry in info.mismatched_keys)]
         if wrong:
             raise ModelError(
