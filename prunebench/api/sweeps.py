@@ -43,7 +43,10 @@ def plan(
     Raises:
         UsageError: the suite is wrong, or names what is not there.
     """
-    return _planned(suite, overrides, only, device, plugins)[1]
+    from prunebench.runner.isolated import Isolated
+
+    with Isolated() as processes, processes.reading():
+        return _planned(suite, overrides, only, device, plugins)[1]
 
 
 def run(

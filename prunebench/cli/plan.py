@@ -42,19 +42,16 @@ def plan(
     from prunebench.runner.progress import sparsity_text
 
     with quiet_libraries():
-        _, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+        from prunebench.runner.isolated import Isolated
+
+        with Isolated() as processes, processes.reading():
+            _, cells, folder = plan_suite(suite, output, override, only, device, plugin)
         records = [existing_record(folder, cell) for cell in cells]
         to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
         if forecast and to_run:
-            from prunebench.runner.forecast import forecast_cells
-            from prunebench.runner.resources import Resources
-
-            resources = Resources(output=folder)
-            resources.prepare(to_run)
-            new_forecasts = forecast_cells(
-                to_run, resources, seconds=seconds, save_models=save_models, tell=print_message
-            )
-            write_forecasts(folder, new_forecasts)
+            with Isolated() as processes:
+                found = processes.forecast(to_run, folder, seconds=seconds, save_models=save_models, tell=print_message)
+            write_forecasts(folder, found)
         forecasts = read_forecasts(folder)
         reasons = reasons_to_run(folder, to_run)
     if as_json:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -17,18 +18,27 @@ from safetensors.numpy import load_file
 from prunebench.errors import MethodError, OutputError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.array_files import ARRAYS_LIMIT
-from prunebench.records.record import Failure, Record
+from prunebench.records.record import Failure, Forecast, Record
 from prunebench.registry.reading import use_reader
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder, Silent
+from prunebench.runner.forecast import forecast_cells
 from prunebench.runner.measure_stage import Measured
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
 from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
-from prunebench.runner.resources import is_calibrated_by_plugin, pool_key, remove_left_work, work_folder
+from prunebench.runner.resources import (
+    Resources,
+    is_calibrated_by_plugin,
+    pool_key,
+    remove_left_work,
+    runs_code_of_others,
+    work_folder,
+)
 from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.text import printable
 
 MEMORY_LIMIT = "MemoryLimit"
 LEFT_RUNNING = "processes that the method left running were ended"
@@ -91,6 +101,33 @@ class Isolated:
             return _asked(self._pruning, request, self._watch(lambda: True))
         except Died as death:
             raise MethodError(f"{arguments.get('name', what)!r} cannot be read: {death}") from None
+
+    def forecast(
+        self, cells: Sequence[Cell], output: Path, *, seconds: float, save_models: bool, tell: Callable[[str], None]
+    ) -> list[Forecast]:
+        """What cells will cost; see ``prunebench.runner.forecast.forecast_cells``.
+
+        Plugins of others run in a process that is thrown away.
+
+        Raises:
+            UsageError: a text does not fit.
+            OutputError: the process died.
+        """
+        if not any(runs_code_of_others(cell) for cell in cells):
+            resources = Resources(output=output)
+            resources.prepare(cells)
+            return forecast_cells(cells, resources, seconds=seconds, save_models=save_models, tell=tell)
+        request = {"stage": "forecast", "cells": [_plain(cell) for cell in cells], "threads": torch.get_num_threads()}
+        request |= {"output": str(output), "seconds": seconds, "save_models": save_models}
+        self.start()
+        assert self._pruning is not None
+        try:
+            found = _asked(self._pruning, request, self._watch(lambda: True), tell)["forecasts"]
+            return [Forecast.model_validate(forecast) for forecast in found]
+        except Died as death:
+            raise OutputError(f"the process that foretells died: {death}") from None
+        except (KeyError, TypeError, ValidationError) as error:
+            raise OutputError(f"the process that foretells said what is no forecast: {first_line(error)}") from None
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
         """Have templates read what cells need; see ``prunebench.runner.run_cell.InProcess.prepare``.
@@ -284,8 +321,6 @@ class _Processes:
         self, template: Template, request: dict[str, Any], saved_state: SavedState, log: "_Log", last: set[str]
     ) -> tuple[Child, tuple[str, Any]]:
         """Run a stage to its end."""
-        import torch
-
         folder = saved_state.folder and str(saved_state.folder)
         request |= {"threads": torch.get_num_threads(), "saved": [folder, saved_state.belongs, saved_state.interval]}
         said: Sequence[str] = ()
@@ -363,15 +398,22 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _asked(template: Template, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    """The answer of a process that is thrown away.
+def _asked(
+    template: Template, request: dict[str, Any], watch: Watch, tell: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """The answer of a process that is thrown away; what it notes meanwhile is told.
 
     Raises:
         Died: it did.
         UsageError: it refuses.
     """
+
+    def hear(event: str, content: Any) -> None:
+        if event == "note":
+            tell(printable(content[0]))
+
     child = template.fork(request, watch)
-    event, content = child.attend(lambda event, content: None, {"read", "refused"}, watch)
+    event, content = child.attend(hear, {"read", "refused"}, watch)
     if event == "refused":
         raise_refusal(*content)
     return dict(content[0])

@@ -17,7 +17,7 @@ from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.pruning import CalibrationData
-from prunebench.registry.entry_points import CORPORA, sources
+from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, WRAPPERS, sources
 from prunebench.registry.options import Deferred
 from prunebench.registry.reading import OURS
 from prunebench.runner.memory import large_apart
@@ -150,6 +150,22 @@ def is_calibrated_by_plugin(cell: Cell) -> bool:
     spec = cell.calibration
     found = sources(CORPORA).get(spec.source, ())
     return spec.plugin_file is not None or any(source.distribution != OURS for source in found)
+
+
+def runs_code_of_others(cell: Cell) -> bool:
+    """Whether a cell has a method, allocation, corpus, evaluation or wrapper that does not come with prunebench."""
+    rule = cell.allocation_rule
+    rules = [] if rule is None else sources(ALLOCATIONS).get(rule.name, [])
+    wrappers = [source for found in sources(WRAPPERS).values() for source in found]
+    return (
+        cell.plugin_file is not None
+        or cell.distribution != OURS
+        or (rule is not None and rule.plugin_file is not None)
+        or any(source.distribution != OURS for source in (*rules, *wrappers))
+        or bool(cell.wrapper_files)
+        or is_calibrated_by_plugin(cell)
+        or not all(is_ours(evaluation.facts) for evaluation in cell.evaluations)
+    )
 
 
 @contextmanager

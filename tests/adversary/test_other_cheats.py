@@ -57,6 +57,21 @@ def test_none_reports_for_another(world: Path, tmp_path: Path) -> None:
     assert "two evaluations both report perplexity of 'test/stream-16'" in record.error.message
 
 
+def test_a_forecast_runs_them_elsewhere(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(
+        f"name: others\nmodels: [{world / 'model'}]\ncalibration: {{corpus: my-text, nsamples: 8, seqlen: 16}}\n"
+        "sparsities: [0.5]\nmethods: [magnitude]\nevaluations: [{name: my-norm}]\n"
+    )
+    said: list[str] = []
+    with Isolated() as executor:
+        with executor.reading():
+            cells = plan(load_suite(tmp_path / "suite.yaml", plugin_files=PLUGINS), plugin_files=PLUGINS)
+        (found,) = executor.forecast(cells, tmp_path, seconds=1.0, save_models=False, tell=said.append)
+    assert found.prune_seconds is not None
+    assert found.evaluate_seconds is not None
+    assert said == ["measuring model …", "measuring magnitude on model …"]
+
+
 def test_the_process_that_plans_imported_none() -> None:
     from torch import nn
 

@@ -21,7 +21,8 @@ from prunebench.models.loading import load_model, load_skeleton
 from prunebench.models.source import ModelSource, weight_bytes
 from prunebench.runner.declared import sparsity_of
 from prunebench.runner.disk_space import check_room
-from prunebench.runner.events import EventRecorder
+from prunebench.runner.events import NOTE_LENGTH, EventRecorder
+from prunebench.runner.forecast import forecast_cells
 from prunebench.runner.measure_stage import Measuring
 from prunebench.runner.memory import large_apart
 from prunebench.runner.processes.messages import ARRAYS, encode
@@ -131,10 +132,10 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
     """
     faulthandler.enable(all_threads=False)
     teller, stop = Teller(events), threading.Event()
-    if request["stage"] in ("read", "pool"):
-        (_read if request["stage"] == "read" else _write_pool)(request, teller, resources)
+    torch.set_num_threads(request.get("threads", 1))
+    if request["stage"] in _QUESTIONS:
+        _QUESTIONS[request["stage"]](request, teller, resources)
         os._exit(0)
-    torch.set_num_threads(request["threads"])
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     cell = Cell.model_validate(request["cell"])
     folder, belongs, interval = request["saved"]
@@ -164,6 +165,23 @@ def _write_pool(request: dict[str, Any], teller: Teller, resources: Resources) -
         return {}
 
     _answer(write, teller)
+
+
+def _forecast(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
+    """Foretell what cells will cost."""
+    cells = [Cell.model_validate(cell) for cell in request["cells"]]
+    resources.output = Path(request["output"])
+
+    def forecast() -> dict[str, Any]:
+        resources.prepare(cells)
+        options = {"seconds": request["seconds"], "save_models": request["save_models"]}
+        found = forecast_cells(cells, resources, **options, tell=lambda line: teller.note(line[:NOTE_LENGTH], {}))
+        return {"forecasts": [forecast.model_dump() for forecast in found]}
+
+    _answer(forecast, teller)
+
+
+_QUESTIONS = {"read": _read, "pool": _write_pool, "forecast": _forecast}
 
 
 def _answer(what: Callable[[], dict[str, Any]], teller: Teller) -> None:
