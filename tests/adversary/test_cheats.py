@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from prunebench.suite.planning import plan
 from tests.helpers.observers import SilentDisplay
 
 CHEATS = Path(__file__).with_name("cheats.py")
-SAME = "without effect"
+SAME, MARK = "without effect", "CHEATS_SWEEP"
 PROTOCOL = "test/stream-16"
 
 # What becomes of each: a part of the error, or SAME: it is recorded with the figures of the honest method.
@@ -81,21 +82,24 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(folder: Path) -> dict[str, Record]:
-    before, here = set(psutil.pids()), Path.cwd()
-    with Isolated(Limits(seconds=60)) as executor:
-        with executor.reading():
-            cells = plan(load_suite(folder / "suite.yaml"), plugin_files=[CHEATS])
-        assert "CHEATS_IMPORTED_HERE" not in os.environ  # which the file would have set
-        found = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
+    here, mark = Path.cwd(), secrets.token_hex(8)
+    os.environ[MARK] = mark  # which all processes of this sweep inherit, and those of others have not
+    try:
+        with Isolated(Limits(seconds=60)) as executor:
+            with executor.reading():
+                cells = plan(load_suite(folder / "suite.yaml"), plugin_files=[CHEATS])
+            assert "CHEATS_IMPORTED_HERE" not in os.environ  # which the file would have set
+            found = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
+    finally:
+        del os.environ[MARK]
     assert Path.cwd() == here
-    left = [process for process in psutil.process_iter() if process.pid not in before and _is_ours(process)]
-    assert not left, left
+    assert not [process for process in psutil.process_iter() if is_left(process, mark)]
     return {record.cell.method: record for record in found}
 
 
-def _is_ours(process: psutil.Process) -> bool:
+def is_left(process: psutil.Process, mark: str) -> bool:
     try:
-        return "prunebench.runner.processes.template" in process.cmdline() and process.status() != "zombie"
+        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
