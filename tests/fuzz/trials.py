@@ -83,11 +83,12 @@ class Trials:
         places = [*sorted((ROOT / "suites").rglob("*.yaml")), ROOT / "tests/fixtures/suite.yaml", suite]
         self._suites = [place.read_bytes() for place in places]
         golden = (ROOT / "tests/fixtures/record.json").read_bytes()
-        some = sorted((ROOT / "results/reference/smoke").glob("*.json"))[:2]
+        schema1, schema2 = ROOT / "results/reference/dense", ROOT / "results/reference/smoke"
+        some = [sorted(folder.glob("*.json"))[0] for folder in (schema1, schema2)]
         self._records = [golden, *(place.read_bytes() for place in some)]
-        self._arrays = [place.with_suffix(".npz").read_bytes() for place in some]
-        for place in some:  # and the same as records of this schema
-            self._records.append(record_to_json(read_record(place)).encode())
+        self._arrays = [
+            (place.parent / name).read_bytes() for place in some for name in read_record(place).arrays.values()
+        ]
 
     def all(self) -> dict[str, tuple[Callable[[random.Random], None], float]]:
         """By name: a trial, and its share."""
@@ -237,13 +238,15 @@ class Trials:
             content = mutated_bytes(rng, content)
         folder = self._folder / f"arrays{rng.random()}"
         folder.mkdir()
+        chosen = rng.randrange(2)
         for number, text in enumerate(self._records[1:3]):
             facts = json.loads(text)
-            if number == 0:
-                facts["arrays_digest"] = hashlib.sha256(content).hexdigest()
-                (folder / f"{facts['cell']['id']}.npz").write_bytes(content)
-            else:
-                facts["arrays_digest"] = None
+            facts.pop("arrays_digest", None)
+            facts.pop("arrays", None)
+            if number == chosen:
+                digest, name = hashlib.sha256(content).hexdigest(), f"{facts['cell']['id']}.npz"
+                facts |= {"arrays_digest": digest} if facts["schema"] == 1 else {"arrays": {digest: name}}
+                (folder / name).write_bytes(content)
             del facts["digest"]
             path = folder / f"{facts['cell']['id']}.json"
             path.write_text(json.dumps(facts | {"digest": content_digest(facts)}))
