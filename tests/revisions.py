@@ -28,10 +28,11 @@ from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.pruning import NM, REVISION, FeatureNorm, Hessian, Target, Unstructured, calibrated, damped_cholesky
+from prunebench.pruning.apply import held
 from prunebench.pruning.sparsity import Allocated
 from prunebench.registry.entry_points import KINDS, load_method, load_plugin, sources
 from prunebench.registry.manager import plugin_manager
-from prunebench.testing.trial import Trial
+from prunebench.testing.trial import Trial, prune_by_magnitude
 from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 from tests.helpers.text import jsonl, letters, tokenizer
@@ -44,18 +45,27 @@ QUICK = {
     "elsa": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "elsa-l": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "alps": {"iterations": 20},
+    "gmp": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
+    "retrain": {"steps": 8, "batch_size": 2, "lr": 0.01},
+    "perp": {"steps": 8, "batch_size": 2, "lr": 0.01, "rank": 2},
 }
 SHOWN = ("model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight")  # kept as arrays
 SAME_ENTRIES = 0.99  # of masks and numbers, on another machine
 
 
 def pruned(name: str) -> tuple[Outcome, str]:
-    """The weights that a method leaves of a tiny model, at one ratio and at one n:m pattern."""
+    """The weights that a method leaves of a tiny model, at one ratio and at one n:m pattern.
+
+    One that only follows another follows magnitude.
+    """
     shown, digest = {}, hashlib.sha256()
     for pattern in (Unstructured(0.5), NM(2, 4)):
-        model = tiny.llama()
-        hook = plugin_manager(load_method(name), QUICK.get(name, {})).hook
-        hook.prune(model=model, data=tiny.calibration(), sparsity=pattern)
+        model, method = tiny.llama(), load_method(name)
+        if method.after:
+            prune_by_magnitude(model, pattern)
+        hook = plugin_manager(method, QUICK.get(name, {})).hook
+        asked = held(pattern) if method.after else pattern
+        hook.prune(model=model, data=tiny.calibration(), sparsity=asked)
         for key, weight in sorted(model.state_dict().items()):
             digest.update(key.encode() + weight.numpy().tobytes())
         shown |= {f"{pattern}/{key}": model.state_dict()[key].numpy().astype(np.float16) for key in SHOWN}

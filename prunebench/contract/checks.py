@@ -35,8 +35,9 @@ class Snapshot:
         sparsity: the pattern asked for.
         changes: what the method may change: "prunable", "all" or "nothing".
         digests: of the tensors that may not change.
-        zeros: in each prunable matrix.
+        zeros: in each prunable matrix; of a model that another method pruned, those beyond what is asked for.
         live: what else must be the same in this process.
+        masks: digests of the masks of prunable matrices, where a method that follows another holds them; else empty.
     """
 
     sparsity: Sparsity
@@ -44,6 +45,7 @@ class Snapshot:
     digests: dict[str, str]
     zeros: dict[str, int]
     live: LiveState
+    masks: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -54,18 +56,33 @@ class Snapshot:
         *,
         data: CalibrationData | None = None,
         method: object = None,
+        mask: str | None = None,
     ) -> "Snapshot":
-        """The snapshot of a model before it is pruned, of the calibration data and of the method's instance."""
+        """The snapshot of a model before it is pruned, of the calibration data and of the method's instance.
+
+        Args:
+            model: before pruning.
+            sparsity: the pattern asked for.
+            changes: what the method may change.
+            data, method: what else must stay as it is.
+            mask: what a method that follows another does with the masks that it finds: "held" or "moves".
+        """
         layers, tensors = _layers_by_parameter(model), all_tensors(model)
         for layer in chain(*layers.values()):
             target_of(layer, sparsity)
-        digests, zeros = {}, {}
+        digests: dict[str, str] = {}
+        zeros, masks = {}, {}
         for name, tensor in resident_tensors(model, sorted(tensors)):
             if changes == "nothing" or (changes == "prunable" and name not in layers):
                 digests[name] = tensor_digest(tensor)
             for layer in layers.get(name, ()):
-                zeros[layer.name] = int((layer.view(tensor.detach()) == 0).sum())
-        return cls(sparsity, changes, digests, zeros, LiveState.of(model, data, method))
+                kept = layer.view(tensor.detach()) != 0
+                zeros[layer.name] = int((~kept).sum())
+                if mask is not None:
+                    zeros[layer.name] = max(zeros[layer.name] - target_of(layer, sparsity).zeros, 0)
+                if mask == "held":
+                    masks[layer.name] = tensor_digest(kept)
+        return cls(sparsity, changes, digests, zeros, LiveState.of(model, data, method), masks)
 
     def verify(
         self,
@@ -159,6 +176,8 @@ class Snapshot:
         if not torch.isfinite(W).all():
             yield Violation("finite", f"{layer.name} holds NaN or infinity after pruning")
             return
+        if layer.name in self.masks and tensor_digest(W != 0) != self.masks[layer.name]:
+            yield Violation("held", f"the mask of {layer.name} was changed, and the method says mask = 'held'")
         # Weights that were zero before pruning may be among the kept ones.
         if prunes and not target.zeros <= zeros <= target.zeros + before:
             yield Violation(

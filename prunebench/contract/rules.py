@@ -65,6 +65,11 @@ RULES: dict[str, Rule] = {
             "choose with target.mask(scores), which knows the groups; columns go along the inputs of layer.weight",
         ),
         Rule(
+            "held",
+            'a method that follows another and says mask = "held" leaves every zero, and no other, where it found it',
+            "choose with target.mask(scores), which is then the mask that is there; fit(..., held=masks(parameters))",
+        ),
+        Rule(
             "finite",
             "no weight is NaN or infinite",
             "guard divisions and roots; raise an error when a layer cannot be solved",

@@ -31,7 +31,7 @@ def fit(
     steps: int,
     lr: float,
     model: nn.Module | None = None,
-    held: Mapping[Tensor, Tensor] | None = None,
+    held: Mapping[Tensor, Tensor] | Mapping[nn.Parameter, Tensor] | None = None,
     after: Callable[[int], None] | None = None,
     warmup: int = 0,
     decay: Decay = "linear",
@@ -71,15 +71,15 @@ def fit(
         RuntimeError: the model's blocks lie on disk.
         FloatingPointError: the loss or its gradient became infinite or NaN.
     """
-    parameters, held = list(parameters), dict(held or {})
-    _check(parameters, steps, lr, warmup, decay, held)
+    parameters, held_masks = list(parameters), dict[Tensor, Tensor](list(held.items()) if held else [])
+    _check(parameters, steps, lr, warmup, decay, held_masks)
     if steps == 0:
         return
     with trainable(model, parameters, grad_checkpointing=grad_checkpointing):
-        run = _Run(parameters, held, betas, weight_decay)
+        run = _Run(parameters, held_masks, betas, weight_decay)
         curve, first, place = LossCurve(lr), 0, parameters[0].device
         key = f"fit {name} {digest_of(parameters, steps, lr, warmup, decay)}"
-        _apply(held)
+        _apply(held_masks)
         if saved := kept(key):
             first = run.restore(*saved)
             curve.restore(saved[1]["curve"], place)
@@ -91,10 +91,10 @@ def fit(
                 value.backward()  # type: ignore[no-untyped-call]
             rate = learning_rate(lr, t, steps, warmup=warmup, decay=decay)
             curve.record(t, value, run.step(rate, max_norm))
-            _apply(held)
+            _apply(held_masks)
             if after is not None:
                 after(t)
-                _apply(held)
+                _apply(held_masks)
             if (t + 1) % TRACED == 0 or t + 1 == steps:
                 trace(t, loss=curve.mean(), lr=rate)
 

@@ -24,6 +24,8 @@ def describe(name: str, files: Iterable[Path] = ()) -> dict[str, Any]:
         "summary": method.summary,
         "changes": method.changes,
         "patterns": list(method.patterns),
+        "mask": method.mask,
+        "after": method.after,
         "options": [
             {"name": option, "type": types[option], "default": default, "docs": docs.get(option, "")}
             for option, default in method.options.items()

@@ -195,6 +195,8 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         changes=method.changes,
         takes_data=method.takes_data,
         patterns=method.patterns,
+        mask=method.mask,
+        after=method.after,
         options=method.resolve(options),
     )
 

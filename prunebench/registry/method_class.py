@@ -15,6 +15,7 @@ from prunebench.registry.options import PluginClass
 
 CHANGES = ("prunable", "all", "nothing")
 PATTERNS = (Unstructured.kind, NM.kind)
+MASKS = ("held", "moves")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class MethodClass(PluginClass):
         """The kinds of sparsity pattern that it is for; by default all."""
         return tuple(getattr(self.cls, "patterns", PATTERNS))
 
+    @property
+    def mask(self) -> Literal["held", "moves"] | None:
+        """What it does with the masks of a model that another method has pruned; None if it cannot follow one."""
+        return getattr(self.cls, "mask", None)
+
+    @property
+    def after(self) -> bool:
+        """Whether it makes sense only after another method."""
+        return bool(getattr(self.cls, "after", False))
+
     def is_for(self, pattern: Pattern) -> bool:
         """Whether a pattern is of a kind that it is for."""
         return pattern.kind in self.patterns
@@ -46,7 +57,7 @@ class MethodDescription(BaseModel):
 
     Args:
         name, distribution, version, file: where it comes from; see ``PluginClass``.
-        changes, takes_data, patterns: see ``MethodClass``.
+        changes, takes_data, patterns, mask, after: see ``MethodClass``.
         options: all of its options, defaults included.
     """
 
@@ -59,6 +70,8 @@ class MethodDescription(BaseModel):
     changes: Literal["prunable", "all", "nothing"]
     takes_data: bool
     patterns: tuple[str, ...]
+    mask: Literal["held", "moves"] | None = None
+    after: bool = False
     options: dict[str, Any]
 
     def is_for(self, pattern: Pattern) -> bool:
@@ -109,4 +122,13 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
     if not isinstance(patterns, tuple) or not patterns or not set(patterns) <= set(PATTERNS):
         raise MethodError(
             f"the method {name!r} says patterns = {patterns!r}: give a tuple of kinds; valid: {', '.join(PATTERNS)}"
+        )
+    mask, after = getattr(cls, "mask", None), getattr(cls, "after", False)
+    if mask is not None and mask not in MASKS:
+        raise MethodError(f"the method {name!r} says mask = {mask!r}: valid: {', '.join(MASKS)}")
+    if not isinstance(after, bool):
+        raise MethodError(f"the method {name!r} says after = {after!r}: give True or False")
+    if after and mask is None:
+        raise MethodError(
+            f"the method {name!r} says after = True and not what it does with the mask: add mask = 'held'"
         )

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from prunebench.contract.rules import RULES, Rule, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, suggest
-from prunebench.pruning import Hessian, Unstructured, calibrated
+from prunebench.pruning import Hessian, Sparsity, Unstructured, calibrated
+from prunebench.pruning.apply import held
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
@@ -26,6 +27,7 @@ from prunebench.testing.trial import (
     backward_passes,
     differences,
     peak_bytes,
+    prune_by_magnitude,
     run_trial,
 )
 
@@ -228,6 +230,8 @@ def _check_matrix(
         trials += [Trial(architecture, pattern, reload=pattern == chosen[0]) for pattern in chosen]
     trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
     trials += [Trial(t.architecture, t.pattern, uneven=True) for t in trials if ":" not in t.pattern][:1]
+    following = [replace(trial, follows=True) for trial in trials] if method.mask is not None else []
+    trials = following if method.after else trials + following[:2]
     outcomes = [run_trial(method, options, trial) for trial in trials]
     violations = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
     returned = [outcome for outcome in outcomes if outcome.after]
@@ -238,8 +242,9 @@ def _check_matrix(
         "groups": sum(":" in outcome.trial.pattern for outcome in returned),
         "tied": sum(outcome.tied for outcome in returned),
         "reload": sum(outcome.trial.reload for outcome in returned),
+        "held": sum(outcome.trial.follows for outcome in returned) if method.mask == "held" else 0,
     }
-    if method.changes != "all" and method.is_for(Unstructured(0.0)):
+    if method.changes != "all" and not method.after and method.is_for(Unstructured(0.0)):
         with backward_passes() as passes:
             zero = run_trial(method, options, Trial(trials[0].architecture, "0"))
         tried["runs"] += 1
@@ -262,10 +267,10 @@ def _check_deterministic(
     first, again, _, last = (
         run_trial(method, options, trial)
         for trial in (
-            Trial(architecture, pattern),
-            Trial(architecture, pattern, noise=1),
-            Trial(architecture, other_one),
-            Trial(architecture, pattern, noise=2),
+            Trial(architecture, pattern, follows=method.after),
+            Trial(architecture, pattern, noise=1, follows=method.after),
+            Trial(architecture, other_one, follows=method.after),
+            Trial(architecture, pattern, noise=2, follows=method.after),
         )
     )
     if not all(outcome.after for outcome in (first, again, last)):
@@ -280,7 +285,7 @@ def _check_deterministic(
 
 def _check_resumes(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
     """Compare a run interrupted at its second save, of a block or a step, and resumed with an uninterrupted one."""
-    trial, checkpointer = Trial(architecture, pattern), InterruptingCheckpointer(saves=2)
+    trial, checkpointer = Trial(architecture, pattern, follows=method.after), InterruptingCheckpointer(saves=2)
     try:
         run_trial(method, options, trial, checkpointer)
     except Interruption:
@@ -296,7 +301,9 @@ def _check_resumes(method: MethodClass, options: dict[str, Any], architecture: s
 def _check_memory(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
     """Measure the peak of tensors beyond the model with long calibration text."""
     model, data = MODELS[architecture](), calibration(nsamples=64, seqlen=60)
-    sparsity = parse_pattern(pattern)
+    sparsity: Sparsity = parse_pattern(pattern)
+    if method.after:
+        prune_by_magnitude(model, sparsity)
 
     def walk() -> None:
         for _ in calibrated(model, data, sparsity, Hessian):
@@ -304,9 +311,10 @@ def _check_memory(method: MethodClass, options: dict[str, Any], architecture: st
 
     hook = plugin_manager(method, options).hook
     size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    asked = held(sparsity) if method.after and method.mask == "held" else sparsity
     ceiling = WALKS * peak_bytes(model, walk) + COPIES * size
     try:
-        peak = peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
+        peak = peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=asked))
     except Exception:  # reported under the rule "runs"
         return {}, []
     if peak <= ceiling:

@@ -217,12 +217,15 @@ def tokens(seed: int = 0, length: int = 4000) -> torch.Tensor:
     return torch.randint(1, VOCAB, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-def calibration(nsamples: int = 12, seqlen: int = 24, seed: int = 0) -> CalibrationData:
+def calibration(
+    nsamples: int = 12, seqlen: int = 24, seed: int = 0, teacher: Callable[[], PreTrainedModel] | None = None
+) -> CalibrationData:
     """Calibration data of random tokens, the same at each call.
 
     Args:
         nsamples: number of windows.
         seqlen: tokens per window.
         seed: of the windows; the pool of tokens is always the same.
+        teacher: makes the dense model, for ``data.teacher``.
     """
-    return CalibrationData(tokens(), nsamples=nsamples, seqlen=seqlen, seed=seed)
+    return CalibrationData(tokens(), nsamples=nsamples, seqlen=seqlen, seed=seed, teacher=teacher)

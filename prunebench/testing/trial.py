@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.contract.rules import Violation
 from prunebench.errors import PrunebenchError
-from prunebench.pruning import Allocated, Sparsity, Unstructured
+from prunebench.pruning import Allocated, Sparsity, Unstructured, prunable
+from prunebench.pruning.apply import held
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.quiet import quiet_hub_libraries
@@ -40,6 +42,7 @@ class Trial:
         reload: whether the pruned model is also saved and loaded again.
         uneven: whether every other layer is asked for more zeros, the others for as many fewer.
         noise: seed of the global generators; a method that does not use them is not affected.
+        follows: whether the model was pruned by magnitude before, so that the method comes second.
     """
 
     architecture: str
@@ -48,10 +51,12 @@ class Trial:
     reload: bool = False
     uneven: bool = False
     noise: int = 0
+    follows: bool = False
 
     def __str__(self) -> str:
         dtype = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
-        return f"{self.architecture} at {self.pattern}{dtype}{', its layers unlike' * self.uneven}"
+        how = ", its layers unlike" * self.uneven + ", after magnitude" * self.follows
+        return f"{self.architecture} at {self.pattern}{dtype}{how}"
 
     def sparsity_of(self, model: nn.Module) -> Sparsity:
         """The sparsity that the method is asked for."""
@@ -134,17 +139,25 @@ def run_trial(
     Raises:
         Interruption: ``checkpointer`` ended the run.
     """
-    model = MODELS[trial.architecture]().to(trial.dtype)
-    data, sparsity = calibration(), trial.sparsity_of(model)
+
+    def dense() -> PreTrainedModel:
+        return MODELS[trial.architecture]().to(trial.dtype)
+
+    model, data = dense(), calibration(teacher=dense)
+    sparsity = trial.sparsity_of(model)
+    mask = method.mask if trial.follows else None
+    if trial.follows:
+        prune_by_magnitude(model, sparsity)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tied = _is_head_tied(model)
     with _seeded_generators(trial.noise):
         manager = plugin_manager(method, options)
         instance = manager.get_plugin(method.name)
-        snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
+        snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance, mask=mask)
+        asked = held(sparsity) if mask == "held" else sparsity
         try:
             with watched() as watch, use_checkpointer(checkpointer) if checkpointer else nullcontext():
-                manager.hook.prune(model=model, data=data, sparsity=sparsity)
+                manager.hook.prune(model=model, data=data, sparsity=asked)
         except Exception as error:  # a plugin may raise anything
             return Outcome(trial, (Violation("runs", _error_line(error)),), before, {})
         violations = list(snapshot.violations(model, data=data, method=instance, watch=watch))
@@ -154,6 +167,12 @@ def run_trial(
         violations += _reload_violations(model)
     first = {violation.rule: violation for violation in reversed(violations)}
     return Outcome(trial, tuple(first.values()), before, model.state_dict(), tied)
+
+
+def prune_by_magnitude(model: nn.Module, sparsity: Sparsity) -> None:
+    """Make a model sparse, for a method that follows another."""
+    for layer, target in prunable(model, sparsity):
+        layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
 
 
 @contextmanager

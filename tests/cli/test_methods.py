@@ -15,9 +15,18 @@ class TestMethods:
             line.split()[0] for line in result.stdout.splitlines() if line
         }
         entries = json.loads(prunebench("methods", "--json").stdout)
-        assert {"name", "distribution", "version", "summary", "changes", "patterns", "options", "error"} == set(
-            entries[0]
-        )
+        assert {
+            "name",
+            "distribution",
+            "version",
+            "summary",
+            "changes",
+            "patterns",
+            "mask",
+            "after",
+            "options",
+            "error",
+        } == set(entries[0])
 
     def test_one(self) -> None:
         described = json.loads(prunebench("methods", "sparsegpt", "--json").stdout)

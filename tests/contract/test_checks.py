@@ -22,6 +22,9 @@ from tests.helpers import tiny
 @pytest.mark.method("alps", iterations=6, steps=2)
 @pytest.mark.method("elsa", steps=4, interval=2, batch_size=2, lr=1e-3)
 @pytest.mark.method("elsa-l", steps=4, interval=2, batch_size=2, lr=1e-3)
+@pytest.mark.method("gmp", steps=4, interval=1, batch_size=2, lr=1e-3)
+@pytest.mark.method("retrain", steps=4, batch_size=2, lr=1e-3)
+@pytest.mark.method("perp", steps=4, batch_size=2, lr=1e-3, rank=2)
 def test_the_built_in_methods_keep_the_contract(verdict: Verdict) -> None:
     assert verdict.holds, verdict
 

@@ -371,3 +371,16 @@ class UntiesConfig:
         magnitude(model, sparsity)
         model.config.tie_word_embeddings = False
         model.get_output_embeddings().weight.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class MovesMasks:
+    """Follows another method, whose masks it says it holds, and chooses by itself."""
+
+    mask: ClassVar = "held"
+    after: ClassVar[bool] = True
+
+    @hookimpl
+    def prune(self, model: Any, sparsity: Any) -> None:
+        for layer, target in prunable(model, sparsity):
+            layer.weight.copy_(layer.weight.roll(1, dims=0) if ":" not in str(target.pattern) else layer.weight)
