@@ -14,7 +14,7 @@ from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import OURS, checked, reader_of
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
@@ -70,7 +70,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         (origin, *_) = sources(CORPORA, files)[source]
         digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
         documents = partial(_made, source, plugin, split)
-        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants, once=True)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -83,7 +83,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
+    name, code = source.rpartition("/")[2], code_of("corpus", source, files)
+    return Corpus(name, digest, lambda: iter(documents()), code, once=origin.distribution != OURS)
 
 
 class CorpusDescription(BaseModel):
