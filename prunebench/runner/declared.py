@@ -50,6 +50,7 @@ class Declared(Strict):
         trace: values of an iterative method.
         amounts: further costs.
         tokens_seen: calibration tokens that the method took.
+        passes: the same, divided by those of the text that they were drawn from.
         prune_seconds: duration of the call of the method, by the clock of its own process.
         peak_bytes: peak memory, of the device where that is not the CPU.
     """
@@ -61,6 +62,7 @@ class Declared(Strict):
     trace: Trace = ()
     amounts: dict[Name, Any] = Field(default={}, max_length=100)
     tokens_seen: Amount = 0
+    passes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     prune_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     peak_bytes: Amount | None = None
 
@@ -71,8 +73,10 @@ class Declared(Strict):
             ContractError: an amount is none.
         """
         known = {"tokens_seen": self.tokens_seen, "prune_seconds": self.prune_seconds, "peak_bytes": self.peak_bytes}
+        amounts = {name: amount for name, amount in self.amounts.items() if name != "passes"}
+        known |= {"passes": self.passes} if self.tokens_seen else {}
         try:
-            return Cost.model_validate({**self.amounts, "evaluate_seconds": None, **known})
+            return Cost.model_validate({**amounts, "evaluate_seconds": None, **known})
         except ValidationError as error:
             wrong = error.errors()[0]
             raise ContractError(
