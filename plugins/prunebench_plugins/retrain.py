@@ -30,6 +30,7 @@ class Retrain:
     changes: ClassVar[str] = "all"
     mask: ClassVar[str] = "held"
     after: ClassVar[bool] = True
+    control: ClassVar[bool] = True
 
     steps: int = 4096
     lr: float = 2e-4

@@ -227,6 +227,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         patterns=method.patterns,
         mask=method.mask,
         after=method.after,
+        control=method.control,
         options=method.resolve(options),
     )
 

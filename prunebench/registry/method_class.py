@@ -42,6 +42,11 @@ class MethodClass(PluginClass):
         """Whether it makes sense only after another method."""
         return bool(getattr(self.cls, "after", False))
 
+    @property
+    def control(self) -> bool:
+        """Whether it may also follow a baseline: the same training without pruning."""
+        return bool(getattr(self.cls, "control", False))
+
     def is_for(self, pattern: Pattern) -> bool:
         """Whether a pattern is of a kind that it is for."""
         return pattern.kind in self.patterns
@@ -57,7 +62,7 @@ class MethodDescription(BaseModel):
 
     Args:
         name, distribution, version, file: where it comes from; see ``PluginClass``.
-        changes, takes_data, patterns, mask, after: see ``MethodClass``.
+        changes, takes_data, patterns, mask, after, control: see ``MethodClass``.
         options: all of its options, defaults included.
     """
 
@@ -72,6 +77,7 @@ class MethodDescription(BaseModel):
     patterns: tuple[str, ...]
     mask: Literal["held", "moves"] | None = None
     after: bool = False
+    control: bool = False
     options: dict[str, Any]
 
     def is_for(self, pattern: Pattern) -> bool:
@@ -126,8 +132,9 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
     mask, after = getattr(cls, "mask", None), getattr(cls, "after", False)
     if mask is not None and mask not in MASKS:
         raise MethodError(f"the method {name!r} says mask = {mask!r}: valid: {', '.join(MASKS)}")
-    if not isinstance(after, bool):
-        raise MethodError(f"the method {name!r} says after = {after!r}: give True or False")
+    for flag in ("after", "control"):
+        if not isinstance(getattr(cls, flag, False), bool):
+            raise MethodError(f"the method {name!r} says {flag} = {getattr(cls, flag)!r}: give True or False")
     if after and mask is None:
         raise MethodError(
             f"the method {name!r} says after = True and not what it does with the mask: add mask = 'held'"

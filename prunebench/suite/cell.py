@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
@@ -21,6 +21,7 @@ RECORDED_ONLY = {
     *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
 }
 
+RECORDED_OF_STAGES = ("distribution", "version", "plugin_file", "mask", *CLASS_FACTS)
 # The same of its calibration, evaluations and allocation.
 LOCATIONS = (
     *("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made"),
@@ -77,7 +78,29 @@ class CellEvaluation(BaseModel):
         return BoundEvaluation.from_facts(self.facts)
 
 
-class Cell(Strict):
+class CellStage(Strict):
+    """A method that follows another: what a cell holds of it; the fields are those of the cell's own method.
+
+    ``mask`` is what its class says it does with the masks that it finds.
+    """
+
+    plugin: str
+    distribution: str
+    version: str
+    plugin_file: str | None = None
+    changes: str = "prunable"
+    takes_data: bool = True
+    mask: Literal["held", "moves"]
+    code: str | None = None
+    options: dict[str, Any]
+
+    @property
+    def facts(self) -> StageFacts:
+        """What a record tells of it."""
+        return StageFacts(method=self.plugin, plugin=self.plugin, options=self.options, code=self.code)
+
+
+class Cell(Sparing):
     """One model, pruned by one method to one sparsity from one seed, and how it is measured.
 
     ``key`` is what tables and comparisons match on; it is stable when a default changes. ``id`` decides whether a
@@ -88,9 +111,13 @@ class Cell(Strict):
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
     and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
+    ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
-    ``takes_data`` are what the method's class says of itself. ``trust_remote_code`` lets the model's own code run.
+    ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
+    model's own code run.
     """
+
+    spared: ClassVar[tuple[str, ...]] = ("then",)
 
     model: str
     source: str
@@ -108,6 +135,7 @@ class Cell(Strict):
     takes_data: bool = True
     code: str | None = None
     options: dict[str, Any]
+    then: tuple[CellStage, ...] = ()
     sparsity: PatternText
     allocation: str
     allocation_rule: CellAllocation | None = None
@@ -134,8 +162,10 @@ class Cell(Strict):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def stages(self) -> tuple[StageFacts, ...]:
-        """The methods that prune the model, in their order: today one."""
-        return (StageFacts(method=self.method, plugin=self.plugin, options=self.options, code=self.code),)
+        """The methods that prune the model, in their order."""
+        label = self.plugin if self.then else self.method
+        first = StageFacts(method=label, plugin=self.plugin, options=self.options, code=self.code)
+        return (first, *(stage.facts for stage in self.then))
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -159,6 +189,9 @@ class Cell(Strict):
                 part.pop(name, None)
         for name in LOCATIONS:
             content.get("allocation_rule", {}).pop(name, None)
+        for stage in content.get("then", ()):
+            for name in RECORDED_OF_STAGES:
+                stage.pop(name, None)
         content = dict(_without_none(content))
         if self.skipped:  # else its record would pass for one that has them
             content["skipped"] = len(self.skipped)

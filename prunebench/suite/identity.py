@@ -24,8 +24,10 @@ def refuse_changed_code(cell: Cell) -> None:
     Raises:
         MethodError: the code of one, or its stated revision, is another.
     """
-    files = [Path(cell.plugin_file)] if cell.plugin_file else []
-    _refuse_other(cell.plugin, cell.code, code_of("method", cell.plugin, files))
+    stages = [(cell.plugin, cell.code, cell.plugin_file)]
+    stages += [(stage.plugin, stage.code, stage.plugin_file) for stage in cell.then]
+    for plugin, code, file in stages:
+        _refuse_other(plugin, code, code_of("method", plugin, [Path(file)] if file else []))
     if (rule := cell.allocation_rule) is not None:
         files = [Path(rule.plugin_file)] if rule.plugin_file else []
         _refuse_other(rule.name, rule.code, code_of("allocation", rule.name, files))
@@ -95,6 +97,7 @@ def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         yield from _code(f"of {new['method']}", old["code"], new.get("code"))
         yield from _changes("toolkit's revision", old.get("toolkit", 0), new.get("toolkit", 0))
     yield from _listed("options", old["options"], new["options"])
+    yield from _stages(old.get("then", []), new.get("then", []))
     old_rule, new_rule = (identity.get("allocation_rule", {}) for identity in (old, new))
     yield from _code(f"of {new_rule.get('name', 'uniform')}", old_rule.get("code"), new_rule.get("code"))
     yield from _listed("options of the allocation", old_rule.get("options", {}), new_rule.get("options", {}))
@@ -103,7 +106,17 @@ def _told(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         yield "files of the model changed"
     yield from _text("calibration", old["calibration"], new["calibration"])
     yield from _evaluations(old["evaluations"], new["evaluations"])
-    told = {"code", "toolkit", "options", "allocation_rule", "wrappers", "model_digest", "calibration", "evaluations"}
+    told = {
+        "code",
+        "toolkit",
+        "options",
+        "then",
+        "allocation_rule",
+        "wrappers",
+        "model_digest",
+        "calibration",
+        "evaluations",
+    }
     for name in sorted({*old, *new} - told):
         yield from _changes(name, old.get(name, MISSING), new.get(name, MISSING))
 
@@ -114,6 +127,17 @@ def _code(whose: str, old: str | None, new: str | None) -> Iterator[str]:
     before, after = (str(code).rpartition(" revision ")[2] for code in (old, new))
     stated = " revision " in old and " revision " in str(new)
     yield f"revision {whose} changed: {before} → {after}" if stated else f"code {whose} changed"
+
+
+def _stages(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Iterator[str]:
+    """Differences in the methods that follow the first one."""
+    names = [[stage["plugin"] for stage in stages] for stages in (old, new)]
+    if names[0] != names[1]:
+        yield from _changes("then", *(", ".join(row) or MISSING for row in names))
+        return
+    for before, after in zip(old, new, strict=True):
+        yield from _code(f"of {after['plugin']}", before.get("code"), after.get("code"))
+        yield from _listed(f"options of {after['plugin']}", before["options"], after["options"])
 
 
 def _changes(name: str, old: object, new: object) -> Iterator[str]:

@@ -14,6 +14,7 @@ from prunebench.suite.schema import (
     ModelEntry,
     PerplexityEntry,
     PluginEntry,
+    StageEntry,
     Strict,
     Suite,
     ZeroShotEntry,
@@ -25,6 +26,7 @@ PARTS: tuple[type[Strict], ...] = (
     ModelEntry,
     Calibration,
     MethodEntry,
+    StageEntry,
     CalibrationChange,
     AllocationEntry,
     PerplexityEntry,
@@ -46,7 +48,7 @@ def suite_schema() -> dict[str, Any]:
         part["description"] = (inspect.getdoc(model) or "").partition("\n\nArgs:")[0]
         for name, text in argument_docs(model).items():
             part["properties"][name]["description"] = text
-    for name in ("ModelEntry", "MethodEntry", "AllocationEntry"):
+    for name in ("ModelEntry", "MethodEntry", "StageEntry", "AllocationEntry"):
         definitions[name] = {"anyOf": [{"type": "string", "minLength": 1}, definitions[name]]}
     sparsity = {
         "anyOf": [
@@ -58,11 +60,18 @@ def suite_schema() -> dict[str, Any]:
     for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
         if branch.get("type") == "array":
             branch["items"] = sparsity
-    for owner in (schema, definitions["MethodEntry"]["anyOf"][1]):  # one entry may stand for a list of one
-        field = owner["properties"]["allocation"]
-        list_schema = {key: field.pop(key) for key in ("type", "items", "minItems", "anyOf", "default") if key in field}
+    method = definitions["MethodEntry"]["anyOf"][1]
+    for owner, key, entry in (
+        (schema, "allocation", "AllocationEntry"),
+        (method, "allocation", "AllocationEntry"),
+        (method, "then", "StageEntry"),
+    ):  # one entry may stand for a list of one
+        field = owner["properties"][key]
+        list_schema = {
+            part: field.pop(part) for part in ("type", "items", "minItems", "anyOf", "default") if part in field
+        }
         list_schema.pop("default", None)
-        field["anyOf"] = [{"$ref": "#/$defs/AllocationEntry"}, *list_schema.get("anyOf", [list_schema])]
+        field["anyOf"] = [{"$ref": f"#/$defs/{entry}"}, *list_schema.get("anyOf", [list_schema])]
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

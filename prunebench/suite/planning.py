@@ -11,14 +11,14 @@ from prunebench.evaluation.interface import Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
-from prunebench.registry.entry_points import code_of, describe_method, wrapper_codes
-from prunebench.registry.method_class import MethodDescription
+from prunebench.registry.entry_points import wrapper_codes
 from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
 from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
+from prunebench.suite.stages import PlannedMethod
 
 
 def plan(
@@ -56,8 +56,7 @@ def plan(
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
     wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file, reader))
-    methods = [describe_method(entry.name, entry.options, files) for entry in entries]
-    codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
+    methods, wrappers = [PlannedMethod.of(entry, files) for entry in entries], wrapper_codes(files)
     shared = shared or Shared()
     found_evaluations = [
         describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
@@ -67,7 +66,7 @@ def plan(
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = read_published(Path(suite.published)) if suite.published else []
     for entry, method in zip(entries, methods, strict=True):
-        if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not _runs_at(method, s)]:
+        if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not method.runs_at(s)]:
             tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
     calibrations: dict[Calibration, CellCalibration] = {}
     cells = []
@@ -75,12 +74,7 @@ def plan(
         for entry, method in zip(entries, methods, strict=True):
             if model.name not in (entry.models or [model.name]):
                 continue
-            if where == "disk" and method.changes == "all":
-                others = "" if len(entries) == 1 else ", name its models in its entry (models: [...])"
-                raise DeviceError(
-                    f"the method {entry.title!r} changes all of a model at once, which device 'disk' of {model.name!r} "
-                    f"never holds in memory: use cpu or cuda{others}, or choose other methods with --only"
-                )
+            method.refuse_device(where, model.name, alone=len(entries) == 1)
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration, files)
@@ -96,15 +90,16 @@ def plan(
                         model_digest=found.digest,
                         trust_remote_code=found.trust_remote_code,
                         method=entry.title,
-                        plugin=method.name,
-                        distribution=method.distribution,
-                        version=method.version,
-                        plugin_file=str(method.file) if method.file else None,
+                        plugin=method.first.name,
+                        distribution=method.first.distribution,
+                        version=method.first.version,
+                        plugin_file=str(method.first.file) if method.first.file else None,
                         wrapper_files=wrapper_files,
                         changes=method.changes,
                         takes_data=method.takes_data,
-                        code=codes[entry.name],
-                        options=method.options,
+                        code=method.codes[0],
+                        options=method.first.options,
+                        then=method.then,
                         sparsity=sparsity,
                         allocation=allocation,
                         allocation_rule=rules[allocation][0],
@@ -152,13 +147,13 @@ def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEnt
     return [entry for entry in entries if not only or entry.title in only or entry.name in only]
 
 
-def _runs(method: MethodDescription, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:
+def _runs(method: PlannedMethod, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:
     """The (sparsity, allocation, seed) triples of one method entry, each once."""
     seeds = entry.seeds or suite.seeds
-    if method.changes == "nothing":
+    if method.is_baseline:
         return [(Unstructured(0.0), UNIFORM.title, seed) for seed in (seeds if method.takes_data else seeds[:1])]
     runs = []
-    for sparsity in [s for s in entry.sparsities or suite.sparsities if _runs_at(method, s)]:
+    for sparsity in [s for s in entry.sparsities or suite.sparsities if method.runs_at(s)]:
         for allocation in entry.allocation or suite.allocation:
             cell, needs = rules[allocation.title]
             if cell is not None and isinstance(sparsity, NM):
@@ -169,11 +164,6 @@ def _runs(method: MethodDescription, entry: MethodEntry, suite: Suite, rules: Ru
             random = method.takes_data or needs == "data"
             runs += [(sparsity, allocation.title, seed) for seed in (seeds if random else seeds[:1])]
     return list(dict.fromkeys(runs))
-
-
-def _runs_at(method: MethodDescription, sparsity: Pattern) -> bool:
-    """Whether a method is for a sparsity; a baseline, which prunes nothing, is not asked."""
-    return method.changes == "nothing" or method.is_for(sparsity)
 
 
 def _refuse_quantized_on_disk(suite: Suite, devices: Iterable[str], sources: Iterable[ModelSource]) -> None:

@@ -70,7 +70,7 @@ class Sparing(Strict):
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialise(self)
         fields = type(self).model_fields
-        return {k: value for k, value in content.items() if k not in self.spared or value != fields[k].default}
+        return {k: v for k, v in content.items() if k not in self.spared or v not in (fields[k].default, [])}
 
 
 def _pattern(value: Any) -> Pattern:
@@ -198,19 +198,38 @@ def _entries(value: Any) -> Any:
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
+class StageEntry(Strict):
+    """A method that follows another on the model which that has pruned.
+
+    Args:
+        name: an installed method that says what it does with the masks that it finds.
+        options: its hyperparameters; what is not named has the method's default.
+    """
+
+    name: str = Field(min_length=1)
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class MethodEntry(Strict):
     """A method, its options, and what it narrows of the suite's axes.
 
     Args:
         name: an installed method.
-        label: what tables call it; tells two entries of one method apart. Entries for different models, sparsities
-            or allocations may share it: one method, tuned for each.
+        then: methods that follow it, one after another, on the model that it has pruned.
+        label: what tables call it, by default the names joined by plus signs; tells two entries of one method apart.
+            Entries for different models, sparsities or allocations may share it: one method, tuned for each.
         options: the method's hyperparameters; what is not named has the method's default.
         models: labels of those of the suite's models that it is for; by default all.
         sparsities, allocation, seeds, calibration: in place of the suite's.
     """
 
     name: str = Field(min_length=1)
+    then: tuple[StageEntry, ...] = ()
     label: str = ""
     options: dict[str, Any] = {}
     models: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -224,15 +243,20 @@ class MethodEntry(Strict):
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("allocation", mode="before")
+    @field_validator("allocation", "then", mode="before")
     @classmethod
-    def _allocations(cls, value: Any) -> Any:
+    def _several(cls, value: Any) -> Any:
         return _entries(value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods of all its stages."""
+        return (self.name, *(stage.name for stage in self.then))
 
     @property
     def title(self) -> str:
         """What tables call it."""
-        return self.label or self.name
+        return self.label or "+".join(self.names)
 
 
 def is_text_file(corpus: str) -> bool:
@@ -432,7 +456,7 @@ class Suite(Strict):
             for axis, all_ in (("models", every), ("sparsities", self.sparsities))
         )
         own, others = ({rule.title for rule in entry.allocation or self.allocation} for entry in (one, other))
-        return one.name != other.name or bool(models and sparsities and own & others)
+        return one.names != other.names or bool(models and sparsities and own & others)
 
     @model_validator(mode="after")
     def _narrowed_models_are_there(self) -> "Suite":
