@@ -22,6 +22,7 @@ class Corpus:
         digest: sha256 (hex) of the content, or of ``repo@commit/config/split`` for the hub's data sets.
         documents: starts a new pass over the documents.
         wants: what must be ``given`` before: "model", "tokenizer", "seed".
+        makes_text: whether more of the same kind can be made: ``prunebench.data.corpora.fresh_corpus``.
         code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
     """
 
@@ -30,6 +31,7 @@ class Corpus:
     documents: Callable[..., Iterator[str]]
     code: str | None = None
     wants: tuple[str, ...] = ()
+    makes_text: bool = False
 
     def given(self, **available: Any) -> "Corpus":
         """The corpus with what its documents are made from.
