@@ -23,7 +23,8 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial, differences, run_trial
+from prunebench.testing.checking import differences, run_trial
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial
 from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
