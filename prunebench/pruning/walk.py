@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunebench.pruning.buffers import ArgumentCache, TensorCache, TensorList, loaded
 from prunebench.pruning.calibration import CalibrationData
-from prunebench.pruning.callbacks import active_callbacks, layer_finished, track
+from prunebench.pruning.callbacks import active_callbacks, layer_finished, replayed, track
 from prunebench.pruning.layers import Layer, block_layers, decoder_blocks, target_of
 from prunebench.pruning.offload import resident, store_of
 from prunebench.pruning.resume import begin_walk, due, keep, kept
@@ -264,7 +264,8 @@ class _Walk:
             for name, tensor in self._block_tensors(index):
                 tensor.copy_(tensors[f"{index}.{name}"])
             if index + 1 < len(self._blocks):
-                self.advance(index)
+                with nullcontext() if index + 1 == end else replayed():  # the last is what comes next after the save
+                    self.advance(index)
         return end
 
     def _block_tensors(self, index: int) -> Iterator[tuple[str, Tensor]]:
