@@ -77,6 +77,8 @@ def same(one: Ended, other: Ended) -> None:
         assert getattr(one[0], part) == getattr(other[0], part), part
     timed = {"prune_seconds", "evaluate_seconds", "allocate_seconds", "peak_bytes"}
     assert one[0].cost.model_dump(exclude=timed) == other[0].cost.model_dump(exclude=timed)
+    efforts = [[stage.model_dump(exclude={"seconds"}) for stage in record.effort] for record, _ in (one, other)]
+    assert efforts[0] == efforts[1]
     environments = [{**record.environment, "started": None} for record, _ in (one, other)]
     assert environments[0] == environments[1]
     assert one[1].keys() == other[1].keys()
