@@ -1,12 +1,12 @@
 """Calibration data: the tokens that a method may use, drawn as windows and as random batches."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prunebench.pruning.callbacks import note
 from prunebench.pruning.pools import Pool, TokenPool
@@ -22,30 +22,42 @@ class CalibrationData:
         nsamples: how many windows a layer-wise method sees; fewer if the pool holds fewer.
         seqlen: tokens in a window.
         seed: the only source of randomness.
+        teacher: makes the dense model; None where there is none to be had.
 
     Raises:
         ValueError: the pool holds no window.
     """
 
-    def __init__(self, pool: Tensor | Pool, *, nsamples: int, seqlen: int, seed: int) -> None:
+    def __init__(
+        self,
+        pool: Tensor | Pool,
+        *,
+        nsamples: int,
+        seqlen: int,
+        seed: int,
+        teacher: Callable[[], nn.Module] | None = None,
+    ) -> None:
         self._pool: Pool = TokenPool(pool) if isinstance(pool, Tensor) else pool
         drawn = self._pool.windows(nsamples, seqlen, _generator(seed))
         self._windows, self._text_of_windows = drawn.windows, dict(drawn.text)
         self._text_of_batches: dict[int, int] = {}
         self._counted_windows = False
         self._batch_tokens = 0
+        self._make_teacher = teacher
+        self._teacher: nn.Module | None = None
         self.seqlen = seqlen
         self.seed = seed
 
     @classmethod
-    def from_windows(cls, windows: Tensor, *, seed: int) -> Self:
+    def from_windows(cls, windows: Tensor, *, seed: int, teacher: Callable[[], nn.Module] | None = None) -> Self:
         """Windows that were cut already, in the order given; random batches are drawn from them too.
 
         Args:
             windows: int64, (nsamples, seqlen).
             seed: of the random batches.
+            teacher: makes the dense model.
         """
-        data = cls(windows, nsamples=len(windows), seqlen=windows.shape[1], seed=seed)
+        data = cls(windows, nsamples=len(windows), seqlen=windows.shape[1], seed=seed, teacher=teacher)
         data._windows = windows.clone()
         return data
 
@@ -78,6 +90,21 @@ class CalibrationData:
             self._text_of_batches.update(drawn.text)
             self._batch_tokens += drawn.windows.numel()
             yield drawn.windows
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The dense model, frozen and in eval mode, on the device of the one that is pruned.
+
+        Made when it is first asked for; it takes as much memory as the model.
+
+        Raises:
+            RuntimeError: there is none to be had.
+        """
+        if self._teacher is None:
+            if self._make_teacher is None:
+                raise RuntimeError("the dense model is asked for, and this calibration data comes without one")
+            self._teacher = self._make_teacher().requires_grad_(False).eval()
+        return self._teacher
 
     @property
     def digest(self) -> str:

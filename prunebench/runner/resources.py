@@ -18,9 +18,8 @@ from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, find_model
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.pools import Pool
-from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, WRAPPERS, sources
+from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, GROUP, WRAPPERS, sources
 from prunebench.registry.options import Deferred
-from prunebench.registry.reading import OURS
 from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell
 
@@ -165,7 +164,7 @@ def is_calibrated_by_plugin(cell: Cell) -> bool:
     """Whether code of others makes the calibration text of a cell."""
     spec = cell.calibration
     found = sources(CORPORA).get(spec.source, ())
-    return spec.plugin_file is not None or any(source.distribution != OURS for source in found)
+    return spec.plugin_file is not None or not all(source.is_ours for source in found)
 
 
 def runs_code_of_others(cell: Cell) -> bool:
@@ -173,11 +172,11 @@ def runs_code_of_others(cell: Cell) -> bool:
     rule = cell.allocation_rule
     rules = [] if rule is None else sources(ALLOCATIONS).get(rule.name, [])
     wrappers = [source for found in sources(WRAPPERS).values() for source in found]
+    methods = sources(GROUP).get(cell.plugin, [])
     return (
         cell.plugin_file is not None
-        or cell.distribution != OURS
         or (rule is not None and rule.plugin_file is not None)
-        or any(source.distribution != OURS for source in (*rules, *wrappers))
+        or not all(source.is_ours for source in (*methods, *rules, *wrappers))
         or bool(cell.wrapper_files)
         or is_calibrated_by_plugin(cell)
         or not all(is_ours(evaluation.facts) for evaluation in cell.evaluations)

@@ -4,7 +4,6 @@ import gc
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -283,9 +282,10 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are read here, as anywhere in this process."""
-        return nullcontext()
+    @property
+    def reader(self) -> None:
+        """Plugins are imported here, as anywhere in this process."""
+        return None
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.
