@@ -33,7 +33,8 @@ class Perplexity:
         corpus: as in ``prunebench.data.corpora.find_corpus``.
         split: by default test (c4: validation); a local file has none.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
-        windows: ``stream``, ``document`` or ``paper``; see ``prunebench.evaluation.protocols``.
+        windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
+            ``prunebench.evaluation.protocols``.
     """
 
     corpus: str
