@@ -19,12 +19,12 @@ from prunebench.contract.live import (
 from prunebench.contract.rules import Violation
 from prunebench.errors import ContractError
 from prunebench.pruning import NM, CalibrationData, Layer, Sparsity, UnknownMatrixError
-from prunebench.pruning.layers import all_layers, target_of
+from prunebench.pruning.layers import all_layers, resident_layers, target_of
 from prunebench.pruning.offload import resident_tensors
 from prunebench.pruning.sparsity import PatternError
 from prunebench.records.record import MatrixCount, SparsityFacts
 
-__all__ = ["LiveState", "Snapshot", "Watch", "watched"]
+__all__ = ["LiveState", "Snapshot", "Watch", "mask_digests", "watched"]
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,11 @@ class Snapshot:
         if self.changes == "all" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return Violation("finite", f"{name} holds NaN or infinity after pruning")
         return None
+
+
+def mask_digests(model: nn.Module) -> dict[str, str]:
+    """By prunable matrix, a digest of which of its weights are not zero."""
+    return {layer.name: tensor_digest(layer.weight != 0) for layers in resident_layers(model) for layer in layers}
 
 
 @dataclass

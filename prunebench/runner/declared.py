@@ -3,7 +3,9 @@
 Nothing here is measured. Zeros, digests, figures, wall time and peak memory are found by other processes.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -11,13 +13,14 @@ from prunebench.errors import AllocationError, ContractError, first_line
 from prunebench.pruning import NM, Allocated, Sparsity
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.records.record import Cost, Effort, Failure
-from prunebench.runner.effort import Counts
+from prunebench.runner.effort import Counts, Training
 from prunebench.runner.events import NAME_LENGTH, NOTE_LENGTH, NOTES, TRACE_ROWS, TRACE_VALUES
 from prunebench.suite.cell import Cell
 from prunebench.suite.schema import Strict
 
 Name = Annotated[str, StringConstraints(max_length=NAME_LENGTH)]
 _LAYERS = TypeAdapter(dict[Name, Name])
+SUMMED = ("process_seconds", "allocate_seconds")  # amounts that several stages add up to
 Amount = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
@@ -69,13 +72,6 @@ class Declared(Strict):
     prune_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     peak_bytes: Amount | None = None
 
-    def stage_efforts(self) -> tuple[Effort, ...]:
-        """The effort of each stage of the cell, which has one."""
-        if self.effort is None:
-            return ()
-        counts = self.effort.model_dump(exclude={"training"})
-        return (Effort(stage=0, seconds=self.prune_seconds, **counts),)
-
     def cost(self) -> Cost:
         """The cost of pruning; amounts of the method's own cannot replace the others.
 
@@ -92,6 +88,52 @@ class Declared(Strict):
             raise ContractError(
                 f"the method accounts for {wrong['loc'][0]!r} wrongly: {wrong['msg'].lower()}"
             ) from None
+
+
+class HandedOver(Strict):
+    """A model as one stage has handed it over, and what is known of it from before its method was imported.
+
+    Args:
+        file: its tensors.
+        stage: number of the stage, from 0.
+        layers: the text of each layer's pattern, where an allocation shared the zeros out.
+        masks: by matrix, digests of the masks that the stage found: those that a method that holds them must leave.
+    """
+
+    file: Path
+    stage: Annotated[int, Field(ge=0)] = 0
+    layers: dict[Name, Name] | None = None
+    masks: dict[Name, Name] | None = None
+
+
+def cost_of(stages: Sequence[Declared]) -> Cost:
+    """What all stages cost together: sums, and of memory the most; of other amounts those of the last.
+
+    Raises:
+        ContractError: an amount is none.
+    """
+    costs = [declared.cost().model_dump(exclude_none=True) for declared in stages]
+    total = {name: amount for cost in costs for name, amount in cost.items()}
+    for combine, names in ((sum, ("prune_seconds", "tokens_seen", "passes", *SUMMED)), (max, ("peak_bytes",))):
+        for name in names:
+            if found := [cost[name] for cost in costs if isinstance(cost.get(name), int | float)]:
+                total[name] = combine(found)
+    return Cost.model_validate(total)
+
+
+def efforts_of(stages: Sequence[Declared]) -> tuple[Effort, ...]:
+    """The effort of each stage."""
+    return tuple(
+        Effort(stage=stage, seconds=declared.prune_seconds, **declared.effort.model_dump(exclude={"training"}))
+        for stage, declared in enumerate(stages)
+        if declared.effort is not None
+    )
+
+
+def training_of(stages: Sequence[Declared]) -> Training | None:
+    """What gradients went through in any stage; None if that was not counted."""
+    found = [declared.effort.training for declared in stages if declared.effort is not None]
+    return max(found, key=get_args(Training).index, default=None)
 
 
 def sparsity_of(cell: Cell, layers: Any) -> Sparsity:

@@ -110,6 +110,12 @@ class EffortMeter:
         for module in self._places:
             module.__dict__.pop(MARK, None)
 
+    def include(self, copy: nn.Module) -> None:
+        """Count what goes through another instance of the model, too: the dense model that a method learns from."""
+        for module, other in zip(self._model.modules(), copy.modules(), strict=True):
+            if module in self._places:
+                other.__dict__[MARK] = self._places[module]
+
     def counts(self) -> Counts:
         """What was counted so far."""
         operations, anywhere, onward = self._compiled_sums.tolist()

@@ -20,7 +20,7 @@ from prunebench.evaluation.interface import is_ours
 from prunebench.records.array_files import ARRAYS_LIMIT
 from prunebench.records.record import Failure, Forecast, Record
 from prunebench.runner.claims import Abandoned, Claim, Standing
-from prunebench.runner.declared import Broken, Declared
+from prunebench.runner.declared import Broken, Declared, HandedOver
 from prunebench.runner.events import Display, EventRecorder, Silent
 from prunebench.runner.forecast import forecast_cells
 from prunebench.runner.measure_stage import Measured, ToMeasure
@@ -34,7 +34,7 @@ from prunebench.runner.resources import (
     runs_code_of_others,
     work_folder,
 )
-from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, run_stages
+from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, handed_by, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
 from prunebench.suite.cell import Cell
 
@@ -255,17 +255,22 @@ class _Processes:
         self._isolated, self._output, self._display, self._watch = isolated, output, display, watch
         self._claim = claim
 
-    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
-        """Prune in a process that has no evaluation text."""
+    def prune(
+        self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
+    ) -> tuple[Declared, HandedOver]:
+        """Run a stage that prunes in a process that has no evaluation text."""
         log, began = _Log(self._display), time.monotonic()
         pruning, _ = self._templates(log)
-        request = {"stage": "prune", "cell": _plain(_for_pruning(cell)), "work": str(work)}
+        request = {"stage": "prune", "cell": _plain(_for_pruning(cell)), "work": str(work), "before": None}
+        if before is not None:
+            request["before"] = before.model_dump(mode="json")
         child, (event, content) = self._run(pruning, request, saved_state, log, {"pruned", "failed"})
         try:
             if event == "failed":
                 broken = Broken.model_validate(content)
                 raise StageFailed(bounded(broken.failure), broken.notes, broken.trace)
             declared = Declared.model_validate(content)
+            handed = handed_by(before, work, log.layers, log.masks)
         except ValidationError as error:
             wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
             raise log.failed(wrong, child.errors.said) from None
@@ -276,15 +281,14 @@ class _Processes:
         measured["amounts"] = {**declared.amounts, "process_seconds": time.monotonic() - began}
         if child.orphans:
             measured["notes"] = {**declared.notes, LEFT_RUNNING: child.orphans}
-        return declared.model_copy(update=measured), log.layers
+        return declared.model_copy(update=measured), handed
 
     def measure(
         self,
         cell: Cell,
         saved_state: SavedState,
         work: Path,
-        file: Path,
-        layers: dict[str, str] | None,
+        handed: HandedOver,
         asked: ToMeasure,
     ) -> Found:
         """Measure in a process that has no plugin, or evaluations of plugins in one that has no other evaluation."""
@@ -296,8 +300,7 @@ class _Processes:
             "prepare": False,
             "cell": _plain(cell),
             "work": str(work),
-            "file": str(file),
-            "layers": layers,
+            "handed": handed.model_dump(mode="json"),
             "asked": asked.model_dump(mode="json"),
             "claim": self._claim and {"path": str(self._claim.path), "content": self._claim.content},
         }
@@ -359,6 +362,7 @@ class _Log:
         self._phase, self._step = "load", ""
         self._began: dict[str, float] = {}
         self.layers: dict[str, str] | None = None
+        self.masks: dict[str, str] | None = None
 
     def hear(self, event: str, content: Any) -> None:
         """Take one event."""
@@ -377,6 +381,8 @@ class _Log:
                 self._events.trace(*content)
             case "allocated" if self.layers is None and "prune" not in self._began:
                 (self.layers,) = content
+            case "masks" if self.masks is None and "prune" not in self._began:
+                (self.masks,) = content
             case _:
                 raise Malformed(f"the message {event!r} where it has no place")
 

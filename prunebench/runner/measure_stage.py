@@ -4,22 +4,21 @@ No method, allocation or wrapper is imported here, nor an evaluation of another 
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from prunebench.allocations import check_budget
-from prunebench.contract.checks import Snapshot
-from prunebench.errors import AllocationError, ContractError
+from prunebench.errors import ContractError
 from prunebench.evaluation.interface import BoundEvaluation
 from prunebench.files import Fence
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
-from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.callbacks import note, use_observer
 from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts, VerifiedFacts
+from prunebench.runner.checks import take_over_checked
+from prunebench.runner.declared import HandedOver, sparsity_of
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import take_over
 from prunebench.runner.mask_sample import mask_sample
@@ -95,12 +94,11 @@ class Measuring:
         self._saved: SavedFacts | None = None
         self._verified: dict[str, VerifiedFacts] = {}
 
-    def run(self, file: Path, sparsity: Sparsity, asked: ToMeasure, fence: Fence | None = None) -> None:
+    def run(self, handed: HandedOver, asked: ToMeasure, fence: Fence | None = None) -> None:
         """Load what was handed over, check it, and measure it.
 
         Args:
-            file: what was handed over.
-            sparsity: what was asked for.
+            handed: what the last stage handed over.
             asked: what to do.
             fence: asked before the model is saved.
 
@@ -109,7 +107,7 @@ class Measuring:
             Abandoned: the fence said no.
         """
         with use_observer(self._events):
-            self._run(file, sparsity, asked)
+            self._run(handed, asked)
             if asked.save_to is not None and self.cell.changes != "nothing":
                 self._save(asked.save_to, fence)
 
@@ -132,20 +130,18 @@ class Measuring:
         model, tokenizer = self._loaded
         self._saved = save_checkpoints(model, tokenizer, save_to, self.cell.id, self.cell.sparsity, fence=fence)
 
-    def _run(self, file: Path, sparsity: Sparsity, asked: ToMeasure) -> None:
+    def _run(self, handed: HandedOver, asked: ToMeasure) -> None:
         cell, evaluations, check = self.cell, asked.evaluations, asked.check
         self.display.phase("check" if check else "load")
         model, tokenizer = load_model(self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=self._work)
         self._loaded = model, tokenizer
         self.resources.refuse_changed_model(cell)
-        if isinstance(sparsity, Allocated):
-            _check_allocated(model, sparsity)
-        before = Snapshot.of(model, sparsity, cell.changes) if check else None
-        take_over(model, file)
-        if before is not None:
-            self._sparsity = before.verify(model)
+        if check:
+            self._sparsity = take_over_checked(model, cell, handed)
             if cell.changes != "nothing":
-                self.arrays["mask"] = mask_sample(model, sparsity)
+                self.arrays["mask"] = mask_sample(model, sparsity_of(cell, handed.layers))
+        else:
+            take_over(model, handed.file)
         self._digest = weights_digest(model)
 
         progress = EvaluationProgress(
@@ -190,11 +186,3 @@ class Measuring:
             self._verified[name] = found = VerifiedFacts.model_validate(facts)
             if not found.agrees:
                 note("the perplexity is not confirmed on text that was made after pruning", protocol=name)
-
-
-def _check_allocated(model: Any, sparsity: Allocated) -> None:
-    """An allocation is worked out where plugins run: here its sum is reckoned once more."""
-    try:
-        check_budget(model, cast(Unstructured, sparsity.pattern), sparsity.layers)
-    except AllocationError as error:
-        raise ContractError(str(error)) from None

@@ -1,4 +1,4 @@
-"""The first stage of a cell: a method prunes a model, and its tensors are handed over. Here plugins run."""
+"""The stages of a cell that prune: a method prunes a model, and its tensors are handed over. Here plugins run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from prunebench.allocations import allocate
+from prunebench.contract.checks import mask_digests
 from prunebench.contract.live import LiveState, watched
 from prunebench.errors import ContractError
 from prunebench.models.loading import load_model
 from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
+from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
 from prunebench.pruning.layers import all_layers, target_of
@@ -18,7 +20,8 @@ from prunebench.pruning.offload import written_back
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
 from prunebench.registry.options import Deferred
-from prunebench.runner.declared import Declared
+from prunebench.runner.checks import take_over_checked
+from prunebench.runner.declared import Declared, HandedOver, sparsity_of
 from prunebench.runner.effort import EffortMeter
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import hand_over
@@ -29,13 +32,19 @@ from prunebench.runner.saved_state import SavedState
 from prunebench.suite.cell import Cell
 from prunebench.suite.identity import refuse_changed_code
 
-Tell = Callable[[dict[str, str]], None]
+Tell = Callable[[str, dict[str, str]], None]
 
 
 def prune_cell(
-    cell: Cell, resources: Resources, events: EventRecorder, saved_state: SavedState, work: Path, allocated: Tell
+    cell: Cell,
+    resources: Resources,
+    events: EventRecorder,
+    saved_state: SavedState,
+    work: Path,
+    tell: Tell,
+    before: HandedOver | None = None,
 ) -> Declared:
-    """Prune the model of a cell and hand its tensors over, from where an interrupted attempt stood.
+    """Run one stage on the model of a cell and hand its tensors over, from where an interrupted attempt stood.
 
     Args:
         cell: what to prune; what is measured afterwards does not matter here.
@@ -43,7 +52,9 @@ def prune_cell(
         events: hears what the method says, and shows the progress.
         saved_state: takes what the method keeps on its way.
         work: an empty folder, for the tensors.
-        allocated: told the pattern of each layer, where an allocation shares zeros out, before the method is imported.
+        tell: called before the method is imported, with "allocated" and the pattern of each layer where an allocation
+            shares zeros out, and with "masks" and a digest of each matrix's mask where another stage came before.
+        before: what the stage before handed over; None for the first.
 
     Returns:
         What there is to say of it.
@@ -53,32 +64,46 @@ def prune_cell(
         Exception: whatever a plugin raises, and ``ContractError`` where it broke the contract.
     """
     with use_observer(events):
-        return _prune(cell, resources, events, saved_state, work, allocated)
+        return _prune(cell, resources, events, saved_state, work, tell, before)
 
 
 def _prune(
-    cell: Cell, resources: Resources, events: EventRecorder, saved_state: SavedState, work: Path, allocated: Tell
+    cell: Cell,
+    resources: Resources,
+    events: EventRecorder,
+    saved_state: SavedState,
+    work: Path,
+    tell: Tell,
+    before: HandedOver | None,
 ) -> Declared:
-    display = events.display
+    display, own = events.display, cell.methods[0 if before is None else before.stage + 1]
     display.phase("load")
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    data = resources.calibration(cell, tokenizer)
+    if before is not None:
+        take_over_checked(model, cell, before)
+        tell("masks", mask_digests(model))
+    meter = EffortMeter(model)
+    data = resources.calibration(cell, tokenizer, prepare=meter.include)
     if data.nsamples < cell.calibration.nsamples:
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
 
-    with PeakMemory(cell.device) as peak, EffortMeter(model) as meter:  # code of plugins runs from here on
-        files = [Path(cell.plugin_file)] if cell.plugin_file else []
-        pruner = Deferred(lambda: load_method(cell.plugin, files).make(cell.options))
-        sparsity, alongside = _allocated(cell, model, data, display, pruner)
-        if isinstance(sparsity, Allocated):
-            allocated({name: str(own) for name, own in sparsity.layers.items()})
+    with PeakMemory(cell.device) as peak, meter:  # code of plugins runs from here on
+        files = [Path(own.plugin_file)] if own.plugin_file else []
+        if before is None:
+            pruner = Deferred(lambda: load_method(own.plugin, files).make(own.options))
+            sparsity, alongside = _allocated(cell, model, data, display, pruner)
+            if isinstance(sparsity, Allocated):
+                tell("allocated", {name: str(pattern) for name, pattern in sparsity.layers.items()})
+        else:
+            sparsity, alongside = sparsity_of(cell, before.layers), EventRecorder(display)
+            sparsity = held(sparsity) if own.mask == HELD else sparsity
         for layer in all_layers(model):  # a pattern that does not fit is told before the method runs
             target_of(layer, sparsity)
-        method = load_method(cell.plugin, files)
-        manager = plugin_manager(method, cell.options, map(Path, cell.wrapper_files))
+        method = load_method(own.plugin, files)
+        manager = plugin_manager(method, own.options, map(Path, cell.wrapper_files))
         refuse_changed_code(cell)
         instance = manager.get_plugin(method.name)
-        before = LiveState.of(model, data, instance)
+        live = LiveState.of(model, data, instance)
         display.phase("prune")
         clock = Clock()
         with (
@@ -93,8 +118,8 @@ def _prune(
         note_repeated_text(data)
 
     display.phase("check")
-    violations = before.violations(model, data, instance, watch, prunes=method.changes != "nothing")
-    for violation in (*violations, *before.tensor_violations(model, method.changes)):
+    violations = live.violations(model, data, instance, watch, prunes=method.changes != "nothing")
+    for violation in (*violations, *live.tensor_violations(model, method.changes)):
         raise ContractError(violation.measured)
     hand_over(model, work)
     events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once

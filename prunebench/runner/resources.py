@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,24 @@ class Resources:
         """The calibration windows of a cell, LongTensor (nsamples, seqlen)."""
         return self.calibration(cell, load_tokenizer(self.model(cell))).windows
 
-    def calibration(self, cell: Cell, tokenizer: Any) -> CalibrationData:
-        """The calibration data of a cell, from which nothing was taken yet."""
+    def calibration(
+        self, cell: Cell, tokenizer: Any, prepare: Callable[[Any], object] = lambda teacher: None
+    ) -> CalibrationData:
+        """The calibration data of a cell, from which nothing was taken yet.
+
+        Args:
+            cell: says what it is.
+            tokenizer: of its model.
+            prepare: called with the dense model once the data are asked for it.
+        """
         pool, spec = self.pool(cell, tokenizer), cell.calibration
-        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed)
+
+        def teacher() -> Any:
+            model = self.dense(cell)
+            prepare(model)
+            return model
+
+        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed, teacher=teacher)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.
@@ -186,9 +200,9 @@ def runs_code_of_others(cell: Cell) -> bool:
     rule = cell.allocation_rule
     rules = [] if rule is None else sources(ALLOCATIONS).get(rule.name, [])
     wrappers = [source for found in sources(WRAPPERS).values() for source in found]
-    methods = sources(GROUP).get(cell.plugin, [])
+    methods = [source for method in cell.methods for source in sources(GROUP).get(method.plugin, [])]
     return (
-        cell.plugin_file is not None
+        any(method.plugin_file is not None for method in cell.methods)
         or (rule is not None and rule.plugin_file is not None)
         or not all(source.is_ours for source in (*methods, *rules, *wrappers))
         or bool(cell.wrapper_files)

@@ -1,4 +1,4 @@
-"""One cell, run: pruned in one stage, checked and measured in the next. A failed cell is a record with its error."""
+"""One cell, run: pruned in a stage or several, checked and measured in another. A failed cell is a record, too."""
 
 import gc
 import secrets
@@ -18,7 +18,7 @@ from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.files import Fence
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
-from prunebench.runner.declared import Declared, sparsity_of
+from prunebench.runner.declared import Declared, HandedOver, cost_of, efforts_of, sparsity_of, training_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, EventRecorder
@@ -52,12 +52,20 @@ Found = tuple[Measured, dict[str, np.ndarray], Failure | None]
 
 
 class Stages(Protocol):
-    """Who runs the two stages of a cell: this process, or each a process of its own."""
+    """Who runs the stages of a cell: this process, or each a process of its own."""
 
     measured: str
 
-    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
-        """What the method says, and the layers' patterns where an allocation gave them; its tensors are in ``work``.
+    def prune(
+        self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
+    ) -> tuple[Declared, HandedOver]:
+        """What the next method says, and what it hands over, in ``work``.
+
+        Args:
+            cell: what runs.
+            saved_state: what an interrupted attempt at this stage left, and takes what this one leaves.
+            work: an empty folder.
+            before: what the stage before handed over; None for the first.
 
         Raises:
             StageFailed: the method failed, or its process did.
@@ -68,11 +76,10 @@ class Stages(Protocol):
         cell: Cell,
         saved_state: SavedState,
         work: Path,
-        file: Path,
-        layers: dict[str, str] | None,
+        handed: HandedOver,
         asked: ToMeasure,
     ) -> Found:
-        """Check what was handed over in ``file``, and make some evaluations."""
+        """Check what was handed over, and make some evaluations."""
 
 
 class StageFailed(Exception):  # noqa: N818
@@ -114,7 +121,7 @@ def run_stages(
     except StageFailed as failed:
         error = failed.failure
         run.notes.update(failed.notes)
-        run.trace.extend(failed.trace)
+        run.trace = list(failed.trace) or run.trace
     except PrunebenchError as failure:
         error = failure_of(failure)
     if error:
@@ -125,6 +132,27 @@ def run_stages(
         known = {name: run.facts[name] for name in ("measured", "environment", "method")}
         message = f"an outcome that no record can hold: {first_line(wrong)}"
         return run.record(error or Failure(type="MalformedMessage", message=message), known), {}
+
+
+def of_stage(name: str, stage: int) -> str:
+    """The name of what belongs to one of the stages that prune."""
+    return f"{name}-{stage}" if stage else name
+
+
+def handed_by(
+    before: HandedOver | None, work: Path, layers: dict[str, str] | None, masks: dict[str, str] | None
+) -> HandedOver:
+    """What the stage after ``before`` handed over in ``work``.
+
+    Args:
+        before: what its predecessor handed over; None for the first stage.
+        work: where its tensors are.
+        layers: the layers' patterns that an allocation told, in the first stage.
+        masks: digests of the masks that it found.
+    """
+    if before is None:
+        return HandedOver(file=work / FILE, layers=layers)
+    return HandedOver(file=work / FILE, stage=before.stage + 1, layers=before.layers, masks=masks)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -163,75 +191,105 @@ class _Run:
         )
 
     def prune_and_measure(self, save_to: Path | None, *, verify: bool) -> None:
-        """The stages of a cell, the first only where no earlier attempt came to its end."""
+        """The stages of a cell, those that prune only where no earlier attempt came to their end."""
         cell = self.cell
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
             self.notes["calibration and perplexity use the same text"] += 1
-        file, declared, layers = self._restored() or self._prune()
-        self.notes.update(declared.notes)
-        self.trace.extend(declared.trace)
-        self.facts["cost"] = declared.cost()
-        self.facts["effort"] = declared.stage_efforts()
-        if declared.effort is not None:
-            self.facts["method"] = self.facts["method"].model_copy(update={"training": declared.effort.training})
-        self.facts["environment"]["wrappers"] = list(declared.wrappers)
-        if declared.wrapper_traces:
-            traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
-            self.facts["environment"]["wrapper_traces"] = traces
-        sparsity_of(cell, layers)
+        handed = self._prune_stages()
+        sparsity_of(cell, handed.layers)
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
         others = [evaluation for evaluation in cell.evaluations if evaluation not in ours]
         self.facts |= {part: {} for part in (*SECTIONS, "chance", "verified")}
         seed = secrets.randbits(62) if verify else None  # drawn now, when no process of the method is left
         known = {"evaluations": ours, "fresh_seed": seed, "save_to": None if others else save_to}
-        self._measure(MEASURE, file, layers, ToMeasure.model_validate(known))
+        self._measure(MEASURE, handed, ToMeasure.model_validate(known))
         if others:  # code of plugins, which must not run where the rest is measured
             asked = {"evaluations": others, "fresh_seed": seed, "check": False}
-            self._measure(OTHERS, file, layers, ToMeasure.model_validate(asked))
+            self._measure(OTHERS, handed, ToMeasure.model_validate(asked))
             if save_to is not None:
-                self._measure(MEASURE, file, layers, ToMeasure(save_to=save_to))
+                self._measure(MEASURE, handed, ToMeasure(save_to=save_to))
 
-    def _restored(self) -> tuple[Path, Declared, dict[str, str] | None] | None:
-        """What an earlier attempt handed over, if it was kept."""
-        found = self.saved_state.find(PRUNED)
-        if found is None or found[0] is None:
-            return None
-        self.saved_state.part(PRUNE).remove()
-        try:
-            return found[0], Declared.model_validate(found[1]["declared"]), found[1]["layers"]
-        except (KeyError, ValidationError):
-            self.saved_state.forget(PRUNED)
-            return None
+    def _prune_stages(self) -> HandedOver:
+        """Run the stages that prune, from the last one to whose end an earlier attempt came."""
+        said, handed = self._restored()
+        for declared in said:
+            self._hear(declared)
+        while handed is None or handed.stage + 1 < len(self.cell.methods):
+            handed = self._prune(said, handed)
+            self._hear(said[-1])
+        self.facts["cost"] = cost_of(said)
+        self.facts["effort"] = efforts_of(said)
+        self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
+        return handed
 
-    def _prune(self) -> tuple[Path, Declared, dict[str, str] | None]:
-        work = self.work / PRUNE
+    def _hear(self, declared: Declared) -> None:
+        """Take what a stage says of itself; the curve is that of the last stage that traced one."""
+        self.notes.update(declared.notes)
+        self.trace = list(declared.trace) or self.trace
+        environment = self.facts["environment"]
+        environment["wrappers"] = list(dict.fromkeys([*environment.get("wrappers", ()), *declared.wrappers]))
+        if declared.wrapper_traces:
+            traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
+            environment["wrapper_traces"] = environment.get("wrapper_traces", {}) | traces
+
+    def _restored(self) -> tuple[list[Declared], HandedOver | None]:
+        """What earlier attempts handed over last, if it was kept, and what its stages said."""
+        for stage in reversed(range(len(self.cell.methods))):
+            found = self.saved_state.find(of_stage(PRUNED, stage))
+            if found is None or found[0] is None:
+                continue
+            self.saved_state.part(of_stage(PRUNE, stage)).remove()
+            try:
+                said = [Declared.model_validate(content) for content in found[1]["declared"]]
+                handed = HandedOver.model_validate({**found[1]["handed"], "file": found[0]})
+                if len(said) == stage + 1 and handed.stage == stage:
+                    return said, handed
+            except (KeyError, TypeError, ValidationError):
+                pass
+            self.saved_state.forget(of_stage(PRUNED, stage))
+        return [], None
+
+    def _prune(self, said: list[Declared], before: HandedOver | None) -> HandedOver:
+        """Run one stage that prunes.
+
+        Args:
+            said: what the stages before said; what this one says is added.
+            before: what the stage before handed over.
+        """
+        stage = len(said)
+        name, kept_as = of_stage(PRUNE, stage), of_stage(PRUNED, stage)
+        work = self.work / name
         work.mkdir()
         try:
-            declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
+            declared, handed = self.stages.prune(self.cell, self.saved_state.part(name), work, before)
         finally:  # what lies there now was not measured, but at most forged by the method
-            self.saved_state.discard(PRUNED, (MEASURE, OTHERS))
-        if declared.changes != self.cell.changes:
+            for later in range(stage, len(self.cell.methods)):
+                self.saved_state.discard(of_stage(PRUNED, later), (MEASURE, OTHERS))
+        planned = self.cell.methods[stage].changes
+        if planned not in (None, declared.changes):
             raise ContractError(
-                f"the class says changes = {declared.changes!r}, and said {self.cell.changes!r} when it was planned"
+                f"the class says changes = {declared.changes!r}, and said {planned!r} when it was planned"
             )
-        file = work / FILE
+        said.append(declared)
         if declared.prune_seconds > min(WORTH_KEEPING, self.saved_state.interval):
-            content = {"declared": declared.model_dump(mode="json"), "layers": layers}
-            file = self.saved_state.adopt(PRUNED, file, content)
-            self.saved_state.part(PRUNE).remove()
-        return file, declared, layers
+            content: dict[str, Any] = {"declared": [each.model_dump(mode="json") for each in said]}
+            content["handed"] = handed.model_dump(mode="json")
+            handed = handed.model_copy(update={"file": self.saved_state.adopt(kept_as, handed.file, content)})
+            self.saved_state.part(name).remove()
+            if stage:
+                self.saved_state.forget(of_stage(PRUNED, stage - 1))
+        return handed
 
     def _measure(
         self,
         part: str,
-        file: Path,
-        layers: dict[str, str] | None,
+        handed: HandedOver,
         asked: ToMeasure,
     ) -> None:
         work = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=self.work))
         saved_state = self.saved_state.part(part)
-        found, arrays, failure = self.stages.measure(self.cell, saved_state, work, file, layers, asked)
+        found, arrays, failure = self.stages.measure(self.cell, saved_state, work, handed, asked)
         self._take(found, arrays)
         if failure is not None:
             raise StageFailed(failure, {}, ())
@@ -349,7 +407,8 @@ def finish(
     if record.status == "ok":
         saved_state.remove()
     else:  # a model that is pruned is kept, if it was kept
-        saved_state.part(PRUNE).remove()
+        for stage in range(len(record.cell.stages)):
+            saved_state.part(of_stage(PRUNE, stage)).remove()
     return read_record(path)
 
 
@@ -390,30 +449,31 @@ class _Here:
     def __init__(self, resources: Resources, display: Display, fence: Fence | None) -> None:
         self._resources, self._display, self._fence = resources, display, fence
 
-    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
+    def prune(
+        self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
+    ) -> tuple[Declared, HandedOver]:
         """Prune here."""
-        told: list[dict[str, str]] = []
+        told: dict[str, dict[str, str]] = {}
         events = EventRecorder(self._display)
         try:
-            declared = prune_cell(cell, self._resources, events, saved_state, work, told.append)
+            declared = prune_cell(cell, self._resources, events, saved_state, work, told.__setitem__, before)
         except (Exception, SystemExit) as error:  # a plugin may raise anything
             raise StageFailed(failure_of(error), dict(events.notes), events.rows) from error
-        return declared, told[0] if told else None
+        return declared, handed_by(before, work, told.get("allocated"), told.get("masks"))
 
     def measure(
         self,
         cell: Cell,
         saved_state: SavedState,
         work: Path,
-        file: Path,
-        layers: dict[str, str] | None,
+        handed: HandedOver,
         asked: ToMeasure,
     ) -> Found:
         """Measure here."""
         measuring = Measuring(cell, self._resources, self._display, saved_state, work)
         failure = None
         try:
-            measuring.run(file, sparsity_of(cell, layers), asked, self._fence)
+            measuring.run(handed, asked, self._fence)
         except (Exception, SystemExit) as error:
             failure = failure_of(error)
         return measuring.outcome(), measuring.arrays, failure

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
@@ -81,6 +81,19 @@ class CellEvaluation(BaseModel):
             MethodError: it is not installed, or refuses its options.
         """
         return BoundEvaluation.from_facts(self.facts)
+
+
+class StageMethod(NamedTuple):
+    """The method of one stage, as the runner needs it; ``changes`` is None where a cell holds that of all its stages.
+
+    ``mask`` is what it does with the masks that it finds; None for the first.
+    """
+
+    plugin: str
+    plugin_file: str | None
+    options: dict[str, Any]
+    changes: str | None
+    mask: str | None = None
 
 
 class CellStage(Strict):
@@ -171,6 +184,15 @@ class Cell(Sparing):
         label = self.plugin if self.then else self.method
         first = StageFacts(method=label, plugin=self.plugin, options=self.options, code=self.code)
         return (first, *(stage.facts for stage in self.then))
+
+    @property
+    def methods(self) -> tuple[StageMethod, ...]:
+        """The methods that prune the model, in their order."""
+        first = StageMethod(self.plugin, self.plugin_file, self.options, None if self.then else self.changes)
+        others = (
+            StageMethod(each.plugin, each.plugin_file, each.options, each.changes, each.mask) for each in self.then
+        )
+        return (first, *others)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

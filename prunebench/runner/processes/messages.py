@@ -25,6 +25,7 @@ _SHAPES: dict[str, TypeAdapter[Any]] = {
     "note": TypeAdapter(tuple[Annotated[str, StringConstraints(max_length=NOTE_LENGTH)], dict[str, Any]]),
     "trace": TypeAdapter(tuple[int, Annotated[dict[_Name, float], Field(max_length=TRACE_VALUES)]]),
     "allocated": TypeAdapter(tuple[dict[_Name, _Name]]),
+    "masks": TypeAdapter(tuple[dict[_Name, _Name]]),
     "pruned": TypeAdapter(tuple[dict[str, Any]]),
     "measured": TypeAdapter(tuple[dict[str, Any]]),
     "failed": TypeAdapter(tuple[dict[str, Any]]),

@@ -19,7 +19,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.models.loading import load_model, load_skeleton
 from prunebench.models.source import ModelSource, weight_bytes
 from prunebench.runner.claims import Standing
-from prunebench.runner.declared import sparsity_of
+from prunebench.runner.declared import HandedOver
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import NOTE_LENGTH, EventRecorder
 from prunebench.runner.forecast import forecast_cells
@@ -144,9 +144,8 @@ _QUESTIONS = {"read": _read, "pool": _write_pool, "forecast": _forecast}
 def _prune(request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources) -> None:
     events = EventRecorder(teller)
     try:
-        declared = prune_cell(
-            cell, resources, events, saved_state, Path(request["work"]), lambda layers: teller.tell("allocated", layers)
-        )
+        before = request["before"] and HandedOver.model_validate(request["before"])
+        declared = prune_cell(cell, resources, events, saved_state, Path(request["work"]), teller.tell, before)
     except Stopped:
         raise
     except BaseException as error:  # a plugin may raise anything
@@ -169,7 +168,7 @@ def _measure(
         claim = request["claim"]
         fence = claim and Standing(Path(claim["path"]), claim["content"])
         asked = ToMeasure.model_validate(request["asked"])
-        measuring.run(Path(request["file"]), sparsity_of(cell, request["layers"]), asked, fence)
+        measuring.run(HandedOver.model_validate(request["handed"]), asked, fence)
     except Stopped:
         raise
     except PrunebenchError as error:
