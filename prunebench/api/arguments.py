@@ -1,7 +1,7 @@
 """Checks of what a caller passes: each wrong argument is one line that says what would be right."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,6 +122,7 @@ def calibration_data(
     windows: str | None,
     seed: int,
     files: Sequence[Path] = (),
+    teacher: Callable[[], nn.Module] | None = None,
 ) -> CalibrationData:
     """What a method is calibrated on.
 
@@ -131,6 +132,7 @@ def calibration_data(
         nsamples, seqlen, windows: of a text; None for the default, or for what the mapping says.
         seed: of the draw.
         files: plugin files, whose corpora stand beside the installed ones.
+        teacher: makes the dense model, for ``data.teacher``.
 
     Raises:
         UsageError: it is none of these, too short, or longer than the model's context.
@@ -140,7 +142,7 @@ def calibration_data(
     if isinstance(calibration, Tensor):
         if given:
             raise UsageError(f"{', '.join(given)} with token windows: their shape says it already; leave it out")
-        return _from_windows(calibration, model, seed)
+        return _from_windows(calibration, model, seed, teacher)
     context = context_of(model)
     defaults = {"nsamples": NSAMPLES, "seqlen": min(SEQLEN, context or SEQLEN)}
     texts: Sequence[str] | None = None
@@ -165,7 +167,7 @@ def calibration_data(
     if corpus.wants:
         corpus = corpus.given(model=model, tokenizer=tokenizer, seed=seed)
     pool = calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
-    return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=seed)
+    return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=seed, teacher=teacher)
 
 
 def _corpus_of(texts: Sequence[str]) -> Corpus:
@@ -173,7 +175,9 @@ def _corpus_of(texts: Sequence[str]) -> Corpus:
     return Corpus("texts", digest, lambda: iter(texts))
 
 
-def _from_windows(windows: Tensor, model: "PreTrainedModel", seed: int) -> CalibrationData:
+def _from_windows(
+    windows: Tensor, model: "PreTrainedModel", seed: int, teacher: Callable[[], nn.Module] | None
+) -> CalibrationData:
     shape, context = tuple(windows.shape), context_of(model)
     size = model.config.get_text_config().vocab_size
     if windows.dim() != 2 or windows.is_floating_point() or windows.is_complex() or windows.dtype is torch.bool:
@@ -185,7 +189,7 @@ def _from_windows(windows: Tensor, model: "PreTrainedModel", seed: int) -> Calib
     if int(windows.min()) < 0 or int(windows.max()) >= size:
         found = int(windows.min()) if int(windows.min()) < 0 else int(windows.max())
         raise CorpusError(f"calibration holds the token {found}, and the model's vocabulary is 0 to {size - 1}")
-    return CalibrationData.from_windows(windows.long().cpu(), seed=seed)
+    return CalibrationData.from_windows(windows.long().cpu(), seed=seed, teacher=teacher)
 
 
 @contextmanager

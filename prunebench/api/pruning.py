@@ -1,10 +1,11 @@
 """Pruning a model that the caller has loaded, in place, under the contract that a suite's cells are held to."""
 
+import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 import torch
@@ -23,7 +24,8 @@ from prunebench.api.arguments import (
 from prunebench.api.notebook import status_for
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import AllocationError, MethodError, ModelError, UsageError
-from prunebench.pruning import CalibrationData, Pattern, PatternError, Sparsity, UnknownMatrixError
+from prunebench.pruning import CalibrationData, Pattern, PatternError, Sparsity, UnknownMatrixError, Unstructured
+from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import use_observer
 from prunebench.quiet import quiet_hub_libraries
@@ -35,7 +37,8 @@ from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.memory import PeakMemory
 from prunebench.suite.allocations import resolve_allocations
-from prunebench.suite.schema import UNIFORM, AllocationEntry
+from prunebench.suite.schema import UNIFORM, AllocationEntry, StageEntry
+from prunebench.suite.stages import refuse_misplaced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +107,8 @@ def prune(
         allocation: how zeros are shared out among layers: a name, a mapping as in a suite, or an instance of a class
             of your own.
         plugins: Python files whose plugins stand beside the installed ones.
-        then: stages after pruning; there are none in this version.
+        then: methods that follow, one after another, on the pruned model: each a name, a mapping as in a suite,
+            ``{"name": "retrain", "options": {"steps": 512}}``, or an instance. The model as it is now is copied first.
         progress: whether to show progress; by default in notebooks and on terminals.
 
     Returns:
@@ -115,61 +119,143 @@ def prune(
         ContractError: the method broke a rule of its contract; the model was changed.
         Exception: whatever the method raises.
     """
-    if then is not None:
-        raise UsageError(f"then is {described(then)}: further stages are not there in this version; leave it out")
     files, seed = check_files(plugins), check_seed(seed)
     method_class, instance = _method_of(method, options, files)
+    stages = [(method_class, instance), *(_stage_of(stage, files) for stage in _several(then))]
+    refuse_misplaced([stage for stage, _ in stages])
     check_model(model, tokenizer, needs_tokenizer=calibration is not None and not isinstance(calibration, torch.Tensor))
     pattern = check_pattern(sparsity)
-    if not method_class.is_for(pattern):
-        kinds = ", ".join(method_class.patterns)
-        raise MethodError(f"the method {method_class.name!r} is for {kinds} sparsity, not for {pattern}")
+    if method_class.changes == "nothing" and len(stages) > 1:  # the control of what follows
+        pattern = Unstructured(0.0)
+    for stage, _ in stages:
+        if not stage.is_for(pattern):
+            kinds = ", ".join(stage.patterns)
+            raise MethodError(f"the method {stage.name!r} is for {kinds} sparsity, not for {pattern}")
     rule = _allocation_of(allocation, files)
-    if calibration is None and (method_class.takes_data or rule.needs == "data"):
-        what = f"the method {method_class.name!r}" if method_class.takes_data else f"the allocation {allocation!r}"
+    taking = [stage.name for stage, _ in stages if stage.takes_data]
+    if calibration is None and (taking or rule.needs == "data"):
+        what = f"the method {taking[0]!r}" if taking else f"the allocation {allocation!r}"
         raise UsageError(f"{what} uses calibration text: pass calibration=, a corpus by name, texts or token windows")
     with quiet_hub_libraries(), status_for(progress) as display, eval_mode(model):
         events = EventRecorder(display)
         with use_observer(events):
-            data = None
+            data, dense = None, _DenseCopy(model)
             if calibration is not None:
-                drawn = {"nsamples": nsamples, "seqlen": seqlen, "windows": windows, "files": files}
+                drawn = {"nsamples": nsamples, "seqlen": seqlen, "windows": windows, "files": files, "teacher": dense}
                 data = calibration_data(calibration, model, tokenizer, **drawn, seed=seed)  # type: ignore[arg-type]
-            manager = manager_around(instance, method_class.name, files)
-            return _prune(model, data, method_class, manager, rule, pattern, events)
+            if data is not None and len(stages) > 1:
+                dense()
+            managers = [(stage, manager_around(made, stage.name, files)) for stage, made in stages]
+            return _prune(model, data, managers, rule, pattern, events)
 
 
 def _prune(
     model: "PreTrainedModel",
     data: CalibrationData | None,
-    method: MethodClass,
-    manager: pluggy.PluginManager,
+    stages: Sequence[tuple[MethodClass, pluggy.PluginManager]],
     rule: Allocation,
     pattern: Pattern,
     events: EventRecorder,
 ) -> Pruned:
-    """Share out zeros, prune, and check."""
-    instance = manager.get_plugin(method.name)
+    """Share out zeros, run every stage, and check after each."""
+    first, manager = stages[0]
     try:
-        sparsity: Sparsity = allocate(rule, model, data, pattern, instance)
-        before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
+        sparsity: Sparsity = allocate(rule, model, data, pattern, manager.get_plugin(first.name))
+    except (UnknownMatrixError, PatternError) as error:
+        raise ModelError(str(error)) from None
+    costs: list[dict[str, Any]] = []
+    for number, (method, manager) in enumerate(stages):
+        counts, cost = _run_stage(model, data, method, manager, sparsity, follows=number > 0)
+        costs.append(cost)
+    total = {name: sum(cost[name] for cost in costs) for name in costs[0] if name != "peak_bytes"}
+    total["peak_bytes"] = max((cost["peak_bytes"] for cost in costs if cost["peak_bytes"] is not None), default=None)
+    if not total["tokens_seen"]:
+        total.pop("passes")
+    cost_of_all = Cost.model_validate({**events.amounts, **total})
+    return Pruned(counts, dict(events.notes), cost_of_all, tuple(events.rows))
+
+
+def _run_stage(
+    model: "PreTrainedModel",
+    data: CalibrationData | None,
+    method: MethodClass,
+    manager: pluggy.PluginManager,
+    sparsity: Sparsity,
+    *,
+    follows: bool,
+) -> tuple[SparsityFacts, dict[str, Any]]:
+    """Run one stage, and check it; the zeros counted, and what it cost.
+
+    Args:
+        model, data: as they are now.
+        method, manager: of the stage.
+        sparsity: what is asked of all stages.
+        follows: whether another stage came before.
+    """
+    instance, mask = manager.get_plugin(method.name), method.mask if follows else None
+    try:
+        before = Snapshot.of(model, sparsity, method.changes, data=data, method=instance, mask=mask)
     except (UnknownMatrixError, PatternError) as error:
         raise ModelError(str(error)) from None
     device = str(next(model.parameters()).device)
+    if data is not None and follows:
+        data.restore([0, 0])
     began = time.perf_counter()
     with PeakMemory(device) as peak, watched() as watch:
-        manager.hook.prune(model=model, data=data, sparsity=sparsity)
+        manager.hook.prune(model=model, data=data, sparsity=held(sparsity) if mask == HELD else sparsity)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         if data is not None:
             note_repeated_text(data)
     seconds = time.perf_counter() - began
     counts = before.verify(model, data=data, method=instance, watch=watch)
-    tokens = 0 if data is None else data.tokens_seen
-    known = {"prune_seconds": seconds, "peak_bytes": peak.bytes, "tokens_seen": tokens}
-    known |= {"passes": data.passes} if data is not None and tokens else {}
-    cost = Cost.model_validate({**events.amounts, **known})
-    return Pruned(counts, dict(events.notes), cost, tuple(events.rows))
+    tokens, passes = (0, 0.0) if data is None else (data.tokens_seen, data.passes)
+    return counts, {"prune_seconds": seconds, "peak_bytes": peak.bytes, "tokens_seen": tokens, "passes": passes}
+
+
+class _DenseCopy:
+    """The model before the first weight was written, copied when it is first asked for.
+
+    Args:
+        model: as it is now.
+    """
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self._model, self._copy = model, cast(Any, None)
+        self._writes = self._count()
+
+    def _count(self) -> int:
+        return sum(parameter._version for parameter in self._model.parameters())
+
+    def __call__(self) -> Any:
+        """The copy.
+
+        Raises:
+            RuntimeError: the model was written to before it was asked for.
+        """
+        if self._copy is None:
+            if self._count() != self._writes:
+                raise RuntimeError(
+                    "data.teacher was asked for after the first weight was written, and the model is pruned in place: "
+                    "ask for it first"
+                )
+            self._copy = copy.deepcopy(self._model)
+        return self._copy
+
+
+def _several(then: Any) -> Sequence[Any]:
+    """Stages as a sequence: none, one, or several."""
+    if then is None:
+        return ()
+    return then if isinstance(then, list | tuple) else (then,)
+
+
+def _stage_of(stage: Any, files: tuple[Path, ...]) -> tuple[MethodClass, Any]:
+    """A method that follows another: by name, as a mapping of a suite, or an instance."""
+    if isinstance(stage, Mapping):
+        entry = checked(StageEntry, "then", stage)
+        return _method_of(entry.name, entry.options, files)
+    return _method_of(stage, None, files)
 
 
 def _method_of(method: Any, options: Mapping[str, Any] | None, files: tuple[Path, ...]) -> tuple[MethodClass, Any]:

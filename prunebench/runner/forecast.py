@@ -20,18 +20,18 @@ import torch
 from prunebench.evaluation.interface import Expected
 from prunebench.models.loading import load_model
 from prunebench.models.source import weight_bytes
+from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.callbacks import use_observer
-from prunebench.pruning.layers import all_layers
+from prunebench.pruning.layers import all_layers, prunable
 from prunebench.pruning.offload import written_back
 from prunebench.pruning.sparsity import NM
 from prunebench.records.record import Forecast
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
-from prunebench.registry.method_class import MethodClass
 from prunebench.runner.mask_sample import SAMPLED_WEIGHTS
 from prunebench.runner.memory import PeakMemory, available_bytes
 from prunebench.runner.resources import Resources, work_folder
-from prunebench.suite.cell import Cell
+from prunebench.suite.cell import Cell, StageMethod
 
 SECONDS = 5.0
 RECORD_BYTES = 5500
@@ -137,7 +137,11 @@ def _key(cell: Cell, part: str) -> str:
     if part == "evaluate":
         shared += [entry.model_dump(mode="json") for entry in cell.evaluations]
     else:
-        shared += [cell.plugin, cell.options, cell.calibration.model_dump(mode="json"), isinstance(cell.sparsity, NM)]
+        shared += [
+            [method[:3] for method in cell.methods],
+            cell.calibration.model_dump(mode="json"),
+            isinstance(cell.sparsity, NM),
+        ]
     return json.dumps(shared, sort_keys=True, default=str)
 
 
@@ -178,20 +182,29 @@ class _Pruning:
 
 
 def _pruning(cell: Cell, resources: Resources, seconds: float) -> _Pruning:
-    method = load_method(cell.plugin, [Path(cell.plugin_file)] if cell.plugin_file else [])
-    with work_folder(resources.output, cell) as work:
-        return _pruning_in(cell, resources, seconds, method, work)
+    """All stages of a cell, each for ``seconds``; one that follows another finds the zeros asked for anywhere."""
+    found = []
+    for stage in cell.methods:
+        with work_folder(resources.output, cell) as work:
+            found.append(_stage_in(cell, stage, resources, seconds, work))
+    peaks = [each.peak for each in found if each.peak is not None]
+    return _Pruning(sum(each.seconds for each in found), max(peaks, default=None), max(e.prunable for e in found))
 
 
-def _pruning_in(cell: Cell, resources: Resources, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
+def _stage_in(cell: Cell, stage: StageMethod, resources: Resources, seconds: float, work: Path | None) -> _Pruning:
+    method = load_method(stage.plugin, [Path(stage.plugin_file)] if stage.plugin_file else [])
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     data = resources.calibration(cell, tokenizer)
-    hook, sparsity = plugin_manager(method, cell.options, map(Path, cell.wrapper_files)).hook, cell.sparsity
+    hook, sparsity = plugin_manager(method, stage.options, map(Path, cell.wrapper_files)).hook, cell.sparsity
     layers = [] if method.changes == "nothing" else all_layers(model)
+    if stage.mask is not None:
+        for layer, target in prunable(model, sparsity):
+            layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
+    asked = held(sparsity) if stage.mask == HELD else sparsity
 
     def prune() -> None:
         with written_back(model):
-            hook.prune(model=model, data=data, sparsity=sparsity)
+            hook.prune(model=model, data=data, sparsity=asked)
         if cell.device == "cuda":
             torch.cuda.synchronize()
 

@@ -1,13 +1,13 @@
 """Method entries, read: each of its stages described, and refused where one cannot stand where it stands."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.errors import DeviceError, MethodError
 from prunebench.pruning.sparsity import Pattern
 from prunebench.registry.entry_points import code_of, describe_method
-from prunebench.registry.method_class import MethodDescription
+from prunebench.registry.method_class import MethodClass, MethodDescription
 from prunebench.suite.cell import CellStage
 from prunebench.suite.schema import MethodEntry
 
@@ -113,7 +113,7 @@ class PlannedMethod:
         )
 
 
-def refuse_misplaced(stages: tuple[MethodDescription, ...]) -> None:
+def refuse_misplaced(stages: Sequence[MethodDescription | MethodClass]) -> None:
     """Refuse a method that cannot stand where it stands among the stages of an entry.
 
     Raises:

@@ -217,7 +217,10 @@ def windows(*shape: int, value: int = 1) -> torch.Tensor:
         ({"allocation": "owl", "sparsity": "2:4"}, "2:4 fixes the zeros of every group"),
         ({"plugins": [3]}, r"plugins holds 3 \(int\): give paths of Python files"),
         ({"plugins": ["nowhere.py"]}, "there is no plugin file"),
-        ({"then": ["retrain"]}, r"then is \['retrain'\] \(list\): further stages are not there"),
+        ({"then": ["sparsegpt"]}, "the method 'sparsegpt' cannot follow 'wanda': its class does not say what it do"),
+        ({"then": [{"name": "retrain", "steps": 3}]}, "then: unknown key 'steps'"),
+        ({"then": "retrian"}, "unknown method 'retrian': did you mean 'retrain'"),
+        ({"method": "retrain"}, "the method 'retrain' only follows another"),
     ],
 )
 def test_wrong_arguments_of_prune(arguments: dict[str, Any], message: str, untouched: Any, tokenizer: Any) -> None:

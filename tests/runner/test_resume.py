@@ -32,6 +32,8 @@ Ended = tuple[Record, dict[str, np.ndarray]]
 
 ELSA = "steps: 5, lr: 1.0e-3, interval: 2, batch_size: 1, grad_accumulation: 2, lmda_schedule: linear"
 
+TRAINING = "steps: 5, lr: 1.0e-3, batch_size: 1"
+
 
 class Interrupted(SavedState):
     """Saves whenever it can, and ends the attempt when something new is saved."""
@@ -102,6 +104,9 @@ BLOCKS, STEPS, PRUNED = 3, 5, 1  # where something is kept
         (f"{{name: elsa-l, options: {{{ELSA}, layout: two-state}}}}", STEPS),
         ("{name: wanda, allocation: owl}", BLOCKS),
         ("magnitude", 0),
+        (f"{{name: gmp, options: {{{TRAINING}, interval: 1}}}}", STEPS),
+        (f"{{name: wanda, then: {{name: retrain, options: {{{TRAINING}}}}}}}", BLOCKS + PRUNED + STEPS),
+        (f"{{name: wanda, allocation: owl, then: {{name: perp, options: {{{TRAINING}}}}}}}", BLOCKS + PRUNED + STEPS),
     ],
 )
 def test_methods(write_suite: Write, tmp_path: Path, method: str, points: int) -> None:

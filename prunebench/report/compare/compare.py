@@ -8,6 +8,7 @@ with a reason.
 import math
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 from prunebench.records.arrays import ArrayStore
@@ -103,7 +104,9 @@ def _compare_cell(
 def _different_settings(base: Record, head: Record) -> tuple[str, ...]:
     """Options and calibration values that differ. They are not in the key, so that a changed default is compared."""
     differences = []
-    for old, new in ((base.cell.options, head.cell.options), (base.cell.calibration, head.cell.calibration)):
+    stages = zip_longest(base.cell.stages, head.cell.stages)
+    pairs = [(old.options if old else {}, new.options if new else {}) for old, new in stages]
+    for old, new in (*pairs, (base.cell.calibration, head.cell.calibration)):
         names = [name for name in dict.fromkeys([*old, *new]) if name not in ("source", "digest")]
         differences += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
     return tuple(differences)

@@ -94,8 +94,10 @@ def _sentences(record: Record, base: str | None) -> str:
     origin = f"{base or cell.model}{f' at revision {cell.revision}' if cell.revision else ''}"
     package = f"{extra.get('distribution', '')} {extra.get('version', '')}".strip()
     sentences = [f"A pruned form of {origin}.", f"Method: {cell.method}{f' of {package}' if package else ''}."]
-    if cell.options:
-        sentences.append(f"Options: {json.dumps(cell.options, sort_keys=True)}.")
+    for stage in cell.stages:
+        if stage.options:
+            whose = f" of {stage.plugin}" if len(cell.stages) > 1 else ""
+            sentences.append(f"Options{whose}: {json.dumps(stage.options, sort_keys=True)}.")
     if record.sparsity is not None:
         reached, overall = 100 * record.sparsity.reached, 100 * record.sparsity.whole_model
         sentences.append(f"Zero are {reached:.2f} % of the weights in the pruned matrices, {overall:.2f} % of all.")

@@ -58,8 +58,11 @@ def _methods(records: Iterable[Record]) -> Table:
     def method(record: Record) -> tuple[str, ...]:
         cell, extra = record.cell, record.cell.model_extra or {}
         distribution = " ".join(str(extra[name]) for name in ("distribution", "version") if extra.get(name))
-        options = ", ".join(f"{name}={value}" for name, value in cell.options.items())
-        return (cell.method, _shown(extra.get("plugin")), _shown(distribution), _shown(options))
+        plugins = "+".join(stage.plugin for stage in cell.stages) if len(cell.stages) > 1 else extra.get("plugin")
+        options = "; ".join(
+            ", ".join(f"{name}={value}" for name, value in stage.options.items()) for stage in cell.stages
+        )
+        return (cell.method, _shown(plugins), _shown(distribution), _shown(options.strip("; ")))
 
     return Table("Methods", ("method", "plugin", "distribution", "options"), _distinct(records, method))
 

@@ -1,0 +1,49 @@
+"""The code of "write a method that trains" and "write a recovery stage"."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prunebench.registry.method_class import MethodClass
+from prunebench.registry.plugin_files import plugins_in
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
+from prunebench.testing import check
+from tests.helpers.paths import ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "lines"),
+    [
+        ("taylor", {"steps": 3, "batch_size": 2}, 30),
+        ("refit", {"epochs": 1}, 25),
+        ("tuned-norms", {"steps": 3, "batch_size": 2}, 28),
+    ],
+)
+def test_each_keeps_the_contract_in_few_lines(name: str, options: dict[str, Any], lines: int) -> None:
+    file = EXAMPLES / f"{name.replace('-', '_')}.py"
+    method = MethodClass(name, plugins_in(file)["method"][name], file.name, "", file)
+    found = check(method, options, architectures=["llama", "mixtral"], patterns=["0.5", "2:4"])
+    assert found.holds, [str(verdict) for verdict in found.verdicts.values() if not verdict.holds]
+    assert found.verdicts["resumes"].tried == (name != "nothing")
+    assert found.verdicts["held"].tried == (5 if name == "tuned-norms" else 0) + (name == "tuned-norms")
+    assert code_lines(file) <= lines
+
+
+def code_lines(file: Path) -> int:
+    """Lines without docstrings and blanks."""
+    text, inside, count = file.read_text(encoding="utf-8").splitlines(), False, 0
+    for line in text:
+        quotes = line.count('"""')
+        count += bool(line.strip()) and not inside and not quotes
+        inside ^= quotes == 1
+    return count
+
+
+def test_the_suite_is_one() -> None:
+    cells = plan(load_suite(EXAMPLES / "stages.yaml"), plugin_files=[EXAMPLES / "tuned_norms.py"])
+    assert {cell.method for cell in cells} == {"dense", "control", "wanda", "wanda+retrain", "wanda+tuned-norms"}
+    assert sum(cell.method == "wanda+tuned-norms" for cell in cells) == 3
