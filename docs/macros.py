@@ -160,6 +160,7 @@ def _heading(name: str) -> str:
         "Calibration": "calibration",
         "MethodEntry": "An entry of methods",
         "AllocationEntry": "An entry of allocation",
+        "StageEntry": "An entry of then",
         "CalibrationChange": "calibration of one method",
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
