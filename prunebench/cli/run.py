@@ -53,8 +53,9 @@ def run(
         folder = None
         try:
             with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                with executor.reading():
-                    requested_suite, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+                requested_suite, cells, folder = plan_suite(
+                    suite, output, override, only, device, plugin, executor.reader
+                )
                 cells = shard_of(cells, shard)
                 if not cells:
                     return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")

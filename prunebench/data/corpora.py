@@ -14,7 +14,7 @@ from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import PluginFiles, checked
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
@@ -37,7 +37,7 @@ def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterabl
     Raises:
         CorpusError: it is missing, empty, unreadable or out of reach, or has no such split.
     """
-    path, files = Path(source).expanduser(), list(files)
+    path, files = Path(source).expanduser(), files if isinstance(files, PluginFiles) else PluginFiles(files)
     plugins = sources(CORPORA, files)
     if source in plugins:
         return _plugin_corpus(source, split, purpose, files)
@@ -51,14 +51,14 @@ def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterabl
     raise CorpusError(f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(plugins)} or a hub id")
 
 
-def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list[Path]) -> Corpus:
+def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: PluginFiles) -> Corpus:
     """A plugin's corpus: a function from a split's name to documents, which may name model, tokenizer and seed.
 
     It may also say which ``splits`` it has, its ``default_splits`` by purpose, and a ``digest(split)`` that stands for
     the content; without the last the documents are read through once.
     """
     origin = resolve_source("corpus", source, sources(CORPORA, files))
-    if reader := reader_of(origin.distribution if origin.point else None):
+    if reader := origin.reader(files):
         asked = {"source": source, "split": split, "purpose": purpose, "files": [str(file) for file in files]}
         found = checked(CorpusDescription, reader.read("corpus", **asked), f"the corpus {source!r}")
         return Corpus(found.name, found.digest, partial(_read_elsewhere, source), origin.code, found.wants)
@@ -70,7 +70,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         (origin, *_) = sources(CORPORA, files)[source]
         digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
         documents = partial(_made, source, plugin, split)
-        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants, once=True)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -83,7 +83,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
+    name, code = source.rpartition("/")[2], code_of("corpus", source, files)
+    return Corpus(name, digest, lambda: iter(documents()), code, once=not origin.is_ours)
 
 
 class CorpusDescription(BaseModel):

@@ -227,7 +227,7 @@ def is_ours(facts: Mapping[str, Any]) -> bool:
     if facts.get("plugin_file") or facts.get("corpus_file"):
         return False
     plugins = [*sources(EVALUATIONS).get(facts["name"], ()), *sources(CORPORA).get(facts.get("source", ""), ())]
-    return all(source.distribution == "prunebench" for source in plugins)
+    return all(source.is_ours for source in plugins)
 
 
 def _load(name: str, files: Sequence[Path]) -> PluginClass:

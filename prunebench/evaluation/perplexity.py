@@ -14,7 +14,7 @@ from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
 from prunebench.pruning.callbacks import track
-from prunebench.pruning.walk import run_block_by_block
+from prunebench.pruning.hidden_states import run_block_by_block
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor

@@ -159,8 +159,9 @@ class Cost(RecordPart):
         tokens_seen: calibration tokens that the method used.
         state_bytes: weights and optimiser state of the pruned matrices, if the method reports it.
 
-    Further keys, if known: ``allocate_seconds``, the duration of the allocation; ``expert_tokens``, for each module of
-    experts the calibration tokens that each expert saw.
+    Further keys, if known: ``passes``, ``tokens_seen`` divided by the tokens of the text that they were drawn from, so
+    that above 1 some of it was seen more than once; ``allocate_seconds``, the duration of the allocation;
+    ``expert_tokens``, for each module of experts the calibration tokens that each expert saw.
     """
 
     prune_seconds: Seconds | None = None

@@ -51,6 +51,7 @@ class Declared(Strict):
         trace: values of an iterative method.
         amounts: further costs.
         tokens_seen: calibration tokens that the method took.
+        passes: the same, divided by those of the text that they were drawn from.
         effort: tokens and operations, counted by the harness in that process.
         prune_seconds: duration of the allocation and of the call of the method, by the clock of its own process.
         peak_bytes: peak memory, of the device where that is not the CPU.
@@ -64,6 +65,7 @@ class Declared(Strict):
     amounts: dict[Name, Any] = Field(default={}, max_length=100)
     tokens_seen: Amount = 0
     effort: Counts | None = None
+    passes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     prune_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     peak_bytes: Amount | None = None
 
@@ -81,8 +83,10 @@ class Declared(Strict):
             ContractError: an amount is none.
         """
         known = {"tokens_seen": self.tokens_seen, "prune_seconds": self.prune_seconds, "peak_bytes": self.peak_bytes}
+        amounts = {name: amount for name, amount in self.amounts.items() if name != "passes"}
+        known |= {"passes": self.passes} if self.tokens_seen else {}
         try:
-            return Cost.model_validate({**self.amounts, "evaluate_seconds": None, **known})
+            return Cost.model_validate({**amounts, "evaluate_seconds": None, **known})
         except ValidationError as error:
             wrong = error.errors()[0]
             raise ContractError(

@@ -4,7 +4,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +19,12 @@ from prunebench.errors import MethodError, OutputError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.array_files import ARRAYS_LIMIT
 from prunebench.records.record import Failure, Forecast, Record
-from prunebench.registry.reading import use_reader
 from prunebench.runner.claims import Abandoned
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder, Silent
 from prunebench.runner.forecast import forecast_cells
 from prunebench.runner.measure_stage import Measured
+from prunebench.runner.openmp import waiting
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
 from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
 from prunebench.runner.resources import (
@@ -83,9 +83,10 @@ class Isolated:
             if template is not None:
                 template.end()
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are imported by other processes, and not by this one."""
-        return use_reader(self)
+    @property
+    def reader(self) -> Self:
+        """Who imports plugins for whoever plans: processes of this executor."""
+        return self
 
     def read(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Ask a process that imports a plugin, and ends; a ``prunebench.registry.reading.Reader``.
@@ -233,6 +234,7 @@ class _Processes:
 
     def __init__(self, isolated: Isolated, output: Path, display: Display, watch: Watch) -> None:
         self._isolated, self._output, self._display, self._watch = isolated, output, display, watch
+        self.waiting = waiting()
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """Prune in a process that has no evaluation text."""

@@ -11,6 +11,7 @@ from prunebench.contract.live import LiveState, watched
 from prunebench.errors import ContractError
 from prunebench.models.loading import load_model
 from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
+from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
 from prunebench.pruning.layers import all_layers, target_of
 from prunebench.pruning.offload import written_back
@@ -61,9 +62,8 @@ def _prune(
     display = events.display
     display.phase("load")
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    wanted, pool = cell.calibration, resources.pool(cell, tokenizer)
-    data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
-    if data.nsamples < wanted.nsamples:
+    data = resources.calibration(cell, tokenizer)
+    if data.nsamples < cell.calibration.nsamples:
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
 
     with PeakMemory(cell.device) as peak, EffortMeter(model) as meter:  # code of plugins runs from here on
@@ -90,6 +90,7 @@ def _prune(
         if cell.device == "cuda":
             torch.cuda.synchronize()
         seconds = clock.state() + alongside.amounts.get("allocate_seconds", 0.0)
+        note_repeated_text(data)
 
     display.phase("check")
     violations = before.violations(model, data, instance, watch, prunes=method.changes != "nothing")
@@ -106,6 +107,7 @@ def _prune(
         amounts={**alongside.amounts, **events.amounts},
         tokens_seen=data.tokens_seen,
         effort=meter.counts(),
+        passes=data.passes,
         prune_seconds=seconds,
         peak_bytes=peak.bytes,
     )

@@ -4,7 +4,6 @@ import gc
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -23,6 +22,7 @@ from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import FILE
 from prunebench.runner.measure_stage import Measured, Measuring
+from prunebench.runner.openmp import own_setting
 from prunebench.runner.prune_stage import prune_cell
 from prunebench.runner.resources import Resources, remove_left_work, work_folder
 from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
@@ -54,6 +54,8 @@ class Stages(Protocol):
     """Who runs the two stages of a cell: this process, or each a process of its own."""
 
     measured: str
+    waiting: dict[str, str]
+    """The environment variables that say how threads wait; see ``prunebench.runner.openmp``."""
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """What the method says, and the layers' patterns where an allocation gave them; its tensors are in ``work``.
@@ -144,7 +146,7 @@ class _Run:
         self.cell, self.stages, self.work, self.saved_state = cell, stages, work, saved_state
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
-            "environment": environment(cell),
+            "environment": {**environment(cell), "openmp": stages.waiting},
             "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
         }
         self.arrays: dict[str, np.ndarray] = {}
@@ -286,9 +288,10 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are read here, as anywhere in this process."""
-        return nullcontext()
+    @property
+    def reader(self) -> None:
+        """Plugins are imported here, as anywhere in this process."""
+        return None
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.
@@ -382,7 +385,7 @@ class _Here:
     measured = "in-process"
 
     def __init__(self, resources: Resources, display: Display) -> None:
-        self._resources, self._display = resources, display
+        self._resources, self._display, self.waiting = resources, display, own_setting()
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """Prune here."""

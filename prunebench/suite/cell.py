@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
-from prunebench.evaluation.interface import BoundEvaluation
+from prunebench.evaluation.interface import BoundEvaluation, is_ours
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
@@ -64,7 +64,9 @@ class CellEvaluation(BaseModel):
     def needs_whole_model(self) -> bool:
         """Whether a model on disk cannot be measured, as its class said when the suite was planned, or says now."""
         known = self.facts.get("needs_whole_model")
-        return self.bound().needs_whole_model if known is None else bool(known)
+        if known is None:
+            return self.bound().needs_whole_model if is_ours(self.facts) else True
+        return bool(known)
 
     def bound(self) -> BoundEvaluation:
         """The evaluation itself.

@@ -20,7 +20,8 @@ def load_suite(path: Path, overrides: Iterable[str] = (), plugin_files: Iterable
         path: a YAML file. Relative paths in it count from where it lies.
         overrides: ``key=value`` with a dotted key (``calibration.nsamples=8``, ``methods.wanda.sparsities=[0.5]``) and
             a YAML value.
-        plugin_files: Python files whose evaluations may be named beside the installed ones.
+        plugin_files: Python files whose evaluations may be named beside the installed ones; ``PluginFiles`` also say
+            who imports them.
 
     Raises:
         SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
@@ -61,7 +62,7 @@ def suite_from(
     for override in overrides:
         _override(plain, override)
     try:
-        suite = Suite.model_validate(plain, context={"plugin_files": list(plugin_files)})
+        suite = Suite.model_validate(plain, context={"plugin_files": plugin_files})
     except ValidationError as error:
         raise SuiteError(f"{name}: {explain(error)}") from None
     return _with_absolute_paths(suite, folder)

@@ -14,6 +14,7 @@ from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import code_of, describe_method, wrapper_codes
 from prunebench.registry.method_class import MethodDescription
 from prunebench.registry.plugin_files import names_in
+from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
 from prunebench.suite.published import read_published
@@ -39,7 +40,8 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
-        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones.
+        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones; ``PluginFiles``
+            also say who imports plugins of others.
         tell: called with a line for each entry whose method is not for some of its sparsities; they are skipped.
 
     Raises:
@@ -51,8 +53,9 @@ def plan(
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
     ]  # first, since what is out of reach is told quickly
     _refuse_quantized_on_disk(suite, places, sources)
-    files = [file.resolve() for file in plugin_files]
-    wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file))
+    reader = reader_of(plugin_files)
+    files = PluginFiles((file.resolve() for file in plugin_files), reader)
+    wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file, reader))
     methods = [describe_method(entry.name, entry.options, files) for entry in entries]
     codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
     shared = shared or Shared()
@@ -114,7 +117,8 @@ def plan(
                     )
                 )
     for model, found in zip(suite.models, sources, strict=True):
-        try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
+        trials = {(c.allocation, c.sparsity) for c in cells if c.model == model.name}
+        try_allocations(rules, model.name, found, trials, files)
     if not cells:
         raise SuiteError("there is no cell to run: no method is for a sparsity that it is asked for")
     # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
@@ -188,7 +192,7 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     return common.model_copy(update=changes)
 
 
-def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalibration:
+def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCalibration:
     corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
     file = corpus_file(calibration.corpus, files)
     return CellCalibration(

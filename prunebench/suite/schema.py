@@ -38,7 +38,7 @@ def _fits_a_file_system(text: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 """A path, or what may be one: a model, a corpus."""
-Windows = Literal["stream", "document"]
+Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
 
@@ -132,7 +132,8 @@ class Calibration(Strict):
         nsamples: windows a layer-wise method sees.
         seqlen: tokens in a window.
         windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
-            documents that are long enough.
+            documents that are long enough; ``random`` draws a document of more than ``seqlen`` tokens and a place in
+            it, as the literature does for C4.
         split: by default train (the builtin's: calibration); a local file has none.
     """
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
-from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups, text_title
+from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
+from prunebench.report.grouping import evaluation_texts, group_by, measured_on, setting_groups, text_title
 from prunebench.report.tables.table import Table, caption
 
 
@@ -22,6 +23,7 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
     tables = []
     for setting_group in setting_groups([record for record in records if len(record.perplexity) > 1]):
         dense = next(iter(setting_group.baselines.values()), None)
+        by_method = group_by(setting_group.records, lambda record: record.cell.method)
         groups = [[record] for record in setting_group.baselines.values()]
         groups += [
             setting_group.entries[method, sparsity]
@@ -29,6 +31,8 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
             for sparsity in setting_group.sparsities
             if (method, sparsity) in setting_group.entries
         ]
+        methods = [group_of(by_method[group[0].cell.method]) for group in groups]
+        groups = [groups[row] for row in by_group(methods)]
         text_keys = evaluation_texts(record for group in groups for record in group)
         text_keys = [
             (protocol, digest)
@@ -42,10 +46,16 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
                     f"calibrated on {setting_group.setting.corpus}",
                     setting_group.label,
                 ),
-                ("method", "sparsity", *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys)),
+                (
+                    "method",
+                    *HEADERS,
+                    "sparsity",
+                    *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys),
+                ),
                 tuple(
                     (
                         group[0].cell.method,
+                        *columns_of(group),
                         group[0].cell.sparsity,
                         *(_entry(group, dense, protocol, digest) for protocol, digest in text_keys),
                     )

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from prunebench import text
 from prunebench.records.record import PublishedFigure, Record
+from prunebench.report import budgets
 from prunebench.report.grouping import DENSE, Setting, group_by
 from prunebench.report.tables.table import Table
 
 HEADERS = (
     "model",
     "method",
+    *budgets.HEADERS,
     "sparsity",
     "measured on",
     "ours",
@@ -60,6 +62,7 @@ def _rows(records: Sequence[Record], figure: PublishedFigure, setting: str) -> l
             (
                 cell.model,
                 cell.method,
+                *budgets.columns_of(records),
                 cell.sparsity,
                 protocol or published_text,
                 text.MISSING if ours is None else text.number(ours),

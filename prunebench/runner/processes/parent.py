@@ -18,6 +18,7 @@ import psutil
 
 from prunebench import errors
 from prunebench.errors import OutputError, PrunebenchError
+from prunebench.runner.openmp import waiting
 from prunebench.runner.processes.messages import MALFORMED, Lines, Malformed, decode
 from prunebench.text import printable
 
@@ -146,7 +147,7 @@ class Template:
             stdout=write,
             stderr=write,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, MARK: mark},
+            env={**os.environ, **waiting(), MARK: mark},
             start_new_session=True,  # Ctrl-C is for the parent, which ends the others in its own time
         )
         theirs.close()
