@@ -49,10 +49,11 @@ def budget(records: Iterable[Record]) -> str:
 
 
 def columns_of(records: Sequence[Record]) -> tuple[str, str]:
-    """The entries of a row under ``HEADERS``; dashes for the dense model as it is."""
+    """The entries of a row under ``HEADERS``; dashes for the dense model as it is, and for failed cells."""
     group, tokens = group_of(records), budget(records)
-    untouched = group == ONE_SHOT and all(record.cell.sparsity == DENSE for record in records)
-    return (text.MISSING, text.MISSING) if untouched else (group, tokens)
+    untouched = group != END_TO_END and all(record.cell.sparsity == DENSE for record in records)
+    failed = all(record.status == "failed" for record in records)
+    return (text.MISSING, text.MISSING) if untouched or failed else (group, tokens)
 
 
 def described(records: Sequence[Record]) -> str:

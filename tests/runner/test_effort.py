@@ -156,6 +156,7 @@ def test_functional_gradients_count() -> None:
     assert found == Counts(forward_tokens=32, backward_tokens=32, flops=6 * LLAMA * 32, training="end-to-end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_compiled_code_counts(whole: bool) -> None:
     torch._dynamo.reset()  # type: ignore[no-untyped-call]
