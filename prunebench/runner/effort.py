@@ -160,9 +160,12 @@ class EffortMeter:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """A module is called: its rows count, unless they come by keyword; then they count when it returns."""
-        if MARK not in module.__dict__ and "config" in module.__dict__ and not torch.compiler.is_compiling():
-            self._adopt(module)
-        if args and (place := _place_of(module)) is not None and place.parameters:
+        place: _Place | None = module.__dict__.get(MARK)
+        if place is None:
+            if "config" in module.__dict__ and not torch.compiler.is_compiling():
+                self._adopt(module)
+            place = _place_of(module)
+        if place is not None and place.parameters and args:
             self._count_forward(place, args[0], args)
 
     def _count_forward(self, place: _Place, x: Any, args: tuple[Any, ...]) -> None:
@@ -182,7 +185,7 @@ class EffortMeter:
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A module returns: what it computed will count once more when a gradient goes back through it."""
         place = _place_of(module)
-        if place is None:
+        if place is None or not (place.parameters or place.slot == _BLOCK):
             return
         if not args:
             args = tuple(kwargs.values())
