@@ -14,7 +14,7 @@ Documents are numbered as the corpus has them, blank ones included. What is kept
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Protocol
 
@@ -144,6 +144,32 @@ def held_documents(
     return torch.tensor(lengths, dtype=torch.int64), torch.cat(long)
 
 
+def longest_of(documents: Documents) -> int:
+    """Tokens of the longest document; all are tokenised for it."""
+    return max(map(documents.length, range(len(documents))), default=0)
+
+
+def draw_long(documents: Documents, seqlen: int, draw: Callable[[int], int]) -> int | None:
+    """The number of a document of more than ``seqlen`` tokens: one is drawn until it has them.
+
+    Args:
+        documents: what is drawn from.
+        seqlen: tokens in a window.
+        draw: gives a number below its argument.
+
+    Returns:
+        None where there is no such document.
+    """
+    drawn = 0
+    while True:
+        if drawn == len(documents) and longest_of(documents) <= seqlen:  # so many in vain: look whether there is any
+            return None
+        number = draw(len(documents))
+        if documents.length(number) > seqlen:
+            return number
+        drawn += 1
+
+
 class RandomPool:
     """A pool that draws by the rule above; each draw from its own generator, so that it depends on nothing before.
 
@@ -166,12 +192,21 @@ class RandomPool:
         """``nsamples`` windows, drawn with replacement as all are."""
         import torch
 
+        def draw(end: int) -> int:
+            return int(torch.randint(end, (1,), generator=generator))
+
         drawn: list[Tensor] = []
         text: dict[int, int] = {}
         for _ in range(nsamples):
-            number = self._long_document(generator)
+            number = draw_long(self._documents, self._seqlen, draw)
+            if number is None:
+                raise CorpusError(
+                    f"corpus {self._corpus} has no document of over {self._seqlen} tokens, which 'windows: random' "
+                    f"draws from; its longest has {longest_of(self._documents)}: lower 'seqlen' (it is "
+                    f"{self._seqlen}), or use 'windows: stream'"
+                )
             tokens = self._documents.tokens(number)
-            begin = int(torch.randint(len(tokens) - seqlen + 1, (1,), generator=generator))
+            begin = draw(len(tokens) - seqlen + 1)
             drawn.append(tokens[begin : begin + seqlen])
             text[number] = len(tokens)
         return Draw(torch.stack(drawn), text)
@@ -184,23 +219,3 @@ class RandomPool:
     def version(self) -> str:
         """Of the documents: what is given out are copies."""
         return str(id(self._documents))
-
-    def _long_document(self, generator: "torch.Generator") -> int:
-        import torch
-
-        drawn, documents = 0, self._documents
-        while True:
-            if drawn == len(documents):  # so many in vain: look whether there is any
-                self._require_a_long_document()
-            number = int(torch.randint(len(documents), (1,), generator=generator))
-            if documents.length(number) > self._seqlen:
-                return number
-            drawn += 1
-
-    def _require_a_long_document(self) -> None:
-        longest = max(map(self._documents.length, range(len(self._documents))), default=0)
-        if longest <= self._seqlen:
-            raise CorpusError(
-                f"corpus {self._corpus} has no document of over {self._seqlen} tokens, which 'windows: random' draws "
-                f"from; its longest has {longest}: lower 'seqlen' (it is {self._seqlen}), or use 'windows: stream'"
-            )

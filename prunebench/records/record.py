@@ -149,6 +149,30 @@ class PerplexityFacts(RecordPart):
     floor: float | None = None
 
 
+class VerifiedFacts(RecordPart):
+    """A perplexity on text that was made after pruning had ended, and what it says of the usual one.
+
+    Args:
+        seed: of the text, drawn when pruning had ended.
+        value, nll, tokens, stderr: as in ``PerplexityFacts``, on the fresh text.
+        dense, dense_fresh: perplexity of the model before pruning, on the usual and on the fresh text.
+        excess: by how much more pruning costs on the fresh text, in nats per token.
+        excess_stderr: standard error of that, from the spread between sequences.
+        agrees: whether the excess is at most four standard errors.
+    """
+
+    seed: Count
+    value: float
+    nll: float
+    tokens: Count
+    stderr: float
+    dense: float
+    dense_fresh: float
+    excess: float
+    excess_stderr: float
+    agrees: bool
+
+
 class Cost(RecordPart):
     """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
@@ -215,6 +239,7 @@ class Record(RecordPart):
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
         chance: by task, the accuracy of guessing, where it is known.
         measures: results of evaluation plugins: label → name → number.
+        verified: by protocol, the perplexity on text that was made after pruning, if ``run --verify`` asked for it.
         measured: "reloaded": a fresh process measured the tensors that pruning handed over; "in-process": the process
             that pruned measured, and may have been changed by the method; null if unknown.
         cost: time, memory and tokens of pruning and evaluation.
@@ -238,6 +263,7 @@ class Record(RecordPart):
     zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_zero_shot)] = Field(default_factory=dict)
     chance: dict[str, Share] = Field(default_factory=dict)
     measures: dict[str, dict[str, float]] = Field(default_factory=dict)
+    verified: dict[str, VerifiedFacts] = Field(default_factory=dict)
     measured: Literal["reloaded", "in-process"] | None = None
     cost: Cost = Cost()
     saved: SavedFacts | None = None

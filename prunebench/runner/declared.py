@@ -64,8 +64,8 @@ class Declared(Strict):
     trace: Trace = ()
     amounts: dict[Name, Any] = Field(default={}, max_length=100)
     tokens_seen: Amount = 0
-    effort: Counts | None = None
     passes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    effort: Counts | None = None
     prune_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     peak_bytes: Amount | None = None
 

@@ -106,8 +106,8 @@ def _prune(
         trace=tuple(events.rows),
         amounts={**alongside.amounts, **events.amounts},
         tokens_seen=data.tokens_seen,
-        effort=meter.counts(),
         passes=data.passes,
+        effort=meter.counts(),
         prune_seconds=seconds,
         peak_bytes=peak.bytes,
     )
