@@ -20,7 +20,8 @@ from prunebench.errors import MethodError, OutputError
 from prunebench.registry.entry_points import installed, load_method, resolve_source
 from prunebench.registry.method_class import MethodClass
 from prunebench.registry.reading import Model, PluginFiles, checked
-from prunebench.runner.processes.parent import Died, Template
+from prunebench.runner.processes.child import Died
+from prunebench.runner.processes.parent import Template
 from prunebench.runner.processes.teller import Teller, tell_answer
 from prunebench.suite.reading import answer
 from prunebench.testing.checking import reload_difference
