@@ -71,7 +71,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: Plug
         (origin, *_) = sources(CORPORA, files)[source]
         digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
         documents = partial(_made, source, plugin, split)
-        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants, once=True)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -85,7 +85,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: Plug
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
     name, code = source.rpartition("/")[2], code_of("corpus", source, files)
-    return Corpus(name, digest, lambda: iter(documents()), code, makes_text=hasattr(plugin, "fresh"))
+    again = hasattr(plugin, "fresh")
+    return Corpus(name, digest, lambda: iter(documents()), code, once=not origin.is_ours, makes_text=again)
 
 
 class CorpusDescription(BaseModel):

@@ -14,7 +14,7 @@ from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
 from prunebench.pruning.callbacks import track
-from prunebench.pruning.walk import run_block_by_block
+from prunebench.pruning.hidden_states import run_block_by_block
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -33,7 +33,8 @@ class Perplexity:
         corpus: as in ``prunebench.data.corpora.find_corpus``.
         split: by default test (c4: validation); a local file has none.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
-        windows: ``stream``, ``document`` or ``paper``; see ``prunebench.evaluation.protocols``.
+        windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
+            ``prunebench.evaluation.protocols``.
     """
 
     corpus: str

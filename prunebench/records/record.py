@@ -66,8 +66,8 @@ class MethodFacts(RecordPart):
     Args:
         changes: "prunable", "all" or "nothing": which parameters it may change. One that changes all trains the model.
         takes_data: whether it uses calibration text.
-        training: what it computed gradients through, measured: nothing ("none"), single blocks ("block") or the whole
-            model ("end-to-end"); null if not measured.
+        training: what it computed gradients through, as counted with the effort: nothing ("none"), one decoder block
+            at a time ("block") or several in one backward pass ("end-to-end"); null if not counted.
     """
 
     changes: str
@@ -76,14 +76,18 @@ class MethodFacts(RecordPart):
 
 
 class Effort(RecordPart):
-    """What one stage pushed through the model.
+    """What one stage, its allocation included, pushed through the model and its copies.
+
+    The harness counts it by hooks in the process that prunes. The method says nothing of it, but code that runs there
+    could change it: it is declared, not measured from outside.
 
     Args:
         stage: number of the stage in ``cell.stages``, from 0.
-        forward_tokens, backward_tokens: tokens times passes. In a walk over blocks, the tokens that entered any block
-            divided by the number of blocks.
-        flops: 2·N·forward + 4·N·backward, N the parameters passed through; a checkpointed forward pass counts twice.
-        seconds: of wall clock.
+        forward_tokens, backward_tokens: tokens times passes: those that entered any decoder block, divided by the
+            number of blocks. A forward pass that checkpointing repeats counts twice.
+        flops: 2·N·forward + 4·N·backward, N the parameters passed through: tables of embeddings are read, not passed
+            through, and an expert counts for the tokens that are routed to it.
+        seconds: of wall clock, as ``cost.prune_seconds``.
     """
 
     stage: Count
@@ -173,14 +177,15 @@ class Cost(RecordPart):
     """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
     Args:
-        prune_seconds: duration of the call of the method.
+        prune_seconds: duration of the allocation and of the call of the method.
         evaluate_seconds: duration of all evaluations.
         peak_bytes: peak memory while pruning: allocated on CUDA, resident on the CPU.
         tokens_seen: calibration tokens that the method used.
         state_bytes: weights and optimiser state of the pruned matrices, if the method reports it.
 
-    Further keys, if known: ``allocate_seconds``, the duration of the allocation; ``expert_tokens``, for each module of
-    experts the calibration tokens that each expert saw.
+    Further keys, if known: ``passes``, ``tokens_seen`` divided by the tokens of the text that they were drawn from, so
+    that above 1 some of it was seen more than once; ``allocate_seconds``, the duration of the allocation;
+    ``expert_tokens``, for each module of experts the calibration tokens that each expert saw.
     """
 
     prune_seconds: Seconds | None = None

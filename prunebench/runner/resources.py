@@ -2,21 +2,22 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from prunebench.data.calibration_text import calibration_text, pool_of, tensors_of
 from prunebench.data.corpora import find_corpus
-from prunebench.data.tokens import calibration_pool
+from prunebench.data.corpus import Corpus
 from prunebench.errors import ContractError, CorpusError, DeviceError
 from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, files_state, find_model
 from prunebench.pruning import CalibrationData
+from prunebench.pruning.pools import Pool
 from prunebench.records.store import refuse_irregular
 from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, GROUP, WRAPPERS, sources
 from prunebench.registry.options import Deferred
@@ -57,30 +58,39 @@ class Resources:
         if found.digest != cell.model_digest or files_state(found) != state:
             raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")
 
-    def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
-        """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
+    def pool(self, cell: Cell, tokenizer: Any) -> Pool:
+        """What the calibration windows of a cell are drawn from; see ``prunebench.data.calibration_text``."""
         spec = cell.calibration
 
-        def tokenised() -> Tensor:
-            files = [Path(spec.plugin_file)] if spec.plugin_file else []
-            corpus = find_corpus(spec.source, spec.split, "calibration", files)
-            if corpus.wants:
-                corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
-            return calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+        def tokenised() -> Pool:
+            corpus = self._calibration_corpus(cell, tokenizer)
+            return calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
 
         return self.shared.get(pool_key(cell), tokenised)
 
-    def take_pool(self, cell: Cell, pool: Tensor) -> None:
+    def pool_tensors(self, cell: Cell) -> dict[str, Tensor]:
+        """The same of a corpus of others, for a process that does not run its code."""
+        spec, tokenizer = cell.calibration, self.tokenizer(cell)
+        corpus = self._calibration_corpus(cell, tokenizer)
+        return tensors_of(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+
+    def take_pool(self, cell: Cell, tensors: Mapping[str, Tensor]) -> None:
         """Take the tokenised calibration text of a cell from a process that ran its corpus.
 
         Raises:
             CorpusError: it is none.
         """
         spec = cell.calibration
-        shape = (1,) if spec.windows == "stream" else (2,)
-        if pool.dtype != torch.int64 or (pool.dim(),) != shape or pool.numel() < spec.seqlen or int(pool.min()) < 0:
-            raise CorpusError(f"corpus {spec.corpus} was not tokenised: {pool.dtype} {tuple(pool.shape)}")
+        pool = pool_of(tensors, spec.corpus, spec.seqlen, spec.windows)
         self.shared.get(pool_key(cell), lambda: pool)
+
+    def _calibration_corpus(self, cell: Cell, tokenizer: Any) -> Corpus:
+        spec = cell.calibration
+        files = [Path(spec.plugin_file)] if spec.plugin_file else []
+        corpus = find_corpus(spec.source, spec.split, "calibration", files)
+        if corpus.wants:
+            corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
+        return corpus
 
     def available(self, cell: Cell) -> dict[str, Any]:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
@@ -104,9 +114,12 @@ class Resources:
 
     def windows(self, cell: Cell) -> Tensor:
         """The calibration windows of a cell, LongTensor (nsamples, seqlen)."""
-        pool = self.pool(cell, load_tokenizer(self.model(cell)))
-        spec = cell.calibration
-        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed).windows
+        return self.calibration(cell, load_tokenizer(self.model(cell))).windows
+
+    def calibration(self, cell: Cell, tokenizer: Any) -> CalibrationData:
+        """The calibration data of a cell, from which nothing was taken yet."""
+        pool, spec = self.pool(cell, tokenizer), cell.calibration
+        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.
@@ -119,9 +132,12 @@ class Resources:
         self.prepare_measuring(cells)
 
     def prepare_pruning(self, cells: Iterable[Cell]) -> None:
-        """Read what pruning needs: calibration text; see ``prepare``."""
+        """Read what pruning needs: calibration text, and the windows of each seed; see ``prepare``."""
+        drawn = set()
         for cell in cells:
-            self.pool(cell, self.tokenizer(cell))
+            if (key := (pool_key(cell), cell.calibration.nsamples, cell.seed)) not in drawn:
+                drawn.add(key)
+                self.calibration(cell, self.tokenizer(cell))
             self._check_context(cell, cell.calibration.corpus, cell.calibration.seqlen)
 
     def prepare_measuring(self, cells: Iterable[Cell], *, ours: bool = True, others: bool = True) -> None:

@@ -163,6 +163,9 @@ class _Run:
         self.notes.update(declared.notes)
         self.trace.extend(declared.trace)
         self.facts["cost"] = declared.cost()
+        self.facts["effort"] = declared.stage_efforts()
+        if declared.effort is not None:
+            self.facts["method"] = self.facts["method"].model_copy(update={"training": declared.effort.training})
         self.facts["environment"]["wrappers"] = list(declared.wrappers)
         if declared.wrapper_traces:
             traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}

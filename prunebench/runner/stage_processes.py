@@ -64,7 +64,8 @@ class StageProcesses:
         except ValidationError as error:
             wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
             raise log.failed(wrong, child.errors.said) from None
-        measured: dict[str, Any] = {"prune_seconds": max(declared.prune_seconds, log.seconds_of("prune"))}
+        seconds = log.seconds_of("allocate") + log.seconds_of("prune")
+        measured: dict[str, Any] = {"prune_seconds": max(declared.prune_seconds, seconds)}
         if cell.device != "cuda":  # whose memory only the process itself can tell of
             measured["peak_bytes"] = child.peak_bytes
         measured["amounts"] = {**declared.amounts, "process_seconds": time.monotonic() - began}

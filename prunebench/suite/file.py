@@ -139,6 +139,7 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         calibration = entry(item.calibration) if item.calibration else None
         return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
 
+    published = tuple(located(file, True) for file in suite.published_files)
     return suite.model_copy(
         update={
             "models": tuple(model(item) for item in suite.models),
@@ -146,6 +147,6 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
             "allocation": allocations(suite.allocation),
             "methods": tuple(method(item) for item in suite.methods),
             "evaluations": tuple(item.located(lambda text: located(text, True)) for item in suite.evaluations),
-            "published": located(suite.published, True) if suite.published else None,
+            "published": published[0] if isinstance(suite.published, str) else published or None,
         }
     )

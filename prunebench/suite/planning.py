@@ -17,7 +17,7 @@ from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
-from prunebench.suite.published import read_published
+from prunebench.suite.published import published_disagreements, read_published
 from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
 
 
@@ -42,7 +42,8 @@ def plan(
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
         plugin_files: Python files whose plugins, of every kind, stand beside the installed ones; ``PluginFiles``
             also say who imports plugins of others.
-        tell: called with a line for each entry whose method is not for some of its sparsities; they are skipped.
+        tell: called with a line for each entry whose method is not for some of its sparsities, which are skipped, and
+            for each dense model whose published figures disagree.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -63,9 +64,18 @@ def plan(
         describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
     ]
     _refuse_one_label_twice(found_evaluations)
-    evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in found_evaluations)
+    evaluations = {
+        model.name: tuple(
+            CellEvaluation.model_validate(found.facts)
+            for entry, found in zip(suite.evaluations, found_evaluations, strict=True)
+            if entry.is_for(model.name)
+        )
+        for model in suite.models
+    }
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
-    published = read_published(Path(suite.published)) if suite.published else []
+    published = [row for file in suite.published_files for row in read_published(Path(file))]
+    for line in published_disagreements(published):
+        tell(f"published figures disagree: {line}")
     for entry, method in zip(entries, methods, strict=True):
         if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not _runs_at(method, s)]:
             tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
@@ -110,7 +120,7 @@ def plan(
                         allocation_rule=rules[allocation][0],
                         seed=seed,
                         calibration=calibrations[calibration],
-                        evaluations=evaluations,
+                        evaluations=evaluations[model.name],
                         wrappers=wrappers or None,
                         toolkit=REVISION,
                         published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),

@@ -62,7 +62,7 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
             with suppress(PrunebenchError):  # the cell itself will say so
                 _warm_up(resources.model(cell))
         for cell, file in zip(cells, request.get("pools", ()), strict=False):
-            resources.take_pool(cell, load_file(file)["pool"])
+            resources.take_pool(cell, load_file(file))
         resources.prepare_pruning(cells)
         return
     resources.prepare_measuring(cells, others=False)
@@ -115,8 +115,10 @@ def _write_pool(request: dict[str, Any], teller: Teller, resources: Resources) -
     cell = Cell.model_validate(request["cell"])
 
     def write() -> dict[str, Any]:
+        tensors = resources.pool_tensors(cell)
+        resources.take_pool(cell, tensors)
         resources.prepare_pruning([cell])
-        save_tensors({"pool": resources.pool(cell, None).contiguous()}, request["file"])
+        save_tensors(tensors, request["file"])
         return {}
 
     tell_answer(write, teller)
