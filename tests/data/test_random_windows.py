@@ -126,11 +126,10 @@ def test_forked_processes_read_the_same_file() -> None:
 
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prunebench.data.random_windows.TemporaryFile", lambda: Path("/dev/full").open("wb"))
-    with pytest.raises(
-        CorpusError, match=r"do not fit in .*: No space left on device; set TMPDIR to a folder with more"
-    ):
-        pool()
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("prunebench.data.random_windows.TemporaryFile", lambda: full)
+        with pytest.raises(CorpusError, match=r"do not fit in .*: No space left on device; set TMPDIR to a folder"):
+            pool()
 
 
 @pytest.mark.parametrize("once", [False, True])
