@@ -60,6 +60,7 @@ def run(
     plugins: Iterable[str | Path] = (),
     fresh: bool = False,
     save_models: bool = False,
+    verify: bool = False,
     in_process: bool = False,
     progress: bool | None = None,
 ) -> Results:
@@ -70,6 +71,7 @@ def run(
         output: the results folder; by default ``results/<suite name>``.
         fresh: run cells again whose record is there.
         save_models: keep the pruned models too.
+        verify: measure once more on text made after pruning, where a corpus can make some (``record.verified``).
         in_process: run cells in this process, where one that crashes takes it along; otherwise in a worker.
         progress: whether to show progress; by default in notebooks and on terminals.
 
@@ -88,7 +90,15 @@ def run(
         folder = _folder(output) if output is not None else Path("results") / loaded.name
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
         with sweep_display(progress) as display:
-            records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+            records = run_suite(
+                cells,
+                folder,
+                display,
+                fresh=fresh,
+                save_models=save_models,
+                verify=verify,
+                executor=executor,
+            )
     return Results(tuple(records), folder, tuple(dict.fromkeys(cell.method for cell in cells)))
 
 

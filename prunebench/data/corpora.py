@@ -61,7 +61,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: Plug
     if reader := origin.reader(files):
         asked = {"source": source, "split": split, "purpose": purpose, "files": [str(file) for file in files]}
         found = checked(CorpusDescription, reader.read("corpus", **asked), f"the corpus {source!r}")
-        return Corpus(found.name, found.digest, partial(_read_elsewhere, source), origin.code, found.wants)
+        documents = partial(_read_elsewhere, source)
+        return Corpus(found.name, found.digest, documents, origin.code, found.wants, found.makes_text)
     plugin = load_plugin("corpus", source, files)
     split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)[purpose]
     if wants := _wants(source, plugin):
@@ -84,7 +85,8 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: Plug
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
     name, code = source.rpartition("/")[2], code_of("corpus", source, files)
-    return Corpus(name, digest, lambda: iter(documents()), code, once=not origin.is_ours)
+    again = hasattr(plugin, "fresh")
+    return Corpus(name, digest, lambda: iter(documents()), code, once=not origin.is_ours, makes_text=again)
 
 
 class CorpusDescription(BaseModel):
@@ -95,6 +97,7 @@ class CorpusDescription(BaseModel):
     name: str
     digest: str
     wants: tuple[Literal["model", "tokenizer", "seed"], ...] = ()
+    makes_text: bool = False
 
 
 def _read_elsewhere(source: str, *_: Any) -> Iterator[str]:
@@ -145,6 +148,23 @@ def _local_corpus(path: Path, split: str | None) -> Corpus:
     except OSError as error:
         raise CorpusError(f"corpus {path} cannot be read: {error.strerror}") from error
     return Corpus(path.stem, digest, documents)
+
+
+def fresh_corpus(source: str, split: str | None, seed: int, files: Iterable[Path] = ()) -> Corpus | None:
+    """Text like that of a corpus which did not exist before; None where the corpus makes none.
+
+    A corpus plugin that makes its text says how by a function ``fresh(split, seed)``: as many documents as the split
+    has, of the same kind.
+
+    Args:
+        source, split, files: as in ``find_corpus``.
+        seed: of the text.
+    """
+    if source not in sources(CORPORA, files) or not hasattr(plugin := load_plugin("corpus", source, files), "fresh"):
+        return None
+    split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)["perplexity"]
+    digest = hashlib.sha256(f"{source} {split} fresh {seed}".encode()).hexdigest()
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(plugin.fresh(split, seed)))
 
 
 def perplexity_floor(

@@ -25,6 +25,7 @@ class Corpus:
         code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
         once: a calibration text is read in one pass, and no more of it than is in memory at a time: the documents are
             made, or by code of others, which does not run where they are used.
+        makes_text: whether more of the same kind can be made: ``prunebench.data.corpora.fresh_corpus``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Corpus:
     code: str | None = None
     wants: tuple[str, ...] = ()
     once: bool = False
+    makes_text: bool = False
 
     def given(self, **available: Any) -> "Corpus":
         """The corpus with what its documents are made from.

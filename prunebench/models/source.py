@@ -20,6 +20,8 @@ DTYPES = ("auto", "float32", "bfloat16")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
+SUFFIXES = (".jinja", ".json", ".model", ".py", ".safetensors", ".txt")  # of the files that make a model
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -202,6 +204,13 @@ def pick_dtype(requested: str | None, device: str) -> str:
     if requested not in DTYPES:
         raise ModelError(f"unknown dtype {requested!r}: {suggest(requested, DTYPES)}")
     return requested
+
+
+def files_state(source: ModelSource) -> tuple[tuple[str, int, int, int, int], ...]:
+    """What the system says of a model's files: another value where one was written to, however it was dated back."""
+    files = [path for path in sorted(source.folder.iterdir()) if path.suffix in SUFFIXES]
+    states = [(path.name, path.stat()) for path in files]
+    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in states)
 
 
 def is_quantized(source: ModelSource) -> bool:

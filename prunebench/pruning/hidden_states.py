@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from prunebench.pruning.block_inputs import StopForward
 from prunebench.pruning.buffers import ArgumentCache, TensorCache, TensorList, cast, loaded
-from prunebench.pruning.callbacks import track
+from prunebench.pruning.callbacks import replayed, track
 from prunebench.pruning.layers import decoder_blocks
 from prunebench.pruning.offload import resident, store_of
 from prunebench.pruning.routing import ExpertTokens
@@ -138,11 +138,13 @@ class HiddenStates:
         self.expert_tokens.tokens = dict(facts["expert_tokens"])
         for index in range(start, end):
             last = index + 1 == len(self._blocks)
-            dense = None if self._dense is None or last else self.outputs(index)
+            with replayed():
+                dense = None if self._dense is None or last else self.outputs(index)
             for name, tensor in self._block_tensors(index):
                 tensor.copy_(tensors[f"{index}.{name}"])
             if not last:
-                self.advance(index, dense)
+                with nullcontext() if index + 1 == end else replayed():  # the last is what comes next after the save
+                    self.advance(index, dense)
         return end
 
     def _block_tensors(self, index: int) -> Iterator[tuple[str, Tensor]]:

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import prunebench
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
-from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
+from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in, file_of_module
 from prunebench.registry.method_class import MethodClass, MethodDescription, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
@@ -131,16 +130,10 @@ def lies_with_us(module: str) -> bool:
     Args:
         module: its dotted name.
     """
-    top = module.partition(".")[0]
     core = Path(prunebench.__file__).resolve().parent
-    if top == core.name:
-        return True
-    try:
-        spec = find_spec(top) if top == METHODS else None
-    except (ImportError, ValueError):
-        return False
-    places = [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
-    return bool(places) and all(place in (core.parent / METHODS, core.parent / "plugins" / METHODS) for place in places)
+    ours = core, core.parent / METHODS, core.parent / "plugins" / METHODS
+    file = file_of_module(module) if module.partition(".")[0] in (core.name, METHODS) else None
+    return file is not None and any(file.resolve().is_relative_to(place) for place in ours)
 
 
 def _plain(name: str) -> str:

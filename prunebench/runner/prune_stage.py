@@ -1,6 +1,5 @@
 """The first stage of a cell: a method prunes a model, and its tensors are handed over. Here plugins run."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
 from prunebench.registry.options import Deferred
 from prunebench.runner.declared import Declared
+from prunebench.runner.effort import EffortMeter
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import hand_over
 from prunebench.runner.memory import PeakMemory
@@ -66,7 +66,7 @@ def _prune(
     if data.nsamples < cell.calibration.nsamples:
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
 
-    with PeakMemory(cell.device) as peak:  # code of plugins runs from here on
+    with PeakMemory(cell.device) as peak, EffortMeter(model) as meter:  # code of plugins runs from here on
         files = [Path(cell.plugin_file)] if cell.plugin_file else []
         pruner = Deferred(lambda: load_method(cell.plugin, files).make(cell.options))
         sparsity, alongside = _allocated(cell, model, data, display, pruner)
@@ -84,12 +84,12 @@ def _prune(
         with (
             watched() as watch,
             written_back(model),
-            use_checkpointer(ResumeContext(saved_state, (events, data, watch, clock))),
+            use_checkpointer(ResumeContext(saved_state, (events, data, watch, clock, meter))),
         ):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
-        seconds = clock.state()
+        seconds = clock.state() + alongside.amounts.get("allocate_seconds", 0.0)
         note_repeated_text(data)
 
     display.phase("check")
@@ -107,6 +107,7 @@ def _prune(
         amounts={**alongside.amounts, **events.amounts},
         tokens_seen=data.tokens_seen,
         passes=data.passes,
+        effort=meter.counts(),
         prune_seconds=seconds,
         peak_bytes=peak.bytes,
     )
@@ -120,8 +121,8 @@ def _allocated(
     if rule is None:
         return pattern, events
     display.phase("allocate")
-    began = time.perf_counter()
+    clock = Clock()
     with use_observer(events):
         sparsity = allocate(rule.make(), model, data, pattern, method)
-        account(allocate_seconds=time.perf_counter() - began)
+        account(allocate_seconds=clock.state())
     return sparsity, events

@@ -12,12 +12,13 @@ from torch import Tensor
 from prunebench.data.calibration_text import calibration_text, pool_of, tensors_of
 from prunebench.data.corpora import find_corpus
 from prunebench.data.corpus import Corpus
-from prunebench.errors import CorpusError, DeviceError
+from prunebench.errors import ContractError, CorpusError, DeviceError
 from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
-from prunebench.models.source import ModelSource, context_length, find_model
+from prunebench.models.source import ModelSource, context_length, files_state, find_model
 from prunebench.pruning import CalibrationData
 from prunebench.pruning.pools import Pool
+from prunebench.records.store import refuse_irregular
 from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, GROUP, WRAPPERS, sources
 from prunebench.registry.options import Deferred
 from prunebench.runner.memory import large_apart
@@ -36,13 +37,26 @@ class Resources:
         self.shared = shared or Shared()
         self.output = output or Path(tempfile.gettempdir())
         self._models: dict[tuple[str, bool], ModelSource] = {}
+        self._states: dict[tuple[str, bool], object] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
         key = (cell.source, cell.trust_remote_code)
         if key not in self._models:
-            self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._models[key] = found = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._states[key] = files_state(found)
         return self._models[key]
+
+    def refuse_changed_model(self, cell: Cell) -> None:
+        """Refuse a model whose files were written to since the suite was planned, or since they were hashed here.
+
+        Raises:
+            ContractError: they were.
+        """
+        found = self.model(cell)
+        state = self._states[cell.source, cell.trust_remote_code]
+        if found.digest != cell.model_digest or files_state(found) != state:
+            raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")
 
     def pool(self, cell: Cell, tokenizer: Any) -> Pool:
         """What the calibration windows of a cell are drawn from; see ``prunebench.data.calibration_text``."""
@@ -201,6 +215,11 @@ def work_folder(output: Path, cell: Cell) -> Iterator[Path]:
 
 
 def remove_left_work(output: Path, cell: Cell) -> None:
-    """Remove the folders of runs of a cell that were killed; only for who holds its claim."""
+    """Remove the folders of runs of a cell that were killed; only for who holds its claim.
+
+    Raises:
+        OutputError: one of them is a link.
+    """
     for folder in output.glob(f".{cell.id}.*.work"):
+        refuse_irregular(output, [folder.name])
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ RECORDED_ONLY = {
 # The same of its calibration, evaluations and allocation.
 LOCATIONS = (
     *("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made"),
-    "needs_whole_model",
+    *("needs_whole_model", "makes_text"),
 )
 
 
@@ -67,6 +67,11 @@ class CellEvaluation(BaseModel):
         if known is None:
             return self.bound().needs_whole_model if is_ours(self.facts) else True
         return bool(known)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether there may be text on which it can be made once more: its corpus makes new text."""
+        return bool(self.facts.get("makes_text"))
 
     def bound(self) -> BoundEvaluation:
         """The evaluation itself.

@@ -23,7 +23,8 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial, differences, run_trial
+from prunebench.testing.checking import differences, run_trial
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial
 from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
@@ -76,6 +77,8 @@ def same(one: Ended, other: Ended) -> None:
         assert getattr(one[0], part) == getattr(other[0], part), part
     timed = {"prune_seconds", "evaluate_seconds", "allocate_seconds", "peak_bytes"}
     assert one[0].cost.model_dump(exclude=timed) == other[0].cost.model_dump(exclude=timed)
+    efforts = [[stage.model_dump(exclude={"seconds"}) for stage in record.effort] for record, _ in (one, other)]
+    assert efforts[0] == efforts[1]
     environments = [{**record.environment, "started": None} for record, _ in (one, other)]
     assert environments[0] == environments[1]
     assert one[1].keys() == other[1].keys()
