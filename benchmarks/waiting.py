@@ -1,6 +1,6 @@
 """How OpenMP threads should wait: a step of training with the machine idle, and beside a busy process.
 
-    python benchmarks/waiting.py [--rounds 15] [--threads 2] [--spins 0 1000 10000 100000]
+    python benchmarks/waiting.py [--rounds 15] [--threads 2] [--spins 1000 2000 3000 5000]
 
 A thread that waits for others spins for a while before it sleeps. Where a core is taken by another process, spinning
 takes the time of the thread that is waited for. For each setting a process of its own takes the median time of steps
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--spins", type=int, nargs="*", default=[1000, 10_000, 100_000])
+    parser.add_argument("--spins", type=int, nargs="*", default=[1000, 2000, 3000, 5000])
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -14,8 +14,8 @@ from torch.func import functional_call, grad
 from prunebench.pruning import FeatureNorm, Unstructured, calibrated
 from prunebench.records.record import Record
 from prunebench.runner.effort import MARK, Counts, EffortMeter
+from prunebench.runner.in_process import run_cell
 from prunebench.runner.resources import Resources
-from prunebench.runner.run_cell import run_cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers import tiny
