@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 
 from prunebench import text
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
-from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups, text_title
+from prunebench.report.grouping import DENSE, evaluation_texts, group_by, measured_on, setting_groups, text_title
+from prunebench.report.tables.best import MARKS, marks_caption, perplexity_marks
 from prunebench.report.tables.table import Table, caption
 
 
-def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list[Table]:
+def other_text_tables(
+    records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None = None
+) -> list[Table]:
     """Methods and sparsities × texts: the perplexity, and its ratio to the dense model's.
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
+        array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
         One table for each model and setting measured on at least two texts.
@@ -35,12 +40,33 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
             for protocol, digest in text_keys
             if any(protocol in record.perplexity for group in groups for record in measured_on(group, protocol, digest))
         ]
+        sparsities = [group[0].cell.sparsity for group in groups]
+        by_sparsity = group_by(
+            (row for row, sparsity in enumerate(sparsities) if sparsity != DENSE), sparsities.__getitem__
+        )
+        contests = [
+            (2 + column, protocol, {str(row): measured_on(groups[row], protocol, digest) for row in rows})
+            for column, (protocol, digest) in enumerate(text_keys)
+            for rows in by_sparsity.values()
+        ]
+        marked = frozenset(
+            (int(row), column)
+            for column, protocol, entries in contests
+            for row, mark in perplexity_marks(entries, protocol, array_store).items()
+            if mark in MARKS
+        )
+        told = marks_caption(
+            [list(entries.values()) for _, _, entries in contests],
+            marked=bool(marked),
+            evidence=array_store is not None,
+        )
         tables.append(
             Table(
                 caption(
                     f"{setting_group.setting.model} on several texts: perplexity (times the dense model's)",
                     f"calibrated on {setting_group.setting.corpus}",
                     setting_group.label,
+                    told,
                 ),
                 ("method", "sparsity", *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys)),
                 tuple(
@@ -51,6 +77,7 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
                     )
                     for group in groups
                 ),
+                marked,
             )
         )
     return tables

@@ -16,7 +16,7 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
-from prunebench.report.tables.best import MARKED_CAPTION, best_perplexities
+from prunebench.report.tables.best import best_perplexities, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
 
@@ -62,7 +62,7 @@ def _perplexity_table(
             ", ".join(dense) or "the dense model was not measured",
             setting.describe(groups),
             seeds_text(cells.values(), "standard deviation"),
-            MARKED_CAPTION if marked else "",
+            marks_caption(entries, marked=bool(marked), evidence=array_store is not None),
         ),
         ("method", *columns),
         tuple(
