@@ -1,33 +1,26 @@
 """One cell, run: pruned in one stage, checked and measured in the next. A failed cell is a record with its error."""
 
-import gc
+import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
-from prunebench.evaluation.interface import Shared, is_ours
+from prunebench.evaluation.interface import is_ours
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
-from prunebench.records.store import read_record, write_record
 from prunebench.runner.declared import Declared, sparsity_of
-from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
-from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import FILE
-from prunebench.runner.measure_stage import Measured, Measuring
-from prunebench.runner.prune_stage import prune_cell
-from prunebench.runner.resources import Resources, remove_left_work, work_folder
+from prunebench.runner.measure_stage import Measured, ToMeasure
 from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
-from prunebench.runner.saved_state import INTERVAL, SavedState
-from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
+from prunebench.runner.saved_state import SavedState
+from prunebench.suite.cell import CLASS_FACTS, Cell
 from prunebench.tracebacks import describe_error, plain_traceback
 
 
@@ -69,10 +62,7 @@ class Stages(Protocol):
         work: Path,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> Found:
         """Check what was handed over in ``file``, and make some evaluations."""
 
@@ -91,7 +81,7 @@ class StageFailed(Exception):  # noqa: N818
 
 
 def run_stages(
-    cell: Cell, stages: Stages, work: Path, saved_state: SavedState, save_to: Path | None
+    cell: Cell, stages: Stages, work: Path, saved_state: SavedState, save_to: Path | None, *, verify: bool = False
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
 
@@ -101,6 +91,7 @@ def run_stages(
         work: an empty folder.
         saved_state: what an interrupted attempt left, and takes what this one leaves.
         save_to: the results folder that takes the pruned model; None to let it go.
+        verify: whether evaluations are made once more on text that is made after pruning.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
@@ -111,7 +102,7 @@ def run_stages(
     run = _Run(cell, stages, work, saved_state)
     error = None
     try:
-        run.prune_and_measure(save_to)
+        run.prune_and_measure(save_to, verify=verify)
     except StageFailed as failed:
         error = failed.failure
         run.notes.update(failed.notes)
@@ -163,7 +154,7 @@ class _Run:
             **facts,
         )
 
-    def prune_and_measure(self, save_to: Path | None) -> None:
+    def prune_and_measure(self, save_to: Path | None, *, verify: bool) -> None:
         """The stages of a cell, the first only where no earlier attempt came to its end."""
         cell = self.cell
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
@@ -172,6 +163,9 @@ class _Run:
         self.notes.update(declared.notes)
         self.trace.extend(declared.trace)
         self.facts["cost"] = declared.cost()
+        self.facts["effort"] = declared.stage_efforts()
+        if declared.effort is not None:
+            self.facts["method"] = self.facts["method"].model_copy(update={"training": declared.effort.training})
         self.facts["environment"]["wrappers"] = list(declared.wrappers)
         if declared.wrapper_traces:
             traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
@@ -180,12 +174,15 @@ class _Run:
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
         others = [evaluation for evaluation in cell.evaluations if evaluation not in ours]
-        self.facts |= {part: {} for part in (*SECTIONS, "chance")}
-        self._measure(MEASURE, file, layers, ours, check=True, save_to=None if others else save_to)
+        self.facts |= {part: {} for part in (*SECTIONS, "chance", "verified")}
+        seed = secrets.randbits(62) if verify else None  # drawn now, when no process of the method is left
+        known = {"evaluations": ours, "fresh_seed": seed, "save_to": None if others else save_to}
+        self._measure(MEASURE, file, layers, ToMeasure.model_validate(known))
         if others:  # code of plugins, which must not run where the rest is measured
-            self._measure(OTHERS, file, layers, others, check=False, save_to=None)
+            asked = {"evaluations": others, "fresh_seed": seed, "check": False}
+            self._measure(OTHERS, file, layers, ToMeasure.model_validate(asked))
             if save_to is not None:
-                self._measure(MEASURE, file, layers, [], check=True, save_to=save_to)
+                self._measure(MEASURE, file, layers, ToMeasure(save_to=save_to))
 
     def _restored(self) -> tuple[Path, Declared, dict[str, str] | None] | None:
         """What an earlier attempt handed over, if it was kept."""
@@ -205,9 +202,7 @@ class _Run:
         try:
             declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
         finally:  # what lies there now was not measured, but at most forged by the method
-            for name in (MEASURE, OTHERS):
-                self.saved_state.part(name).remove()
-            self.saved_state.forget(PRUNED)
+            self.saved_state.discard(PRUNED, (MEASURE, OTHERS))
         if declared.changes != self.cell.changes:
             raise ContractError(
                 f"the class says changes = {declared.changes!r}, and said {self.cell.changes!r} when it was planned"
@@ -224,16 +219,11 @@ class _Run:
         part: str,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> None:
         work = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=self.work))
         saved_state = self.saved_state.part(part)
-        found, arrays, failure = self.stages.measure(
-            self.cell, saved_state, work, file, layers, evaluations, check=check, save_to=save_to
-        )
+        found, arrays, failure = self.stages.measure(self.cell, saved_state, work, file, layers, asked)
         self._take(found, arrays)
         if failure is not None:
             raise StageFailed(failure, {}, ())
@@ -251,6 +241,7 @@ class _Run:
                     raise ContractError(f"two evaluations both report {section} of {name!r}")
                 self.facts[section][name] = values
         self.facts["chance"] |= found.chance
+        self.facts["verified"] |= found.verified
         if twice := arrays.keys() & self.arrays.keys() - {"mask"}:
             raise ContractError(f"two evaluations both report the array {min(twice)!r}")
         self.arrays |= arrays
@@ -260,154 +251,3 @@ class _Run:
             self.facts["saved"] = found.saved
         seconds = (self.facts["cost"].evaluate_seconds or 0.0) + found.seconds
         self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": seconds})
-
-
-class InProcess:
-    """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
-
-    What a method leaves behind here meets the next cell, and its figures: it is for debugging, and records say so.
-
-    Args:
-        shared: what evaluations have looked up already.
-        every: seconds between two saves of a cell's progress.
-        stop: once set, the cell in hand ends by ``Stopped`` when its progress is saved.
-    """
-
-    def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._resources, self.limits = Resources(shared), Limits()
-        self._every, self._stop = every, stop
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are read here, as anywhere in this process."""
-        return nullcontext()
-
-    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
-        """Tokenise every text, load every task, see that there is room.
-
-        Args:
-            cells: to be run.
-            output: the results folder.
-            save_models: whether pruned models will be kept in it.
-
-        Raises:
-            UsageError: a text does not fit, or the disk has no room for models on it.
-        """
-        self._resources.output = output
-        self._resources.prepare(cells)
-        check_room(cells, self._resources, output, save_models=save_models)
-
-    def run(
-        self,
-        cell: Cell,
-        output: Path,
-        display: Display,
-        *,
-        save_models: bool = False,
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> Record:
-        """Run a cell and write its record.
-
-        Args:
-            cell: what to run.
-            output: the results folder.
-            display: shows the progress.
-            save_models: keep the pruned model too.
-            wanted: asked before the record is written; nothing can be stopped here earlier.
-
-        Raises:
-            OutputError: the folder cannot be written.
-            Abandoned: the result is not wanted any more.
-            Stopped: a stop was asked for.
-        """
-        remove_left_work(output, cell)
-        saved_state = SavedState.of(output, cell, interval=self._every, stop=self._stop)
-        saved_to = output if save_models else None
-        record, arrays = run_cell(cell, self._resources, display, save_to=saved_to, saved_state=saved_state)
-        return finish(output, record, arrays, saved_state, wanted)
-
-
-def finish(
-    output: Path, record: Record, arrays: dict[str, np.ndarray], saved_state: SavedState, wanted: Callable[[], bool]
-) -> Record:
-    """Write a cell's record, and remove what it kept on its way: all, or of a failed one what would fail again.
-
-    Raises:
-        OutputError: the folder cannot be written.
-        Abandoned: the record is not wanted any more: another runner has the cell.
-    """
-    path = write_record(output, record, arrays, fence=wanted)
-    if record.status == "ok":
-        saved_state.remove()
-    else:  # a model that is pruned is kept, if it was kept
-        saved_state.part(PRUNE).remove()
-    return read_record(path)
-
-
-def run_cell(
-    cell: Cell,
-    resources: Resources,
-    display: Display,
-    *,
-    save_to: Path | None = None,
-    saved_state: SavedState | None = None,
-) -> tuple[Record, dict[str, np.ndarray]]:
-    """Prune and measure one cell in this process; see ``run_stages``.
-
-    Args:
-        cell: what to run.
-        resources: what cells share.
-        display: shows the progress.
-        save_to: the results folder that takes the pruned model; None to let it go.
-        saved_state: what an interrupted attempt left, and takes what this one leaves; None for neither.
-    """
-    try:
-        with work_folder(resources.output, cell) as work:
-            return run_stages(cell, _Here(resources, display), work, saved_state or SavedState(), save_to)
-    finally:
-        gc.collect()
-
-
-class _Here:
-    """Both stages in this process."""
-
-    measured = "in-process"
-
-    def __init__(self, resources: Resources, display: Display) -> None:
-        self._resources, self._display = resources, display
-
-    def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
-        """Prune here."""
-        told: list[dict[str, str]] = []
-        events = EventRecorder(self._display)
-        try:
-            declared = prune_cell(cell, self._resources, events, saved_state, work, told.append)
-        except (Exception, SystemExit) as error:  # a plugin may raise anything
-            raise StageFailed(failure_of(error), dict(events.notes), events.rows) from error
-        return declared, told[0] if told else None
-
-    def measure(
-        self,
-        cell: Cell,
-        saved_state: SavedState,
-        work: Path,
-        file: Path,
-        layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
-    ) -> Found:
-        """Measure here."""
-        measuring = Measuring(cell, self._resources, self._display, saved_state, work)
-        failure = None
-        try:
-            measuring.run(file, sparsity_of(cell, layers), evaluations, check=check, save_to=save_to)
-        except (Exception, SystemExit) as error:
-            failure = failure_of(error)
-        return measuring.outcome(), measuring.arrays, failure

@@ -24,6 +24,8 @@ from prunebench.records.store import read_arrays, read_record, write_record
 from prunebench.runner import claims
 from prunebench.runner.claims import Abandoned, Claims
 from prunebench.runner.events import Display
+from prunebench.runner.in_process import InProcess
+from prunebench.runner.isolated import Isolated
 from prunebench.runner.presence import Presence
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
@@ -72,7 +74,7 @@ class TestClaims:
         first, second = Claims(tmp_path), Claims(tmp_path)
         claim = first.take("a--1.5")
         assert claim is not None
-        assert claim.stands()
+        assert claim()
         assert second.take("a--1.5") is None
         assert second.take("a--1") is not None
         claim.release()
@@ -167,7 +169,7 @@ class TestClaims:
         assert time.monotonic() - began >= 0.5
         other.send_signal(signal.SIGCONT)
         other.communicate()
-        assert claim.stands()  # the end of the other takes nothing away
+        assert claim()  # the end of the other takes nothing away
 
     @pytest.mark.parametrize("kind", ["link", "pipe", "file"])
     def test_a_folder_of_claims_that_is_none_is_refused(self, tmp_path: Path, kind: str) -> None:
@@ -225,7 +227,7 @@ class TestClaims:
         time.sleep(0.1)
         assert claim._path.stat().st_size > before
         taken = others(tmp_path, generation=2)
-        assert not claim.stands()
+        assert not claim()
         claim.release()
         assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 
@@ -236,9 +238,9 @@ class TestClaims:
         sleeper._path.unlink()
         other = Claims(tmp_path).take("a--1.5")
         assert other is not None
-        assert not sleeper.stands()
+        assert not sleeper()
         sleeper.release()
-        assert other.stands()
+        assert other()
         other.release()
 
     def test_a_claim_whose_making_was_not_acknowledged_is_ours(
@@ -277,7 +279,7 @@ class Scribe:
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None: ...
 
     def run(
-        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool], **_: Any
     ) -> Record:
         time.sleep(self._seconds)
         facts = CellFacts.model_validate(cell.model_dump(mode="json"))
@@ -350,7 +352,9 @@ class TestTwoRunners:
         class Slept(Scribe):
             """Wakes up to find that another has the cell, and its record."""
 
-            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+            def run(
+                self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+            ) -> Record:
                 assert wanted()
                 taken = output / claims.FOLDER / f"{cell.id}.2"
                 taken.touch()
@@ -367,7 +371,9 @@ class TestTwoRunners:
         output, attempts = tmp_path / "out", 0
 
         class Oblivious(Scribe):
-            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+            def run(
+                self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+            ) -> Record:
                 nonlocal attempts
                 attempts += 1
                 facts = CellFacts.model_validate(cell.model_dump(mode="json"))
@@ -385,6 +391,37 @@ class TestTwoRunners:
         assert record.notes == {"attempt": 2}
         assert len(list(output.iterdir())) == 2
 
+    def test_whoever_lost_the_cell_saves_no_model(self, cell: Cell, tmp_path: Path, monkeypatch: Any) -> None:
+        """Neither is anything removed of what the new holder writes."""
+        theirs = tmp_path / "models" / f".{cell.id}.abcd.tmp"
+        theirs.mkdir(parents=True)
+        executor = InProcess()
+        executor.prepare([cell], tmp_path)
+        with pytest.raises(Abandoned):
+            executor.run(cell, tmp_path, SilentDisplay(), save_models=True, wanted=lambda: False)
+        assert [path.name for path in (tmp_path / "models").iterdir()] == [theirs.name]
+        assert not list(tmp_path.glob("*.json"))
+
+    def test_the_process_that_saves_asks_for_itself(self, cell: Cell, tmp_path: Path) -> None:
+        """The cell is taken over while it is measured, which only the process that measures sees in time."""
+        output = tmp_path / "out"
+
+        class TakenOver(SilentDisplay):
+            def phase(self, name: str) -> None:
+                if name == "test/stream-16":
+                    (output / claims.FOLDER / f"{cell.id}.2").touch()
+
+        with Isolated() as executor:
+            executor.prepare([cell], output, save_models=True)
+            claim = Claims(output).take(cell.id)
+            assert claim is not None
+            try:
+                with pytest.raises(Abandoned):
+                    executor.run(cell, output, TakenOver(), save_models=True, wanted=claim)
+            finally:
+                claim.release()
+        assert not [path.name for path in output.rglob("*") if path.suffix in (".json", ".safetensors")]
+
     def test_one_who_was_stopped_before_the_renaming_cannot_rename(
         self, cell: Cell, tmp_path: Path, good: Record
     ) -> None:
@@ -396,12 +433,14 @@ class TestTwoRunners:
 
         def stopped() -> bool:
             """The check goes well; then the process sleeps for longer than the lease."""
-            assert first.stands()
+            assert first()
             first._over.set()
             first._thread.join()
 
             class Writes(Scribe):
-                def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+                def run(
+                    self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+                ) -> Record:
                     return read_record(write_record(output, theirs, {}, fence=wanted))
 
             run_suite([cell], tmp_path, SilentDisplay(), executor=Writes(good), lease=0.2)
