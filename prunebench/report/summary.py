@@ -11,7 +11,7 @@ from prunebench.report.averages import mean_perplexity
 from prunebench.report.budgets import NOT_MEASURED, described, group_of
 from prunebench.report.grouping import DENSE, SettingGroup, evaluation_texts, measured_on, setting_groups
 from prunebench.report.plots.pareto import comparable_families, pareto_front
-from prunebench.report.tables.best import best_perplexities
+from prunebench.report.tables.best import best_perplexities, marks_caption
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,9 @@ def _perplexity_paragraphs(
         details.append(f"the least possible {text.number(base.floor)}")
     subject = ", ".join(part for part in (setting_group.setting.model, setting_group.label) if part)
     suffix = f" ({', '.join(details)})" if details else ""
+    told = marks_caption(columns, marked=bool(marked), evidence=array_store is not None)
+    if told:
+        points.append(f"{told[0].upper()}{told[1:]}.")
     return [Paragraph(f"Perplexity of {subject} on {protocol}{suffix}:", tuple(points))]
 
 
@@ -125,7 +128,7 @@ def _sentence_for_sparsity(
     lowest = f" The lowest of another training: {join_words(named)}." if named else ""
     if best not in ties:
         return (
-            f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise was not tested.{lowest}"
+            f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise is not known.{lowest}"
         )
     others = [method for method in ranked if method in ties and method != best]
     behind = [method for method in ranked if method not in ties]

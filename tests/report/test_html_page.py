@@ -173,13 +173,15 @@ class TestSections:
         noise = np.random.default_rng(0)
         losses = noise.normal(90, 20, 40)
         counts = np.full(40, 50)
-        records, written = [record("a", value=6.0), record("b", value=6.0 + gap)], []
-        for found, shift in zip(records, (0.0, 50 * math.log(1 + gap / 6)), strict=True):
-            arrays = {
-                f"perplexity/{PROTOCOL}/losses": losses + shift + noise.normal(0, 1, 40),
-                f"perplexity/{PROTOCOL}/counts": counts,
-            }
-            written.append(read_record(write_record(tmp_path, found, arrays)))
+        written = []
+        for seed in (0, 1, 2):
+            records = record("a", value=6.0, seed=seed), record("b", value=6.0 + gap, seed=seed)
+            for found, shift in zip(records, (0.0, 50 * math.log(1 + gap / 6)), strict=True):
+                arrays = {
+                    f"perplexity/{PROTOCOL}/losses": losses + shift + noise.normal(0, 1, 40),
+                    f"perplexity/{PROTOCOL}/counts": counts,
+                }
+                written.append(read_record(write_record(tmp_path, found, arrays)))
         (summary, *_) = report_sections(written, array_store=ArrayStore(tmp_path))
         assert words in [point for paragraph in summary.paragraphs for point in paragraph.points]
 

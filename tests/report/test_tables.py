@@ -117,13 +117,13 @@ class TestZeroShot:
         (table,) = zero_shot_tables([record(sparsity="0.9"), record(sparsity="0.5"), record("dense", "0")])
         assert table.headers == ("method", "sparsity", "arc_easy", "piqa", "mean")
         assert [row[:2] for row in table.rows] == [("dense", "0"), ("wanda", "0.5"), ("wanda", "0.9")]
-        # √(3² + 4²) / 2
-        assert table.rows[0][2:] == ("25.0 ± 3.0", "55.0 ± 4.0", "40.0 ± 2.5")
+        # Wilson's intervals of 50 and of 110 of 200; √(5.49² + 6.92²) / 2 and √(6.43² + 6.74²) / 2 for the mean
+        assert table.rows[0][2:] == ("25.0 (19.5–31.4)", "55.0 (48.1–61.7)", "40.0 (35.6–44.7)")
         assert "percent" in table.caption
 
     def test_seeds_do_not_shrink_the_error_of_the_same_questions(self) -> None:
         (table,) = zero_shot_tables([record(), record(seed=1)])
-        assert table.rows[0][2:] == ("25.0 ± 3.0", "55.0 ± 4.0", "40.0 ± 2.5")
+        assert table.rows[0][2:] == ("25.0 (19.5–31.4)", "55.0 (48.1–61.7)", "40.0 (35.6–44.7)")
         assert table.caption.endswith("mean over 2 seeds")
 
     def test_failed_and_missing(self) -> None:
@@ -131,7 +131,7 @@ class TestZeroShot:
         (table,) = zero_shot_tables([record(), record("broken", error="x"), half])
         shown = {row[0]: row[2:] for row in table.rows}
         assert shown["broken"] == ("failed", "failed", "failed")
-        assert shown["half"] == ("25.0 ± 3.0", "–", "–")
+        assert shown["half"] == ("25.0 (19.5–31.4)", "–", "–")
 
     def test_another_number_of_questions_is_another_column(self) -> None:
         other = record("other")
@@ -145,7 +145,7 @@ class TestZeroShot:
         grouped.zero_shot["groups"]["blimp"] = {"acc,none": 0.6, "acc_stderr,none": 0.01, "sample_len": 400}
         (table,) = zero_shot_tables([grouped])
         assert table.headers == ("method", "sparsity", "piqa", "blimp", "mean")
-        assert table.rows[0][3] == "60.0 ± 1.0"
+        assert table.rows[0][3] == "60.0 (55.1–64.7)"
 
     def test_a_tag_stands_for_its_tasks(self) -> None:
         (table,) = zero_shot_tables([record(evaluations=[{"name": "zero_shot", "tasks": ["my_tag"]}])])
@@ -162,7 +162,8 @@ class TestZeroShot:
         assert table.headers[2:] == (
             "arc_easy", "piqa", "gsm8k (exact_match, 5-shot)", "text (word_perplexity)", "mean"
         )  # fmt: skip
-        assert table.rows[0][4:] == ("10.0 ± 1.0", "1234", "30.0 ± 1.7")
+        # 10 ± 1.96 · 1.0, since the number of questions is unknown
+        assert table.rows[0][4:] == ("10.0 (8.0–12.0)", "1234", "30.0 (27.0–33.2)")
 
 
 class TestOtherTables:

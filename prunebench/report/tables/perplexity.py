@@ -17,10 +17,8 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
-from prunebench.report.tables.best import MARKED_CAPTION, best_perplexities
+from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
-
-GROUPED_CAPTION = "among rows of the same training; † marks the same over all rows, whatever they trained"
 
 
 def perplexity_tables(
@@ -65,14 +63,14 @@ def _perplexity_table(
     methods = [methods[row] for row in by_group(groups_of_rows)]
     groups_of_rows = [group_of(of_method[method]) for method in methods]
     entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
-    marked, over_all = _marks(entries, groups_of_rows, protocol, array_store)
+    marked, over_all = marks_by_group(entries, groups_of_rows, protocol, array_store)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",
             ", ".join(dense) or "the dense model was not measured",
             setting.describe(groups),
             seeds_text(cells.values(), "standard deviation"),
-            MARKED_CAPTION if marked | over_all else "",
+            marks_caption(entries, marked=bool(marked | over_all), evidence=array_store is not None),
             GROUPED_CAPTION if over_all else "",
         ),
         ("method", *HEADERS, *columns),
@@ -83,21 +81,6 @@ def _perplexity_table(
         frozenset((row, 1 + len(HEADERS) + column) for column, row in marked),
         frozenset((row, 1 + len(HEADERS) + column) for column, row in over_all),
     )
-
-
-def _marks(
-    columns: Sequence[Sequence[Sequence[Record]]], groups: Sequence[str], protocol: str, array_store: ArrayStore | None
-) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """The best entries and their ties, as (column, row): among the rows of each group, and over all of several."""
-    over_all = best_perplexities(columns, protocol, array_store)
-    if len(set(groups)) == 1:
-        return over_all, set()
-    inside: set[tuple[int, int]] = set()
-    for group in dict.fromkeys(groups):
-        rows = [row for row, other in enumerate(groups) if other == group]
-        found = best_perplexities([[column[row] for row in rows] for column in columns], protocol, array_store)
-        inside |= {(column, rows[row]) for column, row in found}
-    return inside, over_all
 
 
 def mean_over_seeds(records: Sequence[Record], protocol: str) -> str:
