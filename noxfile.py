@@ -38,7 +38,7 @@ def lint(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """The tests; what follows -- goes to pytest, as in: nox -s test -- -k walk."""
     install(session)
-    session.run("pytest", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -18,12 +18,12 @@ import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.method import nbytes
-from prunebench_plugins.elsa.training import task_gradient, trainable
+from prunebench_plugins.elsa.training import task_gradient
 from prunebench_plugins.elsa.variables import Matrix, Variable, fused
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from prunebench.pruning import Unstructured, prunable
+from prunebench.pruning import Unstructured, prunable, trainable
 
 INTERVAL = 32
 VARIANTS: dict[str, Elsa | None] = {

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prunebench.errors import first_line
 from prunebench.quiet import quiet_hub_libraries, replaced
 
 CONNECT_SECONDS = 2.0
@@ -57,6 +58,29 @@ def unreachable_message() -> str:
     if constants.is_offline_mode():
         return "it is not in the local cache and HF_HUB_OFFLINE is set: unset it, or name a local path or a builtin"
     return f"it is not in the local cache and {constants.ENDPOINT} does not answer: name a local path or a builtin"
+
+
+def failure(repo: str, error: Exception) -> str:
+    """The end of an error message about something that the hub did not hand out: its reason, and what to do.
+
+    Args:
+        repo: id of the model or data set, ``owner/name``.
+        error: what ``huggingface_hub`` raised.
+    """
+    from huggingface_hub import constants, errors
+
+    match error:
+        case errors.GatedRepoError():
+            return f"it is gated: accept its terms at {constants.ENDPOINT}/{repo}, then log in (`hf auth login`)"
+        case errors.RepositoryNotFoundError():
+            return f"{constants.ENDPOINT} has no {repo}, or it is private: check the name, or log in (`hf auth login`)"
+        case errors.RevisionNotFoundError():
+            return f"{repo} has no such revision: name a branch, a tag or a commit of it"
+        case errors.EntryNotFoundError():
+            return f"{repo} has no such file at this revision: {first_line(error)}"
+        case _:
+            reason = first_line(error).rstrip(".:")
+            return f"{reason}; run the same command again: what has arrived whole is kept"
 
 
 def download(repo: str, file: str, revision: str) -> Path | None:

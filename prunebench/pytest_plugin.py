@@ -6,9 +6,11 @@ def test_contract(verdict):
     assert verdict.holds, verdict
 ```
 
-Several marks check several methods. A method is run once, by the first test of its rules.
+Several marks check several methods. A method is run once, by the first test of its rules, in processes of its own; with
+the environment variable ``PRUNEBENCH_IN_PROCESS`` set in that of the tests, to debug it.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +19,10 @@ from prunebench.contract.rules import RULES
 
 if TYPE_CHECKING:
     from prunebench.testing import Conformance, Verdict
+    from prunebench.testing.trials import Processes
 
 _RESULTS = pytest.StashKey[dict[str, "Conformance"]]()  # by method and options
+_PROCESSES: pytest.StashKey["Processes"] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "method(name, **options): check this pruning method; the test asks for the fixture 'verdict'"
     )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the processes that ran methods."""
+    if _PROCESSES in config.stash:
+        config.stash[_PROCESSES].end()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def verdict(request: pytest.FixtureRequest) -> "Verdict":
     """Whether the marked method holds to one rule of the contract; skips where the rule does not apply."""
-    from prunebench.testing import check
+    from prunebench.testing import check, trials
 
     if not hasattr(request, "param"):
         raise pytest.UsageError("the fixture 'verdict' needs a mark above its test: @pytest.mark.method('my-method')")
@@ -47,7 +57,10 @@ def verdict(request: pytest.FixtureRequest) -> "Verdict":
     results = request.config.stash.setdefault(_RESULTS, {})
     key = f"{name} {sorted(options.items())}"
     if key not in results:
-        results[key] = check(name, options)
+        if _PROCESSES not in request.config.stash:
+            request.config.stash[_PROCESSES] = trials.Processes()
+        in_process = bool(os.environ.get("PRUNEBENCH_IN_PROCESS"))
+        results[key] = check(name, options, processes=request.config.stash[_PROCESSES], in_process=in_process)
     result = results[key].verdicts[rule]
     if not result.tried and result.holds:
         pytest.skip(f"the rule {rule!r} does not apply to {name}, or could not be looked at")

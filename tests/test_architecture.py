@@ -18,10 +18,11 @@ CORE = ROOT / "prunebench"
 # A package of the core imports only from lines below its own; the package itself holds what plugins import from it.
 LEVELS = (
     "__main__",
-    "cli api",
+    "cli api pytest_plugin",
+    "testing",
     "runner",
-    "suite pytest_plugin",
-    "evaluation testing",
+    "suite",
+    "evaluation",
     "data allocations scaffold",
     "registry contract models report yaml12",
     "records hookspecs hub tracebacks",

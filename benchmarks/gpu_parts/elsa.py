@@ -12,13 +12,13 @@ import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.method import nbytes
-from prunebench_plugins.elsa.training import task_gradient, trainable
+from prunebench_plugins.elsa.training import task_gradient
 from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor, nn
 
 from gpu_parts.common import Context, free_memory, median_seconds, parameters_of, peak_gib, random_llama, synchronize
 from gpu_parts.report import Report, Row
-from prunebench.pruning import Unstructured, prunable
+from prunebench.pruning import Unstructured, prunable, trainable
 
 INTERVAL = 32  # steps between two updates of z and u in a real run
 UPDATE_EVERY, TIMED = 4, 8  # here: steps 0, 4 and 8 end with an update

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import torch
 from prunebench_plugins.alps import ALPS
 from prunebench_plugins.elsa import ElsaL
-from prunebench_plugins.elsa.training import next_token_loss, trainable
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from gpu_parts.common import Context, free_memory, parameters_of, random_llama
 from gpu_parts.report import Report, Row
-from prunebench.pruning import CalibrationData, Unstructured, prunable
+from prunebench.pruning import CalibrationData, Unstructured, language_loss, prunable, trainable
 
 SPARSITY = Unstructured(0.9)
 NSAMPLES = 128
@@ -122,7 +121,7 @@ def retrain(model: LlamaForCausalLM, text: Text, context: Context, steps: int) -
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, context: Context, lr: float) -> None:
     """One step of AdamW with clipping."""
-    next_token_loss(model, ids.to(context.device)).backward()  # type: ignore[no-untyped-call]
+    language_loss(model, ids.to(context.device)).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_([x for group in optimizer.param_groups for x in group["params"]], 1.0)
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -134,7 +133,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, contex
 def held_out_loss(model: nn.Module, text: Text, context: Context) -> float:
     """Mean loss, nats a byte."""
     batches = torch.split(text.held_out, context.size.small_batch)
-    total = sum(float(next_token_loss(model, ids.to(context.device))) * len(ids) for ids in batches)
+    total = sum(float(language_loss(model, ids.to(context.device))) * len(ids) for ids in batches)
     return total / len(text.held_out)
 
 

@@ -1,4 +1,4 @@
-"""RIA: relative importance and activations (arXiv 2402.10013)."""
+"""RIA: relative importance and activations (Zhang et al., "Plug-and-Play", ICLR 2024)."""
 
 from dataclasses import dataclass
 

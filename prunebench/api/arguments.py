@@ -10,9 +10,9 @@ import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from prunebench.data.calibration_text import calibration_text
 from prunebench.data.corpora import find_corpus
 from prunebench.data.corpus import Corpus
-from prunebench.data.tokens import calibration_pool
 from prunebench.errors import CorpusError, ModelError, UsageError, quoted
 from prunebench.pruning import CalibrationData, Pattern
 from prunebench.suite.file import explain
@@ -164,7 +164,7 @@ def calibration_data(
     corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration", files)
     if corpus.wants:
         corpus = corpus.given(model=model, tokenizer=tokenizer, seed=seed)
-    pool = calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+    pool = calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
     return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=seed)
 
 

@@ -24,6 +24,7 @@ from prunebench.api.notebook import status_for
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import AllocationError, MethodError, ModelError, UsageError
 from prunebench.pruning import CalibrationData, Pattern, PatternError, Sparsity, UnknownMatrixError
+from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import use_observer
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.records.record import Cost, SparsityFacts
@@ -160,10 +161,14 @@ def _prune(
         manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
+        if data is not None:
+            note_repeated_text(data)
     seconds = time.perf_counter() - began
     counts = before.verify(model, data=data, method=instance, watch=watch)
     tokens = 0 if data is None else data.tokens_seen
-    cost = Cost(prune_seconds=seconds, peak_bytes=peak.bytes, tokens_seen=tokens, **events.amounts)
+    known = {"prune_seconds": seconds, "peak_bytes": peak.bytes, "tokens_seen": tokens}
+    known |= {"passes": data.passes} if data is not None and tokens else {}
+    cost = Cost.model_validate({**events.amounts, **known})
     return Pruned(counts, dict(events.notes), cost, tuple(events.rows))
 
 

@@ -12,6 +12,7 @@ from prunebench.errors import UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
+from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
 from prunebench.suite.file import load_suite, suite_from
@@ -45,8 +46,8 @@ def plan(
     """
     from prunebench.runner.isolated import Isolated
 
-    with Isolated() as processes, processes.reading():
-        return _planned(suite, overrides, only, device, plugins)[1]
+    with Isolated() as processes:
+        return _planned(suite, overrides, only, device, plugins, processes)[1]
 
 
 def run(
@@ -59,6 +60,7 @@ def run(
     plugins: Iterable[str | Path] = (),
     fresh: bool = False,
     save_models: bool = False,
+    verify: bool = False,
     in_process: bool = False,
     progress: bool | None = None,
 ) -> Results:
@@ -69,6 +71,7 @@ def run(
         output: the results folder; by default ``results/<suite name>``.
         fresh: run cells again whose record is there.
         save_models: keep the pruned models too.
+        verify: measure once more on text made after pruning, where a corpus can make some (``record.verified``).
         in_process: run cells in this process, where one that crashes takes it along; otherwise in a worker.
         progress: whether to show progress; by default in notebooks and on terminals.
 
@@ -83,12 +86,19 @@ def run(
     from prunebench.runner.sweep import run_suite
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
-        with executor.reading():
-            loaded, cells = _planned(suite, overrides, only, device, plugins)
+        loaded, cells = _planned(suite, overrides, only, device, plugins, executor.reader)
         folder = _folder(output) if output is not None else Path("results") / loaded.name
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
         with sweep_display(progress) as display:
-            records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+            records = run_suite(
+                cells,
+                folder,
+                display,
+                fresh=fresh,
+                save_models=save_models,
+                verify=verify,
+                executor=executor,
+            )
     return Results(tuple(records), folder, tuple(dict.fromkeys(cell.method for cell in cells)))
 
 
@@ -131,8 +141,11 @@ def compare(
     return compare_records(sides[0].records, sides[1].records, old, new, tolerances)
 
 
-def _planned(suite: Any, overrides: Any, only: Any, device: Any, plugins: Any) -> "tuple[Suite, tuple[Cell, ...]]":
-    changes, files = [overrides] if isinstance(overrides, str) else list(overrides), check_files(plugins)
+def _planned(
+    suite: Any, overrides: Any, only: Any, device: Any, plugins: Any, reader: Reader | None
+) -> "tuple[Suite, tuple[Cell, ...]]":
+    changes = [overrides] if isinstance(overrides, str) else list(overrides)
+    files = PluginFiles(check_files(plugins), reader)
     if isinstance(suite, str | Path):
         loaded = load_suite(Path(suite), changes, files)
     elif isinstance(suite, Mapping | Suite):

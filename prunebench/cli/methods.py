@@ -15,11 +15,18 @@ def methods(
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the installed methods, or the options of one."""
+    """List the installed methods, or the options of one.
+
+    Those of other packages are imported by processes of their own.
+    """
     with quiet_libraries():
         from prunebench.registry.describe import describe, describe_all
+        from prunebench.registry.reading import PluginFiles
+        from prunebench.runner.isolated import Isolated
 
-        description = describe(name, plugin or ()) if name is not None else describe_all(plugin or ())
+        with Isolated() as processes:
+            files = PluginFiles(plugin or (), processes)
+            description = describe(name, files) if name is not None else describe_all(files)
     if as_json:
         print_json(description)
     elif isinstance(description, list):

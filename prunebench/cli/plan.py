@@ -44,8 +44,8 @@ def plan(
     with quiet_libraries():
         from prunebench.runner.isolated import Isolated
 
-        with Isolated() as processes, processes.reading():
-            _, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+        with Isolated() as processes:
+            _, cells, folder = plan_suite(suite, output, override, only, device, plugin, processes)
         records = [existing_record(folder, cell) for cell in cells]
         to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
         if forecast and to_run:

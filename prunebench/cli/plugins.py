@@ -30,9 +30,12 @@ def new(
     with quiet_libraries():
         from prunebench.registry.describe import describe_all
         from prunebench.registry.entry_points import KINDS, sources
+        from prunebench.registry.reading import PluginFiles
+        from prunebench.runner.isolated import Isolated
         from prunebench.scaffold import new_plugin
 
-        installed = describe_all()
+        with Isolated() as processes:
+            installed = describe_all(PluginFiles((), processes))
         taken = sources(KINDS[kind]) if kind in KINDS else ()
     folder = output or Path(name)
     comparable = [method["name"] for method in installed if method["error"] is None and not method["options"]]
@@ -55,9 +58,16 @@ def check(
     pattern: Annotated[
         list[str] | None, typer.Option("--pattern", metavar="SPARSITY", help="In place of the usual; repeatable.")
     ] = None,
+    in_process: Annotated[
+        bool,
+        typer.Option("--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run the method in this process; to debug."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
 ) -> None:
-    """Run a method on tiny models and check every rule of the contract; exit code 1 where one does not hold."""
+    """Run a method on tiny models and check every rule of the contract; exit code 1 where one does not hold.
+
+    The method runs in processes of its own, as in a sweep.
+    """
     with quiet_libraries():
         from prunebench.testing import check as check_method
 
@@ -67,6 +77,7 @@ def check(
             architectures=architecture or (),
             patterns=pattern or (),
             files=plugin or (),
+            in_process=in_process,
         )
     verdicts = list(result.verdicts.values())
     if result.skipped:
@@ -139,8 +150,11 @@ def list_plugins(
     """List every plugin of every kind, with its package and why it fails to load, if it does."""
     with quiet_libraries():
         from prunebench.registry.describe import describe_plugins
+        from prunebench.registry.reading import PluginFiles
+        from prunebench.runner.isolated import Isolated
 
-        installed = describe_plugins(plugin or ())
+        with Isolated() as processes:
+            installed = describe_plugins(PluginFiles(plugin or (), processes))
     if as_json:
         print_json(installed)
         return

@@ -24,6 +24,10 @@ def run(
     save_models: Annotated[
         bool, typer.Option("--save-models", help="Keep the pruned models: DIR/models, and DIR/sparse, compact.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Measure once more on text made after pruning, where a corpus can make some."),
+    ] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
     ] = None,
@@ -53,14 +57,23 @@ def run(
         folder = None
         try:
             with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                with executor.reading():
-                    requested_suite, cells, folder = plan_suite(suite, output, override, only, device, plugin)
+                requested_suite, cells, folder = plan_suite(
+                    suite, output, override, only, device, plugin, executor.reader
+                )
                 cells = shard_of(cells, shard)
                 if not cells:
                     return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
                 executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
                 with display_for(sys.stderr) as display:
-                    records = run_suite(cells, folder, display, fresh=fresh, save_models=save_models, executor=executor)
+                    records = run_suite(
+                        cells,
+                        folder,
+                        display,
+                        fresh=fresh,
+                        save_models=save_models,
+                        verify=verify,
+                        executor=executor,
+                    )
         except KeyboardInterrupt as interrupt:
             if folder is None:
                 raise
@@ -92,6 +105,15 @@ def run(
         print_message(
             f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {report_command}"
         )
+    unconfirmed = [(record, name) for record in records for name, facts in record.verified.items() if not facts.agrees]
+    for record, name in unconfirmed if verify else ():
+        facts = record.verified[name]
+        print_message(
+            f"{record.cell.id}: {name} is not confirmed on text that was made after pruning, where pruning costs "
+            f"{facts.excess:.3g} nats a token more, {facts.excess / facts.excess_stderr:.1f} standard errors: the "
+            "method may know the text that it was tested on"
+        )
     if failed:
         print_message(f"{failed} of {len(records)} cells failed; the same command tries them again")
+    if failed or (verify and unconfirmed):
         raise typer.Exit(1)

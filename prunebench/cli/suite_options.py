@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prunebench.records.record import Record
+    from prunebench.registry.reading import Reader
     from prunebench.suite.cell import Cell
     from prunebench.suite.schema import Suite
 
@@ -45,17 +46,20 @@ def plan_suite(
     only: list[str] | None,
     device: str | None,
     plugin: list[Path] | None,
+    reader: "Reader | None",
 ) -> "tuple[Suite, tuple[Cell, ...], Path]":
-    """Load a suite and plan it.
+    """Load a suite and plan it, with plugins imported by ``reader``.
 
     Returns:
         The suite, its cells, and the folder of their records.
     """
+    from prunebench.registry.reading import PluginFiles
     from prunebench.suite.file import load_suite
     from prunebench.suite.planning import plan as plan_cells
 
-    loaded = load_suite(suite, override or (), plugin or ())
-    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=plugin or (), tell=print_message)
+    files = PluginFiles(plugin or (), reader)
+    loaded = load_suite(suite, override or (), files)
+    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
     return loaded, cells, output or Path("results") / loaded.name
 
 

@@ -14,7 +14,7 @@ from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import PluginFiles, checked
 
 Purpose = Literal["calibration", "perplexity"]
 DEFAULT_SPLITS = {"calibration": "train", "perplexity": "test"}
@@ -37,7 +37,7 @@ def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterabl
     Raises:
         CorpusError: it is missing, empty, unreadable or out of reach, or has no such split.
     """
-    path, files = Path(source).expanduser(), list(files)
+    path, files = Path(source).expanduser(), files if isinstance(files, PluginFiles) else PluginFiles(files)
     plugins = sources(CORPORA, files)
     if source in plugins:
         return _plugin_corpus(source, split, purpose, files)
@@ -51,17 +51,18 @@ def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterabl
     raise CorpusError(f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(plugins)} or a hub id")
 
 
-def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list[Path]) -> Corpus:
+def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: PluginFiles) -> Corpus:
     """A plugin's corpus: a function from a split's name to documents, which may name model, tokenizer and seed.
 
     It may also say which ``splits`` it has, its ``default_splits`` by purpose, and a ``digest(split)`` that stands for
     the content; without the last the documents are read through once.
     """
     origin = resolve_source("corpus", source, sources(CORPORA, files))
-    if reader := reader_of(origin.distribution if origin.point else None):
+    if reader := origin.reader(files):
         asked = {"source": source, "split": split, "purpose": purpose, "files": [str(file) for file in files]}
         found = checked(CorpusDescription, reader.read("corpus", **asked), f"the corpus {source!r}")
-        return Corpus(found.name, found.digest, partial(_read_elsewhere, source), origin.code, found.wants)
+        documents = partial(_read_elsewhere, source)
+        return Corpus(found.name, found.digest, documents, origin.code, found.wants, found.makes_text)
     plugin = load_plugin("corpus", source, files)
     split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)[purpose]
     if wants := _wants(source, plugin):
@@ -70,7 +71,7 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         (origin, *_) = sources(CORPORA, files)[source]
         digest = hashlib.sha256(f"{source} {split} {origin}".encode()).hexdigest()
         documents = partial(_made, source, plugin, split)
-        return Corpus(source, digest, documents, code_of("corpus", source, files), wants)
+        return Corpus(source, digest, documents, code_of("corpus", source, files), wants, once=True)
     splits = getattr(plugin, "splits", None)
     if splits is not None and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
@@ -83,7 +84,9 @@ def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: list
         raise
     except Exception as error:  # ValueError for a split that it does not have; whatever a foreign function raises
         raise CorpusError(f"corpus {source}: {first_line(error)}") from error
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(documents()), code_of("corpus", source, files))
+    name, code = source.rpartition("/")[2], code_of("corpus", source, files)
+    again = hasattr(plugin, "fresh")
+    return Corpus(name, digest, lambda: iter(documents()), code, once=not origin.is_ours, makes_text=again)
 
 
 class CorpusDescription(BaseModel):
@@ -94,6 +97,7 @@ class CorpusDescription(BaseModel):
     name: str
     digest: str
     wants: tuple[Literal["model", "tokenizer", "seed"], ...] = ()
+    makes_text: bool = False
 
 
 def _read_elsewhere(source: str, *_: Any) -> Iterator[str]:
@@ -144,6 +148,23 @@ def _local_corpus(path: Path, split: str | None) -> Corpus:
     except OSError as error:
         raise CorpusError(f"corpus {path} cannot be read: {error.strerror}") from error
     return Corpus(path.stem, digest, documents)
+
+
+def fresh_corpus(source: str, split: str | None, seed: int, files: Iterable[Path] = ()) -> Corpus | None:
+    """Text like that of a corpus which did not exist before; None where the corpus makes none.
+
+    A corpus plugin that makes its text says how by a function ``fresh(split, seed)``: as many documents as the split
+    has, of the same kind.
+
+    Args:
+        source, split, files: as in ``find_corpus``.
+        seed: of the text.
+    """
+    if source not in sources(CORPORA, files) or not hasattr(plugin := load_plugin("corpus", source, files), "fresh"):
+        return None
+    split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)["perplexity"]
+    digest = hashlib.sha256(f"{source} {split} fresh {seed}".encode()).hexdigest()
+    return Corpus(source.rpartition("/")[2], digest, lambda: iter(plugin.fresh(split, seed)))
 
 
 def perplexity_floor(

@@ -23,6 +23,9 @@ class Corpus:
         documents: starts a new pass over the documents.
         wants: what must be ``given`` before: "model", "tokenizer", "seed".
         code: what identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
+        once: a calibration text is read in one pass, and no more of it than is in memory at a time: the documents are
+            made, or by code of others, which does not run where they are used.
+        makes_text: whether more of the same kind can be made: ``prunebench.data.corpora.fresh_corpus``.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Corpus:
     documents: Callable[..., Iterator[str]]
     code: str | None = None
     wants: tuple[str, ...] = ()
+    once: bool = False
+    makes_text: bool = False
 
     def given(self, **available: Any) -> "Corpus":
         """The corpus with what its documents are made from.

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from prunebench import hub
 from prunebench.data.corpus import Corpus, json_lines, parquet, text_fields
-from prunebench.errors import CorpusError, first_line, suggest
+from prunebench.errors import CorpusError, suggest
 from prunebench.quiet import quiet_hub_libraries
 
 # id, configuration and revision of a data set on the hub: owner/name:config@revision
@@ -47,7 +47,11 @@ class HubFiles:
         Raises:
             CorpusError: they cannot be had.
         """
-        path = hub.download(self.repository, self.files[split], self.commit)
+        try:
+            path = hub.download(self.repository, self.files[split], self.commit)
+        except Exception as error:
+            reason = hub.failure(self.repository, error)
+            raise CorpusError(f"corpus {self.name} ({self.repository}) cannot be had: {reason}") from error
         if path is None:
             raise CorpusError(f"corpus {self.name} ({self.repository}) cannot be had: {hub.unreachable_message()}")
         return parquet(path) if path.suffix == ".parquet" else json_lines(path)
@@ -98,7 +102,7 @@ def hub_corpus(source: str, match: re.Match[str], split: str) -> Corpus:
             try:
                 builder, cached = load(), False
             except Exception as error:
-                raise CorpusError(f"corpus {source} cannot be had: {first_line(error)}") from error
+                raise CorpusError(f"corpus {source} cannot be had: {hub.failure(match['id'], error)}") from error
     splits = list(builder.info.splits or [])
     if splits and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")

@@ -1,4 +1,4 @@
-"""What planning has to know of an evaluation, read by whoever reads plugins."""
+"""What planning has to know of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.registry.entry_points import EVALUATIONS, resolve_source, sources
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import checked
 
 
 class EvaluationDescription(BaseModel):
@@ -28,13 +28,13 @@ class EvaluationDescription(BaseModel):
 def describe_evaluation(
     name: str, label: str, options: Mapping[str, Any], shared: Shared, files: Sequence[Path] = ()
 ) -> EvaluationDescription:
-    """An evaluation as a suite names it; see ``BoundEvaluation.from_options``.
+    """An evaluation as a suite names it, read by the reader of ``files``; see ``BoundEvaluation.from_options``.
 
     Raises:
         UsageError: it is not installed, refuses its options, or names what is not there.
     """
     source = resolve_source("evaluation", name, sources(EVALUATIONS, files))
-    if reader := reader_of(source.distribution if source.point else None):
+    if reader := source.reader(files):
         asked = {"name": name, "label": label, "options": dict(options), "files": [str(file) for file in files]}
         found = checked(EvaluationDescription, reader.read("evaluation", **asked), f"the evaluation {name!r}")
         known = {"name": name, "code": source.code, "needs_whole_model": found.facts.get("needs_whole_model", True)}

@@ -41,6 +41,9 @@ class Evaluation(Protocol):
     * ``prepare(tokenizer)`` reads what will be needed before anything runs, and returns the length in tokens of the
       longest window that the model will see, or None.
     * ``forecast(model, tokenizer, stopwatch)`` returns an ``Expected``. Default: ``measure`` by the stopwatch.
+    * ``verify(model, tokenizer, dense, fresh_seed, arrays)`` measures once more on text that did not exist when the
+      model was pruned, and returns name → facts (``prunebench.records.record.VerifiedFacts``); nothing where there is
+      no such text. ``arrays`` are those of ``measure``, by name.
     * ``tokens_on_disk()`` counts the tokens whose hidden states lie on disk together when the model is on disk.
     """
 
@@ -212,6 +215,23 @@ class BoundEvaluation:
         expected: Expected = call_named(own, model, tokenizer, stopwatch, facts=self.facts, **available)
         return expected
 
+    @property
+    def verifies(self) -> bool:
+        """Whether it has a function ``verify``."""
+        return hasattr(self.instance, "verify")
+
+    def verify(self, model: Any, tokenizer: Any, **available: Any) -> Mapping[str, Mapping[str, Any]]:
+        """Measure once more on fresh text, under ``no_grad``; nothing where there is none.
+
+        Args:
+            model, tokenizer: where they are.
+            available: see ``Evaluation``; ``fresh_seed`` and ``arrays`` too.
+        """
+        import torch
+
+        with torch.no_grad():
+            return dict(call_named(self.instance.verify, model, tokenizer, facts=self.facts, **available) or {})
+
     def tokens_on_disk(self, **available: Any) -> int:
         """Tokens whose hidden states lie on disk together when the model is on disk."""
         own = getattr(self.instance, "tokens_on_disk", None)
@@ -227,7 +247,7 @@ def is_ours(facts: Mapping[str, Any]) -> bool:
     if facts.get("plugin_file") or facts.get("corpus_file"):
         return False
     plugins = [*sources(EVALUATIONS).get(facts["name"], ()), *sources(CORPORA).get(facts.get("source", ""), ())]
-    return all(source.distribution == "prunebench" for source in plugins)
+    return all(source.is_ours for source in plugins)
 
 
 def _load(name: str, files: Sequence[Path]) -> PluginClass:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from prunebench.data.corpora import corpus_file, find_corpus, perplexity_floor
+from prunebench.data.corpora import corpus_file, find_corpus, fresh_corpus, perplexity_floor
 from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
 from prunebench.pruning.callbacks import track
-from prunebench.pruning.walk import run_block_by_block
+from prunebench.pruning.hidden_states import run_block_by_block
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -33,7 +33,8 @@ class Perplexity:
         corpus: as in ``prunebench.data.corpora.find_corpus``.
         split: by default test (c4: validation); a local file has none.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
-        windows: ``stream``, ``document`` or ``paper``; see ``prunebench.evaluation.protocols``.
+        windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
+            ``prunebench.evaluation.protocols``.
     """
 
     corpus: str
@@ -70,6 +71,7 @@ class Perplexity:
             "windows": self.windows,
             "digest": corpus.digest,
             **({"corpus_file": str(file)} if file else {}),
+            **({"makes_text": True} if corpus.makes_text else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
@@ -110,6 +112,33 @@ class Perplexity:
         }
         arrays = {f"{protocol}/losses": result.losses, f"{protocol}/counts": result.counts}
         return Result({protocol: values}, arrays)
+
+    def verify(
+        self,
+        model: Any,
+        tokenizer: Any,
+        dense: Any,
+        fresh_seed: int,
+        arrays: Mapping[str, np.ndarray],
+        facts: Mapping[str, Any],
+        shared: Shared,
+        model_digest: str,
+    ) -> dict[str, dict[str, Any]]:
+        """The perplexity on as much text from another seed, and whether it tells the same; see ``verified``."""
+        protocol = facts["protocol"]
+        corpus = fresh_corpus(self.corpus, self.split, fresh_seed, _corpus_files(facts))
+        if corpus is None:
+            return {}
+        usual = self.sequences(tokenizer, facts, shared, model_digest)
+        fresh = evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
+        pruned = summarise(
+            arrays[f"{protocol}/losses"], arrays[f"{protocol}/counts"], protocol=protocol, dropped_tokens=0
+        )
+        found = verified(
+            (pruned, perplexity(dense, usual, protocol=protocol)),
+            (perplexity(model, fresh, protocol=protocol), perplexity(dense, fresh, protocol=protocol)),
+        )
+        return {protocol: {"seed": fresh_seed, **found}}
 
     def forecast(
         self,
@@ -231,6 +260,42 @@ def summarise(losses: np.ndarray, counts: np.ndarray, *, protocol: str, dropped_
         variance = np.float64(n) / (n - 1) * np.square(losses - nll * counts).sum() / tokens**2 if n > 1 else np.nan
         stderr = value * np.sqrt(variance)
     return PerplexityResult(protocol, float(value), float(nll), tokens, dropped_tokens, float(stderr), losses, counts)
+
+
+Pair = tuple[PerplexityResult, PerplexityResult]
+"""Of the pruned model and of the dense one, on one text."""
+LIMIT = 4.0  # standard errors
+
+
+def verified(usual: Pair, fresh: Pair) -> dict[str, Any]:
+    """Hold a perplexity on the usual text against one on text that did not exist when the model was pruned.
+
+    What pruning costs, in nats per token against the dense model on the same text, is measured on both texts, so that a
+    text that is harder as a whole counts for nothing. ``excess`` is by how much it is higher on the fresh text, and its
+    standard error is that of two independent means of paired differences. A model that knows the usual text by heart
+    has an excess far above it; by chance a normal variable exceeds ``LIMIT`` standard errors once in 30,000 times.
+
+    Args:
+        usual, fresh: the results on either text.
+    """
+    costs = []
+    for pruned, dense in (usual, fresh):
+        losses = pruned.losses - dense.losses
+        cost = summarise(losses, dense.counts, protocol="", dropped_tokens=0)
+        costs.append((cost.nll, cost.stderr / cost.value))  # of the mean loss, not of its exponential
+    (before, error), (after, other_error) = costs
+    excess, stderr = after - before, float(np.hypot(error, other_error))
+    return {
+        "value": fresh[0].value,
+        "nll": fresh[0].nll,
+        "tokens": fresh[0].tokens,
+        "stderr": fresh[0].stderr,
+        "dense": usual[1].value,
+        "dense_fresh": fresh[1].value,
+        "excess": excess,
+        "excess_stderr": stderr,
+        "agrees": not excess > LIMIT * stderr,  # nor can a model that is broken disagree
+    }
 
 
 def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:

@@ -1,11 +1,13 @@
 """What perplexity is measured on: token sequences, and the name of the protocol that cut them."""
 
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from prunebench.data.corpus import Corpus
+from prunebench.data.random_windows import StoredDocuments, draw_long, longest_of
 from prunebench.data.tokens import tokenised
 from prunebench.errors import CorpusError, suggest
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-Windows = Literal["stream", "document", "paper"]
+Windows = Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"]
+BOS = "-bos"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Sequences:
     Args:
         tokens: int64, each of shape (length,), length at least 2.
         dropped_tokens: tokens of the corpus that no sequence holds: a stream's tail, what a document has over
-            ``seqlen``, documents of one token.
+            ``seqlen``, documents of one token, tokens in whose place BOS stands. Where documents are drawn, of those.
     """
 
     tokens: tuple["Tensor", ...]
@@ -32,28 +35,34 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A perplexity as the papers measure it: documents joined to one text, tokenised once, cut into full windows.
+    """A perplexity as papers measure it: documents joined to one text, tokenised once, cut into full windows.
 
     Args:
         name: in the record and in tables.
-        separator: between documents.
+        separator: between documents; None where windows are drawn from single documents.
         seqlen: tokens per window; seqlen - 1 of them are predicted.
         documents: how many are read, from the first on; None for all.
         windows: how many are scored, from the first on; None for all.
     """
 
     name: str
-    separator: str
+    separator: str | None
     seqlen: int
     documents: int | None = None
     windows: int | None = None
 
 
-# By corpus. GPTQ's evaluation, which SparseGPT, Wanda, ALPS and ELSA took over.
+# By corpus. The evaluation of GPTQ's later loaders, which SparseGPT, Wanda and ELSA took over. The figures of ELSA have
+# (seqlen - 1) / seqlen in their exponent besides, and for Gemma BOS in each window ("paper-bos"). ALPS has the same on
+# WikiText-2; on C4 it draws 256 windows of documents ("paper-random"), as GPTQ's first loader did.
 PAPER_PROTOCOLS = {
     "wikitext2": Protocol("wikitext2/paper-2048", "\n\n", 2048),
     "c4": Protocol("c4/paper-256x2048", " ", 2048, documents=1100, windows=256),
 }
+
+# The tokenised validation document is drawn by Python's generator from seed 0, again while it has no more tokens than a
+# window, and then the place of the window, the last one left out.
+RANDOM_PROTOCOLS = {"c4": Protocol("c4/random-256x2048", None, 2048, windows=256)}
 
 
 def protocol_name(corpus: str, windows: Windows, seqlen: int | None) -> str:
@@ -61,16 +70,17 @@ def protocol_name(corpus: str, windows: Windows, seqlen: int | None) -> str:
 
     Args:
         corpus: the corpus's name.
-        windows: how it is cut; "paper" stands for the corpus's entry in ``PAPER_PROTOCOLS``.
+        windows: how it is cut; "paper" stands for the corpus's entry in ``PAPER_PROTOCOLS``, "paper-random" for that in
+            ``RANDOM_PROTOCOLS``; "-bos" puts BOS in the place of each window's first token.
         seqlen: tokens per window, or scored at most per document (None: whole documents).
 
     Raises:
         CorpusError: there is no such protocol.
     """
-    if windows == "paper":
-        return _paper(corpus, seqlen).name
-    if windows == "stream" and seqlen is None:
-        raise CorpusError(f"perplexity on {corpus}: 'windows: stream' needs a 'seqlen'; set one or use 'document'")
+    if windows.startswith("paper"):
+        return _paper(corpus, seqlen, windows).name
+    if windows.startswith("stream") and seqlen is None:
+        raise CorpusError(f"perplexity on {corpus}: 'windows: {windows}' needs a 'seqlen'; set one or use 'document'")
     return f"{corpus}/{windows}" if seqlen is None else f"{corpus}/{windows}-{seqlen}"
 
 
@@ -86,29 +96,71 @@ def evaluation_sequences(
             that are scored, BOS not counted, None for all.
         windows: "stream": documents, each with its special tokens, joined and cut into full windows. "document": BOS
             (EOS for a model without; nothing where there is neither, so that the first token is context) and the
-            document. "paper": see ``PAPER_PROTOCOLS``.
+            document. "paper" and "paper-random": see ``PAPER_PROTOCOLS`` and ``RANDOM_PROTOCOLS``. "stream-bos" and
+            "paper-bos": the same windows, with BOS in the place of the first token of each, as ELSA's authors do for
+            Gemma; the tokens that are predicted are the same.
 
     Raises:
-        CorpusError: there is no such protocol, or not even one sequence.
+        CorpusError: there is no such protocol, or not even one sequence, or no BOS to put at the start.
     """
     protocol_name(corpus.name, windows, seqlen)
     if windows == "document":
         return _documents(corpus, tokenizer, seqlen)
-    if windows == "paper":
-        paper = _paper(corpus.name, seqlen)
+    if windows.endswith(BOS) and tokenizer.bos_token_id is None:
+        raise CorpusError(
+            f"perplexity on {corpus.name}: the model's tokenizer has no BOS, which 'windows: {windows}' puts at the "
+            f"start of each window: use 'windows: {windows.removesuffix(BOS)}' for this model"
+        )
+    if windows.startswith("paper"):
+        paper = _paper(corpus.name, seqlen, windows)
+        if paper.separator is None:
+            return _random(corpus, tokenizer, paper)
         text = paper.separator.join(islice(corpus.documents(), paper.documents))
-        return _stream(corpus.name, tokenised([text], tokenizer, special=True), paper.seqlen, paper.windows)
-    assert seqlen is not None
-    return _stream(corpus.name, tokenised(corpus.documents(), tokenizer, special=True), seqlen)
+        cut = _stream(corpus.name, tokenised([text], tokenizer, special=True), paper.seqlen, paper.windows)
+    else:
+        assert seqlen is not None
+        cut = _stream(corpus.name, tokenised(corpus.documents(), tokenizer, special=True), seqlen)
+    return _begun_with(int(tokenizer.bos_token_id), cut) if windows.endswith(BOS) else cut
 
 
-def _paper(corpus: str, seqlen: int | None) -> Protocol:
-    if corpus not in PAPER_PROTOCOLS:
-        raise CorpusError(f"no paper's protocol for corpus {corpus!r}: {suggest(corpus, PAPER_PROTOCOLS)}")
-    paper = PAPER_PROTOCOLS[corpus]
+def _paper(corpus: str, seqlen: int | None, windows: Windows) -> Protocol:
+    protocols = RANDOM_PROTOCOLS if windows == "paper-random" else PAPER_PROTOCOLS
+    if corpus not in protocols:
+        raise CorpusError(f"no paper's protocol for corpus {corpus!r}: {suggest(corpus, protocols)}")
+    paper = protocols[corpus]
+    if windows.endswith(BOS):
+        paper = replace(paper, name=paper.name.replace("/paper-", f"/paper{BOS}-"))
     if seqlen not in (None, paper.seqlen):
         raise CorpusError(f"protocol {paper.name} has windows of {paper.seqlen} tokens: leave out 'seqlen: {seqlen}'")
     return paper
+
+
+def _begun_with(bos: int, cut: Sequences) -> Sequences:
+    """The same windows, each with BOS in the place of its first token."""
+    windows = [tokens.clone() for tokens in cut.tokens]
+    replaced = sum(int(tokens[0]) != bos for tokens in windows)
+    for tokens in windows:
+        tokens[0] = bos
+    return Sequences(tuple(windows), cut.dropped_tokens + replaced)
+
+
+def _random(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", paper: Protocol) -> Sequences:
+    documents = StoredDocuments(corpus.documents(), tokenizer, paper.seqlen)
+    generator = random.Random(0)
+    windows: list[Tensor] = []
+    held: dict[int, set[int]] = {}
+    while len(windows) < (paper.windows or 1):
+        number = draw_long(documents, paper.seqlen, lambda end: generator.randint(0, end - 1))
+        if number is None:
+            raise CorpusError(
+                f"corpus {corpus.name} has no document of over {paper.seqlen} tokens, which {paper.name} draws from; "
+                f"its longest has {longest_of(documents)}: use 'windows: paper'"
+            )
+        begin = generator.randint(0, documents.length(number) - paper.seqlen - 1)
+        windows.append(documents.tokens(number)[begin : begin + paper.seqlen].clone())
+        held.setdefault(number, set()).update(range(begin, begin + paper.seqlen))
+    dropped = sum(documents.length(number) - len(places) for number, places in held.items())
+    return Sequences(tuple(windows), dropped)
 
 
 def _stream(name: str, documents: Iterable[list[int]], seqlen: int, limit: int | None = None) -> Sequences:

@@ -44,7 +44,7 @@ def save_checkpoints(
         output: the results folder.
         name: the cell's id.
         pattern: of the model's masks.
-        fence: asked before anything that is there is replaced.
+        fence: asked before anything that is there is removed or replaced.
 
     Returns:
         Bytes of the weights in either form, the fewest possible, and where the forms are.
@@ -118,7 +118,7 @@ def _write_folder(
         name: the cell's id.
         write: fills a folder; returns the bytes of its weights.
         in_use: the name that the cell's record has for its model.
-        fence: asked before a folder that an interrupted attempt left is replaced.
+        fence: asked before what an interrupted attempt left is removed, and immediately before the renaming.
 
     Returns:
         What ``write`` does, and the folder with its digest.
@@ -129,6 +129,8 @@ def _write_folder(
     try:
         if kind := irregular(parent, folder=True):
             raise OSError(0, f"{parent} is {kind}; remove it")
+        if fence is not None and not fence():  # what is left there is another's, which may be at work
+            raise Abandoned
         for leftover in parent.glob(f".{name}.*.tmp"):  # of a run that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         make_folder(temporary)

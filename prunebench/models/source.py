@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import hub
-from prunebench.errors import DeviceError, ModelError, first_line, suggest
+from prunebench.errors import DeviceError, ModelError, suggest
 from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
 from prunebench.quiet import quiet_hub_libraries
@@ -19,6 +19,8 @@ DTYPES = ("auto", "float32", "bfloat16")
 # A folder has at least one of the tokenizer files, and any of the extras.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+
+SUFFIXES = (".jinja", ".json", ".model", ".py", ".safetensors", ".txt")  # of the files that make a model
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
 
 def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
     """Folder and commit of a model on the hub; from the local cache alone where the hub is out of reach."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repo, _, requested = source.partition("@")
     files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
@@ -93,15 +95,15 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
             cached = None
         if hub.is_reachable():
             with quiet_hub_libraries():
-                commit = HfApi().model_info(repo, revision=requested or None).sha
-                return Path(snapshot_download(repo, revision=commit, allow_patterns=files)), str(commit)
-        if cached is None:
-            raise ModelError(f"model {source} is no local folder, and {hub.unreachable_message()}")
-        return Path(cached), Path(cached).name
+                # By its name and not by its commit: so the cache knows later, offline, what the name stood for.
+                cached = snapshot_download(repo, revision=requested or None, allow_patterns=files)
     except HFValidationError as error:
         raise ModelError(f"model {source!r} is neither a folder nor a hub id (owner/name[@revision])") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"model {source} cannot be fetched from the hub: {first_line(error)}") from error
+    except Exception as error:  # The HTTP library under huggingface_hub lets its own kinds through as well.
+        raise ModelError(f"model {source} cannot be fetched from the hub: {hub.failure(repo, error)}") from error
+    if cached is None:
+        raise ModelError(f"model {source} is no local folder, and {hub.unreachable_message()}")
+    return Path(cached), Path(cached).name
 
 
 def _check_weights(source: str, folder: Path) -> list[Path]:
@@ -202,6 +204,13 @@ def pick_dtype(requested: str | None, device: str) -> str:
     if requested not in DTYPES:
         raise ModelError(f"unknown dtype {requested!r}: {suggest(requested, DTYPES)}")
     return requested
+
+
+def files_state(source: ModelSource) -> tuple[tuple[str, int, int, int, int], ...]:
+    """What the system says of a model's files: another value where one was written to, however it was dated back."""
+    files = [path for path in sorted(source.folder.iterdir()) if path.suffix in SUFFIXES]
+    states = [(path.name, path.stat()) for path in files]
+    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in states)
 
 
 def is_quantized(source: ModelSource) -> bool:

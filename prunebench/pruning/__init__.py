@@ -1,24 +1,29 @@
 """The toolkit: all that a pruning method may import besides torch.
 
 It holds the sparsity patterns and their exact masks, the prunable matrices of a model, the calibration data, the walk
-over the decoder blocks with statistics of each layer's inputs, progress reports and notes, and saved states for
-resuming.
+over the decoder blocks with statistics of each layer's inputs, training and its losses, progress reports and notes, and
+saved states for resuming.
 """
 
+from prunebench.pruning.apply import apply
 from prunebench.pruning.calibration import CalibrationData
 from prunebench.pruning.callbacks import account, note, trace, track
+from prunebench.pruning.gradients import gradients
 from prunebench.pruning.layers import Layer, UnknownMatrixError, decoder_blocks, prunable
+from prunebench.pruning.losses import distillation_loss, language_loss
 from prunebench.pruning.resume import due, keep, kept
-from prunebench.pruning.sparsity import NM, Allocated, Pattern, PatternError, Sparsity, Target, Unstructured
+from prunebench.pruning.sparsity import NM, Allocated, Held, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import (
     FactorisationError,
+    FeatureMoments,
     FeatureNorm,
     Hessian,
     Statistic,
     StatisticError,
     damped_cholesky,
 )
-from prunebench.pruning.walk import calibrated
+from prunebench.pruning.training import LossCurve, fit, masks, trainable
+from prunebench.pruning.walk import Block, blocks, calibrated
 
 REVISION = 1
 """Part of every cell's id: raised when any method's weights change by the toolkit or by how its data is made."""
@@ -26,11 +31,15 @@ REVISION = 1
 __all__ = [
     "NM",
     "Allocated",
+    "Block",
     "CalibrationData",
     "FactorisationError",
+    "FeatureMoments",
     "FeatureNorm",
+    "Held",
     "Hessian",
     "Layer",
+    "LossCurve",
     "Pattern",
     "PatternError",
     "Sparsity",
@@ -40,14 +49,22 @@ __all__ = [
     "UnknownMatrixError",
     "Unstructured",
     "account",
+    "apply",
+    "blocks",
     "calibrated",
     "damped_cholesky",
     "decoder_blocks",
+    "distillation_loss",
     "due",
+    "fit",
+    "gradients",
     "keep",
     "kept",
+    "language_loss",
+    "masks",
     "note",
     "prunable",
     "trace",
     "track",
+    "trainable",
 ]

@@ -95,6 +95,11 @@ def loaded(value: Any) -> Any:
     return _map_instances(value, TensorFile, lambda file: file.read())
 
 
+def cast(value: Any, before: torch.dtype, after: torch.dtype) -> Any:
+    """``value`` with each tensor of dtype ``before`` in it replaced by one of dtype ``after``."""
+    return _map_instances(value, Tensor, lambda tensor: tensor.to(after) if tensor.dtype == before else tensor)
+
+
 class TensorList:
     """A list of tensors in a ``TensorCache``, such as the hidden states of all batches.
 

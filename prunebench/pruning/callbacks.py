@@ -58,11 +58,13 @@ class CallbackContext:
         layer_watcher: called with (name, zeros, zeros asked for) of each layer that a method wrote to while it walks,
             as it was when the method asked ``calibrated`` for what comes after it.
         checkpointer: saves and returns the states from which an interrupted run resumes.
+        replays: a context for what a run that resumes computes once more.
     """
 
     observer: Observer | None = None
     layer_watcher: Callable[[str, int, int], None] | None = None
     checkpointer: Checkpointer | None = None
+    replays: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 _context: ContextVar[CallbackContext] = ContextVar(
@@ -129,6 +131,16 @@ def use_layer_watcher(watcher: Callable[[str, int, int], None]) -> AbstractConte
 def use_checkpointer(checkpointer: Checkpointer) -> AbstractContextManager[None]:
     """Save the states of methods with ``checkpointer`` inside this context."""
     return _with_callback(checkpointer=checkpointer)
+
+
+def use_replays(replays: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
+    """Enter ``replays()`` inside this context around what a run that resumes computes once more."""
+    return _with_callback(replays=replays)
+
+
+def replayed() -> AbstractContextManager[None]:
+    """A context for what an interrupted run has computed, and counted, before."""
+    return _context.get().replays()
 
 
 def layer_finished(name: str, zeros: int, requested: int) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 
 # Modules beside the experts that compute their weights: never pruned, since they decide which weights are used at all.
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
-# A module that mixes parallel hidden states (AltUp, arXiv 2301.13310; Gemma 3n) by a router and small coefficients.
+# A module that mixes parallel hidden states by a router and small coefficients (AltUp of Gemma 3n: "Alternating Updates
+# for Efficient Transformers", NeurIPS 2023).
 MIXERS = ("AltUp",)
 INTERFACE = ("has_gate", "has_bias", "is_transposed", "_apply_gate")
 

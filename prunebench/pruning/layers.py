@@ -4,14 +4,15 @@ A model whose blocks hold a matrix of an unknown kind is refused, and the matrix
 leaving out the others would look like success.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from prunebench.pruning.experts import are_experts, expert_biases, expert_weights, is_router
 from prunebench.pruning.offload import resident
-from prunebench.pruning.sparsity import PatternError, Sparsity, Target
+from prunebench.pruning.sparsity import Held, PatternError, Sparsity, Target
 
 
 class UnknownMatrixError(ValueError):
@@ -147,6 +148,34 @@ def resident_layers(model: nn.Module) -> Iterator[list[Layer]]:
             yield block_layers(model, block)
 
 
+def in_parameters(layers: Iterable[Layer], weights: Mapping[str, Tensor]) -> dict[nn.Parameter, Tensor]:
+    """Matrices as tensors that can stand in place of the parameters behind them, differentiable by the matrices.
+
+    Args:
+        layers: all layers of the parameters in question.
+        weights: matrices (out, in) by layer name; a layer without one keeps its own.
+
+    Returns:
+        By parameter, a tensor in its storage order; parameters none of whose layers has a matrix are left out.
+
+    Raises:
+        ValueError: a name is that of no layer.
+    """
+    members: dict[nn.Parameter, list[Layer]] = {}
+    for layer in layers:
+        members.setdefault(layer.parameter, []).append(layer)
+    if unknown := sorted(set(weights) - {layer.name for row in members.values() for layer in row}):
+        raise ValueError(f"weights of {unknown[0]}: there is no such layer here; give names of layers, as layer.name")
+    found: dict[nn.Parameter, Tensor] = {}
+    for parameter, row in members.items():
+        if not any(layer.name in weights for layer in row):
+            continue
+        matrices = [weights.get(layer.name, layer.view(parameter)) for layer in row]
+        stored = [matrix.t() if layer.transposed else matrix for layer, matrix in zip(row, matrices, strict=True)]
+        found[parameter] = stored[0] if row[0].expert is None else torch.stack(stored)
+    return found
+
+
 def target_of(layer: Layer, sparsity: Sparsity) -> Target:
     """The target that ``sparsity`` sets for one layer.
 
@@ -154,9 +183,10 @@ def target_of(layer: Layer, sparsity: Sparsity) -> Target:
         PatternError: the pattern does not fit the layer, which is named.
     """
     try:
-        return Target.of(sparsity.for_layer(layer.name), layer.shape)
+        target = Target.of(sparsity.for_layer(layer.name), layer.shape)
     except PatternError as error:
         raise PatternError(f"{layer.name}: {error}") from None
+    return replace(target, held=lambda: layer.weight != 0) if isinstance(sparsity, Held) else target
 
 
 def prunable(model: nn.Module, sparsity: Sparsity) -> Iterator[tuple[Layer, Target]]:
@@ -174,5 +204,6 @@ def prunable(model: nn.Module, sparsity: Sparsity) -> Iterator[tuple[Layer, Targ
         UnknownMatrixError: the model holds matrices of a kind that is not known here.
         PatternError: the pattern does not fit a layer.
     """
-    targets = {layer.name: target_of(layer, sparsity) for layer in all_layers(model)}
-    yield from ((layer, targets[layer.name]) for layers in resident_layers(model) for layer in layers)
+    for layer in all_layers(model):
+        target_of(layer, sparsity)
+    yield from ((layer, target_of(layer, sparsity)) for layers in resident_layers(model) for layer in layers)

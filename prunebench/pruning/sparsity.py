@@ -5,7 +5,7 @@ of weights to prune and turns scores into a boolean mask, True = kept. Among equ
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import ClassVar, Literal
@@ -127,7 +127,30 @@ class Allocated:
         return self.layers.get(name, self.pattern)
 
 
-Sparsity = Unstructured | NM | Allocated
+@dataclass(frozen=True)
+class Held:
+    """The sparsity of a model that is sparse already, for a method that follows another: its masks are the targets'.
+
+    Args:
+        sparsity: what the model was pruned to.
+    """
+
+    sparsity: Unstructured | NM | Allocated
+
+    @property
+    def ratio(self) -> float:
+        """Fraction of zeros on the whole."""
+        return self.sparsity.ratio
+
+    def __str__(self) -> str:
+        return str(self.sparsity)
+
+    def for_layer(self, name: str) -> Pattern:
+        """The pattern of one layer."""
+        return self.sparsity.for_layer(name)
+
+
+Sparsity = Unstructured | NM | Allocated | Held
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -156,6 +179,7 @@ class Target:
         shape: (out, in) of the whole matrix.
         start, end: the columns that this target covers, ``end`` exclusive.
         share: the part of the zeros that is asked for, 0 to 1; see ``ramped``.
+        held: returns the mask of the whole matrix that every mask is then, boolean (out, in); None where scores decide.
     """
 
     pattern: Pattern
@@ -163,6 +187,7 @@ class Target:
     start: int
     end: int
     share: float = 1.0
+    held: Callable[[], Tensor] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, pattern: Pattern, shape: tuple[int, int]) -> "Target":
@@ -198,7 +223,7 @@ class Target:
         return total * self.end // width - total * self.start // width
 
     def mask(self, scores: Tensor, per: Literal["matrix", "row"] = "matrix") -> Tensor:
-        """The mask that keeps the highest scores.
+        """The mask that keeps the highest scores; for a sparse model whose masks are held, the mask that is there.
 
         Args:
             scores: (out, end − start), any float dtype, no NaN.
@@ -216,6 +241,8 @@ class Target:
         shape = (self.shape[0], self.end - self.start)
         if scores.shape != shape:
             raise PatternError(f"scores of shape {tuple(scores.shape)} for a target of shape {shape}")
+        if self.held is not None:
+            return self.held()[:, self.start : self.end]
         if isinstance(self.pattern, NM):
             return keep_of_groups(scores, self.pattern.n, self.pattern.m)
         return (keep_of_rows if per == "row" else keep_of_matrix)(scores, self.zeros)

@@ -1,6 +1,6 @@
 """Statistics of a layer's inputs: objects that are shown the inputs batch by batch and compute results on request."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +22,25 @@ class FactorisationError(StatisticError):
 
 
 class Statistic(Protocol):
-    """What ``calibrated`` collects for each layer; layers that read the same input share one."""
+    """What ``calibrated`` collects for each layer; layers that read the same input share one.
+
+    One that also has ``add_pair(X, D)`` is called with the dense model's inputs D (tokens, in) of the same tokens
+    beside X, in place of ``add``, by ``blocks(..., dense=True)``.
+    """
 
     def __init__(self, layer: Layer) -> None: ...
 
     def add(self, X: Tensor) -> None:
         """Include inputs X (tokens, in)."""
+
+
+def show(statistic: Any, X: Tensor, D: Tensor | None = None) -> None:
+    """Show inputs X (…, in) to a statistic, with the dense model's D (…, in) where there is one and it takes pairs."""
+    X = X.reshape(-1, X.shape[-1])
+    if D is not None and hasattr(statistic, "add_pair"):
+        statistic.add_pair(X, D.reshape(-1, D.shape[-1]))
+    else:
+        statistic.add(X)
 
 
 class FeatureNorm:
@@ -46,6 +59,59 @@ class FeatureNorm:
     @property
     def value(self) -> Tensor:
         """‖X_j‖₂, fp32 (in,).
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        return _checked_finite(self._squares, f"{self.name}: the norm").sqrt()
+
+
+class FeatureMoments:
+    """Mean, variance and norm of each of a layer's input features over all calibration tokens.
+
+    Batches are merged as by Chan, Golub and LeVeque (1983), which loses no digits where the mean is large.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.name = layer.name
+        self._mean, self._spread, self._squares = torch.zeros(
+            3, layer.shape[1], dtype=torch.float32, device=layer.parameter.device
+        )
+        self.tokens = 0
+
+    def add(self, X: Tensor) -> None:
+        """Include inputs X (tokens, in), any float dtype."""
+        if not len(X):
+            return
+        X = X.float()
+        before, self.tokens = self.tokens, self.tokens + len(X)
+        variance, mean = torch.var_mean(X, dim=0, correction=0)
+        moved = mean - self._mean
+        self._mean += moved * (len(X) / self.tokens)
+        self._spread += variance * len(X) + moved.square() * (before * len(X) / self.tokens)
+        self._squares += X.square().sum(dim=0)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each feature, fp32 (in,).
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        return _checked_finite(self._mean, f"{self.name}: the mean")
+
+    @property
+    def variance(self) -> Tensor:
+        """Mean squared distance of each feature from its mean, fp32 (in,).
+
+        Raises:
+            StatisticError: it holds NaN or infinity.
+        """
+        return _checked_finite(self._spread, f"{self.name}: the variance") / max(self.tokens, 1)
+
+    @property
+    def norm(self) -> Tensor:
+        """‖X_j‖₂, fp32 (in,), as ``FeatureNorm.value``.
 
         Raises:
             StatisticError: it holds NaN or infinity.

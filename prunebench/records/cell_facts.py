@@ -50,6 +50,8 @@ class PublishedFigure(RecordPart):
         perplexity: the published value.
         source: where it was published.
         note: anything else worth knowing.
+        exponent: a fraction, as "2047/2048", where theirs is the mean loss times this before exp is taken: some code
+            divides the sum over seqlen - 1 predicted tokens by seqlen. Null where it is 1 or unknown.
     """
 
     corpus: str
@@ -58,6 +60,13 @@ class PublishedFigure(RecordPart):
     perplexity: float
     source: str
     note: str = ""
+    exponent: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,8}$")] | None = None
+
+    @property
+    def comparable(self) -> float:
+        """The perplexity without that exponent."""
+        above, _, below = (self.exponent or "1/1").partition("/")
+        return float(self.perplexity ** (int(below) / int(above)))
 
 
 class StageFacts(RecordPart):

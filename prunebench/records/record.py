@@ -66,8 +66,8 @@ class MethodFacts(RecordPart):
     Args:
         changes: "prunable", "all" or "nothing": which parameters it may change. One that changes all trains the model.
         takes_data: whether it uses calibration text.
-        training: what it computed gradients through, measured: nothing ("none"), single blocks ("block") or the whole
-            model ("end-to-end"); null if not measured.
+        training: what it computed gradients through, as counted with the effort: nothing ("none"), one decoder block
+            at a time ("block") or several in one backward pass ("end-to-end"); null if not counted.
     """
 
     changes: str
@@ -76,14 +76,18 @@ class MethodFacts(RecordPart):
 
 
 class Effort(RecordPart):
-    """What one stage pushed through the model.
+    """What one stage, its allocation included, pushed through the model and its copies.
+
+    The harness counts it by hooks in the process that prunes. The method says nothing of it, but code that runs there
+    could change it: it is declared, not measured from outside.
 
     Args:
         stage: number of the stage in ``cell.stages``, from 0.
-        forward_tokens, backward_tokens: tokens times passes. In a walk over blocks, the tokens that entered any block
-            divided by the number of blocks.
-        flops: 2·N·forward + 4·N·backward, N the parameters passed through; a checkpointed forward pass counts twice.
-        seconds: of wall clock.
+        forward_tokens, backward_tokens: tokens times passes: those that entered any decoder block, divided by the
+            number of blocks. A forward pass that checkpointing repeats counts twice.
+        flops: 2·N·forward + 4·N·backward, N the parameters passed through: tables of embeddings are read, not passed
+            through, and an expert counts for the tokens that are routed to it.
+        seconds: of wall clock, as ``cost.prune_seconds``.
     """
 
     stage: Count
@@ -145,18 +149,43 @@ class PerplexityFacts(RecordPart):
     floor: float | None = None
 
 
+class VerifiedFacts(RecordPart):
+    """A perplexity on text that was made after pruning had ended, and what it says of the usual one.
+
+    Args:
+        seed: of the text, drawn when pruning had ended.
+        value, nll, tokens, stderr: as in ``PerplexityFacts``, on the fresh text.
+        dense, dense_fresh: perplexity of the model before pruning, on the usual and on the fresh text.
+        excess: by how much more pruning costs on the fresh text, in nats per token.
+        excess_stderr: standard error of that, from the spread between sequences.
+        agrees: whether the excess is at most four standard errors.
+    """
+
+    seed: Count
+    value: float
+    nll: float
+    tokens: Count
+    stderr: float
+    dense: float
+    dense_fresh: float
+    excess: float
+    excess_stderr: float
+    agrees: bool
+
+
 class Cost(RecordPart):
     """What pruning and evaluation cost: seconds of wall clock, bytes of memory, calibration tokens.
 
     Args:
-        prune_seconds: duration of the call of the method.
+        prune_seconds: duration of the allocation and of the call of the method.
         evaluate_seconds: duration of all evaluations.
         peak_bytes: peak memory while pruning: allocated on CUDA, resident on the CPU.
         tokens_seen: calibration tokens that the method used.
         state_bytes: weights and optimiser state of the pruned matrices, if the method reports it.
 
-    Further keys, if known: ``allocate_seconds``, the duration of the allocation; ``expert_tokens``, for each module of
-    experts the calibration tokens that each expert saw.
+    Further keys, if known: ``passes``, ``tokens_seen`` divided by the tokens of the text that they were drawn from, so
+    that above 1 some of it was seen more than once; ``allocate_seconds``, the duration of the allocation;
+    ``expert_tokens``, for each module of experts the calibration tokens that each expert saw.
     """
 
     prune_seconds: Seconds | None = None
@@ -210,6 +239,7 @@ class Record(RecordPart):
         zero_shot: lm-eval's own results, groups, versions, n-shot, n-samples and higher_is_better, untouched.
         chance: by task, the accuracy of guessing, where it is known.
         measures: results of evaluation plugins: label → name → number.
+        verified: by protocol, the perplexity on text that was made after pruning, if ``run --verify`` asked for it.
         measured: "reloaded": a fresh process measured the tensors that pruning handed over; "in-process": the process
             that pruned measured, and may have been changed by the method; null if unknown.
         cost: time, memory and tokens of pruning and evaluation.
@@ -233,6 +263,7 @@ class Record(RecordPart):
     zero_shot: Annotated[dict[str, dict[str, Any]], AfterValidator(_check_zero_shot)] = Field(default_factory=dict)
     chance: dict[str, Share] = Field(default_factory=dict)
     measures: dict[str, dict[str, float]] = Field(default_factory=dict)
+    verified: dict[str, VerifiedFacts] = Field(default_factory=dict)
     measured: Literal["reloaded", "in-process"] | None = None
     cost: Cost = Cost()
     saved: SavedFacts | None = None

@@ -22,7 +22,7 @@ from prunebench.files import (
 from prunebench.records.array_files import arrays_of, parsed_arrays, read_contents, write_arrays
 from prunebench.records.canonical_json import content_digest, strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Forecast, Record
-from prunebench.records.saved_models import superseded_models
+from prunebench.records.saved_models import files_in, superseded_models
 from prunebench.records.schema1 import upgraded
 
 # Bytes: a hundred times what the largest models need.
@@ -92,19 +92,25 @@ def superseded(folder: Path, record: Record) -> list[Path]:
     return [*old, *([failed] if os.path.lexists(failed) else [])]
 
 
-def refuse_irregular(folder: Path, names: Iterable[str]) -> None:
+def refuse_irregular(folder: Path, names: Iterable[str], *, inside: bool = False) -> None:
     """Refuse a results folder in which a folder's place is taken by a link, which would lead elsewhere.
 
     Args:
         folder: the results folder, or one in it.
         names: of the folders in it.
+        inside: refuse links, pipes and devices in those folders too.
 
     Raises:
-        OutputError: one of them is there and is no folder.
+        OutputError: one of them is there and is no folder, or holds what is no file.
     """
     for name in names:
         if kind := irregular(folder / name, folder=True):
             raise OutputError(f"{folder / name} is {kind}, where prunebench keeps a folder: remove it")
+        if inside and (folder / name).is_dir():
+            try:
+                files_in(folder / name)
+            except OSError as error:
+                raise OutputError(f"{folder / name}: {error.strerror or error}; remove it") from None
 
 
 def remove(paths: Iterable[Path]) -> None:

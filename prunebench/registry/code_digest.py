@@ -89,6 +89,22 @@ def code_of_object(module: str, attribute: str) -> Code | None:
     Raises:
         ValueError: the class states a revision that is no literal number.
     """
+    sources = _package_of(module)
+    return None if sources is None else _code(sources, module, attribute)
+
+
+def file_of_module(module: str) -> Path | None:
+    """The file that a module would be imported from; no code of its package runs.
+
+    Returns:
+        None where it cannot be found.
+    """
+    sources = _package_of(module)
+    return None if sources is None else sources.find(module)
+
+
+def _package_of(module: str) -> "_Sources | None":
+    """The top-level package of a module, which Python's import system looks up."""
     top = module.partition(".")[0]
     try:
         spec = find_spec(top)
@@ -109,7 +125,7 @@ def code_of_object(module: str, attribute: str) -> Code | None:
         found = [path for root in roots for path in root.rglob("*") if _is_code(path)]
         return found or ([origin] if origin else [])
 
-    return _code(_Sources(find, files), module, attribute)
+    return _Sources(find, files)
 
 
 def code_of_file(file: Path, attribute: str) -> Code | None:

@@ -9,12 +9,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+import prunebench
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
-from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in
+from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in, file_of_module
 from prunebench.registry.method_class import MethodClass, MethodDescription, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import Reader, checked, reader_of
 from prunebench.tracebacks import describe_error
 
 GROUP = "prunebench"
@@ -24,6 +25,7 @@ EVALUATIONS = "prunebench.evaluations"
 ALLOCATIONS = "prunebench.allocations"
 KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
+METHODS = "prunebench_plugins"  # the package of the methods that come with prunebench
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it comes with prunebench: decided by where its code lies, for anybody may give a package any name."""
+        return self.point is not None and lies_with_us(self.point.module)
+
+    def reader(self, files: Iterable[Path]) -> Reader | None:
+        """Who imports it, by the reader of ``files``; None where that is done here."""
+        return None if self.is_ours else reader_of(files)
 
     @property
     def code(self) -> str:
@@ -108,9 +119,21 @@ def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
             found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))
     kind = next(kind for kind, known in KINDS.items() if known == group)
     for file in dict.fromkeys(files):
-        for name in names_in(file).get(kind, ()):
+        for name in names_in(file, reader_of(files)).get(kind, ()):
             found.setdefault(name, []).append(Source(name, file.name, file_digest(file), file=file, kind=kind))
     return dict(sorted(found.items()))
+
+
+def lies_with_us(module: str) -> bool:
+    """Whether a module is of the package that runs, or of the methods beside it; nothing is imported.
+
+    Args:
+        module: its dotted name.
+    """
+    core = Path(prunebench.__file__).resolve().parent
+    ours = core, core.parent / METHODS, core.parent / "plugins" / METHODS
+    file = file_of_module(module) if module.partition(".")[0] in (core.name, METHODS) else None
+    return file is not None and any(file.resolve().is_relative_to(place) for place in ours)
 
 
 def _plain(name: str) -> str:
@@ -175,7 +198,7 @@ def load_method(name: str, files: Iterable[Path] = ()) -> MethodClass:
 
 
 def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> MethodDescription:
-    """What planning has to know of a method, read by whoever reads plugins.
+    """What planning has to know of a method, read by the reader of ``files``.
 
     Args:
         name, files: as in ``load_method``.
@@ -186,7 +209,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
     """
     source = resolve_source("method", name, installed(files))
     origin = {"name": name, "distribution": source.distribution, "version": source.version, "file": source.file}
-    if reader := reader_of(source.distribution if source.point else None):
+    if reader := source.reader(files):
         found = reader.read("method", name=name, options=dict(options), files=[str(file) for file in files])
         return checked(MethodDescription, {**found, **origin}, f"the method {name!r}")
     method = load_method(name, files)

@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 
 from prunebench import hookspecs
 from prunebench.errors import MethodError
-from prunebench.registry.reading import reader_of
+from prunebench.registry.reading import Reader
 from prunebench.tracebacks import describe_error
 
 
@@ -55,13 +55,17 @@ def plugins_in(file: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def names_in(file: Path) -> dict[str, list[str]]:
-    """The names of the plugins of a file: kind → names; read by whoever reads plugins.
+def names_in(file: Path, reader: Reader | None = None) -> dict[str, list[str]]:
+    """The names of the plugins of a file: kind → names.
+
+    Args:
+        file: the plugin file.
+        reader: imports it elsewhere; None imports it here.
 
     Raises:
         MethodError: see ``plugins_in``.
     """
-    if reader := reader_of(None):
+    if reader is not None:
         return _NAMES.validate_python(reader.read("names", file=str(file.resolve())))
     return {kind: list(found) for kind, found in plugins_in(file).items()}
 

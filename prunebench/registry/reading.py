@@ -1,22 +1,19 @@
 """Reading plugins elsewhere: a process that plans or writes records has another import them, and tell what they say.
 
-Where a reader is active (``use_reader``), whatever must be known of a plugin that does not come with prunebench is
-asked of it: the names in a plugin file, what a method's class says of itself, how a corpus is called. Where none is,
-plugins are imported here.
+Plugin files are passed on together with whoever reads plugins (``PluginFiles``). Whatever must be known of a plugin
+that does not come with prunebench is asked of that reader: the names in a plugin file, what a method's class says of
+itself, how a corpus is called. Where there is none, plugins are imported here.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from prunebench.errors import MethodError, first_line
 
 Model = TypeVar("Model", bound=BaseModel)
-
-OURS = "prunebench"  # the distribution whose plugins are imported anywhere
 
 
 class Reader(Protocol):
@@ -30,17 +27,34 @@ class Reader(Protocol):
         """
 
 
-_reader: ContextVar[Reader | None] = ContextVar("prunebench_reader", default=None)
+class PluginFiles(tuple[Path, ...]):
+    """Plugin files, and who imports them and the installed plugins of others.
+
+    Args:
+        files: Python files.
+        reader: imports plugins elsewhere; None imports them here.
+    """
+
+    reader: Reader | None
+
+    def __new__(cls, files: Iterable[Path] = (), reader: Reader | None = None) -> Self:
+        """See the class."""
+        made = super().__new__(cls, files)
+        made.reader = reader
+        return made
+
+    def with_files(self, files: Iterable[Path]) -> "PluginFiles":
+        """Other files, read by the same reader."""
+        return PluginFiles(files, self.reader)
 
 
-@contextmanager
-def use_reader(reader: Reader) -> Iterator[None]:
-    """Have plugins of others read by ``reader`` inside this context."""
-    token = _reader.set(reader)
-    try:
-        yield
-    finally:
-        _reader.reset(token)
+def reader_of(files: Iterable[Path]) -> Reader | None:
+    """Who imports plugins of others; None where that is done here.
+
+    Args:
+        files: plugin files; only ``PluginFiles`` name a reader.
+    """
+    return files.reader if isinstance(files, PluginFiles) else None
 
 
 def checked(model: type[Model], content: Any, title: str) -> Model:
@@ -58,12 +72,3 @@ def checked(model: type[Model], content: Any, title: str) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         raise MethodError(f"{title} says of itself what cannot be: {first_line(error)}") from None
-
-
-def reader_of(distribution: str | None) -> Reader | None:
-    """Who reads a plugin of a distribution; None where it is imported here.
-
-    Args:
-        distribution: that installed it; None for a plugin file.
-    """
-    return None if distribution == OURS else _reader.get()

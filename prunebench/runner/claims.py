@@ -31,6 +31,7 @@ from prunebench.text import printable
 FOLDER = ".claims"
 LEASE = 60.0
 BEATS = 6  # a lease
+RETRIES = 5  # of a process that asks for its runner, a second apart
 LIMIT = 16 * MEBIBYTE  # of a claim's file, a byte a beat
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 TRANSIENT_ERRORS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # of a file system that is away for a moment
@@ -45,8 +46,45 @@ class _Seen:
     since: float
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Whether a claim stands, asked by any process that works for its holder: a ``prunebench.files.Fence``.
+
+    Args:
+        path: the claim's file.
+        content: what it began with, which no other claim ever does.
+    """
+
+    path: Path
+    content: str
+
+    def __call__(self) -> bool:
+        """Whether nobody has taken the cell over; of a file system that stays away, that somebody may have."""
+        for _ in range(RETRIES):
+            with suppress(OSError):
+                return self.look()
+            time.sleep(1.0)
+        return False
+
+    def look(self) -> bool:
+        """The same, asked once.
+
+        Raises:
+            OSError: the file system is away.
+        """
+        return self.is_ours() and _latest(self.path.parent, self.path.stem) == _generation(self.path)
+
+    def is_ours(self) -> bool:
+        """Whether the file is still this claim's, and no later one of the same number."""
+        try:
+            content = read_regular_file(self.path, LIMIT, follow_links=False)
+        except FileNotFoundError:
+            return False
+        return content.startswith(self.content.encode())
+
+
 class Claim:
-    """A cell that this runner has, until ``release``.
+    """A cell that this runner has, until ``release``; called, it says whether that is still so.
 
     Args:
         path: the claim's file.
@@ -56,7 +94,8 @@ class Claim:
     """
 
     def __init__(self, path: Path, content: str, lease: float, presence: Presence) -> None:
-        self._path, self._content, self._lease, self._presence = path, content, lease, presence
+        self.standing = Standing(path, content)
+        self._path, self._lease, self._presence = path, lease, presence
         self._over = threading.Event()
         self._sign = time.monotonic()
         self._thread = threading.Thread(target=self._live, name="claim", daemon=True)
@@ -73,27 +112,19 @@ class Claim:
         """Whether another runner had the cell before and did not release it."""
         return _generation(self._path) > 1
 
-    def stands(self) -> bool:
+    def __call__(self) -> bool:
         """Whether nobody has taken the cell over: asked now and then, and before a record is renamed into place."""
         try:
-            return self._is_ours() and _latest(self._path.parent, self._path.stem) == _generation(self._path)
+            return self.standing.look()
         except OSError:  # of a file system that is away for a moment: nobody is overtaken within half a lease
             return time.monotonic() - self._sign < self._lease / 2
-
-    def _is_ours(self) -> bool:
-        """Whether the file is still this claim's, and no later one of the same number."""
-        try:
-            content = read_regular_file(self._path, LIMIT, follow_links=False)
-        except FileNotFoundError:
-            return False
-        return content.startswith(self._content.encode())
 
     def release(self) -> None:
         """Give the cell free: its record is written, or it will not be."""
         self._over.set()
         self._thread.join()
         with suppress(OSError):  # else it runs out by itself
-            for path in _claims_on(self._path.parent, self._path.stem) if self._is_ours() else ():
+            for path in _claims_on(self._path.parent, self._path.stem) if self.standing.is_ours() else ():
                 if _generation(path) <= _generation(self._path):
                     path.unlink(missing_ok=True)
 

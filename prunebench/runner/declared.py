@@ -10,7 +10,8 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from prunebench.errors import AllocationError, ContractError, first_line
 from prunebench.pruning import NM, Allocated, Sparsity
 from prunebench.pruning.sparsity import PatternError, parse_pattern
-from prunebench.records.record import Cost, Failure
+from prunebench.records.record import Cost, Effort, Failure
+from prunebench.runner.effort import Counts
 from prunebench.runner.events import NAME_LENGTH, NOTE_LENGTH, NOTES, TRACE_ROWS, TRACE_VALUES
 from prunebench.suite.cell import Cell
 from prunebench.suite.schema import Strict
@@ -50,7 +51,9 @@ class Declared(Strict):
         trace: values of an iterative method.
         amounts: further costs.
         tokens_seen: calibration tokens that the method took.
-        prune_seconds: duration of the call of the method, by the clock of its own process.
+        passes: the same, divided by those of the text that they were drawn from.
+        effort: tokens and operations, counted by the harness in that process.
+        prune_seconds: duration of the allocation and of the call of the method, by the clock of its own process.
         peak_bytes: peak memory, of the device where that is not the CPU.
     """
 
@@ -61,8 +64,17 @@ class Declared(Strict):
     trace: Trace = ()
     amounts: dict[Name, Any] = Field(default={}, max_length=100)
     tokens_seen: Amount = 0
+    passes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    effort: Counts | None = None
     prune_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     peak_bytes: Amount | None = None
+
+    def stage_efforts(self) -> tuple[Effort, ...]:
+        """The effort of each stage of the cell, which has one."""
+        if self.effort is None:
+            return ()
+        counts = self.effort.model_dump(exclude={"training"})
+        return (Effort(stage=0, seconds=self.prune_seconds, **counts),)
 
     def cost(self) -> Cost:
         """The cost of pruning; amounts of the method's own cannot replace the others.
@@ -71,8 +83,10 @@ class Declared(Strict):
             ContractError: an amount is none.
         """
         known = {"tokens_seen": self.tokens_seen, "prune_seconds": self.prune_seconds, "peak_bytes": self.peak_bytes}
+        amounts = {name: amount for name, amount in self.amounts.items() if name != "passes"}
+        known |= {"passes": self.passes} if self.tokens_seen else {}
         try:
-            return Cost.model_validate({**self.amounts, "evaluate_seconds": None, **known})
+            return Cost.model_validate({**amounts, "evaluate_seconds": None, **known})
         except ValidationError as error:
             wrong = error.errors()[0]
             raise ContractError(

@@ -20,7 +20,6 @@ import torch
 from prunebench.evaluation.interface import Expected
 from prunebench.models.loading import load_model
 from prunebench.models.source import weight_bytes
-from prunebench.pruning import CalibrationData
 from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.offload import written_back
@@ -186,9 +185,7 @@ def _pruning(cell: Cell, resources: Resources, seconds: float) -> _Pruning:
 
 def _pruning_in(cell: Cell, resources: Resources, seconds: float, method: MethodClass, work: Path | None) -> _Pruning:
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    wanted = cell.calibration
-    pool = resources.pool(cell, tokenizer)
-    data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
+    data = resources.calibration(cell, tokenizer)
     hook, sparsity = plugin_manager(method, cell.options, map(Path, cell.wrapper_files)).hook, cell.sparsity
     layers = [] if method.changes == "nothing" else all_layers(model)
 

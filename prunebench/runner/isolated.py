@@ -4,7 +4,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,14 +19,13 @@ from prunebench.errors import MethodError, OutputError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.array_files import ARRAYS_LIMIT
 from prunebench.records.record import Failure, Forecast, Record
-from prunebench.registry.reading import use_reader
-from prunebench.runner.claims import Abandoned
+from prunebench.runner.claims import Abandoned, Claim, Standing
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder, Silent
 from prunebench.runner.forecast import forecast_cells
-from prunebench.runner.measure_stage import Measured
+from prunebench.runner.measure_stage import Measured, ToMeasure
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
-from prunebench.runner.processes.parent import Child, Died, Template, Watch, raise_refusal
+from prunebench.runner.processes.parent import WAY, Child, Died, Template, Watch, raise_refusal
 from prunebench.runner.resources import (
     Resources,
     is_calibrated_by_plugin,
@@ -37,8 +36,7 @@ from prunebench.runner.resources import (
 )
 from prunebench.runner.run_cell import Found, Limits, StageFailed, finish, run_stages
 from prunebench.runner.saved_state import INTERVAL, SavedState
-from prunebench.suite.cell import Cell, CellEvaluation
-from prunebench.text import printable
+from prunebench.suite.cell import Cell
 
 MEMORY_LIMIT = "MemoryLimit"
 LEFT_RUNNING = "processes that the method left running were ended"
@@ -52,11 +50,13 @@ class Isolated:
     Args:
         limits: what a cell may take.
         every: seconds between two saves of a cell's progress.
+        way: how processes come to be, "fork" or "spawn"; see ``prunebench.runner.processes.template``.
     """
 
-    def __init__(self, limits: Limits | None = None, *, every: float = INTERVAL) -> None:
+    def __init__(self, limits: Limits | None = None, *, every: float = INTERVAL, way: str = WAY) -> None:
         self.limits = limits or Limits()
-        self._every = every
+        self._every, self._way = every, way
+        self._pools: tempfile.TemporaryDirectory[str] | None = None
         self._pruning: Template | None = None
         self._measuring: Template | None = None
         self._cells: list[Cell] = []
@@ -68,7 +68,7 @@ class Isolated:
     def start(self) -> Self:
         """Start the first process, which imports what is large while this one plans."""
         if self._pruning is None:
-            self._pruning = Template.start()
+            self._pruning = self._started()
         return self
 
     def __exit__(
@@ -76,16 +76,23 @@ class Isolated:
     ) -> None:
         self._end()
 
+    def _started(self) -> Template:
+        return Template.start(way=self._way)
+
     def _end(self) -> None:
+        if self._pools is not None:
+            self._pools.cleanup()
+            self._pools = None
         pruning, measuring = self._pruning, self._measuring
         self._pruning = self._measuring = None
         for template in (measuring, pruning):
             if template is not None:
                 template.end()
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are imported by other processes, and not by this one."""
-        return use_reader(self)
+    @property
+    def reader(self) -> Self:
+        """Who imports plugins for whoever plans: processes of this executor."""
+        return self
 
     def read(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Ask a process that imports a plugin, and ends; a ``prunebench.registry.reading.Reader``.
@@ -95,10 +102,10 @@ class Isolated:
         """
         if self._pruning is None or not self._pruning.alive:
             self._end()
-            self._pruning = Template.start()
+            self._pruning = self._started()
         request = {"stage": "read", "what": what, "asked": arguments}
         try:
-            return _asked(self._pruning, request, self._watch(lambda: True))
+            return self._pruning.ask(request, self._watch(lambda: True))
         except Died as death:
             raise MethodError(f"{arguments.get('name', what)!r} cannot be read: {death}") from None
 
@@ -122,7 +129,7 @@ class Isolated:
         self.start()
         assert self._pruning is not None
         try:
-            found = _asked(self._pruning, request, self._watch(lambda: True), tell)["forecasts"]
+            found = self._pruning.ask(request, self._watch(lambda: True), tell)["forecasts"]
             return [Forecast.model_validate(forecast) for forecast in found]
         except Died as death:
             raise OutputError(f"the process that foretells died: {death}") from None
@@ -158,15 +165,16 @@ class Isolated:
             return pruning, measuring
         if measuring is not None or (pruning is not None and not pruning.alive):
             self._end()
-        pruning = self._pruning = self._pruning or Template.start()
+        pruning = self._pruning = self._pruning or self._started()
         others = {pool_key(cell): cell for cell in self._cells if is_calibrated_by_plugin(cell)}
         ours = [cell for cell in self._cells if pool_key(cell) not in others]
         pruning.prepare({"cells": [_plain(_for_pruning(cell)) for cell in ours]}, watch)
-        with tempfile.TemporaryDirectory() as folder:
+        if others:
+            self._pools = self._pools or tempfile.TemporaryDirectory()  # read again by those that are not forked
             to_read = [_plain(_for_pruning(cell)) for cell in others.values()]
-            files = [str(Path(folder) / f"{number}.safetensors") for number in range(len(to_read))]
+            files = [str(Path(self._pools.name) / f"{number}.safetensors") for number in range(len(to_read))]
             for cell, file in zip(to_read, files, strict=True):
-                _asked(pruning, {"stage": "pool", "cell": cell, "file": file}, watch)
+                pruning.ask({"stage": "pool", "cell": cell, "file": file}, watch)
             pruning.prepare({"cells": to_read, "pools": files}, watch)
         measuring = self._measuring = pruning.fork_template(watch)  # which is given what pruning never sees
         to_measure = {"cells": [_plain(cell) for cell in self._cells], "save_models": self._save_models}
@@ -185,7 +193,14 @@ class Isolated:
                     stages.try_evaluations(cell.model_copy(update={"evaluations": tuple(others)}), work)
 
     def run(
-        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+        self,
+        cell: Cell,
+        output: Path,
+        display: Display,
+        *,
+        save_models: bool,
+        wanted: Callable[[], bool],
+        verify: bool = False,
     ) -> Record:
         """Run a cell; see ``prunebench.runner.run_cell.InProcess.run``."""
         output = output.resolve()
@@ -193,10 +208,12 @@ class Isolated:
         saved_state = SavedState.of(output, cell, interval=self._every)
         with suppress(Died):  # if they follow others that died: their start is not the cell's time
             self.templates(output, self._watch(wanted))
-        stages = _Processes(self, output, display, self._watch(wanted))
+        claim = wanted.standing if isinstance(wanted, Claim) else None
+        stages = _Processes(self, output, display, self._watch(wanted), claim)
         try:
             with work_folder(output, cell) as work:
-                record, arrays = run_stages(cell, stages, work, saved_state, output if save_models else None)
+                save_to = output if save_models else None
+                record, arrays = run_stages(cell, stages, work, saved_state, save_to, verify=verify)
         except BaseException:  # an interruption: the processes are gone before anybody else may have the cell
             self._end()
             raise
@@ -227,12 +244,16 @@ class _Processes:
         output: the results folder, absolute.
         display: shows the progress.
         watch: ends what takes too much.
+        claim: on the cell, for the process that saves its model; None where there is none.
     """
 
     measured = "reloaded"
 
-    def __init__(self, isolated: Isolated, output: Path, display: Display, watch: Watch) -> None:
+    def __init__(
+        self, isolated: Isolated, output: Path, display: Display, watch: Watch, claim: Standing | None = None
+    ) -> None:
         self._isolated, self._output, self._display, self._watch = isolated, output, display, watch
+        self._claim = claim
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """Prune in a process that has no evaluation text."""
@@ -248,7 +269,8 @@ class _Processes:
         except ValidationError as error:
             wrong = Died(MALFORMED, f"the process sent an outcome that is none: {first_line(error)}")
             raise log.failed(wrong, child.errors.said) from None
-        measured: dict[str, Any] = {"prune_seconds": max(declared.prune_seconds, log.seconds_of("prune"))}
+        seconds = log.seconds_of("allocate") + log.seconds_of("prune")
+        measured: dict[str, Any] = {"prune_seconds": max(declared.prune_seconds, seconds)}
         if cell.device != "cuda":  # whose memory only the process itself can tell of
             measured["peak_bytes"] = child.peak_bytes
         measured["amounts"] = {**declared.amounts, "process_seconds": time.monotonic() - began}
@@ -263,15 +285,12 @@ class _Processes:
         work: Path,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> Found:
         """Measure in a process that has no plugin, or evaluations of plugins in one that has no other evaluation."""
         log = _Log(self._display)
         pruning, measuring = self._templates(log)
-        ours = all(is_ours(evaluation.facts) for evaluation in evaluations)
+        ours = all(is_ours(evaluation.facts) for evaluation in asked.evaluations)
         request = {
             "stage": "measure",
             "prepare": False,
@@ -279,9 +298,8 @@ class _Processes:
             "work": str(work),
             "file": str(file),
             "layers": layers,
-            "evaluations": [evaluation.facts for evaluation in evaluations],
-            "check": check,
-            "save_to": save_to and str(save_to),
+            "asked": asked.model_dump(mode="json"),
+            "claim": self._claim and {"path": str(self._claim.path), "content": self._claim.content},
         }
         child, (_, content) = self._run(measuring if ours else pruning, request, saved_state, log, {"measured"})
         try:
@@ -300,7 +318,7 @@ class _Processes:
             UsageError: it is not there.
         """
         log = _Log(self._display)
-        request = {"stage": "measure", "prepare": True, "cell": _plain(cell), "work": str(work), "evaluations": []}
+        request = {"stage": "measure", "prepare": True, "cell": _plain(cell), "work": str(work)}
         pruning, _ = self._templates(log)
         try:
             _, (event, content) = self._run(pruning, request, SavedState(), log, {"measured", "refused"})
@@ -396,27 +414,6 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise OSError(f"{file.name} is no regular file of at most {ARRAYS_LIMIT:,} bytes")
     found: dict[str, np.ndarray] = load_file(file)
     return found
-
-
-def _asked(
-    template: Template, request: dict[str, Any], watch: Watch, tell: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
-    """The answer of a process that is thrown away; what it notes meanwhile is told.
-
-    Raises:
-        Died: it did.
-        UsageError: it refuses.
-    """
-
-    def hear(event: str, content: Any) -> None:
-        if event == "note":
-            tell(printable(content[0]))
-
-    child = template.fork(request, watch)
-    event, content = child.attend(hear, {"read", "refused"}, watch)
-    if event == "refused":
-        raise_refusal(*content)
-    return dict(content[0])
 
 
 def _for_pruning(cell: Cell) -> Cell:

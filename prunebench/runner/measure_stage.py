@@ -3,7 +3,6 @@
 No method, allocation or wrapper is imported here, nor an evaluation of another package unless it is what runs.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +13,13 @@ from prunebench.allocations import check_budget
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, ContractError
 from prunebench.evaluation.interface import BoundEvaluation
+from prunebench.files import Fence
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model
 from prunebench.models.saving import save_checkpoints
 from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.callbacks import note, use_observer
-from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts
+from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts, VerifiedFacts
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import take_over
 from prunebench.runner.mask_sample import mask_sample
@@ -31,6 +31,22 @@ from prunebench.suite.identity import refuse_changed_evaluation
 from prunebench.suite.schema import Strict
 
 
+class ToMeasure(Strict):
+    """What the measuring process is asked for.
+
+    Args:
+        evaluations: which to make.
+        check: whether zeros are counted and rules checked; else the digest alone.
+        fresh_seed: of text on which those evaluations that can are made once more; None for none.
+        save_to: the results folder that takes the pruned model; None to let it go.
+    """
+
+    evaluations: tuple[CellEvaluation, ...] = ()
+    check: bool = True
+    fresh_seed: int | None = None
+    save_to: Path | None = None
+
+
 class Measured(Strict):
     """What the measuring process found.
 
@@ -39,6 +55,7 @@ class Measured(Strict):
         weights_digest: of the pruned model, the same before and after the evaluations.
         sections: by part of the record, what evaluations found: label → name → value.
         chance: by task, the accuracy of guessing.
+        verified: by protocol, what was found on fresh text.
         seconds: duration of the evaluations.
         saved: sizes of the saved model.
         notes: what was noted meanwhile.
@@ -49,6 +66,7 @@ class Measured(Strict):
     weights_digest: str | None = None
     sections: dict[str, dict[str, Any]] = Field(default={})
     chance: dict[str, float] = Field(default={})
+    verified: dict[str, VerifiedFacts] = Field(default={})
     seconds: float = Field(default=0.0, ge=0)
     saved: SavedFacts | None = None
     notes: dict[str, int] = Field(default={})
@@ -75,30 +93,25 @@ class Measuring:
         self._digest: str | None = None
         self._seconds = 0.0
         self._saved: SavedFacts | None = None
+        self._verified: dict[str, VerifiedFacts] = {}
 
-    def run(
-        self,
-        file: Path,
-        sparsity: Sparsity,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None = None,
-    ) -> None:
+    def run(self, file: Path, sparsity: Sparsity, asked: ToMeasure, fence: Fence | None = None) -> None:
         """Load what was handed over, check it, and measure it.
 
         Args:
             file: what was handed over.
             sparsity: what was asked for.
-            evaluations: which to make.
-            check: whether zeros are counted and rules checked; else the digest alone.
-            save_to: the results folder that takes the pruned model; None to let it go.
+            asked: what to do.
+            fence: asked before the model is saved.
 
         Raises:
             ContractError: the tensors break a rule, or changed while they were measured.
+            Abandoned: the fence said no.
         """
         with use_observer(self._events):
-            self._run(file, sparsity, evaluations, check, save_to)
+            self._run(file, sparsity, asked)
+            if asked.save_to is not None and self.cell.changes != "nothing":
+                self._save(asked.save_to, fence)
 
     def outcome(self) -> Measured:
         """What was found so far."""
@@ -107,18 +120,24 @@ class Measuring:
             weights_digest=self._digest,
             sections={section: self.facts[section] for section in SECTIONS},
             chance=self.facts["chance"],
+            verified=self._verified,
             seconds=self._seconds,
             saved=self._saved,
             notes=dict(self._events.notes),
             trace=tuple(self._events.rows),
         )
 
-    def _run(
-        self, file: Path, sparsity: Sparsity, evaluations: Sequence[CellEvaluation], check: bool, save_to: Path | None
-    ) -> None:
-        cell = self.cell
+    def _save(self, save_to: Path, fence: Fence | None) -> None:
+        self.display.phase("save")
+        model, tokenizer = self._loaded
+        self._saved = save_checkpoints(model, tokenizer, save_to, self.cell.id, self.cell.sparsity, fence=fence)
+
+    def _run(self, file: Path, sparsity: Sparsity, asked: ToMeasure) -> None:
+        cell, evaluations, check = self.cell, asked.evaluations, asked.check
         self.display.phase("check" if check else "load")
         model, tokenizer = load_model(self.resources.model(cell), dtype=cell.dtype, device=cell.device, work=self._work)
+        self._loaded = model, tokenizer
+        self.resources.refuse_changed_model(cell)
         if isinstance(sparsity, Allocated):
             _check_allocated(model, sparsity)
         before = Snapshot.of(model, sparsity, cell.changes) if check else None
@@ -141,12 +160,11 @@ class Measuring:
                 self._evaluate(model, tokenizer, bound, progress.answers())
             progress.record_finished()
         self._seconds = progress.seconds
+        if asked.fresh_seed is not None and cell.changes != "nothing":
+            for evaluation in evaluations:
+                self._verify(model, tokenizer, evaluation.bound(), asked.fresh_seed)
         if check and weights_digest(model) != self._digest:
             raise ContractError("the weights changed while they were measured")
-
-        if save_to is not None and cell.changes != "nothing":
-            self.display.phase("save")
-            self._saved = save_checkpoints(model, tokenizer, save_to, cell.id, cell.sparsity)
 
     def _evaluate(self, model: Any, tokenizer: Any, evaluation: BoundEvaluation, saved: StoredAnswers) -> None:
         self.display.phase(evaluation.title)
@@ -157,6 +175,21 @@ class Measuring:
         for name, values in result.values.items():
             section.setdefault(name, {}).update(values)
         self.arrays.update({f"{evaluation.section}/{name}": values for name, values in result.arrays.items()})
+
+    def _verify(self, model: Any, tokenizer: Any, evaluation: BoundEvaluation, seed: int) -> None:
+        """Measure once more on text that did not exist when the model was pruned."""
+        if not evaluation.verifies:
+            return
+        if self.cell.device == "disk":
+            return note("not verified: the dense model is never in memory as a whole", evaluation=evaluation.title)
+        self.display.phase(f"{evaluation.title}, fresh text")
+        head = f"{evaluation.section}/"
+        arrays = {name.removeprefix(head): array for name, array in self.arrays.items() if name.startswith(head)}
+        available = {**self.resources.available(self.cell), "fresh_seed": seed, "arrays": arrays}
+        for name, facts in evaluation.verify(model, tokenizer, **available).items():
+            self._verified[name] = found = VerifiedFacts.model_validate(facts)
+            if not found.agrees:
+                note("the perplexity is not confirmed on text that was made after pruning", protocol=name)
 
 
 def _check_allocated(model: Any, sparsity: Allocated) -> None:

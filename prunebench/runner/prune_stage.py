@@ -1,6 +1,5 @@
 """The first stage of a cell: a method prunes a model, and its tensors are handed over. Here plugins run."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from prunebench.contract.live import LiveState, watched
 from prunebench.errors import ContractError
 from prunebench.models.loading import load_model
 from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
+from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
 from prunebench.pruning.layers import all_layers, target_of
 from prunebench.pruning.offload import written_back
@@ -19,6 +19,7 @@ from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of
 from prunebench.registry.options import Deferred
 from prunebench.runner.declared import Declared
+from prunebench.runner.effort import EffortMeter
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import hand_over
 from prunebench.runner.memory import PeakMemory
@@ -61,12 +62,11 @@ def _prune(
     display = events.display
     display.phase("load")
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    wanted, pool = cell.calibration, resources.pool(cell, tokenizer)
-    data = CalibrationData(pool, nsamples=wanted.nsamples, seqlen=wanted.seqlen, seed=cell.seed)
-    if data.nsamples < wanted.nsamples:
+    data = resources.calibration(cell, tokenizer)
+    if data.nsamples < cell.calibration.nsamples:
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
 
-    with PeakMemory(cell.device) as peak:  # code of plugins runs from here on
+    with PeakMemory(cell.device) as peak, EffortMeter(model) as meter:  # code of plugins runs from here on
         files = [Path(cell.plugin_file)] if cell.plugin_file else []
         pruner = Deferred(lambda: load_method(cell.plugin, files).make(cell.options))
         sparsity, alongside = _allocated(cell, model, data, display, pruner)
@@ -84,12 +84,13 @@ def _prune(
         with (
             watched() as watch,
             written_back(model),
-            use_checkpointer(ResumeContext(saved_state, (events, data, watch, clock))),
+            use_checkpointer(ResumeContext(saved_state, (events, data, watch, clock, meter))),
         ):
             manager.hook.prune(model=model, data=data, sparsity=sparsity)
         if cell.device == "cuda":
             torch.cuda.synchronize()
-        seconds = clock.state()
+        seconds = clock.state() + alongside.amounts.get("allocate_seconds", 0.0)
+        note_repeated_text(data)
 
     display.phase("check")
     violations = before.violations(model, data, instance, watch, prunes=method.changes != "nothing")
@@ -105,6 +106,8 @@ def _prune(
         trace=tuple(events.rows),
         amounts={**alongside.amounts, **events.amounts},
         tokens_seen=data.tokens_seen,
+        passes=data.passes,
+        effort=meter.counts(),
         prune_seconds=seconds,
         peak_bytes=peak.bytes,
     )
@@ -118,8 +121,8 @@ def _allocated(
     if rule is None:
         return pattern, events
     display.phase("allocate")
-    began = time.perf_counter()
+    clock = Clock()
     with use_observer(events):
         sparsity = allocate(rule.make(), model, data, pattern, method)
-        account(allocate_seconds=time.perf_counter() - began)
+        account(allocate_seconds=clock.state())
     return sparsity, events

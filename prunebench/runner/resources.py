@@ -2,24 +2,25 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from prunebench.data.calibration_text import calibration_text, pool_of, tensors_of
 from prunebench.data.corpora import find_corpus
-from prunebench.data.tokens import calibration_pool
-from prunebench.errors import CorpusError, DeviceError
+from prunebench.data.corpus import Corpus
+from prunebench.errors import ContractError, CorpusError, DeviceError
 from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.models.loading import load_model, load_tokenizer
-from prunebench.models.source import ModelSource, context_length, find_model
+from prunebench.models.source import ModelSource, context_length, files_state, find_model
 from prunebench.pruning import CalibrationData
-from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, WRAPPERS, sources
+from prunebench.pruning.pools import Pool
+from prunebench.records.store import refuse_irregular
+from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, GROUP, WRAPPERS, sources
 from prunebench.registry.options import Deferred
-from prunebench.registry.reading import OURS
 from prunebench.runner.memory import large_apart
 from prunebench.suite.cell import Cell
 
@@ -36,38 +37,60 @@ class Resources:
         self.shared = shared or Shared()
         self.output = output or Path(tempfile.gettempdir())
         self._models: dict[tuple[str, bool], ModelSource] = {}
+        self._states: dict[tuple[str, bool], object] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
         key = (cell.source, cell.trust_remote_code)
         if key not in self._models:
-            self._models[key] = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._models[key] = found = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._states[key] = files_state(found)
         return self._models[key]
 
-    def pool(self, cell: Cell, tokenizer: Any) -> Tensor:
-        """The calibration text of a cell, tokenised; see ``prunebench.data.tokens.calibration_pool``."""
+    def refuse_changed_model(self, cell: Cell) -> None:
+        """Refuse a model whose files were written to since the suite was planned, or since they were hashed here.
+
+        Raises:
+            ContractError: they were.
+        """
+        found = self.model(cell)
+        state = self._states[cell.source, cell.trust_remote_code]
+        if found.digest != cell.model_digest or files_state(found) != state:
+            raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")
+
+    def pool(self, cell: Cell, tokenizer: Any) -> Pool:
+        """What the calibration windows of a cell are drawn from; see ``prunebench.data.calibration_text``."""
         spec = cell.calibration
 
-        def tokenised() -> Tensor:
-            files = [Path(spec.plugin_file)] if spec.plugin_file else []
-            corpus = find_corpus(spec.source, spec.split, "calibration", files)
-            if corpus.wants:
-                corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
-            return calibration_pool(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+        def tokenised() -> Pool:
+            corpus = self._calibration_corpus(cell, tokenizer)
+            return calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
 
         return self.shared.get(pool_key(cell), tokenised)
 
-    def take_pool(self, cell: Cell, pool: Tensor) -> None:
+    def pool_tensors(self, cell: Cell) -> dict[str, Tensor]:
+        """The same of a corpus of others, for a process that does not run its code."""
+        spec, tokenizer = cell.calibration, self.tokenizer(cell)
+        corpus = self._calibration_corpus(cell, tokenizer)
+        return tensors_of(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)
+
+    def take_pool(self, cell: Cell, tensors: Mapping[str, Tensor]) -> None:
         """Take the tokenised calibration text of a cell from a process that ran its corpus.
 
         Raises:
             CorpusError: it is none.
         """
         spec = cell.calibration
-        shape = (1,) if spec.windows == "stream" else (2,)
-        if pool.dtype != torch.int64 or (pool.dim(),) != shape or pool.numel() < spec.seqlen or int(pool.min()) < 0:
-            raise CorpusError(f"corpus {spec.corpus} was not tokenised: {pool.dtype} {tuple(pool.shape)}")
+        pool = pool_of(tensors, spec.corpus, spec.seqlen, spec.windows)
         self.shared.get(pool_key(cell), lambda: pool)
+
+    def _calibration_corpus(self, cell: Cell, tokenizer: Any) -> Corpus:
+        spec = cell.calibration
+        files = [Path(spec.plugin_file)] if spec.plugin_file else []
+        corpus = find_corpus(spec.source, spec.split, "calibration", files)
+        if corpus.wants:
+            corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
+        return corpus
 
     def available(self, cell: Cell) -> dict[str, Any]:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
@@ -91,9 +114,12 @@ class Resources:
 
     def windows(self, cell: Cell) -> Tensor:
         """The calibration windows of a cell, LongTensor (nsamples, seqlen)."""
-        pool = self.pool(cell, load_tokenizer(self.model(cell)))
-        spec = cell.calibration
-        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed).windows
+        return self.calibration(cell, load_tokenizer(self.model(cell))).windows
+
+    def calibration(self, cell: Cell, tokenizer: Any) -> CalibrationData:
+        """The calibration data of a cell, from which nothing was taken yet."""
+        pool, spec = self.pool(cell, tokenizer), cell.calibration
+        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.
@@ -106,9 +132,12 @@ class Resources:
         self.prepare_measuring(cells)
 
     def prepare_pruning(self, cells: Iterable[Cell]) -> None:
-        """Read what pruning needs: calibration text; see ``prepare``."""
+        """Read what pruning needs: calibration text, and the windows of each seed; see ``prepare``."""
+        drawn = set()
         for cell in cells:
-            self.pool(cell, self.tokenizer(cell))
+            if (key := (pool_key(cell), cell.calibration.nsamples, cell.seed)) not in drawn:
+                drawn.add(key)
+                self.calibration(cell, self.tokenizer(cell))
             self._check_context(cell, cell.calibration.corpus, cell.calibration.seqlen)
 
     def prepare_measuring(self, cells: Iterable[Cell], *, ours: bool = True, others: bool = True) -> None:
@@ -149,7 +178,7 @@ def is_calibrated_by_plugin(cell: Cell) -> bool:
     """Whether code of others makes the calibration text of a cell."""
     spec = cell.calibration
     found = sources(CORPORA).get(spec.source, ())
-    return spec.plugin_file is not None or any(source.distribution != OURS for source in found)
+    return spec.plugin_file is not None or not all(source.is_ours for source in found)
 
 
 def runs_code_of_others(cell: Cell) -> bool:
@@ -157,11 +186,11 @@ def runs_code_of_others(cell: Cell) -> bool:
     rule = cell.allocation_rule
     rules = [] if rule is None else sources(ALLOCATIONS).get(rule.name, [])
     wrappers = [source for found in sources(WRAPPERS).values() for source in found]
+    methods = sources(GROUP).get(cell.plugin, [])
     return (
         cell.plugin_file is not None
-        or cell.distribution != OURS
         or (rule is not None and rule.plugin_file is not None)
-        or any(source.distribution != OURS for source in (*rules, *wrappers))
+        or not all(source.is_ours for source in (*methods, *rules, *wrappers))
         or bool(cell.wrapper_files)
         or is_calibrated_by_plugin(cell)
         or not all(is_ours(evaluation.facts) for evaluation in cell.evaluations)
@@ -186,6 +215,11 @@ def work_folder(output: Path, cell: Cell) -> Iterator[Path]:
 
 
 def remove_left_work(output: Path, cell: Cell) -> None:
-    """Remove the folders of runs of a cell that were killed; only for who holds its claim."""
+    """Remove the folders of runs of a cell that were killed; only for who holds its claim.
+
+    Raises:
+        OutputError: one of them is a link.
+    """
     for folder in output.glob(f".{cell.id}.*.work"):
+        refuse_irregular(output, [folder.name])
         shutil.rmtree(folder, ignore_errors=True)

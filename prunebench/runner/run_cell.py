@@ -1,10 +1,10 @@
 """One cell, run: pruned in one stage, checked and measured in the next. A failed cell is a record with its error."""
 
 import gc
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import Shared, is_ours
+from prunebench.files import Fence
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.runner.declared import Declared, sparsity_of
@@ -22,12 +23,12 @@ from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import FILE
-from prunebench.runner.measure_stage import Measured, Measuring
+from prunebench.runner.measure_stage import Measured, Measuring, ToMeasure
 from prunebench.runner.prune_stage import prune_cell
 from prunebench.runner.resources import Resources, remove_left_work, work_folder
 from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
 from prunebench.runner.saved_state import INTERVAL, SavedState
-from prunebench.suite.cell import CLASS_FACTS, Cell, CellEvaluation
+from prunebench.suite.cell import CLASS_FACTS, Cell
 from prunebench.tracebacks import describe_error, plain_traceback
 
 
@@ -69,10 +70,7 @@ class Stages(Protocol):
         work: Path,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> Found:
         """Check what was handed over in ``file``, and make some evaluations."""
 
@@ -91,7 +89,7 @@ class StageFailed(Exception):  # noqa: N818
 
 
 def run_stages(
-    cell: Cell, stages: Stages, work: Path, saved_state: SavedState, save_to: Path | None
+    cell: Cell, stages: Stages, work: Path, saved_state: SavedState, save_to: Path | None, *, verify: bool = False
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell.
 
@@ -101,6 +99,7 @@ def run_stages(
         work: an empty folder.
         saved_state: what an interrupted attempt left, and takes what this one leaves.
         save_to: the results folder that takes the pruned model; None to let it go.
+        verify: whether evaluations are made once more on text that is made after pruning.
 
     Returns:
         The record, and the arrays to keep beside it. Whatever goes wrong inside is a record of status "failed".
@@ -111,7 +110,7 @@ def run_stages(
     run = _Run(cell, stages, work, saved_state)
     error = None
     try:
-        run.prune_and_measure(save_to)
+        run.prune_and_measure(save_to, verify=verify)
     except StageFailed as failed:
         error = failed.failure
         run.notes.update(failed.notes)
@@ -163,7 +162,7 @@ class _Run:
             **facts,
         )
 
-    def prune_and_measure(self, save_to: Path | None) -> None:
+    def prune_and_measure(self, save_to: Path | None, *, verify: bool) -> None:
         """The stages of a cell, the first only where no earlier attempt came to its end."""
         cell = self.cell
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
@@ -172,6 +171,9 @@ class _Run:
         self.notes.update(declared.notes)
         self.trace.extend(declared.trace)
         self.facts["cost"] = declared.cost()
+        self.facts["effort"] = declared.stage_efforts()
+        if declared.effort is not None:
+            self.facts["method"] = self.facts["method"].model_copy(update={"training": declared.effort.training})
         self.facts["environment"]["wrappers"] = list(declared.wrappers)
         if declared.wrapper_traces:
             traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
@@ -180,12 +182,15 @@ class _Run:
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
         others = [evaluation for evaluation in cell.evaluations if evaluation not in ours]
-        self.facts |= {part: {} for part in (*SECTIONS, "chance")}
-        self._measure(MEASURE, file, layers, ours, check=True, save_to=None if others else save_to)
+        self.facts |= {part: {} for part in (*SECTIONS, "chance", "verified")}
+        seed = secrets.randbits(62) if verify else None  # drawn now, when no process of the method is left
+        known = {"evaluations": ours, "fresh_seed": seed, "save_to": None if others else save_to}
+        self._measure(MEASURE, file, layers, ToMeasure.model_validate(known))
         if others:  # code of plugins, which must not run where the rest is measured
-            self._measure(OTHERS, file, layers, others, check=False, save_to=None)
+            asked = {"evaluations": others, "fresh_seed": seed, "check": False}
+            self._measure(OTHERS, file, layers, ToMeasure.model_validate(asked))
             if save_to is not None:
-                self._measure(MEASURE, file, layers, [], check=True, save_to=save_to)
+                self._measure(MEASURE, file, layers, ToMeasure(save_to=save_to))
 
     def _restored(self) -> tuple[Path, Declared, dict[str, str] | None] | None:
         """What an earlier attempt handed over, if it was kept."""
@@ -205,9 +210,7 @@ class _Run:
         try:
             declared, layers = self.stages.prune(self.cell, self.saved_state.part(PRUNE), work)
         finally:  # what lies there now was not measured, but at most forged by the method
-            for name in (MEASURE, OTHERS):
-                self.saved_state.part(name).remove()
-            self.saved_state.forget(PRUNED)
+            self.saved_state.discard(PRUNED, (MEASURE, OTHERS))
         if declared.changes != self.cell.changes:
             raise ContractError(
                 f"the class says changes = {declared.changes!r}, and said {self.cell.changes!r} when it was planned"
@@ -224,16 +227,11 @@ class _Run:
         part: str,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> None:
         work = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=self.work))
         saved_state = self.saved_state.part(part)
-        found, arrays, failure = self.stages.measure(
-            self.cell, saved_state, work, file, layers, evaluations, check=check, save_to=save_to
-        )
+        found, arrays, failure = self.stages.measure(self.cell, saved_state, work, file, layers, asked)
         self._take(found, arrays)
         if failure is not None:
             raise StageFailed(failure, {}, ())
@@ -251,6 +249,7 @@ class _Run:
                     raise ContractError(f"two evaluations both report {section} of {name!r}")
                 self.facts[section][name] = values
         self.facts["chance"] |= found.chance
+        self.facts["verified"] |= found.verified
         if twice := arrays.keys() & self.arrays.keys() - {"mask"}:
             raise ContractError(f"two evaluations both report the array {min(twice)!r}")
         self.arrays |= arrays
@@ -283,9 +282,10 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Inside this context plugins are read here, as anywhere in this process."""
-        return nullcontext()
+    @property
+    def reader(self) -> None:
+        """Plugins are imported here, as anywhere in this process."""
+        return None
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.
@@ -309,6 +309,7 @@ class InProcess:
         display: Display,
         *,
         save_models: bool = False,
+        verify: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Record:
         """Run a cell and write its record.
@@ -318,6 +319,7 @@ class InProcess:
             output: the results folder.
             display: shows the progress.
             save_models: keep the pruned model too.
+            verify: make evaluations once more on text that is made after pruning.
             wanted: asked before the record is written; nothing can be stopped here earlier.
 
         Raises:
@@ -328,7 +330,9 @@ class InProcess:
         remove_left_work(output, cell)
         saved_state = SavedState.of(output, cell, interval=self._every, stop=self._stop)
         saved_to = output if save_models else None
-        record, arrays = run_cell(cell, self._resources, display, save_to=saved_to, saved_state=saved_state)
+        record, arrays = run_cell(
+            cell, self._resources, display, save_to=saved_to, saved_state=saved_state, fence=wanted, verify=verify
+        )
         return finish(output, record, arrays, saved_state, wanted)
 
 
@@ -356,6 +360,8 @@ def run_cell(
     *,
     save_to: Path | None = None,
     saved_state: SavedState | None = None,
+    fence: Fence | None = None,
+    verify: bool = False,
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Prune and measure one cell in this process; see ``run_stages``.
 
@@ -365,10 +371,13 @@ def run_cell(
         display: shows the progress.
         save_to: the results folder that takes the pruned model; None to let it go.
         saved_state: what an interrupted attempt left, and takes what this one leaves; None for neither.
+        fence: asked before the model is saved.
+        verify: see ``run_stages``.
     """
     try:
         with work_folder(resources.output, cell) as work:
-            return run_stages(cell, _Here(resources, display), work, saved_state or SavedState(), save_to)
+            stages, saved_state = _Here(resources, display, fence), saved_state or SavedState()
+            return run_stages(cell, stages, work, saved_state, save_to, verify=verify)
     finally:
         gc.collect()
 
@@ -378,8 +387,8 @@ class _Here:
 
     measured = "in-process"
 
-    def __init__(self, resources: Resources, display: Display) -> None:
-        self._resources, self._display = resources, display
+    def __init__(self, resources: Resources, display: Display, fence: Fence | None) -> None:
+        self._resources, self._display, self._fence = resources, display, fence
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """Prune here."""
@@ -398,16 +407,13 @@ class _Here:
         work: Path,
         file: Path,
         layers: dict[str, str] | None,
-        evaluations: Sequence[CellEvaluation],
-        *,
-        check: bool,
-        save_to: Path | None,
+        asked: ToMeasure,
     ) -> Found:
         """Measure here."""
         measuring = Measuring(cell, self._resources, self._display, saved_state, work)
         failure = None
         try:
-            measuring.run(file, sparsity_of(cell, layers), evaluations, check=check, save_to=save_to)
+            measuring.run(file, sparsity_of(cell, layers), asked, self._fence)
         except (Exception, SystemExit) as error:
             failure = failure_of(error)
         return measuring.outcome(), measuring.arrays, failure

@@ -8,6 +8,7 @@ cell, versions, machine and thread count, or does not meet its digest, is remove
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import time
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from prunebench.errors import OutputError
 from prunebench.files import atomic_replacement, write_atomically
 from prunebench.pruning.callbacks import MethodState
 from prunebench.runner.environment import environment
@@ -184,6 +186,27 @@ class SavedState:
                 if path.name.startswith(starts):
                     path.unlink(missing_ok=True)
 
+    def discard(self, name: str, parts: Iterable[str]) -> None:
+        """Remove what was kept under a name, and parts, for certain: a method may have written there.
+
+        Raises:
+            OutputError: something cannot be removed.
+        """
+        if self.folder is None:
+            return
+        places = [self.folder / part for part in parts]
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            places = [self.folder]
+        else:
+            with suppress(OSError):
+                self.folder.chmod(0o700)
+            places += [path for path in self.folder.iterdir() if path.name.startswith(f"{_plain(name)}.")]
+        for path in places:
+            try:
+                _remove_for_certain(path)
+            except OSError as error:
+                raise OutputError(f"cannot remove {path}, which a method may have written: {error.strerror}") from None
+
     def remove(self) -> None:
         """Remove the folder: the cell is done, or to be run afresh."""
         if self.folder is not None:
@@ -208,6 +231,22 @@ def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = ()
         with suppress(OSError):  # another sweep may remove it meanwhile
             if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
                 shutil.rmtree(folder)
+
+
+def _remove_for_certain(path: Path) -> None:
+    """Remove a file, link or folder, folders that were made unwritable included.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        for place, folders, _ in os.walk(path):
+            for folder in (Path(place), *(Path(place) / name for name in folders)):
+                if not folder.is_symlink():
+                    folder.chmod(0o700)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _new_file(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -37,7 +38,14 @@ class Executor(Protocol):
         """See to what cells need, so that what is amiss shows before anything runs."""
 
     def run(
-        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+        self,
+        cell: Cell,
+        output: Path,
+        display: Display,
+        *,
+        save_models: bool,
+        wanted: Callable[[], bool],
+        verify: bool = False,
     ) -> Record:
         """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more.
 
@@ -53,6 +61,7 @@ def run_suite(
     fresh: bool = False,
     shared: Shared | None = None,
     save_models: bool = False,
+    verify: bool = False,
     executor: Executor | None = None,
     lease: float = LEASE,
 ) -> list[Record]:
@@ -67,6 +76,8 @@ def run_suite(
         fresh: run cells again whose record is there.
         shared: what evaluations have looked up already.
         save_models: keep the pruned models too; cells whose model is not there are run again.
+        verify: make evaluations once more on text that is made after pruning; cells that were not verified, though one
+            of their evaluations can be, are run again.
         executor: who runs them; by default this process.
         lease: seconds after which another runner that gives no sign is held for dead.
 
@@ -84,12 +95,17 @@ def run_suite(
     found = {cell.id: _signature(output, cell) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
+    if verify:
+        verifiable = {cell.id for cell in cells if any(e.verifies for e in cell.evaluations)}
+        kept = {name: record for name, record in kept.items() if name not in verifiable or _is_verified(record)}
     if to_run := [cell for cell in cells if cell.id not in kept]:
         executor.prepare(to_run, output, save_models=save_models)
     display.start(len(cells), len(kept))
 
     remove_stale(output, cells, kept)
-    sweep = _Sweep(output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models)
+    sweep = _Sweep(
+        output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models, verify=verify
+    )
     claims = Claims(output, lease)
     left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
     said: set[str] = set()
@@ -137,6 +153,7 @@ class _Sweep:
         torn: files that runners were writing when the sweep began; of a cell that is claimed, those of a dead one.
         fresh: run cells anew.
         save_models: keep the pruned models.
+        verify: measure on fresh text too.
     """
 
     output: Path
@@ -145,22 +162,26 @@ class _Sweep:
     torn: list[Path]
     fresh: bool
     save_models: bool
+    verify: bool
 
     def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
         """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
-        refuse_irregular(self.output / PARTIAL, [cell.id])
+        refuse_irregular(self.output / PARTIAL, [cell.id], inside=True)
         successful_record(self.output, cell.id)  # sets one aside that is not whole
         # Of a holder that was stopped these are taken away after the claim is made: it cannot rename them any more.
         for path in self.output.glob(".*.tmp") if claim.took_over else self.torn:
             if path.name.startswith(f".{cell.id}."):
                 path.unlink(missing_ok=True)
+        for folder in (MODELS_FOLDER, SPARSE_FOLDER) if claim.took_over else ():  # nor a model
+            for path in (self.output / folder).glob(f".{cell.id}.*.tmp"):
+                shutil.rmtree(path, ignore_errors=True)
         if self.fresh:
             SavedState.of(self.output, cell).remove()
         self.display.begin(number, cell)
         began = time.perf_counter()
         try:
             record = self.executor.run(
-                cell, self.output, self.display, save_models=self.save_models, wanted=claim.stands
+                cell, self.output, self.display, save_models=self.save_models, wanted=claim, verify=self.verify
             )
         except Abandoned:
             return None
@@ -218,7 +239,7 @@ def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) ->
         facts = record.cell.model_copy(update={"published": cell.published})
         record = record.model_copy(update={"cell": facts})
         with suppress(Abandoned):
-            return record if claim is None else read_record(write_record(output, record, {}, fence=claim.stands))
+            return record if claim is None else read_record(write_record(output, record, {}, fence=claim))
     return record
 
 
@@ -232,6 +253,11 @@ def _ensure_writable(folder: Path) -> None:
         raise OutputError(
             f"cannot write to the output folder {folder}: {error.strerror}; choose another with --output"
         ) from None
+
+
+def _is_verified(record: Record) -> bool:
+    """Whether a cell was measured on fresh text, or is the dense one, which is what others are held against."""
+    return bool(record.verified) or (record.method is not None and record.method.changes == "nothing")
 
 
 def _needs_no_model(output: Path, record: Record) -> bool:

@@ -14,7 +14,7 @@ from prunebench.models.loading import load_skeleton
 from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
 from prunebench.registry.entry_points import Source, allocation_source, load_allocation
-from prunebench.registry.reading import checked, reader_of
+from prunebench.registry.reading import PluginFiles, checked, reader_of
 from prunebench.suite.schema import UNIFORM, AllocationEntry, Sparing
 
 
@@ -57,13 +57,13 @@ class AllocationDescription(BaseModel):
 def describe_allocation(
     name: str, options: Mapping[str, Any], files: Iterable[Path] = ()
 ) -> tuple[Source, AllocationDescription]:
-    """Where an allocation is from and what it says of itself, read by whoever reads plugins.
+    """Where an allocation is from and what it says of itself, read by the reader of ``files``.
 
     Raises:
         AllocationError: there is none of that name, or it refuses an option.
     """
     source = allocation_source(name, files)
-    if reader := reader_of(source.distribution if source.point else None):
+    if reader := source.reader(files):
         found = reader.read("allocation", name=name, options=dict(options), files=[str(file) for file in files])
         return source, checked(AllocationDescription, found, f"the allocation {name!r}")
     rule: Allocation = load_allocation(name, files).make(options)
@@ -81,7 +81,7 @@ def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path
         AllocationError: there is none of that name, it refuses an option, or its file cannot be read.
     """
     rules: Rules = {}
-    files = list(files)
+    files = files if isinstance(files, PluginFiles) else PluginFiles(files)
     for entry in (UNIFORM, *entries):
         if entry.title not in rules:
             ratios = {"layers": read_ratios(Path(entry.path))} if entry.path else {}
@@ -92,7 +92,13 @@ def resolve_allocations(entries: Iterable[AllocationEntry], files: Iterable[Path
     return rules
 
 
-def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Iterable[tuple[str, Pattern]]) -> None:
+def try_allocations(
+    rules: Rules,
+    model: str,
+    source: ModelSource,
+    trials: Iterable[tuple[str, Pattern]],
+    files: Iterable[Path] = (),
+) -> None:
     """Share out zeros where that takes no weights, so that a file that does not fit shows before anything runs.
 
     Args:
@@ -100,6 +106,7 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
         model: what tables call the model.
         source: where it is.
         trials: (label, sparsity) pairs.
+        files: name who reads plugins.
 
     Raises:
         AllocationError: an allocation does not fit the model or the sparsity.
@@ -109,9 +116,10 @@ def try_allocations(rules: Rules, model: str, source: ModelSource, trials: Itera
         rule, needs = rules[label]
         if rule is None or needs != "shapes":
             continue
-        origin = allocation_source(rule.name, [Path(rule.plugin_file)] if rule.plugin_file else [])
+        own = PluginFiles([Path(rule.plugin_file)] if rule.plugin_file else [], reader_of(files))
+        origin = allocation_source(rule.name, own)
         try:
-            if reader := reader_of(origin.distribution if origin.point else None):
+            if reader := origin.reader(own):
                 where = {"model": source.source, "trust_remote_code": source.trust_remote_code}
                 reader.read("share out", rule=rule.model_dump(mode="json"), sparsity=str(sparsity), **where)
             else:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
-from prunebench.evaluation.interface import BoundEvaluation
+from prunebench.evaluation.interface import BoundEvaluation, is_ours
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
@@ -24,7 +24,7 @@ RECORDED_ONLY = {
 # The same of its calibration, evaluations and allocation.
 LOCATIONS = (
     *("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made"),
-    "needs_whole_model",
+    *("needs_whole_model", "makes_text"),
 )
 
 
@@ -64,7 +64,14 @@ class CellEvaluation(BaseModel):
     def needs_whole_model(self) -> bool:
         """Whether a model on disk cannot be measured, as its class said when the suite was planned, or says now."""
         known = self.facts.get("needs_whole_model")
-        return self.bound().needs_whole_model if known is None else bool(known)
+        if known is None:
+            return self.bound().needs_whole_model if is_ours(self.facts) else True
+        return bool(known)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether there may be text on which it can be made once more: its corpus makes new text."""
+        return bool(self.facts.get("makes_text"))
 
     def bound(self) -> BoundEvaluation:
         """The evaluation itself.

@@ -20,7 +20,8 @@ def load_suite(path: Path, overrides: Iterable[str] = (), plugin_files: Iterable
         path: a YAML file. Relative paths in it count from where it lies.
         overrides: ``key=value`` with a dotted key (``calibration.nsamples=8``, ``methods.wanda.sparsities=[0.5]``) and
             a YAML value.
-        plugin_files: Python files whose evaluations may be named beside the installed ones.
+        plugin_files: Python files whose evaluations may be named beside the installed ones; ``PluginFiles`` also say
+            who imports them.
 
     Raises:
         SuiteError: the file cannot be read, or does not describe a suite; one line that names the place.
@@ -61,7 +62,7 @@ def suite_from(
     for override in overrides:
         _override(plain, override)
     try:
-        suite = Suite.model_validate(plain, context={"plugin_files": list(plugin_files)})
+        suite = Suite.model_validate(plain, context={"plugin_files": plugin_files})
     except ValidationError as error:
         raise SuiteError(f"{name}: {explain(error)}") from None
     return _with_absolute_paths(suite, folder)
@@ -138,6 +139,7 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
         calibration = entry(item.calibration) if item.calibration else None
         return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
 
+    published = tuple(located(file, True) for file in suite.published_files)
     return suite.model_copy(
         update={
             "models": tuple(model(item) for item in suite.models),
@@ -145,6 +147,6 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
             "allocation": allocations(suite.allocation),
             "methods": tuple(method(item) for item in suite.methods),
             "evaluations": tuple(item.located(lambda text: located(text, True)) for item in suite.evaluations),
-            "published": located(suite.published, True) if suite.published else None,
+            "published": published[0] if isinstance(suite.published, str) else published or None,
         }
     )

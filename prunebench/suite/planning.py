@@ -14,9 +14,10 @@ from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 from prunebench.registry.entry_points import code_of, describe_method, wrapper_codes
 from prunebench.registry.method_class import MethodDescription
 from prunebench.registry.plugin_files import names_in
+from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
-from prunebench.suite.published import read_published
+from prunebench.suite.published import published_disagreements, read_published
 from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
 
 
@@ -39,8 +40,10 @@ def plan(
         only: labels or names of method entries; none means all.
         device: in place of every model's own.
         shared: what evaluations look up; pass the same one to the runner, which then need not look again.
-        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones.
-        tell: called with a line for each entry whose method is not for some of its sparsities; they are skipped.
+        plugin_files: Python files whose plugins, of every kind, stand beside the installed ones; ``PluginFiles``
+            also say who imports plugins of others.
+        tell: called with a line for each entry whose method is not for some of its sparsities, which are skipped, and
+            for each dense model whose published figures disagree.
 
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
@@ -51,8 +54,9 @@ def plan(
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
     ]  # first, since what is out of reach is told quickly
     _refuse_quantized_on_disk(suite, places, sources)
-    files = [file.resolve() for file in plugin_files]
-    wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file))
+    reader = reader_of(plugin_files)
+    files = PluginFiles((file.resolve() for file in plugin_files), reader)
+    wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file, reader))
     methods = [describe_method(entry.name, entry.options, files) for entry in entries]
     codes, wrappers = {entry.name: code_of("method", entry.name, files) for entry in entries}, wrapper_codes(files)
     shared = shared or Shared()
@@ -60,9 +64,18 @@ def plan(
         describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
     ]
     _refuse_one_label_twice(found_evaluations)
-    evaluations = tuple(CellEvaluation.model_validate(evaluation.facts) for evaluation in found_evaluations)
+    evaluations = {
+        model.name: tuple(
+            CellEvaluation.model_validate(found.facts)
+            for entry, found in zip(suite.evaluations, found_evaluations, strict=True)
+            if entry.is_for(model.name)
+        )
+        for model in suite.models
+    }
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
-    published = read_published(Path(suite.published)) if suite.published else []
+    published = [row for file in suite.published_files for row in read_published(Path(file))]
+    for line in published_disagreements(published):
+        tell(f"published figures disagree: {line}")
     for entry, method in zip(entries, methods, strict=True):
         if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not _runs_at(method, s)]:
             tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
@@ -107,14 +120,15 @@ def plan(
                         allocation_rule=rules[allocation][0],
                         seed=seed,
                         calibration=calibrations[calibration],
-                        evaluations=evaluations,
+                        evaluations=evaluations[model.name],
                         wrappers=wrappers or None,
                         toolkit=REVISION,
                         published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
                     )
                 )
     for model, found in zip(suite.models, sources, strict=True):
-        try_allocations(rules, model.name, found, {(c.allocation, c.sparsity) for c in cells if c.model == model.name})
+        trials = {(c.allocation, c.sparsity) for c in cells if c.model == model.name}
+        try_allocations(rules, model.name, found, trials, files)
     if not cells:
         raise SuiteError("there is no cell to run: no method is for a sparsity that it is asked for")
     # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
@@ -188,7 +202,7 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     return common.model_copy(update=changes)
 
 
-def _found_calibration(calibration: Calibration, files: list[Path]) -> CellCalibration:
+def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCalibration:
     corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
     file = corpus_file(calibration.corpus, files)
     return CellCalibration(

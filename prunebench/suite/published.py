@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from prunebench.errors import SuiteError
 from prunebench.evaluation.protocols import PAPER_PROTOCOLS
 from prunebench.files import MEBIBYTE, read_regular_file
 from prunebench.pruning.sparsity import PatternError, parse_pattern
+from prunebench.records.published_figures import dense_disagreements
 from prunebench.records.record import PublishedFigure
 
 COLUMNS = ("model", "dataset", "seqlen", "method", "sparsity", "perplexity", "source")
@@ -38,9 +40,10 @@ def read_published(path: Path) -> list[PublishedRow]:
     """Read published perplexities.
 
     Args:
-        path: a CSV file with the columns ``COLUMNS``, and if wanted ``protocol`` and ``note``; ``sparsity`` is as in a
-            suite (the dense model's is 0). Where no protocol is named, a corpus and window length that papers share
-            stand for the papers' own (``PAPER_PROTOCOLS``).
+        path: a CSV file with the columns ``COLUMNS``, and if wanted ``protocol``, ``exponent`` and ``note``;
+            ``sparsity`` is as in a suite (the dense model's is 0). Where no protocol is named, a corpus and window
+            length that papers share stand for the papers' own (``PAPER_PROTOCOLS``). ``exponent`` is that of
+            ``PublishedFigure``. A cell may have rows of several sources.
 
     Returns:
         A row each, in the order of the file.
@@ -62,6 +65,15 @@ def read_published(path: Path) -> list[PublishedRow]:
         raise SuiteError(f"{path} is no CSV file in UTF-8: {error}") from None
 
 
+def published_disagreements(rows: Iterable[PublishedRow]) -> list[str]:
+    """A line for each dense model whose published perplexities disagree; see ``dense_disagreements``."""
+    dense: dict[str, list[PublishedFigure]] = {}
+    for row in rows:
+        if row.sparsity == "0":
+            dense.setdefault(row.model.casefold(), []).append(row.figure)
+    return [f"{model}, dense: {found}" for model, figures in dense.items() for found in dense_disagreements(figures)]
+
+
 def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
     entry = {name: (value or "").strip() for name, value in line.items() if isinstance(name, str)}
     try:
@@ -69,6 +81,9 @@ def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
         value = float(entry["perplexity"])
         if not 0 < value < math.inf:
             raise ValueError(f"perplexity {value} is no finite number above 0")
+        exponent = entry.get("exponent") or None
+        if exponent and not re.fullmatch(r"[1-9][0-9]{0,8}/[1-9][0-9]{0,8}", exponent):
+            raise ValueError(f"exponent {exponent!r} is no fraction, as 2047/2048")
         sparsity = "0" if entry["sparsity"] in ("0", "0.0") else str(parse_pattern(entry["sparsity"]))
     except (ValueError, PatternError) as error:
         raise SuiteError(f"{path}, line {number}: {error}") from None
@@ -85,5 +100,6 @@ def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
             perplexity=value,
             source=entry["source"],
             note=entry.get("note", ""),
+            exponent=exponent,
         ),
     )

@@ -38,7 +38,7 @@ def _fits_a_file_system(text: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 """A path, or what may be one: a model, a corpus."""
-Windows = Literal["stream", "document"]
+Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
 
@@ -132,7 +132,8 @@ class Calibration(Strict):
         nsamples: windows a layer-wise method sees.
         seqlen: tokens in a window.
         windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
-            documents that are long enough.
+            documents that are long enough; ``random`` draws a document of more than ``seqlen`` tokens and a place in
+            it, as the literature does for C4.
         split: by default train (the builtin's: calibration); a local file has none.
     """
 
@@ -240,14 +241,19 @@ def is_text_file(corpus: str) -> bool:
 
 
 class EvaluationEntry(Strict):
-    """What all entries of evaluations have in common: a name, and options by name."""
+    """What all entries of evaluations have in common: a name, for which models they are, and options by name."""
 
     name: str
+    models: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     @property
     def given_options(self) -> Mapping[str, Any]:
         """The options that the entry gives, by name; those that come with prunebench have them as keys of their own."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("name", "models")}
+
+    def is_for(self, model: str) -> bool:
+        """Whether a model, by its label, is measured."""
+        return self.models is None or model in self.models
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with paths counted from the suite file.
@@ -263,9 +269,12 @@ class PerplexityEntry(EvaluationEntry):
 
     Args:
         name: perplexity.
+        models: labels of those of the suite's models that it is for; by default all.
         corpus: as in calibration.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
-        windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus).
+        windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus);
+            ``stream-bos`` and ``paper-bos`` put BOS in the place of each window's first token; ``paper-random`` draws
+            windows of C4's documents, as ALPS does.
         split: by default test (c4: validation); a local file has none.
     """
 
@@ -273,13 +282,13 @@ class PerplexityEntry(EvaluationEntry):
     name: Literal["perplexity"]
     corpus: Place
     seqlen: Length | None = None
-    windows: Literal["stream", "document", "paper"] = "stream"
+    windows: Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"] = "stream"
     split: str | None = None
 
     @model_validator(mode="after")
     def _windows_have_a_length(self) -> "PerplexityEntry":
-        if self.windows == "stream" and self.seqlen is None:
-            raise ValueError("windows: stream needs a seqlen, as 2048")
+        if self.windows.startswith("stream") and self.seqlen is None:
+            raise ValueError(f"windows: {self.windows} needs a seqlen, as 2048")
         return self
 
     def located(self, locate: Callable[[str], str]) -> Self:
@@ -292,6 +301,7 @@ class ZeroShotEntry(EvaluationEntry):
 
     Args:
         name: zero_shot.
+        models: labels of those of the suite's models that it is for; by default all.
         tasks: task or group names.
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
@@ -321,6 +331,7 @@ class PluginEntry(EvaluationEntry):
 
     Args:
         name: an installed evaluation.
+        models: labels of those of the suite's models that it is for; by default all.
         label: what tables call it; tells two entries of one evaluation apart.
         options: its options; what is not named has its default.
     """
@@ -361,7 +372,8 @@ class Suite(Strict):
         seeds: one cell each, for methods that take data.
         methods: what to compare.
         evaluations: what to measure of each pruned model.
-        published: a CSV file of figures from elsewhere, to be shown beside ours; see ``prunebench.suite.published``.
+        published: a CSV file of figures from elsewhere, or several, to be shown beside ours; a cell may have figures of
+            several sources. See ``prunebench.suite.published``.
         timeout: seconds, or a text as 90s, 30m, 2h, 1d, after which a cell fails; by default none.
         memory_limit: bytes, or a text as 20GiB, of resident memory above which a cell fails; by default none.
     """
@@ -375,9 +387,14 @@ class Suite(Strict):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
-    published: Place | None = None
+    published: Place | Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
+
+    @property
+    def published_files(self) -> tuple[str, ...]:
+        """The files of published figures."""
+        return (self.published,) if isinstance(self.published, str) else self.published or ()
 
     @field_validator("timeout", mode="before")
     @classmethod
@@ -436,8 +453,14 @@ class Suite(Strict):
     @model_validator(mode="after")
     def _narrowed_models_are_there(self) -> "Suite":
         names = [entry.name for entry in self.models]
-        for entry in self.methods:
-            for name in entry.models or ():
+        for kind, title, models in (
+            *(("method", entry.title, entry.models) for entry in self.methods),
+            *(("evaluation", entry.label or entry.name, entry.models) for entry in self.evaluations),
+        ):
+            for name in models or ():
                 if name not in names:
-                    raise ValueError(f"the method {entry.title!r} is for the model {name!r}: {suggest(name, names)}")
+                    raise ValueError(f"the {kind} {title!r} is for the model {name!r}: {suggest(name, names)}")
+        for name in names:
+            if not any(entry.is_for(name) for entry in self.evaluations):
+                raise ValueError(f"no evaluation is for the model {name!r}: name it in 'models' of one")
         return self

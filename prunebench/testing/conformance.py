@@ -1,40 +1,26 @@
 """The conformance kit: a method runs on tiny models of each architecture, and every rule of the contract is checked."""
 
-import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from prunebench.contract.rules import RULES, Rule, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, suggest
-from prunebench.pruning import Hessian, Unstructured, calibrated
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import load_method
-from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
-from prunebench.testing.models import MODELS, calibration
-from prunebench.testing.trial import (
-    InterruptingCheckpointer,
-    Interruption,
-    Outcome,
-    Trial,
-    backward_passes,
-    differences,
-    peak_bytes,
-    run_trial,
-)
+from prunebench.testing.checking import Outcome, check_trial, differences
+from prunebench.testing.models import MODELS
+from prunebench.testing.trial import Pruned, Trial, long_calibration
+from prunebench.testing.trials import Apart, Here, Processes, Trials
+from prunebench.text import printable
 
 PATTERNS = ("0.5", "0.83", "2:4", "1:4")
-
-# The ceiling on memory beyond the model: so many copies of the model and so many walks over its blocks. That is enough
-# for the states of an optimiser that trains every parameter, but not for the inputs of every layer.
-COPIES = 32
-WALKS = 2
 
 
 @dataclass(frozen=True)
@@ -105,16 +91,23 @@ def check(
     architectures: Sequence[str] = (),
     patterns: Sequence[str] = (),
     files: Sequence[Path] = (),
+    processes: Processes | None = None,
+    in_process: bool = False,
 ) -> Conformance:
     """Check a method against every rule of the contract. Nothing is downloaded.
 
+    The method runs in processes of its own, as in a sweep, and what it hands over is checked here, where it is never
+    imported. Rules that show in its own process alone (hooks, modes, generators, memory …) are told by that process.
+
     Args:
-        method: name of an installed method, or a loaded one.
+        method: name of an installed method; or a loaded one, which runs in this process.
         options: in place of the method's defaults; choose those that make it quick.
         architectures: names of tiny models in ``MODELS``; by default all.
         patterns: sparsities, as in a suite; by default the first architecture is tried with all of ``PATTERNS``, and
             each of the others with one ratio and one n:m pattern, in turn.
         files: plugin files, whose methods can be named beside the installed ones.
+        processes: where the method's processes come from; several checks that share them take less time.
+        in_process: run the method in this process, to debug it.
 
     Returns:
         A verdict for each rule.
@@ -131,36 +124,90 @@ def check(
             parse_pattern(pattern)
         except PatternError as error:
             raise UsageError(str(error)) from None
-    if isinstance(method, MethodClass):
-        loaded = method
-    else:
+    with Processes() if processes is None else nullcontext(processes) as started:
         try:
-            loaded = load_method(method, files)
+            if isinstance(method, MethodClass):
+                trials: Trials = Here(method, options)
+            elif in_process:
+                trials = Here(load_method(method, files), options)
+            else:
+                trials = Apart(method, options, files, started)
         except UnknownMethodError:
             raise
         except MethodError as error:
-            return _verdicts(method, "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
-    asked, explicit = patterns or PATTERNS, bool(patterns)
-    patterns = [pattern for pattern in asked if loaded.is_for(parse_pattern(pattern))]
+            return _verdicts(str(method), "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
+        return _check(trials, names, patterns)
+
+
+def _check(trials: Trials, names: Sequence[str], asked: Sequence[str]) -> Conformance:
+    """Check every rule.
+
+    Args:
+        trials: of the method.
+        names: architectures.
+        asked: sparsities; empty for the usual ones.
+    """
+    facts, known = trials.facts(), (trials.distribution, trials.version)
+    if facts.error is not None:
+        loads = [(Violation("loads", facts.error), "registration")]
+        return _verdicts(trials.name, "", "", {"loads": 1}, loads)
+    kinds, explicit, asked = facts.patterns, bool(asked), asked or PATTERNS
+    patterns = [pattern for pattern in asked if parse_pattern(pattern).kind in kinds]
     if not patterns:
-        kinds, others = ", ".join(loaded.patterns), ", ".join(asked)
-        raise UsageError(f"the method {loaded.name!r} is for {kinds} sparsity, not for {others}")
+        raise UsageError(f"the method {trials.name!r} is for {', '.join(kinds)} sparsity, not for {', '.join(asked)}")
     skipped = tuple(pattern for pattern in asked if pattern not in patterns)
     tried = dict.fromkeys(("loads", "options"), 1)
-    violations = [(violation, "the class") for violation in _check_class(loaded)]
+    violations = [(Violation(breach.rule, breach.measured), "the class") for breach in facts.breaches]
     if not any(violation.rule == "options" for violation, _ in violations):
-        loaded.resolve(options)
-        pattern = patterns[0]
-        for trials, found in (
-            _check_matrix(loaded, options, names, patterns, spread_out=not explicit),
-            _check_deterministic(loaded, options, names[0], patterns),
-            _check_resumes(loaded, options, names[0], pattern),
-            _check_memory(loaded, options, names[0], pattern),
+        method = _Method(trials, facts.changes, kinds)
+        for counts, found in (
+            _check_matrix(method, names, patterns, spread_out=not explicit),
+            _check_deterministic(method, names[0], patterns),
+            _check_resumes(method, names[0], patterns[0]),
+            _check_memory(method, names[0], patterns[0]),
         ):
-            for rule, count in trials.items():
+            for rule, count in counts.items():
                 tried[rule] = tried.get(rule, 0) + count
             violations += found
-    return replace(_verdicts(loaded.name, loaded.distribution, loaded.version, tried, violations), skipped=skipped)
+    return replace(_verdicts(trials.name, *known, tried, violations), skipped=skipped)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method under check.
+
+    Args:
+        trials: runs it.
+        changes: what it may change.
+        patterns: the kinds of sparsity that it is for.
+    """
+
+    trials: Trials
+    changes: str
+    patterns: tuple[str, ...]
+
+    def is_for(self, pattern: str) -> bool:
+        """Whether a sparsity is of a kind that it is for."""
+        return parse_pattern(pattern).kind in self.patterns
+
+    def run(self, *trials: Trial, interrupted: bool = False) -> list[Outcome]:
+        """Run trials in one process, and check what they handed over."""
+        with tempfile.TemporaryDirectory() as folder:
+            found = self.trials.prune(trials, Path(folder), interrupted=interrupted)
+            settings = [trials[0]] * len(found) if interrupted else trials
+            return [
+                self._checked(trial, pruned, Path(folder) / str(number))
+                for number, (trial, pruned) in enumerate(zip(settings, found, strict=True))
+            ]
+
+    def _checked(self, trial: Trial, pruned: Pruned, folder: Path) -> Outcome:
+        outcome = check_trial(self.changes, trial, pruned, folder)
+        told = {violation.rule for violation in outcome.violations}
+        if trial.reload and pruned.returned and "reload" not in told:
+            difference = self.trials.reload_difference(trial, folder)
+            if difference is not None:
+                return replace(outcome, violations=(*outcome.violations, Violation("reload", difference)))
+        return outcome
 
 
 Findings = tuple[dict[str, int], list[tuple[Violation, str]]]
@@ -171,45 +218,16 @@ def _verdicts(
     method: str, distribution: str, version: str, tried: Mapping[str, int], violations: list[tuple[Violation, str]]
 ) -> Conformance:
     def breaches(name: str) -> tuple[tuple[str, str], ...]:
-        return tuple((where, violation.measured) for violation, where in violations if violation.rule == name)
+        return tuple(
+            (where, printable(violation.measured)) for violation, where in violations if violation.rule == name
+        )
 
     verdicts = {name: Verdict(rule, tried.get(name, 0), breaches(name)) for name, rule in RULES.items()}
     return Conformance(method, distribution, version, verdicts)
 
 
-def _check_class(method: MethodClass) -> Iterator[Violation]:
-    """Check the class without running it: frozen, documented, with defaults that JSON can hold."""
-    name = method.cls.__name__
-    if not method.cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        yield Violation("loads", f"{name} is a dataclass that is not frozen: write @dataclass(frozen=True)")
-    if not method.summary or method.summary.startswith(f"{name}("):  # the docstring that dataclass generates
-        yield Violation("options", f"{name} has no docstring")
-    for option, default in method.options.items():
-        if default is dataclasses.MISSING:
-            yield Violation("options", f"the option {option!r} has no default")
-            return
-        if not method.option_docs.get(option):
-            yield Violation("options", f"the option {option!r} has no entry under Args: of the docstring")
-        try:
-            method.value(option, default)
-        except ValidationError:
-            type_name = method.option_types[option]
-            yield Violation("options", f"the default of {option!r} is {default!r}, which is no {type_name}")
-        except MethodError as error:
-            yield Violation("options", str(error))
-            return
-    try:
-        if method.make(json.loads(json.dumps(method.options))) != method.make({}):
-            yield Violation("options", "the defaults are not the same when read back from JSON")
-    except (TypeError, ValueError) as error:
-        yield Violation("options", f"the defaults cannot be recorded as JSON: {error}")
-    except MethodError as error:
-        yield Violation("options", str(error))
-
-
 def _check_matrix(
-    method: MethodClass,
-    options: dict[str, Any],
+    method: _Method,
     architectures: Iterable[str],
     patterns: Sequence[str],
     *,
@@ -218,7 +236,7 @@ def _check_matrix(
     """Try architectures with patterns; one also in bfloat16, one with uneven layers, and one at sparsity 0.
 
     Args:
-        method, options: what is tried.
+        method: what is tried.
         architectures, patterns: on what, and with what.
         spread_out: whether all but the first architecture are tried with every other pattern, in turn.
     """
@@ -228,7 +246,7 @@ def _check_matrix(
         trials += [Trial(architecture, pattern, reload=pattern == chosen[0]) for pattern in chosen]
     trials.append(Trial(trials[0].architecture, trials[0].pattern, torch.bfloat16))
     trials += [Trial(t.architecture, t.pattern, uneven=True) for t in trials if ":" not in t.pattern][:1]
-    outcomes = [run_trial(method, options, trial) for trial in trials]
+    outcomes = [outcome for trial in trials for outcome in method.run(trial)]
     violations = [(violation, str(outcome.trial)) for outcome in outcomes for violation in outcome.violations]
     returned = [outcome for outcome in outcomes if outcome.after]
     tried = {name: len(returned) for name, rule in RULES.items() if rule.every_cell}
@@ -239,11 +257,10 @@ def _check_matrix(
         "tied": sum(outcome.tied for outcome in returned),
         "reload": sum(outcome.trial.reload for outcome in returned),
     }
-    if method.changes != "all" and method.is_for(Unstructured(0.0)):
-        with backward_passes() as passes:
-            zero = run_trial(method, options, Trial(trials[0].architecture, "0"))
+    if method.changes != "all" and method.is_for("0"):
+        (zero,) = method.run(Trial(trials[0].architecture, "0"))
         tried["runs"] += 1
-        if zero.after and passes:  # one that trains may train at sparsity 0 too
+        if zero.after and zero.backward:  # one that trains may train at sparsity 0 too
             tried["nothing"] = 0
         elif zero.after:
             tried["nothing"] = 1
@@ -254,19 +271,14 @@ def _check_matrix(
     return tried, violations
 
 
-def _check_deterministic(
-    method: MethodClass, options: dict[str, Any], architecture: str, patterns: Sequence[str]
-) -> Findings:
-    """Run the same trial three times: with other global generators, and after a trial at another sparsity."""
-    pattern, other_one = patterns[0], "0.9" if method.is_for(Unstructured(0.9)) else patterns[-1]
-    first, again, _, last = (
-        run_trial(method, options, trial)
-        for trial in (
-            Trial(architecture, pattern),
-            Trial(architecture, pattern, noise=1),
-            Trial(architecture, other_one),
-            Trial(architecture, pattern, noise=2),
-        )
+def _check_deterministic(method: _Method, architecture: str, patterns: Sequence[str]) -> Findings:
+    """Run the same trial three times in one process: with other generators, and after one at another sparsity."""
+    pattern, other_one = patterns[0], "0.9" if method.is_for("0.9") else patterns[-1]
+    first, again, _, last = method.run(
+        Trial(architecture, pattern),
+        Trial(architecture, pattern, noise=1),
+        Trial(architecture, other_one),
+        Trial(architecture, pattern, noise=2),
     )
     if not all(outcome.after for outcome in (first, again, last)):
         return {}, []
@@ -278,39 +290,23 @@ def _check_deterministic(
     ]
 
 
-def _check_resumes(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
+def _check_resumes(method: _Method, architecture: str, pattern: str) -> Findings:
     """Compare a run interrupted at its second save, of a block or a step, and resumed with an uninterrupted one."""
-    trial, checkpointer = Trial(architecture, pattern), InterruptingCheckpointer(saves=2)
-    try:
-        run_trial(method, options, trial, checkpointer)
-    except Interruption:
-        whole, resumed = run_trial(method, options, trial), run_trial(method, options, trial, checkpointer)
-    else:  # it saves fewer than two states, or fails
-        return {}, []
-    if not (whole.after and resumed.after):
-        return {}, []
+    outcomes = method.run(Trial(architecture, pattern), interrupted=True)
+    if len(outcomes) != 2 or not all(outcome.after for outcome in outcomes):
+        return {}, []  # it saves fewer than two states, or fails
+    whole, resumed = outcomes
     texts = differences(whole.after, resumed.after)
     return {"resumes": 1}, [(Violation("resumes", text), "interrupted after the second save") for text in texts]
 
 
-def _check_memory(method: MethodClass, options: dict[str, Any], architecture: str, pattern: str) -> Findings:
-    """Measure the peak of tensors beyond the model with long calibration text."""
-    model, data = MODELS[architecture](), calibration(nsamples=64, seqlen=60)
-    sparsity = parse_pattern(pattern)
-
-    def walk() -> None:
-        for _ in calibrated(model, data, sparsity, Hessian):
-            pass
-
-    hook = plugin_manager(method, options).hook
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
-    ceiling = WALKS * peak_bytes(model, walk) + COPIES * size
-    try:
-        peak = peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
-    except Exception:  # reported under the rule "runs"
+def _check_memory(method: _Method, architecture: str, pattern: str) -> Findings:
+    """The peak of tensors beyond the model with long calibration text."""
+    found = method.trials.peak(architecture, pattern)
+    if found.peak is None:
         return {}, []
-    if peak <= ceiling:
+    if found.peak <= found.ceiling:
         return {"memory": 1}, []
-    measured = f"{peak:,} bytes were alive at once beyond the model, and the ceiling is {ceiling:,}"
-    where = f"{architecture} at {pattern}, {data.windows.numel()} tokens"
+    measured = f"{found.peak:,} bytes were alive at once beyond the model, and the ceiling is {found.ceiling:,}"
+    where = f"{architecture} at {pattern}, {long_calibration().windows.numel()} tokens"
     return {"memory": 1}, [(Violation("memory", measured), where)]

@@ -1,32 +1,40 @@
-"""One trial: a run of a method on a tiny model, and the rules that it broke."""
+"""One trial: a run of a method on a tiny model, as the process that runs plugins sees it.
+
+What it says of rules that only show in its own process (hooks, modes, generators …) is its own word. Its tensors are
+handed over in a file, and checked by whoever asked (``prunebench.testing.checking``).
+"""
 
 import json
 import random
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from torch import Tensor, nn
 
 from prunebench.allocations.budget import sizes_of, spread
-from prunebench.contract.checks import Snapshot, watched
-from prunebench.contract.rules import Violation
+from prunebench.contract.live import LiveState, watched
+from prunebench.contract.rules import RULES, Violation
 from prunebench.errors import PrunebenchError
-from prunebench.pruning import Allocated, Sparsity, Unstructured
+from prunebench.pruning import Allocated, Hessian, Sparsity, UnknownMatrixError, Unstructured, calibrated
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
-from prunebench.pruning.sparsity import parse_pattern
+from prunebench.pruning.layers import all_layers
+from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
+from prunebench.runner.handover import hand_over
 from prunebench.testing.live_bytes import LiveBytes
 from prunebench.testing.models import MODELS, calibration
 from prunebench.tracebacks import author_line, describe_error
 
 SPREAD = 0.1  # difference between the sparsities of neighbouring layers in an uneven trial
+SAVED = "saved"  # folder of the model as transformers saves it, in a trial's own folder
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,25 @@ class Trial:
     noise: int = 0
 
     def __str__(self) -> str:
-        dtype = "" if self.dtype is torch.float32 else f" in {str(self.dtype).removeprefix('torch.')}"
+        dtype = "" if self.dtype is torch.float32 else f" in {self._dtype_name}"
         return f"{self.architecture} at {self.pattern}{dtype}{', its layers unlike' * self.uneven}"
+
+    @property
+    def _dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as plain JSON."""
+        return {**vars(self), "dtype": self._dtype_name}
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "Trial":
+        """The settings of ``plain`` again."""
+        return cls(**{**content, "dtype": getattr(torch, content["dtype"])})
+
+    def model(self) -> Any:
+        """The model as it is before it is pruned."""
+        return MODELS[self.architecture]().to(self.dtype)
 
     def sparsity_of(self, model: nn.Module) -> Sparsity:
         """The sparsity that the method is asked for."""
@@ -63,22 +88,41 @@ class Trial:
         return Allocated(pattern, spread(offsets, sizes, pattern))
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The outcome of a trial.
+class Strict(BaseModel):
+    """What the process of a trial says: bounded, and no more than this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Line = Annotated[str, StringConstraints(max_length=10_000)]
+
+
+class Breach(Strict):
+    """A rule that a trial's own process found broken."""
+
+    rule: Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
+    measured: Line
+
+
+class Pruned(Strict):
+    """What the process of a trial says of it.
 
     Args:
-        trial: its settings.
-        violations: the first violation of each rule that was broken.
-        before, after: the model's tensors by name; ``after`` is empty where ``prune`` raised.
-        tied: whether the head and the embeddings were one parameter before.
+        returned: whether the method returned, and its tensors were handed over.
+        breaches: of rules that show in that process alone, or why the method did not return.
+        backward: whether a backward pass ran.
     """
 
-    trial: Trial
-    violations: tuple[Violation, ...]
-    before: Mapping[str, Tensor] = field(repr=False)
-    after: Mapping[str, Tensor] = field(repr=False)
-    tied: bool = False
+    returned: bool
+    breaches: Annotated[tuple[Breach, ...], Field(max_length=10_000)] = ()
+    backward: bool = False
+
+
+class Peak(Strict):
+    """Bytes of new tensors alive at once: of the method, and the ceiling; None where the method failed."""
+
+    peak: int | None
+    ceiling: int
 
 
 class Interruption(BaseException):
@@ -120,44 +164,117 @@ class InterruptingCheckpointer:
         return self._walks - 1
 
 
-def run_trial(
-    method: MethodClass, options: Mapping[str, Any], trial: Trial, checkpointer: Checkpointer | None = None
-) -> Outcome:
-    """Prune a tiny model as the runner would, and check the rules of the contract.
+def prune_in_turn(
+    method: MethodClass, options: Mapping[str, Any], trials: Sequence[Trial], folder: Path
+) -> list[Pruned]:
+    """Run trials one after the other in this process.
+
+    Args:
+        method, options: what is tried.
+        trials: with which settings.
+        folder: takes the tensors of each in a folder named by its number.
+    """
+    found = []
+    for number, trial in enumerate(trials):
+        (own := folder / str(number)).mkdir()
+        found.append(prune_trial(method, options, trial, own))
+    return found
+
+
+def prune_interrupted(method: MethodClass, options: Mapping[str, Any], trial: Trial, folder: Path) -> list[Pruned]:
+    """Run a trial as a whole, and once more interrupted at its second save and resumed.
+
+    Returns:
+        Both, their tensors as in ``prune_in_turn``; nothing where fewer than two states are saved, or the method fails.
+    """
+    for name in ("interrupted", "0", "1"):
+        (folder / name).mkdir()
+    checkpointer = InterruptingCheckpointer(saves=2)
+    try:
+        prune_trial(method, options, trial, folder / "interrupted", checkpointer)
+    except Interruption:
+        whole = prune_trial(method, options, trial, folder / "0")
+        return [whole, prune_trial(method, options, trial, folder / "1", checkpointer)]
+    return []
+
+
+def prune_trial(
+    method: MethodClass,
+    options: Mapping[str, Any],
+    trial: Trial,
+    folder: Path,
+    checkpointer: Checkpointer | None = None,
+) -> Pruned:
+    """Prune a tiny model as the runner would, and hand its tensors over.
 
     Args:
         method: the method.
         options: its options.
         trial: model, pattern and other settings.
+        folder: an empty one, for the tensors.
         checkpointer: saves the states from which an interrupted run resumes.
 
     Raises:
         Interruption: ``checkpointer`` ended the run.
     """
-    model = MODELS[trial.architecture]().to(trial.dtype)
-    data, sparsity = calibration(), trial.sparsity_of(model)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tied = _is_head_tied(model)
-    with _seeded_generators(trial.noise):
+    model, data = trial.model(), calibration()
+    sparsity, tied = trial.sparsity_of(model), _is_head_tied(model)
+    with _seeded_generators(trial.noise), _backward_passes() as passes:
         manager = plugin_manager(method, options)
         instance = manager.get_plugin(method.name)
-        snapshot = Snapshot.of(model, sparsity, method.changes, data=data, method=instance)
+        before = LiveState.of(model, data, instance)
         try:
             with watched() as watch, use_checkpointer(checkpointer) if checkpointer else nullcontext():
                 manager.hook.prune(model=model, data=data, sparsity=sparsity)
-        except Exception as error:  # a plugin may raise anything
-            return Outcome(trial, (Violation("runs", _error_line(error)),), before, {})
-        violations = list(snapshot.violations(model, data=data, method=instance, watch=watch))
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
+            return Pruned(returned=False, breaches=(Breach(rule="runs", measured=_error_line(error)),))
+        violations = [*before.violations(model, data, instance, watch, prunes=method.changes != "nothing")]
+        violations += [*before.tensor_violations(model, method.changes), *_replaced_modules(model)]
     if tied and not _is_head_tied(model):
         violations.append(Violation("tied", "the output embeddings are no longer the input embeddings' parameter"))
+    hand_over(model, folder)
     if trial.reload:
-        violations += _reload_violations(model)
+        try:
+            with quiet_hub_libraries():
+                model.save_pretrained(folder / SAVED)
+        except Exception as error:  # a method may leave the model in any state
+            violations.append(Violation("reload", f"the model cannot be saved and loaded: {_error_line(error)}"))
     first = {violation.rule: violation for violation in reversed(violations)}
-    return Outcome(trial, tuple(first.values()), before, model.state_dict(), tied)
+    breaches = tuple(Breach(rule=found.rule, measured=found.measured[:10_000]) for found in first.values())
+    return Pruned(returned=True, breaches=breaches, backward=bool(passes))
+
+
+# The ceiling on memory beyond the model: so many copies of the model and so many walks over its blocks. That is enough
+# for the states of an optimiser that trains every parameter, but not for the inputs of every layer.
+COPIES = 32
+WALKS = 2
+
+
+def measure_peak(method: MethodClass, options: Mapping[str, Any], architecture: str, pattern: str) -> Peak:
+    """Measure the peak of tensors beyond the model with long calibration text."""
+    model, data, sparsity = MODELS[architecture](), long_calibration(), parse_pattern(pattern)
+
+    def walk() -> None:
+        for _ in calibrated(model, data, sparsity, Hessian):
+            pass
+
+    hook = plugin_manager(method, options).hook
+    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    ceiling = WALKS * _peak_bytes(model, walk) + COPIES * size
+    try:
+        peak = _peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
+    except Exception:  # reported under the rule "runs"
+        return Peak(peak=None, ceiling=ceiling)
+    return Peak(peak=peak, ceiling=ceiling)
+
+
+def long_calibration() -> Any:
+    """The calibration data on which memory is measured."""
+    return calibration(nsamples=64, seqlen=60)
 
 
 @contextmanager
-def backward_passes() -> Iterator[list[None]]:
+def _backward_passes() -> Iterator[list[None]]:
     """Count backward passes inside this context, by the tensors that they ask for.
 
     Yields:
@@ -173,7 +290,7 @@ def backward_passes() -> Iterator[list[None]]:
         yield read
 
 
-def peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:
+def _peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:
     """The most bytes of new tensors alive at once while ``function()`` runs, the model's own not counted."""
     with _seeded_generators(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():
         function()
@@ -195,43 +312,23 @@ def _seeded_generators(noise: int) -> Iterator[None]:
         np.random.set_state(states[2])
 
 
-def _error_line(error: Exception) -> str:
+def _error_line(error: BaseException) -> str:
     """An exception in one line: type, message, and file and line of its author's own frame."""
+    if isinstance(error, SystemExit):
+        return f"SystemExit: sys.exit({error.code!r}) was called: return from prune, or raise an exception"
     where = author_line(error) if isinstance(error, PrunebenchError) else None
     named = f" ({where[0].name}, line {where[1]})" if where else ""
-    return f"{type(error).__name__}: {describe_error(error)}{named}"
+    return f"{type(error).__name__}: {describe_error(error)}{named}"[:10_000]
+
+
+def _replaced_modules(model: Any) -> Iterator[Violation]:
+    """Whether a module was put in the place of a matrix's own, under the name of which its parameter still goes."""
+    try:
+        all_layers(model)
+    except (UnknownMatrixError, PatternError, RuntimeError) as failure:
+        yield Violation("tensors", f"the prunable matrices are not as they were found: {failure}")
 
 
 def _is_head_tied(model: Any) -> bool:
     tied: bool = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     return tied
-
-
-def _reload_violations(model: Any) -> Iterator[Violation]:
-    """Differences between a model and itself after saving and loading."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with quiet_hub_libraries():
-                model.save_pretrained(folder)
-                reloaded = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
-        except Exception as error:  # a method may leave the model in any state
-            yield Violation("reload", f"the model cannot be saved and loaded: {_error_line(error)}")
-            return
-    for difference in differences(model.state_dict(), reloaded):
-        yield Violation("reload", f"saved and loaded again, {difference}")
-
-
-def differences(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]) -> list[str]:
-    """The first difference between two sets of tensors by name, in one line; empty where there is none.
-
-    NaN equals NaN.
-    """
-    for name, tensor in expected.items():
-        other = actual.get(name)
-        if other is None:
-            return [f"{name} is missing"]
-        if other.shape != tensor.shape or other.dtype != tensor.dtype:
-            return [f"{name} is {other.dtype} {tuple(other.shape)} instead of {tensor.dtype} {tuple(tensor.shape)}"]
-        if count := int(((tensor != other) & ~(tensor.isnan() & other.isnan())).sum()):
-            return [f"{count} of {tensor.numel()} weights of {name} differ"]
-    return []

@@ -44,6 +44,20 @@ def documents(corpus: str, split: str, limit: int | None = None) -> Iterator[str
     return (text for text, _ in islice(_stories(corpus, split), limit))
 
 
+def fresh_documents(corpus: str, split: str, seed: int) -> Iterator[str]:
+    """As many documents as a split has, of the same kind, that no other seed makes.
+
+    Args:
+        corpus, split: as in ``documents``.
+        seed: any number; those below 10,000 are the splits' own.
+
+    Raises:
+        ValueError: when there is no such corpus or split.
+    """
+    _check_names(corpus, split)
+    return (text for text, _ in _stories(corpus, split, seed))
+
+
 @cache
 def floor(corpus: str, seqlen: int | None = None) -> float:
     """The perplexity on the test split of a reader who knows the grammar and all facts.
@@ -96,6 +110,10 @@ class StoryCorpus:
         """
         return documents(self.name, split)
 
+    def fresh(self, split: str, seed: int) -> Iterator[str]:
+        """Documents like those of a split that did not exist before; see ``fresh_documents``."""
+        return fresh_documents(self.name, split, seed)
+
     def floor(self, split: str, windows: str, seqlen: int | None) -> float | None:
         """The least perplexity, known of the test split as a stream or as whole documents; see `floor`."""
         whole = windows == "document" and seqlen is None
@@ -113,9 +131,9 @@ def _check_names(corpus: str, split: str) -> None:
             raise ValueError(f"no {what} {value!r} in tinyworld; there is {', '.join(valid)}")
 
 
-def _stories(corpus: str, split: str) -> Iterator[tuple[str, float]]:
-    """The documents of a split, each with its surprisal in nats."""
-    seed = 1000 * CORPORA.index(corpus) + _SEEDS[split]
+def _stories(corpus: str, split: str, seed: int | None = None) -> Iterator[tuple[str, float]]:
+    """The documents of a split, or as many from another seed, each with its surprisal in nats."""
+    seed = 1000 * CORPORA.index(corpus) + _SEEDS[split] if seed is None else seed
     size = _SIZES[split] * 2 // 5 if corpus == "tinyworld-shifted" else _SIZES[split]
     for index in range(size):
         draws = Draws(seed, index)

@@ -13,6 +13,7 @@ import pytest
 from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
 from prunebench.registry.plugin_files import kebab
+from prunebench.registry.reading import PluginFiles
 from prunebench.runner.isolated import Isolated
 from prunebench.runner.run_cell import Limits
 from prunebench.runner.sweep import run_suite
@@ -86,8 +87,7 @@ def records(folder: Path) -> dict[str, Record]:
     os.environ[MARK] = mark  # which all processes of this sweep inherit, and those of others have not
     try:
         with Isolated(Limits(seconds=60)) as executor:
-            with executor.reading():
-                cells = plan(load_suite(folder / "suite.yaml"), plugin_files=[CHEATS])
+            cells = plan(load_suite(folder / "suite.yaml"), plugin_files=PluginFiles([CHEATS], executor))
             assert "CHEATS_IMPORTED_HERE" not in os.environ  # which the file would have set
             found = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
     finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from prunebench.records.record import Record
+from prunebench.registry.reading import PluginFiles
 from prunebench.runner.isolated import Isolated
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -22,8 +23,8 @@ def run(world: Path, folder: Path, evaluations: str, methods: str) -> dict[str, 
         f"sparsities: [0.5]\nmethods: [{methods}]\nevaluations: [{evaluations}{perplexity}]\n"
     )
     with Isolated() as executor:
-        with executor.reading():
-            cells = plan(load_suite(suite, plugin_files=PLUGINS), plugin_files=PLUGINS)
+        files = PluginFiles(PLUGINS, executor)
+        cells = plan(load_suite(suite, plugin_files=files), plugin_files=files)
         records = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
     return {record.cell.method: record for record in records}
 
@@ -64,8 +65,8 @@ def test_a_forecast_runs_them_elsewhere(world: Path, tmp_path: Path) -> None:
     )
     said: list[str] = []
     with Isolated() as executor:
-        with executor.reading():
-            cells = plan(load_suite(tmp_path / "suite.yaml", plugin_files=PLUGINS), plugin_files=PLUGINS)
+        files = PluginFiles(PLUGINS, executor)
+        cells = plan(load_suite(tmp_path / "suite.yaml", plugin_files=files), plugin_files=files)
         (found,) = executor.forecast(cells, tmp_path, seconds=1.0, save_models=False, tell=said.append)
     assert found.prune_seconds is not None
     assert found.evaluate_seconds is not None

@@ -209,7 +209,7 @@ def windows(*shape: int, value: int = 1) -> torch.Tensor:
         ({"calibration": windows(4, 8, value=-1)}, "calibration holds the token -1, and the model's vocab"),
         ({"calibration": windows(4, 8), "nsamples": 2}, "nsamples with token windows: their shape says it already"),
         ({"nsamples": 0}, "calibration: nsamples: Input should be greater than 0, got 0"),
-        ({"windows": "paper"}, "calibration: windows: Input should be 'stream' or 'document'"),
+        ({"windows": "paper"}, "calibration: windows: Input should be 'stream', 'document' or 'random'"),
         ({"seed": -1}, r"seed is -1 \(int\): give an integer from 0"),
         ({"seed": 0.5}, r"seed is 0.5 \(float\): give an integer from 0"),
         ({"allocation": "owwl"}, "unknown allocation 'owwl': did you mean 'owl'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from prunebench import text
+from prunebench.evaluation.protocols import protocol_name
 from prunebench.pruning import Unstructured, prunable
 from prunebench.records.store import read_records
 from prunebench.registry.entry_points import load_method
@@ -13,8 +14,8 @@ from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.suite.published import read_published
-from prunebench.suite.schema import Suite
+from prunebench.suite.published import published_disagreements, read_published
+from prunebench.suite.schema import PerplexityEntry, Suite
 from prunebench.tinyworld import CORPORA, MODELS
 from prunebench.tinyworld.tasks import CHANCE
 from prunebench.yaml12 import read_yaml
@@ -61,9 +62,40 @@ def test_the_suites_of_papers_are_whole(path: Path) -> None:
         assert entry.options.keys() <= load_method(entry.name).resolve(entry.options).keys()
     assert suite.published is not None
     names = {entry.id.casefold() for entry in suite.models}
-    for row in read_published(Path(suite.published)):
+    rows = [row for file in suite.published_files for row in read_published(Path(file))]
+    for row in rows:
         assert row.model.casefold() in names
         assert any(row.method == entry.name for entry in suite.methods)
+    assert published_disagreements(rows) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_c4_is_drawn_from_as_the_literature_does(path: Path) -> None:
+    suite = load_suite(path)
+    for calibration in (suite.calibration, *(entry.calibration for entry in suite.methods)):
+        if calibration is not None and calibration.corpus == "c4":
+            assert calibration.windows == "random"
+
+
+def test_figures_of_elsa_carry_how_they_were_measured() -> None:
+    """Their code divides the loss of 2047 tokens by 2048, and begins each window of Gemma with BOS."""
+    suite = load_suite(ROOT / "suites" / "paper" / "elsa.yaml")
+    (gemma,) = (entry.name for entry in suite.models if "gemma" in entry.id)
+    for model in suite.models:
+        measured = {
+            protocol_name(entry.corpus, entry.windows, entry.seqlen)
+            for entry in suite.evaluations
+            if isinstance(entry, PerplexityEntry) and entry.is_for(model.name)
+        }
+        assert measured == ({"wikitext2/paper-bos-2048", "c4/paper-bos-256x2048"} if model.name == gemma else {
+            "wikitext2/paper-2048", "c4/paper-256x2048"
+        })  # fmt: skip
+        for row in read_published(Path(suite.published_files[0])):
+            if row.model == model.id and row.figure.source.startswith("ELSA"):
+                assert row.figure.exponent == "2047/2048"
+                assert row.figure.protocol in measured
+            elif row.model == model.id:
+                assert row.figure.exponent is None
 
 
 def test_the_embedded_models_are_as_the_readme_says() -> None:

@@ -8,6 +8,7 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 GOLDEN_RECORD = TESTS / "fixtures" / "record.json"
 GOLDEN_SUITE = TESTS / "fixtures" / "suite.yaml"
+CHEATING_METHODS = Path(__file__).with_name("cheating_methods.py")
 BROKEN_METHODS = TESTS / "helpers" / "broken_methods.py"
 FAULTY_METHODS = TESTS / "faults" / "faulty.py"
 

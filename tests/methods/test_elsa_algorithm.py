@@ -10,11 +10,10 @@ from prunebench_plugins.elsa.adam import adam
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.schedules import learning_rate, penalty
 from prunebench_plugins.elsa.states import FullMoments, Layout, OneState, TwoStates
-from prunebench_plugins.elsa.training import next_token_loss
 from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor
 
-from prunebench.pruning import NM, Pattern, Target, Unstructured
+from prunebench.pruning import NM, Pattern, Target, Unstructured, language_loss
 from prunebench.pruning.callbacks import use_observer
 from tests.helpers import tiny
 from tests.oracles.elsa_two_state import elsa_two_state
@@ -334,5 +333,5 @@ def test_the_loss_is_the_mean_over_all_predictions_of_a_window() -> None:
     ids = tiny.calibration().windows[:3]
     with torch.no_grad():
         theirs = model(input_ids=ids, labels=ids).loss
-        ours = next_token_loss(model, ids)
+        ours = language_loss(model, ids)
     torch.testing.assert_close(ours, theirs)

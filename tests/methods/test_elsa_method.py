@@ -6,11 +6,19 @@ from typing import Any
 import pytest
 import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
-from prunebench_plugins.elsa.training import next_token_loss, trainable
 from torch import Tensor, nn
 
 from prunebench.contract.checks import Snapshot
-from prunebench.pruning import CalibrationData, Hessian, Sparsity, Unstructured, calibrated, prunable
+from prunebench.pruning import (
+    CalibrationData,
+    Hessian,
+    Sparsity,
+    Unstructured,
+    calibrated,
+    language_loss,
+    prunable,
+    trainable,
+)
 from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.entry_points import load_method
@@ -143,7 +151,7 @@ def test_it_learns() -> None:
     model = tiny.llama()
     observer = prune(Elsa(steps=60, lr=2e-2, lmda=1.0, interval=2, batch_size=4), model, "0.8", data)
     with torch.no_grad():
-        assert next_token_loss(model, data.windows) < 0.1 < 4 < observer.traces[0]["loss"]
+        assert language_loss(model, data.windows) < 0.1 < 4 < observer.traces[0]["loss"]
     assert observer.traces[-1]["loss"] < 0.1
     assert observer.traces[-1]["primal"] < observer.traces[0]["primal"]
 

@@ -72,7 +72,7 @@ class TestClaims:
         first, second = Claims(tmp_path), Claims(tmp_path)
         claim = first.take("a--1.5")
         assert claim is not None
-        assert claim.stands()
+        assert claim()
         assert second.take("a--1.5") is None
         assert second.take("a--1") is not None
         claim.release()
@@ -167,7 +167,7 @@ class TestClaims:
         assert time.monotonic() - began >= 0.5
         other.send_signal(signal.SIGCONT)
         other.communicate()
-        assert claim.stands()  # the end of the other takes nothing away
+        assert claim()  # the end of the other takes nothing away
 
     @pytest.mark.parametrize("kind", ["link", "pipe", "file"])
     def test_a_folder_of_claims_that_is_none_is_refused(self, tmp_path: Path, kind: str) -> None:
@@ -225,7 +225,7 @@ class TestClaims:
         time.sleep(0.1)
         assert claim._path.stat().st_size > before
         taken = others(tmp_path, generation=2)
-        assert not claim.stands()
+        assert not claim()
         claim.release()
         assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 
@@ -236,9 +236,9 @@ class TestClaims:
         sleeper._path.unlink()
         other = Claims(tmp_path).take("a--1.5")
         assert other is not None
-        assert not sleeper.stands()
+        assert not sleeper()
         sleeper.release()
-        assert other.stands()
+        assert other()
         other.release()
 
     def test_a_claim_whose_making_was_not_acknowledged_is_ours(
@@ -277,7 +277,7 @@ class Scribe:
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None: ...
 
     def run(
-        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool]
+        self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Callable[[], bool], **_: Any
     ) -> Record:
         time.sleep(self._seconds)
         facts = CellFacts.model_validate(cell.model_dump(mode="json"))
@@ -350,7 +350,9 @@ class TestTwoRunners:
         class Slept(Scribe):
             """Wakes up to find that another has the cell, and its record."""
 
-            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+            def run(
+                self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+            ) -> Record:
                 assert wanted()
                 taken = output / claims.FOLDER / f"{cell.id}.2"
                 taken.touch()
@@ -367,7 +369,9 @@ class TestTwoRunners:
         output, attempts = tmp_path / "out", 0
 
         class Oblivious(Scribe):
-            def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+            def run(
+                self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+            ) -> Record:
                 nonlocal attempts
                 attempts += 1
                 facts = CellFacts.model_validate(cell.model_dump(mode="json"))
@@ -396,12 +400,14 @@ class TestTwoRunners:
 
         def stopped() -> bool:
             """The check goes well; then the process sleeps for longer than the lease."""
-            assert first.stands()
+            assert first()
             first._over.set()
             first._thread.join()
 
             class Writes(Scribe):
-                def run(self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any) -> Record:
+                def run(
+                    self, cell: Cell, output: Path, display: Display, *, save_models: bool, wanted: Any, **_: Any
+                ) -> Record:
                     return read_record(write_record(output, theirs, {}, fence=wanted))
 
             run_suite([cell], tmp_path, SilentDisplay(), executor=Writes(good), lease=0.2)

@@ -226,3 +226,19 @@ def test_a_shard_without_cells_is_no_error(write_suite: Write, tmp_path: Path) -
     assert done.exit_code == 0
     assert "nothing to do" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_are_not_forked_find_the_same(write_suite: Write, tmp_path: Path) -> None:
+    cells = plan(load_suite(write_suite(methods="methods: [wanda]", sparsities="sparsities: [0.5]")))
+    found = []
+    for way in ("fork", "spawn"):
+        with Isolated(way=way) as executor:
+            (record,) = run_suite(cells, tmp_path / way, SilentDisplay(), executor=executor)
+        assert record.error is None
+        found.append(record)
+    forked, spawned = found
+    assert spawned.measured == "reloaded"
+    assert spawned.environment["weights_digest"] == forked.environment["weights_digest"]
+    for part in ("cell", "method", "sparsity", "perplexity", "notes", "trace", "arrays"):
+        assert getattr(spawned, part) == getattr(forked, part), part

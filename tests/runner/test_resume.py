@@ -23,7 +23,8 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial, differences, run_trial
+from prunebench.testing.checking import differences, run_trial
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption, Trial
 from tests.helpers.observers import SilentDisplay
 
 Write = Callable[..., Path]
@@ -76,6 +77,8 @@ def same(one: Ended, other: Ended) -> None:
         assert getattr(one[0], part) == getattr(other[0], part), part
     timed = {"prune_seconds", "evaluate_seconds", "allocate_seconds", "peak_bytes"}
     assert one[0].cost.model_dump(exclude=timed) == other[0].cost.model_dump(exclude=timed)
+    efforts = [[stage.model_dump(exclude={"seconds"}) for stage in record.effort] for record, _ in (one, other)]
+    assert efforts[0] == efforts[1]
     environments = [{**record.environment, "started": None} for record, _ in (one, other)]
     assert environments[0] == environments[1]
     assert one[1].keys() == other[1].keys()
@@ -108,6 +111,26 @@ def test_methods(write_suite: Write, tmp_path: Path, method: str, points: int) -
     ended, found = interrupted_at_every_point(cell, resources, tmp_path)
     same(whole, ended)
     assert found == points + PRUNED
+
+
+@pytest.mark.parametrize("windows", ["stream", "document", "random"])
+def test_batches_of_a_text_that_memory_does_not_hold(
+    write_suite: Write, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: str
+) -> None:
+    """Each attempt reads the text anew, as a new process does, and is somewhere else in it."""
+    monkeypatch.setattr("prunebench.data.tokens.POOL_TOKENS", 50)
+    calibration = f"{{corpus: {world / 'calibration.jsonl'}, nsamples: 2, seqlen: 16, windows: {windows}}}"
+    cell = cell_of(write_suite, f"{{name: elsa, options: {{{ELSA}}}}}", calibration=f"calibration: {calibration}")
+    whole = run_cell(cell, Resources(), SilentDisplay())
+    for _ in range(40):
+        if (ended := attempt(cell, Resources(), tmp_path)) is not None:
+            break
+    assert ended is not None
+    same(whole, ended)
+    assert whole[0].cost.tokens_seen == 5 * 2 * 16
+    passes = (whole[0].cost.model_extra or {})["passes"]
+    assert 0 < passes <= 1
+    assert not any("passed over" in note for note in whole[0].notes)
 
 
 def test_evaluations(write_suite: Write, world: Path, tmp_path: Path) -> None:

@@ -97,6 +97,10 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"methods": "methods: [wanda, wanda]"}, "two methods are called 'wanda': give each a label"),
         ({"methods": "methods: [{name: wanda, label: x}, {name: admm, label: x, sparsities: [0.9]}]"}, "two methods"),
         ({"methods": "methods: [{name: wanda, models: [m, 3m]}]"}, "'wanda' is for the model 'm'"),
+        (
+            {"evaluations": "evaluations: [{name: perplexity, corpus: a.txt, seqlen: 8, models: [m]}]"},
+            "the evaluation 'perplexity' is for the model 'm'",
+        ),
         ({"models": "models: [a/x, b/x]"}, "two models are called 'x'"),
         ({"name": "name: a/b"}, "name: "),
         ({"name": "names: a"}, "unknown key 'names': did you mean 'name'"),

@@ -80,6 +80,20 @@ class TestPlan:
         assert plain.id == default.id
         assert plain.options == {"percdamp": 0.01, "blocksize": 128}
 
+    def test_an_evaluation_may_be_for_some_models(self, write_suite: Write, world: Path) -> None:
+        one, other = (
+            f"{{name: perplexity, corpus: {world}/test.jsonl, seqlen: 16, windows: {windows}{models}}}"
+            for windows, models in (("stream", ""), ("stream-bos", ", models: [b]"))
+        )
+        models = "models: [" + ", ".join(f"{{id: {world}/model, label: {label}}}" for label in "ab") + "]"
+        cells = cells_of(write_suite(models=models, evaluations=f"evaluations: [{one}, {other}]"))
+        measured = {cell.model: [evaluation.facts["protocol"] for evaluation in cell.evaluations] for cell in cells}
+        assert measured == {"a": ["test/stream-16"], "b": ["test/stream-16", "test/stream-bos-16"]}
+        alone = cells_of(write_suite(models=models, evaluations=f"evaluations: [{one}]"))
+        assert [cell.id for cell in alone if cell.model == "a"] == [cell.id for cell in cells if cell.model == "a"]
+        with pytest.raises(SuiteError, match="no evaluation is for the model 'a': name it in 'models' of one"):
+            cells_of(write_suite(models=models, evaluations=f"evaluations: [{other}]"))
+
     def test_only(self, write_suite: Write) -> None:
         assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
         with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):

@@ -1,12 +1,14 @@
 """Published figures: read from CSV, kept in the cells' records, and shown beside ours."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from prunebench.errors import SuiteError
+from prunebench.records.published_figures import dense_disagreements
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
 from prunebench.report.tables.published import HEADERS, published_table
@@ -14,7 +16,7 @@ from prunebench.runner.progress import PlainDisplay
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.suite.published import read_published
+from prunebench.suite.published import published_disagreements, read_published
 from tests.helpers.records import PROTOCOL, record
 
 HEADER = "model,dataset,seqlen,method,sparsity,perplexity,source,note\n"
@@ -115,6 +117,110 @@ class TestTable:
         assert row[3:8] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
         (failed,) = published_table([with_figure(record(error="x"))]).rows
         assert failed[7] == "not measured here"
+
+
+def published_for(found: Record, *figures: PublishedFigure) -> Record:
+    return found.model_copy(update={"cell": found.cell.model_copy(update={"published": figures})})
+
+
+def figure(perplexity: float, source: str, **changes: object) -> PublishedFigure:
+    facts = {"corpus": "wikitext2", "seqlen": 2048, "protocol": "wikitext2/paper-2048", "note": ""}
+    return PublishedFigure.model_validate({**facts, "perplexity": perplexity, "source": source, **changes})
+
+
+class TestSeveralSources:
+    def test_their_spread_follows_them(self) -> None:
+        published = tuple(
+            PublishedFigure(corpus="tinystories_eval", seqlen=256, protocol=PROTOCOL, perplexity=value, source=source)
+            for value, source in ((8.0, "A"), (10.0, "B"), (20.0, "C"))
+        )
+        found = record(value=9.0)
+        rows = published_table(
+            [found.model_copy(update={"cell": found.cell.model_copy(update={"published": published})})]
+        ).rows
+        assert [row[9] for row in rows] == ["A", "B", "C", "3 sources"]
+        assert [row[5] for row in rows] == ["8.000", "10.00", "20.00", "8.000 to 20.00"]
+        assert [row[6] for row in rows] == ["1.125", "0.900", "0.450", "0.450 to 1.125"]
+        assert rows[-1][10] == "spread 150.0%"
+
+    def test_other_windows_are_no_spread(self) -> None:
+        """5.47 and 5.12 are both right, of windows of 2048 and of 4096 tokens; of an unknown length nobody knows."""
+        figures = (
+            figure(5.47, "A"),
+            figure(5.12, "B", seqlen=4096, protocol=None),
+            figure(8.79, "C", seqlen=None, protocol=None),
+            figure(8.80, "D", seqlen=None, protocol=None),
+            figure(5.2, "E", protocol="wikitext2/paper-bos-2048"),
+        )
+        assert dense_disagreements(figures) == []
+        shown = published_for(record(method="dense", sparsity="0"), *figures)
+        assert [row[9] for row in published_table([shown]).rows] == ["A", "B", "C", "D", "E"]
+
+    def test_a_dense_model_has_one_perplexity(self) -> None:
+        """Up to what is printed: 5.47 and 5.472 agree, 5.47 and 5.52 do not."""
+        assert dense_disagreements([figure(5.47, "A"), figure(5.472, "B")]) == []
+        (found,) = dense_disagreements([figure(5.47, "A"), figure(5.52, "B"), figure(5.5, "C")])
+        assert str(found) == "5.47 (A) and 5.52 (B) on wikitext2/paper-2048, 0.9% apart"
+        dense = record(method="dense", sparsity="0")
+        published = (figure(5.47, "A"), figure(5.52, "B"))
+        table = published_table(
+            [dense.model_copy(update={"cell": dense.cell.model_copy(update={"published": published})})]
+        )
+        assert table.caption == f"Published figures beside ours; sources disagree on {dense.cell.model}, dense: {found}"
+        pruned = record()
+        table = published_table(
+            [pruned.model_copy(update={"cell": pruned.cell.model_copy(update={"published": published})})]
+        )
+        assert table.caption == "Published figures beside ours"  # of a pruned model sources may well differ
+
+    def test_figures_with_their_exponent_are_compared_without_it(self) -> None:
+        """exp(l · 2047/2048) is what they print: 26.97 is 27.01 with ours."""
+        theirs = figure(26.97, "A", exponent="2047/2048")
+        assert theirs.comparable == pytest.approx(math.exp(math.log(26.97) * 2048 / 2047))
+        assert f"{theirs.comparable:.2f}" == "27.01"
+        assert dense_disagreements([theirs, figure(27.01, "B")]) == []
+        (row,) = published_table([with_figure(record(value=9.0), perplexity=8.0, exponent="1/2")]).rows
+        assert row[4:8] == ("9.000", "8.000", "0.141", "yes, but for the exponent")
+        assert row[10] == "their exponent is 1/2 of ours, with which it would be 64.00; 5 seeds"
+
+
+class TestDisagreements:
+    def rows(self, tmp_path: Path, *lines: str) -> Path:
+        path = tmp_path / "figures.csv"
+        path.write_text("model,dataset,seqlen,method,sparsity,perplexity,source,exponent\n" + "".join(lines))
+        return path
+
+    def test_lines(self, tmp_path: Path) -> None:
+        path = self.rows(
+            tmp_path,
+            "o/Big,wikitext2,2048,dense,0,5.47,A,\n",
+            "o/big,wikitext2,2048,dense,0,6.47,B,\n",
+            "o/other,wikitext2,2048,dense,0,9.47,B,\n",
+            "o/big,wikitext2,2048,wanda,0.5,7,A,\n",
+            "o/big,wikitext2,2048,wanda,0.5,8,B,\n",
+        )
+        assert published_disagreements(read_published(path)) == [
+            "o/big, dense: 5.47 (A) and 6.47 (B) on wikitext2/paper-2048, 18.3% apart"
+        ]
+
+    def test_a_wrong_exponent_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(SuiteError, match=r"line 2: exponent '0\.99' is no fraction, as 2047/2048"):
+            read_published(self.rows(tmp_path, "o/big,wikitext2,2048,dense,0,5.47,A,0.99\n"))
+
+    def test_planning_tells_of_them_and_takes_several_files(
+        self, write_suite: Callable[..., Path], tmp_path: Path, world: Path
+    ) -> None:
+        suite = write_suite(methods="methods: [dense]")
+        for name, value in (("one.csv", 90), ("two.csv", 95)):
+            (tmp_path / name).write_text(f"{HEADER}model,test,16,dense,0,{value},{name},\n")
+        suite.write_text(suite.read_text() + "published: [one.csv, two.csv]\n")
+        told: list[str] = []
+        (cell,) = plan(load_suite(suite), tell=told.append)
+        assert [figure.perplexity for figure in cell.published] == [90, 95]
+        assert told == [
+            "published figures disagree: model, dense: 90 (one.csv) and 95 (two.csv) on test in windows of 16, "
+            "5.6% apart"
+        ]
 
 
 def test_a_suite_names_them_and_kept_records_learn_them(

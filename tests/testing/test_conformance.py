@@ -1,6 +1,8 @@
 """The conformance kit: every rule can fail, with a message that helps, and the runner fails the cell."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,8 +19,9 @@ from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.testing import Verdict, check
+from prunebench.testing.trials import Processes
 from tests.helpers.observers import SilentDisplay
-from tests.helpers.paths import BROKEN_METHODS
+from tests.helpers.paths import BROKEN_METHODS, CHEATING_METHODS
 
 # (method of tests/helpers/broken_methods.py, the rule it breaks, what is measured)
 BROKEN = [
@@ -67,13 +70,22 @@ BESIDES = {
 }
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """Shared by all checks of this module: starting them takes seconds."""
+    with Processes() as started:
+        yield started
+
+
 def test_every_rule_can_fail() -> None:
     assert {rule for _, rule, _ in BROKEN} == set(RULES)
 
 
 @pytest.mark.parametrize(("name", "rule", "measured"), BROKEN, ids=[name for name, *_ in BROKEN])
-def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, rule: str, measured: str) -> None:
-    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[BROKEN_METHODS])
+def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(
+    name: str, rule: str, measured: str, processes: Processes
+) -> None:
+    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[BROKEN_METHODS], processes=processes)
     assert not found.holds
     verdict = found.verdicts[rule]
     assert measured in verdict.breaches[0][1]
@@ -82,9 +94,13 @@ def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, r
     assert told <= {rule, *BESIDES.get(name, ())}
 
 
-def test_what_one_architecture_hides_another_shows() -> None:
-    assert check("llama-only", architectures=["llama"], patterns=["0.5"], files=[BROKEN_METHODS]).holds
-    both = check("llama-only", architectures=["llama", "gpt2"], patterns=["0.5"], files=[BROKEN_METHODS])
+def test_what_one_architecture_hides_another_shows(processes: Processes) -> None:
+    assert check(
+        "llama-only", architectures=["llama"], patterns=["0.5"], files=[BROKEN_METHODS], processes=processes
+    ).holds
+    both = check(
+        "llama-only", architectures=["llama", "gpt2"], patterns=["0.5"], files=[BROKEN_METHODS], processes=processes
+    )
     verdict = both.verdicts["runs"]
     assert verdict.breaches[0][0] == "gpt2 at 0.5"
     assert "AttributeError" in verdict.breaches[0][1]
@@ -170,15 +186,15 @@ def test_a_method_that_does_not_load_is_refused_before_anything_runs(write_suite
         plan(load_suite(write_suite(methods="methods: [misspells, magnitude]")), plugin_files=[BROKEN_METHODS])
 
 
-def test_wrong_requests() -> None:
+def test_wrong_requests(processes: Processes) -> None:
     with pytest.raises(UnknownMethodError, match="did you mean 'magnitude'"):
-        check("magnitud")
+        check("magnitud", processes=processes)
     with pytest.raises(UsageError, match="unknown architecture 'lama': did you mean 'llama'"):
         check("magnitude", architectures=["lama"])
     with pytest.raises(UsageError, match=r"sparsity 1\.5 is outside"):
         check("magnitude", patterns=["1.5"])
     with pytest.raises(MethodError, match="has no option 'pwer'"):
-        check("magnitude", {"pwer": 1})
+        check("magnitude", {"pwer": 1}, processes=processes)
 
 
 def test_a_verdict_reads_as_one_would_say_it() -> None:
@@ -189,3 +205,29 @@ def test_a_verdict_reads_as_one_would_say_it() -> None:
         "  measured: x holds 3 zeros (llama at 0.5)",
         "  to mend:  set to zero what target.mask(scores) does not keep, and keep nothing else at zero",
     ]
+
+
+# (method of tests/helpers/cheating_methods.py, the rule that it does not get around, what is measured)
+CHEATING = [
+    ("patches-the-checks", "zeros", "holds 0 zeros where 512 of 1024 were asked for"),
+    ("patches-at-import", "zeros", "holds 0 zeros where 512 of 1024 were asked for"),
+    ("tells-lies", "zeros", "holds 0 zeros where 512 of 1024 were asked for"),
+    ("puts-back", "zeros", "holds 0 zeros where 512 of 1024 were asked for"),
+    ("leaves", "runs", "SystemExit: sys.exit(0) was called"),
+    ("crashes", "runs", "the process was killed by SIGSEGV"),
+    ("vanishes", "runs", "the process ended with exit status 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "rule", "measured"), CHEATING, ids=[name for name, *_ in CHEATING])
+def test_a_method_cannot_change_its_verdict(name: str, rule: str, measured: str, processes: Processes) -> None:
+    found = check(name, architectures=["llama"], patterns=["0.5"], files=[CHEATING_METHODS], processes=processes)
+    assert measured in found.verdicts[rule].breaches[0][1]
+    assert "CHEATING_METHODS_WERE_IMPORTED" not in os.environ
+    assert not [name for name in sys.modules if CHEATING_METHODS.stem in name]
+
+
+def test_an_import_that_kills_its_process_is_a_method_that_does_not_load(tmp_path: Path, processes: Processes) -> None:
+    (tmp_path / "deadly.py").write_text("import os\n\nos._exit(0)\n")
+    found = check("deadly", files=[tmp_path / "deadly.py"], processes=processes)
+    assert "the process ended with exit status 0" in found.verdicts["loads"].breaches[0][1]

@@ -11,7 +11,7 @@ states       how z, u, m and v are stored
 codes        the 8-bit formats
 kernels      proximal term and Adam in one pass over memory, for CUDA
 schedules    the penalty and the learning rate during a run
-training     a model made trainable, and the gradient of its loss
+training     the gradients: of the model's loss, of a matrix's output error
 """
 
 from prunebench_plugins.elsa.method import Elsa, ElsaL

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from prunebench.pruning import due, keep, kept, trace, track
+from prunebench.pruning import LossCurve, due, keep, kept, trace, track
 from prunebench_plugins.elsa.schedules import learning_rate
 from prunebench_plugins.elsa.variables import Matrix, Projection, Variable
 
@@ -72,7 +72,7 @@ def elsa(
         for variable in variables:
             variable.step(lmda, rate, t + 1, clip.to(variable.W.device))
         if t % interval == 0:
-            monitor.check()
+            monitor.mean()  # raises where the loss is not finite
             # λu is the multiplier and stays; from λ = 0 this resets u.
             rescale = lmda_of_u / lmda if lmda != lmda_of_u else 1.0
             residuals = [matrix.update(rescale, projection) for matrix in matrices]
@@ -80,7 +80,7 @@ def elsa(
             lmda_of_u = lmda
             # As in the authors' code, the next K steps use the new λ with a u that is still scaled for the old one.
             lmda = penalty(t)
-    monitor.check()
+    monitor.mean()
     monitor.report(steps, [matrix.finish(projection) for matrix in matrices], lmda=lmda, lr=0.0)
 
 
@@ -105,52 +105,11 @@ def restore(variables: Sequence[Variable]) -> dict[str, Any] | None:
     return facts
 
 
-class _Monitor:
-    """Losses and gradient norms since the last update.
-
-    They are read at updates only, since reading a value at every step would make the CPU wait for the GPU.
-    """
-
-    def __init__(self, lr: float) -> None:
-        self._lr = lr
-        self._pending: list[tuple[int, Tensor, Tensor]] = []
-        self._loss = float("nan")
-
-    def record(self, t: int, loss: Tensor, norm: Tensor) -> None:
-        """Store the loss and the gradient's norm of step t, both before clipping."""
-        self._pending.append((t, loss.detach(), norm))
-
-    def check(self) -> None:
-        """Average the pending losses.
-
-        Raises:
-            FloatingPointError: a loss or a norm is infinite or NaN.
-        """
-        if not self._pending:
-            return
-        values = torch.stack([torch.stack((loss, norm)).float() for _, loss, norm in self._pending]).tolist()
-        for (t, _, _), (loss, norm) in zip(self._pending, values, strict=True):
-            for what, value in (("loss", loss), ("norm of its gradient", norm)):
-                if value - value != 0:
-                    raise FloatingPointError(
-                        f"the {what} is {value} at step {t}: try a smaller lr than {self._lr:g}, and see that the "
-                        "dense model's loss on this text is finite"
-                    )
-        self._loss = sum(loss for loss, _ in values) / len(values)
-        self._pending.clear()
-
-    def state(self) -> list[tuple[int, float, float]]:
-        """The pending values as JSON, for ``restore``."""
-        return [(t, float(loss), float(norm)) for t, loss, norm in self._pending]
-
-    def restore(self, state: list[tuple[int, float, float]], device: torch.device) -> None:
-        """Load the pending values of an interrupted run."""
-        self._pending = [
-            (t, torch.tensor(loss, device=device), torch.tensor(norm, device=device)) for t, loss, norm in state
-        ]
+class _Monitor(LossCurve):
+    """The curve of a run: its losses, and how far z is from W."""
 
     def report(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
         """Trace the mean loss since the last update, and over all matrices ‖W − z‖/‖W‖ and ‖z − z_before‖/‖W‖."""
         primal, dual, size = torch.stack([r.double() for r in residuals]).sum(dim=0).sqrt().tolist()
         size = size or 1.0
-        trace(t, loss=self._loss, primal=primal / size, dual=dual / size, lmda=lmda, lr=lr)
+        trace(t, loss=self.mean(), primal=primal / size, dual=dual / size, lmda=lmda, lr=lr)

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from prunebench import hookimpl
-from prunebench.pruning import CalibrationData, Hessian, Layer, Sparsity, Target, account, calibrated, note, prunable
+from prunebench.pruning import (
+    CalibrationData,
+    Hessian,
+    Layer,
+    Sparsity,
+    Target,
+    account,
+    calibrated,
+    note,
+    prunable,
+    trainable,
+)
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.codes import E4M3
 from prunebench_plugins.elsa.schedules import LambdaSchedule, penalty
@@ -23,7 +34,7 @@ from prunebench_plugins.elsa.states import (
     TwoStates,
     eight_bit_unless_small,
 )
-from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient, trainable
+from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient
 from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]

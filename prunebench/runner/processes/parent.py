@@ -24,6 +24,8 @@ from prunebench.text import printable
 TICK, LOOK, GRACE = 0.2, 0.5, 5.0  # seconds
 ROUNDS, MARK = 20, "PRUNEBENCH_SWEEP"
 PATIENCE = 60.0  # seconds for a template that reads texts to take a request
+WAY = "fork" if sys.platform == "linux" else "spawn"  # how children come to be
+STAGES = "prunebench.runner.processes.stages"
 TAIL, LONGEST, SHOWN = 20, 2000, 1 << 20  # lines kept of standard error, characters of each, bytes passed on in all
 
 
@@ -134,12 +136,17 @@ class Template:
         control.settimeout(PATIENCE)  # for what is sent; reading, by the other descriptor, does not wait
 
     @classmethod
-    def start(cls) -> Self:
-        """Start the first template."""
+    def start(cls, stages: str = STAGES, way: str = WAY) -> Self:
+        """Start the first template.
+
+        Args:
+            stages: the module that says what its children do.
+            way: "fork", or "spawn" where that is not safe; see ``template``.
+        """
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         mark = secrets.token_hex(16)
-        words = [sys.executable, "-P", "-m", "prunebench.runner.processes.template", str(theirs.fileno())]
+        words = [sys.executable, "-P", "-m", "prunebench.runner.processes.template", str(theirs.fileno()), stages, way]
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -179,6 +186,25 @@ class Template:
             os.close(events[1])
             os.close(errors_[1])
         return Child(self, pid, Lines(events[0]), Errors(errors_[0]))
+
+    def ask(
+        self, request: dict[str, Any], watch: Watch, tell: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any]:
+        """The answer of a child that is thrown away; what it notes meanwhile is told.
+
+        Raises:
+            Died: it did.
+            UsageError: it refuses.
+        """
+
+        def hear(event: str, content: Any) -> None:
+            if event == "note":
+                tell(printable(content[0]))
+
+        event, content = self.fork(request, watch).attend(hear, {"read", "refused"}, watch)
+        if event == "refused":
+            raise_refusal(*content)
+        return dict(content[0])
 
     def _fork(self, request: dict[str, Any], descriptors: list[int], watch: Watch) -> int:
         self._send(request, descriptors)
@@ -303,20 +329,22 @@ class Child:
             Died: it ended without a last event, or said what it may not.
         """
         result: tuple[str, Any] | None = None
-        looked, since = time.monotonic(), 0.0
+        looked, since, gone, asked_to_end = time.monotonic(), 0.0, False, False
         try:
             while self._code is None:
                 select.select(self._descriptors, [], [], TICK)
                 result = self._hear(hear, last, result)
                 self._see()
                 now = time.monotonic()
-                if result is not None:  # it has no more to do
-                    since = since or now
-                    if now - since > GRACE:
-                        self._template.signal(signal.SIGKILL)
-                        since = now
+                over = result is not None or gone
+                since = (since or now) if over else 0.0
+                if over and now - since > GRACE:  # it has no more to do, or its template does not tell of its end
+                    if asked_to_end:
+                        raise Died("WorkerEnded", "the process ended, and its template does not answer")
+                    self._template.signal(signal.SIGKILL)
+                    since, asked_to_end = now, True
                 if now - looked >= LOOK:
-                    looked = now
+                    looked, gone = now, not self._runs
                     self.peak_bytes = max(self.peak_bytes, found := resident(self.pid))
                     watch(found)
             result = self._hear(hear, last, result)
@@ -359,6 +387,13 @@ class Child:
                 self.peak_bytes = max(self.peak_bytes, peak)
         if self._code is None:
             self._template.check()
+
+    @property
+    def _runs(self) -> bool:
+        """Whether the system still knows it as one that runs."""
+        with suppress(psutil.Error):
+            return psutil.Process(self.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return False
 
     def _stop(self) -> None:
         """Let it keep what it has and end, which may take ``GRACE`` s."""

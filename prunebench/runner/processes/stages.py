@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,67 +18,23 @@ from safetensors.torch import save_file as save_tensors
 from prunebench.errors import PrunebenchError
 from prunebench.models.loading import load_model, load_skeleton
 from prunebench.models.source import ModelSource, weight_bytes
+from prunebench.runner.claims import Standing
 from prunebench.runner.declared import sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import NOTE_LENGTH, EventRecorder
 from prunebench.runner.forecast import forecast_cells
-from prunebench.runner.measure_stage import Measuring
+from prunebench.runner.measure_stage import Measuring, ToMeasure
 from prunebench.runner.memory import large_apart
-from prunebench.runner.processes.messages import ARRAYS, encode
+from prunebench.runner.processes.messages import ARRAYS
+from prunebench.runner.processes.teller import Teller, tell_answer
 from prunebench.runner.prune_stage import prune_cell
 from prunebench.runner.resources import Resources
 from prunebench.runner.run_cell import failure_of
 from prunebench.runner.saved_state import SavedState, Stopped
-from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.cell import Cell
 from prunebench.suite.reading import answer
 
 SMALL = 64 << 20  # bytes of a model that is loaded once to have all imported and cached that loading needs
-
-
-class Teller:
-    """A ``Display`` that sends on what it hears.
-
-    Args:
-        descriptor: takes a line for each event.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._lock = descriptor, threading.Lock()
-
-    def tell(self, event: str, *content: Any) -> None:
-        """Send an event with its content; the process ends where nobody listens any more."""
-        line = encode(event, *content)
-        with self._lock:
-            try:
-                while line:
-                    line = line[os.write(self._descriptor, line) :]
-            except BrokenPipeError:
-                os._exit(0)
-
-    def start(self, cells: int, existing: int) -> None:
-        """Told by the parent itself."""
-
-    def begin(self, number: int, cell: Any) -> None:
-        """Told by the parent itself."""
-
-    def end(self, record: Any, seconds: float) -> None:
-        """Told by the parent itself."""
-
-    def phase(self, name: str) -> None:
-        """Send it on."""
-        self.tell("phase", name)
-
-    def step(self, label: str, done: int, total: int | None) -> None:
-        """Send it on."""
-        self.tell("step", label, done, total)
-
-    def note(self, what: str, where: dict[str, object]) -> None:
-        """Send it on."""
-        self.tell("note", what, {str(name): str(value)[:200] for name, value in list(where.items())[:20]})
-
-    def trace(self, step: int, values: dict[str, float]) -> None:
-        """Send it on."""
-        self.tell("trace", step, values)
 
 
 def import_everything() -> None:
@@ -107,7 +62,7 @@ def prepare(request: dict[str, Any], resources: Resources) -> None:
             with suppress(PrunebenchError):  # the cell itself will say so
                 _warm_up(resources.model(cell))
         for cell, file in zip(cells, request.get("pools", ()), strict=False):
-            resources.take_pool(cell, load_file(file)["pool"])
+            resources.take_pool(cell, load_file(file))
         resources.prepare_pruning(cells)
         return
     resources.prepare_measuring(cells, others=False)
@@ -152,7 +107,7 @@ def run_stage(request: dict[str, Any], events: int, resources: Resources) -> Non
 
 def _read(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
     """Say what is asked of a plugin."""
-    _answer(lambda: answer(request["what"], request["asked"]), teller)
+    tell_answer(lambda: answer(request["what"], request["asked"]), teller)
 
 
 def _write_pool(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
@@ -160,11 +115,13 @@ def _write_pool(request: dict[str, Any], teller: Teller, resources: Resources) -
     cell = Cell.model_validate(request["cell"])
 
     def write() -> dict[str, Any]:
+        tensors = resources.pool_tensors(cell)
+        resources.take_pool(cell, tensors)
         resources.prepare_pruning([cell])
-        save_tensors({"pool": resources.pool(cell, None).contiguous()}, request["file"])
+        save_tensors(tensors, request["file"])
         return {}
 
-    _answer(write, teller)
+    tell_answer(write, teller)
 
 
 def _forecast(request: dict[str, Any], teller: Teller, resources: Resources) -> None:
@@ -178,19 +135,10 @@ def _forecast(request: dict[str, Any], teller: Teller, resources: Resources) -> 
         found = forecast_cells(cells, resources, **options, tell=lambda line: teller.note(line[:NOTE_LENGTH], {}))
         return {"forecasts": [forecast.model_dump() for forecast in found]}
 
-    _answer(forecast, teller)
+    tell_answer(forecast, teller)
 
 
 _QUESTIONS = {"read": _read, "pool": _write_pool, "forecast": _forecast}
-
-
-def _answer(what: Callable[[], dict[str, Any]], teller: Teller) -> None:
-    try:
-        teller.tell("read", what())
-    except PrunebenchError as error:
-        teller.tell("refused", type(error).__name__, str(error))
-    except BaseException as error:  # a plugin may raise anything
-        teller.tell("refused", "MethodError", f"a plugin failed while it was read: {failure_of(error).message}")
 
 
 def _prune(request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources) -> None:
@@ -211,7 +159,6 @@ def _measure(
     request: dict[str, Any], cell: Cell, teller: Teller, saved_state: SavedState, resources: Resources
 ) -> None:
     work = Path(request["work"])
-    evaluations = [CellEvaluation.model_validate(facts) for facts in request["evaluations"]]
     measuring = Measuring(cell, resources, teller, saved_state, work)
     failed: dict[str, Any] | None = None
     try:
@@ -219,13 +166,10 @@ def _measure(
             resources.prepare_measuring([cell], ours=False)
             teller.tell("measured", {"found": measuring.outcome().model_dump(), "failed": None})
             return
-        measuring.run(
-            Path(request["file"]),
-            sparsity_of(cell, request["layers"]),
-            evaluations,
-            check=request["check"],
-            save_to=request["save_to"] and Path(request["save_to"]),
-        )
+        claim = request["claim"]
+        fence = claim and Standing(Path(claim["path"]), claim["content"])
+        asked = ToMeasure.model_validate(request["asked"])
+        measuring.run(Path(request["file"]), sparsity_of(cell, request["layers"]), asked, fence)
     except Stopped:
         raise
     except PrunebenchError as error:

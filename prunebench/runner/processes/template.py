@@ -1,13 +1,17 @@
 """The template: a process that has imported everything and touched nothing, from which others are forked.
 
-    python -m prunebench.runner.processes.template DESCRIPTOR
+    python -m prunebench.runner.processes.template DESCRIPTOR STAGES fork|spawn
 
 It takes requests, a JSON object a line, on a socket, and answers with messages (``messages``): ``prepare`` reads texts
 here, so that all children have them; ``fork`` forks a child that runs one stage of one cell, whose descriptors come
 along; ``template`` forks another template with a socket of its own; ``signal`` reaches the child. When a child has
 ended, all that it left running is ended too, and counted. The template ends when its socket does.
 
-No plugin is ever imported here.
+Where the system cannot fork safely, children are started as programs of their own (spawn), which import all that they
+need and read again what was prepared: slower by seconds a stage, and else the same.
+
+STAGES is the module that says what is imported before, and what a child does (``stages``). No plugin is ever imported
+here.
 """
 
 import gc
@@ -16,9 +20,12 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from prunebench.quiet import quiet_libraries
@@ -27,6 +34,7 @@ from prunebench.runner.processes.linux import adopt_orphans, children, die_with_
 if TYPE_CHECKING:
     from prunebench.runner.resources import Resources
 
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 DESCRIPTORS = 2  # that come with one request at most
 
 
@@ -35,11 +43,24 @@ class Template:
 
     Args:
         control: where requests come from.
+        stages: has ``prepare`` and ``run_stage``.
         resources: what was read so far.
+        prepared: the requests by which it was read.
+        spawn: start children as programs of their own instead of forking them.
     """
 
-    def __init__(self, control: socket.socket, resources: "Resources") -> None:
-        self._control, self._resources = control, resources
+    def __init__(
+        self,
+        control: socket.socket,
+        stages: ModuleType,
+        resources: "Resources",
+        prepared: Sequence[dict[str, Any]] = (),
+        *,
+        spawn: bool = False,
+    ) -> None:
+        self._control, self._stages, self._resources = control, stages, resources
+        self._prepared, self._spawns = list(prepared), spawn
+        self._program: subprocess.Popen[bytes] | None = None
         self._received, self._descriptors = bytearray(), list[int]()
         self._child: int | None = None
         self._templates: set[int] = set()
@@ -97,18 +118,16 @@ class Template:
 
     def _prepare(self, request: dict[str, Any]) -> None:
         from prunebench.errors import PrunebenchError
-        from prunebench.runner.processes.stages import prepare
 
         try:
-            prepare(request, self._resources)
+            self._stages.prepare(request, self._resources)
         except PrunebenchError as error:
             self._tell("refused", type(error).__name__, str(error))
         else:
+            self._prepared.append(request)
             self._tell("done")
 
     def _fork(self, request: dict[str, Any]) -> None:
-        from prunebench.runner.processes.stages import run_stage
-
         events, stderr = (self._descriptors.pop(0) for _ in range(2))
 
         def become() -> None:
@@ -117,19 +136,44 @@ class Template:
             for target in (1, 2):
                 os.dup2(stderr, target)
             os.close(stderr)
-            run_stage(request, events, self._resources)
+            self._stages.run_stage(request, events, self._resources)
 
-        self._child = self._forked(become)
+        if self._spawning:
+            what = {"prepared": self._prepared, "request": request}
+            self._child = self._started(["child", str(events)], what, events, stderr)
+        else:
+            self._child = self._forked(become)
         os.close(events)
         os.close(stderr)
         self._tell("forked", self._child)
 
     def _fork_template(self) -> None:
         control = socket.socket(fileno=self._descriptors.pop(0))
-        pid = self._forked(lambda: Template(control, self._resources).serve())
+        if self._spawning:
+            pid = self._started([str(control.fileno())], {"prepared": self._prepared}, control.fileno(), 2)
+        else:
+            pid = self._forked(lambda: Template(control, self._stages, self._resources, self._prepared).serve())
         control.close()
         self._templates.add(pid)
         self._tell("forked", pid)
+
+    @property
+    def _spawning(self) -> bool:
+        """Whether children are started as programs: it was asked for, or a driver that no child could use is in use."""
+        torch = sys.modules.get("torch")
+        return self._spawns or (torch is not None and torch.cuda.is_initialized())
+
+    def _started(self, words: list[str], what: dict[str, Any], descriptor: int, errors: int) -> int:
+        """Start a program of this module, with what it needs on its standard input."""
+        program = [sys.executable, "-P", "-m", "prunebench.runner.processes.template", *words]
+        program += [self._stages.__name__, "spawn"]
+        self._program = subprocess.Popen(  # kept, so that nothing but ``_reap`` waits for it
+            program, stdin=subprocess.PIPE, stdout=errors, stderr=errors, pass_fds=[descriptor], start_new_session=True
+        )
+        assert self._program.stdin is not None
+        with suppress(OSError), self._program.stdin as given:  # one that is gone is seen by its end
+            given.write(json.dumps(what).encode())
+        return self._program.pid
 
     def _forked(self, become: Callable[[], None]) -> int:
         """Fork a child that has nothing of this process but its memory, and its errors' way out."""
@@ -164,22 +208,28 @@ class Template:
             if pid == self._child:
                 self._child = None
                 orphans = end_children(self._templates)
-                self._tell("exited", pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, orphans)
+                self._tell("exited", pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * MAXRSS_UNIT, orphans)
 
 
 def main() -> None:
-    """Import all that a cell may need, and serve."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """Import all that a cell may need, and serve, or be the child that was started."""
+    role, *descriptors, name, way = sys.argv[1:]
     die_with_parent(os.getppid())
+    given = json.loads(sys.stdin.buffer.read() or b"{}")
     os.dup2(2, 1)
     # A driver that was asked for its devices here could not be used in a child: let torch ask another way.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with quiet_libraries():
-        from prunebench.runner.processes.stages import import_everything
         from prunebench.runner.resources import Resources
 
-        import_everything()
-        Template(control, Resources()).serve()
+        stages, resources = import_module(name), Resources()
+        stages.import_everything()
+        prepared = given.get("prepared", ())
+        for request in prepared:
+            stages.prepare(request, resources)
+        if role == "child":
+            stages.run_stage(given["request"], int(descriptors[0]), resources)
+        Template(socket.socket(fileno=int(role)), stages, resources, prepared, spawn=way == "spawn").serve()
 
 
 if __name__ == "__main__":
