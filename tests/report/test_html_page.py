@@ -188,8 +188,8 @@ class TestSections:
     def test_robustness_is_relative_to_the_dense_model_on_the_same_text(self) -> None:
         (found,) = [section for section in report_sections(rich_records()) if section.name == "robustness"]
         (table,) = found.tables
-        assert table.headers == ("method", "sparsity", PROTOCOL, SHIFTED)
-        assert ("wanda", "0.5", "6.050 (×1.155)", "12.10 (×1.155)") in table.rows
+        assert table.headers == ("method", "training", "trained on", "sparsity", PROTOCOL, SHIFTED)
+        assert ("wanda", "not measured", "–", "0.5", "6.050 (×1.155)", "12.10 (×1.155)") in table.rows
 
 
 def inf_and_nan() -> list[Record]:

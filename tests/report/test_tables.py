@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import PublishedFigure, Record
+from prunebench.report.budgets import HEADERS
 from prunebench.report.grouping import method_styles
 from prunebench.report.sections import all_tables, report_sections
 from prunebench.report.tables.cost import cost_tables
@@ -19,7 +20,11 @@ Change = dict[str, Any]
 
 
 def cells_of(table: Table) -> dict[str, dict[str, str]]:
-    return {row[0]: dict(zip(table.headers[1:], row[1:], strict=True)) for row in table.rows}
+    start = 3 if table.headers[1:3] == HEADERS else 1
+    return {row[0]: dict(zip(table.headers[start:], row[start:], strict=True)) for row in table.rows}
+
+
+UNKNOWN = ("not measured", "–")  # the training of records of schema 1 that took calibration text
 
 
 class TestPerplexity:
@@ -35,10 +40,10 @@ class TestPerplexity:
         assert table.caption == (
             f"Perplexity of stories on {PROTOCOL}; dense 5.240; calibrated on tinystories_calib; one seed"
         )
-        assert table.headers == ("method", "0.70", "0.9", "2:4")
+        assert table.headers == ("method", "training", "trained on", "0.70", "0.9", "2:4")
         assert table.rows == (
-            ("magnitude", "–", "1.23e+06", "–"),
-            ("wanda", "16.50", "9330", "61.51"),
+            ("magnitude", *UNKNOWN, "–", "1.23e+06", "–"),
+            ("wanda", *UNKNOWN, "16.50", "9330", "61.51"),
         )
 
     def test_seeds_are_averaged_and_counted(self) -> None:
@@ -55,11 +60,11 @@ class TestPerplexity:
     @pytest.mark.parametrize(("value", "shown"), [(math.inf, "inf"), (math.nan, "nan")])
     def test_what_is_not_finite_is_shown_as_such(self, value: float, shown: str) -> None:
         (table,) = perplexity_tables([record(value=value), record(seed=1)])
-        assert table.rows == (("wanda", shown),)
+        assert table.rows == (("wanda", *UNKNOWN, shown),)
 
     def test_dense_alone_is_a_table_too(self) -> None:
         (table,) = perplexity_tables([record("dense", "0", value=5.24)])
-        assert table.rows == (("dense", "5.240"),)
+        assert table.rows == (("dense", "–", "–", "5.240"),)
 
     def test_methods_keep_the_order_asked_for(self) -> None:
         (table,) = perplexity_tables([record(name) for name in ("a", "b", "c", "d")], order=["c", "missing", "b"])
@@ -77,8 +82,8 @@ class TestPerplexity:
     )
     def test_a_table_mixes_nothing(self, change: Change, words: str) -> None:
         first, second = perplexity_tables([record(value=10.0), record("other", value=20.0, **change)])
-        assert first.rows == (("wanda", "10.00"),)
-        assert second.rows == (("other", "20.00"),)
+        assert first.rows == (("wanda", *UNKNOWN, "10.00"),)
+        assert second.rows == (("other", *UNKNOWN, "20.00"),)
         assert words in second.caption
         assert words not in first.caption
 
@@ -102,7 +107,7 @@ class TestPerplexity:
     def test_two_records_of_one_cell_are_not_two_seeds(self) -> None:
         old, new = record(value=10.0, started="2026-01-01"), record(value=20.0, started="2026-02-01")
         tables = all_tables([new, old])
-        assert tables[0].rows == (("wanda", "20.00"),)
+        assert tables[0].rows == (("wanda", *UNKNOWN, "20.00"),)
         assert tables[-1].caption == "Left out: a later record of the same cell is there"
         assert tables[-1].rows == ((old.cell.id, "2026-01-01"),)
 

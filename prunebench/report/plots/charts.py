@@ -10,6 +10,7 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import Estimate, mean_perplexities, mean_perplexity
+from prunebench.report.budgets import BLOCK_WISE, END_TO_END, budget, group_of
 from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_on, setting_groups, text_title
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
@@ -28,6 +29,8 @@ def _series_over_sparsity(
     styles: dict[str, int],
     measure: Callable[[dict[str, list[Record]]], dict[str, Estimate]],
     dodge: float = 0.0,
+    *,
+    budgets: bool = False,
 ) -> tuple[Axis, tuple[Series, ...]]:
     """For each method, a line over fractions of zeros and separate markers over n:m patterns.
 
@@ -37,6 +40,7 @@ def _series_over_sparsity(
         measure: the value and interval of each method at one sparsity, from the records of their seeds; a method that
             is not in the result is left out.
         dodge: horizontal distance between methods, as a fraction of the axis, so that bars do not hide one another.
+        budgets: whether methods that were trained are labelled with the tokens they were trained on.
     """
     axis, positions = sparsity_axis(setting_group.sparsities)
     methods = setting_group.methods(styles)
@@ -51,12 +55,15 @@ def _series_over_sparsity(
         measured = [
             (sparsity, found[sparsity][method]) for sparsity in setting_group.sparsities if method in found[sparsity]
         ]
+        own = [record for (name, _), group in setting_group.entries.items() if name == method for record in group]
+        trained = budgets and group_of(own) in (BLOCK_WISE, END_TO_END)
+        label = f"{method} ({budget(own)} tokens)" if trained else method
         for line in (True, False):
             part = [entry for entry in measured if math.isfinite(ratio_of(entry[0])) == line]
             if part:
                 points = tuple((positions[sparsity] + shift, estimate[0]) for sparsity, estimate in part)
                 bars = tuple(estimate[1:] for _, estimate in part)
-                series.append(Series(method, styles[method], points, bars, line=line))
+                series.append(Series(label, styles[method], points, bars, line=line))
     return axis, tuple(series)
 
 
@@ -75,7 +82,10 @@ def perplexity_plots(
         title = text_title(protocol, digest, evaluation_texts(records))
         for setting_group in setting_groups(measured_on(records, protocol, digest)):
             axis, series = _series_over_sparsity(
-                setting_group, styles, partial(mean_perplexities, protocol=protocol, array_store=array_store)
+                setting_group,
+                styles,
+                partial(mean_perplexities, protocol=protocol, array_store=array_store),
+                budgets=True,
             )
             all_records = setting_group.records
             floors = {r.perplexity[protocol].floor for r in all_records if protocol in r.perplexity}

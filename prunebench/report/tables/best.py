@@ -20,6 +20,7 @@ ONE_SEED_CAPTION = (
     "no marks: one seed of a method that takes data does not show how much seeds differ; run three or more, "
     "such as seeds: [0, 1, 2]"
 )
+GROUPED_CAPTION = "among rows of the same training; † marks the same over all rows, whatever they trained"
 OTHER_SEEDS_CAPTION = "seeds differ between methods and are not paired"
 MARKS = ("best", "tie")
 Entry = Sequence[Record]
@@ -109,6 +110,30 @@ def best_perplexities(
         for name, mark in perplexity_marks(_numbered(column), protocol, array_store).items()
         if mark in MARKS
     }
+
+
+def marks_by_group(
+    columns: Sequence[Sequence[Entry]], groups: Sequence[str], protocol: str, array_store: ArrayStore | None
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """The lowest perplexities and their ties among the entries of each group, and over all of several groups.
+
+    Args:
+        columns, protocol, array_store: see ``best_perplexities``.
+        groups: the group of each entry of a column; see ``prunebench.report.budgets``.
+
+    Returns:
+        (column, entry) pairs, twice: of the best inside their group, and over all; the latter are empty where there is
+        one group.
+    """
+    over_all = best_perplexities(columns, protocol, array_store)
+    if len(set(groups)) < 2:
+        return over_all, set()
+    inside: set[tuple[int, int]] = set()
+    for group in dict.fromkeys(groups):
+        rows = [row for row, other in enumerate(groups) if other == group]
+        found = best_perplexities([[column[row] for row in rows] for column in columns], protocol, array_store)
+        inside |= {(column, rows[row]) for column, row in found}
+    return inside, over_all
 
 
 def best_accuracies(
