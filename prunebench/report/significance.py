@@ -52,40 +52,36 @@ def best(losses: Mapping[str, Seeds], *, weights: np.ndarray | None = None, reso
         raise ValueError(f"losses of several methods must be arrays of the same sequences, but have shapes {shapes}")
     if weights is not None and shapes and {np.shape(weights)} != shapes:
         raise ValueError(f"weights have the shape {np.shape(weights)}, losses {next(iter(shapes))}")
+    if not shapes or next(iter(shapes))[0] < 2:
+        return marks
     judged = {name: seeds for name, seeds in losses.items() if seeds}
-    if not any(_random(seeds) for seeds in judged.values() if len(seeds) > 1):
-        judged = {name: seeds for name, seeds in judged.items() if len(seeds) > 1}
     finite = {name: s for name, s in judged.items() if all(np.isfinite(array).all() for array in s.values())}
-    if len(judged) < 2 or not finite or next(iter(shapes))[0] < 2:
+    noise = fit(list(finite.values()), weights) if finite else None
+    if noise is None or not noise.pooled.any():  # nothing shows how much the seeds of a method with one seed spread
+        judged, finite = ({n: s for n, s in some.items() if len(s) > 1} for some in (judged, finite))
+        noise = fit(list(finite.values()), weights) if finite else None
+    if len(judged) < 2 or noise is None:
         return marks
     names = list(finite)
-    eliminated: list[int] = []
-    means = np.zeros(1)
-    if len(names) > 1:
-        noise = fit([finite[name] for name in names], weights)
-        means = noise.means
-        eliminated = eliminate(noise, resolution)
+    eliminated = eliminate(noise, resolution)
     remaining = [index for index in range(len(names)) if index not in eliminated]
-    lowest = min(remaining, key=means.__getitem__)
+    lowest = min(remaining, key=noise.means.__getitem__)
     marks |= dict.fromkeys(judged, "worse")
     marks |= {names[index]: "tie" for index in remaining}
     marks[names[lowest]] = "best"
     return marks
 
 
-def _random(seeds: Seeds) -> bool:
-    first, *others = seeds.values()
-    return any(not np.array_equal(first, other, equal_nan=True) for other in others)
-
-
 def eliminate(noise: Noise, resolution: float = 0.0) -> list[int]:
     """The methods that are worse than the best beyond noise, the worst first.
 
     Args:
-        noise: means and noise of at least two methods.
+        noise: means and noise of the methods.
         resolution: see ``best``.
     """
     count = len(noise.means)
+    if count < 2:
+        return []
     rng = np.random.default_rng(0)
     seed_variance = noise.seed_variance(noise.own) / noise.seeds
     text = _text_part(noise, seed_variance)

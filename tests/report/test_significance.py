@@ -57,6 +57,13 @@ class TestBest:
             losses[name] = dict.fromkeys((0, 1, 2), losses[name][0])
         assert best(losses) == {"0": "unmarked", "1": "best", "2": "worse"}
 
+    def test_seeds_of_a_collapsed_method_say_nothing_of_others(self) -> None:
+        losses = {name: {0: seeds[0]} for name, seeds in table(1.3, 1.5).items()}
+        collapsed = {s: np.full(SEQUENCES, 9.0 + s) for s in range(3)}
+        assert set(best({**losses, "collapsed": collapsed}).values()) == {"unmarked"}
+        collapsed = {s: np.full(SEQUENCES, math.inf) for s in range(3)} | {3: losses["0"][0]}
+        assert set(best({**losses, "collapsed": collapsed}).values()) == {"unmarked"}
+
     @pytest.mark.parametrize("broken", [math.inf, math.nan])
     def test_losses_that_are_not_finite_are_worse(self, broken: float) -> None:
         losses = table(1.3, 1.3)

@@ -15,7 +15,7 @@ from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
 from prunebench.report.tables.best import chance_of
-from prunebench.report.tables.zero_shot import INTERVAL_STDERRS, Column, mean_over_seeds, scores
+from prunebench.report.tables.scores import INTERVAL_STDERRS, Column, mean_over_seeds, scores
 
 COSTS = (
     ("prune_seconds", "prune time (s)", 1.0),
