@@ -28,9 +28,9 @@ from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from prunebench.models.offload.safetensors_io import write_tensors
+from prunebench.runner.in_process import run_cell
 from prunebench.runner.progress import display_for
 from prunebench.runner.resources import Resources
-from prunebench.runner.run_cell import run_cell
 
 POLL = 0.05  # seconds; the mark is reset as pruning begins, so that a single look at the end would not do
 

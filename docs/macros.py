@@ -188,6 +188,7 @@ def record_keys() -> str:
         SavedFacts,
         SavedForm,
         SparsityFacts,
+        VerifiedFacts,
     )
     from prunebench.registry.options import argument_docs
 
@@ -203,6 +204,7 @@ def record_keys() -> str:
         SparsityFacts: "sparsity",
         MatrixCount: "sparsity.matrices: each matrix",
         PerplexityFacts: "perplexity: each protocol",
+        VerifiedFacts: "verified: each protocol",
         Cost: "cost",
         SavedFacts: "saved",
         SavedForm: "saved.forms: each form",

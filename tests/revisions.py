@@ -32,7 +32,8 @@ from prunebench.pruning.apply import held
 from prunebench.pruning.sparsity import Allocated
 from prunebench.registry.entry_points import KINDS, load_method, load_plugin, sources
 from prunebench.registry.manager import plugin_manager
-from prunebench.testing.trial import Trial, prune_by_magnitude
+from prunebench.testing.models import prune_by_magnitude
+from prunebench.testing.trial import Trial
 from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 from tests.helpers.text import jsonl, letters, tokenizer
@@ -49,6 +50,7 @@ QUICK = {
     "retrain": {"steps": 8, "batch_size": 2, "lr": 0.01},
     "perp": {"steps": 8, "batch_size": 2, "lr": 0.01, "rank": 2},
 }
+MODELS = {"elsa-l": tiny.wide_llama}  # the moments of small tensors are kept in fp32
 SHOWN = ("model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight")  # kept as arrays
 SAME_ENTRIES = 0.99  # of masks and numbers, on another machine
 
@@ -60,7 +62,7 @@ def pruned(name: str) -> tuple[Outcome, str]:
     """
     shown, digest = {}, hashlib.sha256()
     for pattern in (Unstructured(0.5), NM(2, 4)):
-        model, method = tiny.llama(), load_method(name)
+        model, method = MODELS.get(name, tiny.llama)(), load_method(name)
         if method.after:
             prune_by_magnitude(model, pattern)
         hook = plugin_manager(method, QUICK.get(name, {})).hook

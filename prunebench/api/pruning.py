@@ -101,7 +101,8 @@ def prune(
             (nsamples, seqlen), which are used in the order given.
         nsamples: windows drawn from a text; by default 128.
         seqlen: tokens in a window; by default 2048, or the model's context where that is shorter.
-        windows: "stream" (default) cuts windows from the joined documents, "document" takes one from each.
+        windows: "stream" (default) cuts windows from the joined documents, "document" takes one from each, "random"
+            draws documents of more than ``seqlen`` tokens and a place in each, as the literature does for C4.
         seed: the only source of randomness.
         options: the named method's hyperparameters; an instance has its own.
         allocation: how zeros are shared out among layers: a name, a mapping as in a suite, or an instance of a class

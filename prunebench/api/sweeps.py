@@ -81,8 +81,9 @@ def run(
     Raises:
         UsageError: the suite is wrong, names what is not there, or the folder cannot be written.
     """
+    from prunebench.runner.in_process import InProcess
     from prunebench.runner.isolated import Isolated
-    from prunebench.runner.run_cell import InProcess, Limits
+    from prunebench.runner.run_cell import Limits
     from prunebench.runner.sweep import run_suite
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:

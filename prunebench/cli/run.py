@@ -48,9 +48,10 @@ def run(
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
     with quiet_libraries(), raise_on_signals():
+        from prunebench.runner.in_process import InProcess
         from prunebench.runner.isolated import Isolated
         from prunebench.runner.progress import display_for
-        from prunebench.runner.run_cell import InProcess, Limits
+        from prunebench.runner.run_cell import Limits
         from prunebench.runner.sweep import run_suite
         from prunebench.suite.planning import shard_of
 

@@ -14,8 +14,9 @@ Documents are numbered as the corpus has them, blank ones included. What is kept
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from tempfile import TemporaryFile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Protocol
 
 from prunebench.data import tokens as limits
@@ -52,17 +53,23 @@ class StoredDocuments:
         documents: one pass over the texts.
         tokenizer: the model's own.
         seqlen: tokens in a window; only longer documents are kept in memory.
+
+    Raises:
+        CorpusError: the system's folder for temporary files has no room.
     """
 
     def __init__(self, documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", seqlen: int) -> None:
         self._tokenizer, self._seqlen = tokenizer, seqlen
         self._places = array("q", [0])
-        self._file = TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
+        with _room():
+            self._file = TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
         for text in documents:
             content = text.encode("utf-8", "surrogatepass")
-            self._file.write(content)
+            with _room():
+                self._file.write(content)
             self._places.append(self._places[-1] + len(content))
-        self._file.flush()
+        with _room():
+            self._file.flush()
         self._lengths = array("q", [-1]) * len(self)
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._kept_tokens = 0
@@ -97,6 +104,17 @@ class StoredDocuments:
         while self._kept_tokens > limits.POOL_TOKENS and len(self._kept) > 1:
             self._kept_tokens -= len(self._kept.popitem(last=False)[1])
         return found
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(
+            f"the documents that windows are drawn from do not fit in {gettempdir()}: {error.strerror}; set TMPDIR to "
+            "a folder with more room"
+        ) from error
 
 
 class HeldDocuments:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 class StreamedPool:
     """A pool over all parts of a corpus (``prunebench.data.tokens.read_part``), of which two are in memory.
 
-    The windows of layer-wise methods come from the first part. Batches are drawn from one part at a time: from the
-    first until it was drawn from as often as it holds windows, then from the second, and so on; after the last part the
-    first follows. A batch is drawn from the part that its first window falls into, so that it depends on its number
-    alone. A last part shorter than a window is left out.
+    The windows of layer-wise methods come from the first part; where they are more than it holds, from those after it
+    too. Batches are drawn from one part at a time: from the first until it was drawn from as often as it holds windows,
+    then from the second, and so on; after the last part the first follows. A batch is drawn from the part that its
+    first window falls into, so that it depends on its number alone. A last part shorter than a window is left out.
 
     A part that is not in memory is read from the corpus again, with no file left open in between: the pool may be used
     by several processes that were forked from the one that made it.
@@ -48,8 +48,19 @@ class StreamedPool:
         self._complete = first.last
 
     def windows(self, nsamples: int, seqlen: int, generator: "torch.Generator") -> Draw:
-        """Different windows of the first part; see ``TokenPool.windows``."""
-        return self._first.windows(nsamples, seqlen, generator)
+        """Different windows of the first part, and of others if need be; see ``TokenPool.windows``."""
+        import torch
+
+        drawn: list[Tensor] = []
+        text: dict[int, int] = {}
+        number = 0
+        while nsamples > 0 and (number < len(self._holds) or (not self._complete and self._read_on())):
+            tokens = self._part(number)
+            drawn.append(TokenPool(tokens).windows(nsamples, seqlen, generator).windows)
+            text[number] = tokens.numel()
+            nsamples -= len(drawn[-1])
+            number += 1
+        return Draw(torch.cat(drawn), text)
 
     def batch(self, first: int, size: int, seqlen: int, generator: "torch.Generator") -> Draw:
         """Windows of the part that window number ``first`` falls into."""

@@ -34,8 +34,13 @@ class Disagreement:
 
     def __str__(self) -> str:
         name = self.one.protocol or f"{self.one.corpus} in windows of {self.one.seqlen}"
-        figures = " and ".join(f"{figure.perplexity:g} ({figure.source})" for figure in (self.one, self.other))
+        figures = " and ".join(map(_told, (self.one, self.other)))
         return f"{figures} on {name}, {self.share:.1%} apart"
+
+
+def _told(figure: PublishedFigure) -> str:
+    without = f", {figure.comparable:.4g} with our exponent" if figure.exponent else ""
+    return f"{figure.perplexity:g} ({figure.source}{without})"
 
 
 def dense_disagreements(figures: Iterable[PublishedFigure]) -> list[Disagreement]:

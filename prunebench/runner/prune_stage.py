@@ -82,12 +82,11 @@ def _prune(
     if before is not None:
         take_over_checked(model, cell, before)
         tell("masks", mask_digests(model))
-    meter = EffortMeter(model)
-    data = resources.calibration(cell, tokenizer, prepare=meter.include)
+    data = resources.calibration(cell, tokenizer)
     if data.nsamples < cell.calibration.nsamples:
         note("calibration text holds fewer windows than nsamples", windows=data.nsamples)
 
-    with PeakMemory(cell.device) as peak, meter:  # code of plugins runs from here on
+    with PeakMemory(cell.device) as peak, EffortMeter(model) as meter:  # code of plugins runs from here on
         files = [Path(own.plugin_file)] if own.plugin_file else []
         if before is None:
             pruner = Deferred(lambda: load_method(own.plugin, files).make(own.options))

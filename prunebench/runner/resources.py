@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -116,24 +116,11 @@ class Resources:
         """The calibration windows of a cell, LongTensor (nsamples, seqlen)."""
         return self.calibration(cell, load_tokenizer(self.model(cell))).windows
 
-    def calibration(
-        self, cell: Cell, tokenizer: Any, prepare: Callable[[Any], object] = lambda teacher: None
-    ) -> CalibrationData:
-        """The calibration data of a cell, from which nothing was taken yet.
-
-        Args:
-            cell: says what it is.
-            tokenizer: of its model.
-            prepare: called with the dense model once the data are asked for it.
-        """
+    def calibration(self, cell: Cell, tokenizer: Any) -> CalibrationData:
+        """The calibration data of a cell, from which nothing was taken yet."""
         pool, spec = self.pool(cell, tokenizer), cell.calibration
-
-        def teacher() -> Any:
-            model = self.dense(cell)
-            prepare(model)
-            return model
-
-        return CalibrationData(pool, nsamples=spec.nsamples, seqlen=spec.seqlen, seed=cell.seed, teacher=teacher)
+        drawn = {"nsamples": spec.nsamples, "seqlen": spec.seqlen, "seed": cell.seed}
+        return CalibrationData(pool, **drawn, teacher=lambda: self.dense(cell))
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Read every text and task that ``cells`` use, so that what is amiss shows before anything runs.

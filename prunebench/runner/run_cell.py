@@ -1,33 +1,25 @@
 """One cell, run: pruned in a stage or several, checked and measured in another. A failed cell is a record, too."""
 
-import gc
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
-from prunebench.evaluation.interface import Shared, is_ours
-from prunebench.files import Fence
+from prunebench.evaluation.interface import is_ours
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
-from prunebench.records.store import read_record, write_record
 from prunebench.runner.declared import Declared, HandedOver, cost_of, efforts_of, sparsity_of, training_of
-from prunebench.runner.disk_space import check_room
 from prunebench.runner.environment import environment
-from prunebench.runner.events import Display, EventRecorder
-from prunebench.runner.handover import FILE
-from prunebench.runner.measure_stage import Measured, Measuring, ToMeasure
-from prunebench.runner.prune_stage import prune_cell
-from prunebench.runner.resources import Resources, remove_left_work, work_folder
-from prunebench.runner.resume import MEASURE, OTHERS, PRUNE, PRUNED
-from prunebench.runner.saved_state import INTERVAL, SavedState
+from prunebench.runner.measure_stage import Measured, ToMeasure
+from prunebench.runner.pruning_stages import PruningStages
+from prunebench.runner.resume import MEASURE, OTHERS
+from prunebench.runner.saved_state import SavedState
 from prunebench.suite.cell import CLASS_FACTS, Cell
 from prunebench.tracebacks import describe_error, plain_traceback
 
@@ -45,8 +37,6 @@ class Limits:
     bytes: int | None = None
 
 
-WORTH_KEEPING = 10.0  # seconds of pruning that the pruned model is kept for while it is measured
-
 Found = tuple[Measured, dict[str, np.ndarray], Failure | None]
 """What measuring found, its arrays, and what ended it before its end."""
 
@@ -55,6 +45,8 @@ class Stages(Protocol):
     """Who runs the stages of a cell: this process, or each a process of its own."""
 
     measured: str
+    waiting: dict[str, str]
+    """The environment variables that say how threads wait; see ``prunebench.runner.openmp``."""
 
     def prune(
         self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
@@ -134,27 +126,6 @@ def run_stages(
         return run.record(error or Failure(type="MalformedMessage", message=message), known), {}
 
 
-def of_stage(name: str, stage: int) -> str:
-    """The name of what belongs to one of the stages that prune."""
-    return f"{name}-{stage}" if stage else name
-
-
-def handed_by(
-    before: HandedOver | None, work: Path, layers: dict[str, str] | None, masks: dict[str, str] | None
-) -> HandedOver:
-    """What the stage after ``before`` handed over in ``work``.
-
-    Args:
-        before: what its predecessor handed over; None for the first stage.
-        work: where its tensors are.
-        layers: the layers' patterns that an allocation told, in the first stage.
-        masks: digests of the masks that it found.
-    """
-    if before is None:
-        return HandedOver(file=work / FILE, layers=layers)
-    return HandedOver(file=work / FILE, stage=before.stage + 1, layers=before.layers, masks=masks)
-
-
 def failure_of(error: BaseException) -> Failure:
     """What a record says of an exception that ended a stage."""
     if isinstance(error, SystemExit):
@@ -171,7 +142,7 @@ class _Run:
         self.cell, self.stages, self.work, self.saved_state = cell, stages, work, saved_state
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
-            "environment": environment(cell),
+            "environment": {**environment(cell), "openmp": stages.waiting},
             "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
         }
         self.arrays: dict[str, np.ndarray] = {}
@@ -195,7 +166,10 @@ class _Run:
         cell = self.cell
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
             self.notes["calibration and perplexity use the same text"] += 1
-        handed = self._prune_stages()
+        said, handed = PruningStages(cell, self.stages, self.work, self.saved_state, self._hear).run()
+        self.facts["cost"] = cost_of(said)
+        self.facts["effort"] = efforts_of(said)
+        self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
         sparsity_of(cell, handed.layers)
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]
@@ -210,19 +184,6 @@ class _Run:
             if save_to is not None:
                 self._measure(MEASURE, handed, ToMeasure(save_to=save_to))
 
-    def _prune_stages(self) -> HandedOver:
-        """Run the stages that prune, from the last one to whose end an earlier attempt came."""
-        said, handed = self._restored()
-        for declared in said:
-            self._hear(declared)
-        while handed is None or handed.stage + 1 < len(self.cell.methods):
-            handed = self._prune(said, handed)
-            self._hear(said[-1])
-        self.facts["cost"] = cost_of(said)
-        self.facts["effort"] = efforts_of(said)
-        self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
-        return handed
-
     def _hear(self, declared: Declared) -> None:
         """Take what a stage says of itself; the curve is that of the last stage that traced one."""
         self.notes.update(declared.notes)
@@ -232,54 +193,6 @@ class _Run:
         if declared.wrapper_traces:
             traces = {name: list(rows) for name, rows in declared.wrapper_traces.items()}
             environment["wrapper_traces"] = environment.get("wrapper_traces", {}) | traces
-
-    def _restored(self) -> tuple[list[Declared], HandedOver | None]:
-        """What earlier attempts handed over last, if it was kept, and what its stages said."""
-        for stage in reversed(range(len(self.cell.methods))):
-            found = self.saved_state.find(of_stage(PRUNED, stage))
-            if found is None or found[0] is None:
-                continue
-            self.saved_state.part(of_stage(PRUNE, stage)).remove()
-            try:
-                said = [Declared.model_validate(content) for content in found[1]["declared"]]
-                handed = HandedOver.model_validate({**found[1]["handed"], "file": found[0]})
-                if len(said) == stage + 1 and handed.stage == stage:
-                    return said, handed
-            except (KeyError, TypeError, ValidationError):
-                pass
-            self.saved_state.forget(of_stage(PRUNED, stage))
-        return [], None
-
-    def _prune(self, said: list[Declared], before: HandedOver | None) -> HandedOver:
-        """Run one stage that prunes.
-
-        Args:
-            said: what the stages before said; what this one says is added.
-            before: what the stage before handed over.
-        """
-        stage = len(said)
-        name, kept_as = of_stage(PRUNE, stage), of_stage(PRUNED, stage)
-        work = self.work / name
-        work.mkdir()
-        try:
-            declared, handed = self.stages.prune(self.cell, self.saved_state.part(name), work, before)
-        finally:  # what lies there now was not measured, but at most forged by the method
-            for later in range(stage, len(self.cell.methods)):
-                self.saved_state.discard(of_stage(PRUNED, later), (MEASURE, OTHERS))
-        planned = self.cell.methods[stage].changes
-        if planned not in (None, declared.changes):
-            raise ContractError(
-                f"the class says changes = {declared.changes!r}, and said {planned!r} when it was planned"
-            )
-        said.append(declared)
-        if declared.prune_seconds > min(WORTH_KEEPING, self.saved_state.interval):
-            content: dict[str, Any] = {"declared": [each.model_dump(mode="json") for each in said]}
-            content["handed"] = handed.model_dump(mode="json")
-            handed = handed.model_copy(update={"file": self.saved_state.adopt(kept_as, handed.file, content)})
-            self.saved_state.part(name).remove()
-            if stage:
-                self.saved_state.forget(of_stage(PRUNED, stage - 1))
-        return handed
 
     def _measure(
         self,
@@ -317,163 +230,3 @@ class _Run:
             self.facts["saved"] = found.saved
         seconds = (self.facts["cost"].evaluate_seconds or 0.0) + found.seconds
         self.facts["cost"] = self.facts["cost"].model_copy(update={"evaluate_seconds": seconds})
-
-
-class InProcess:
-    """An ``Executor`` that runs cells in this process: one that crashes or hangs takes the sweep along.
-
-    What a method leaves behind here meets the next cell, and its figures: it is for debugging, and records say so.
-
-    Args:
-        shared: what evaluations have looked up already.
-        every: seconds between two saves of a cell's progress.
-        stop: once set, the cell in hand ends by ``Stopped`` when its progress is saved.
-    """
-
-    def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._resources, self.limits = Resources(shared), Limits()
-        self._every, self._stop = every, stop
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    @property
-    def reader(self) -> None:
-        """Plugins are imported here, as anywhere in this process."""
-        return None
-
-    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
-        """Tokenise every text, load every task, see that there is room.
-
-        Args:
-            cells: to be run.
-            output: the results folder.
-            save_models: whether pruned models will be kept in it.
-
-        Raises:
-            UsageError: a text does not fit, or the disk has no room for models on it.
-        """
-        self._resources.output = output
-        self._resources.prepare(cells)
-        check_room(cells, self._resources, output, save_models=save_models)
-
-    def run(
-        self,
-        cell: Cell,
-        output: Path,
-        display: Display,
-        *,
-        save_models: bool = False,
-        verify: bool = False,
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> Record:
-        """Run a cell and write its record.
-
-        Args:
-            cell: what to run.
-            output: the results folder.
-            display: shows the progress.
-            save_models: keep the pruned model too.
-            verify: make evaluations once more on text that is made after pruning.
-            wanted: asked before the record is written; nothing can be stopped here earlier.
-
-        Raises:
-            OutputError: the folder cannot be written.
-            Abandoned: the result is not wanted any more.
-            Stopped: a stop was asked for.
-        """
-        remove_left_work(output, cell)
-        saved_state = SavedState.of(output, cell, interval=self._every, stop=self._stop)
-        saved_to = output if save_models else None
-        record, arrays = run_cell(
-            cell, self._resources, display, save_to=saved_to, saved_state=saved_state, fence=wanted, verify=verify
-        )
-        return finish(output, record, arrays, saved_state, wanted)
-
-
-def finish(
-    output: Path, record: Record, arrays: dict[str, np.ndarray], saved_state: SavedState, wanted: Callable[[], bool]
-) -> Record:
-    """Write a cell's record, and remove what it kept on its way: all, or of a failed one what would fail again.
-
-    Raises:
-        OutputError: the folder cannot be written.
-        Abandoned: the record is not wanted any more: another runner has the cell.
-    """
-    path = write_record(output, record, arrays, fence=wanted)
-    if record.status == "ok":
-        saved_state.remove()
-    else:  # a model that is pruned is kept, if it was kept
-        for stage in range(len(record.cell.stages)):
-            saved_state.part(of_stage(PRUNE, stage)).remove()
-    return read_record(path)
-
-
-def run_cell(
-    cell: Cell,
-    resources: Resources,
-    display: Display,
-    *,
-    save_to: Path | None = None,
-    saved_state: SavedState | None = None,
-    fence: Fence | None = None,
-    verify: bool = False,
-) -> tuple[Record, dict[str, np.ndarray]]:
-    """Prune and measure one cell in this process; see ``run_stages``.
-
-    Args:
-        cell: what to run.
-        resources: what cells share.
-        display: shows the progress.
-        save_to: the results folder that takes the pruned model; None to let it go.
-        saved_state: what an interrupted attempt left, and takes what this one leaves; None for neither.
-        fence: asked before the model is saved.
-        verify: see ``run_stages``.
-    """
-    try:
-        with work_folder(resources.output, cell) as work:
-            stages, saved_state = _Here(resources, display, fence), saved_state or SavedState()
-            return run_stages(cell, stages, work, saved_state, save_to, verify=verify)
-    finally:
-        gc.collect()
-
-
-class _Here:
-    """Both stages in this process."""
-
-    measured = "in-process"
-
-    def __init__(self, resources: Resources, display: Display, fence: Fence | None) -> None:
-        self._resources, self._display, self._fence = resources, display, fence
-
-    def prune(
-        self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
-    ) -> tuple[Declared, HandedOver]:
-        """Prune here."""
-        told: dict[str, dict[str, str]] = {}
-        events = EventRecorder(self._display)
-        try:
-            declared = prune_cell(cell, self._resources, events, saved_state, work, told.__setitem__, before)
-        except (Exception, SystemExit) as error:  # a plugin may raise anything
-            raise StageFailed(failure_of(error), dict(events.notes), events.rows) from error
-        return declared, handed_by(before, work, told.get("allocated"), told.get("masks"))
-
-    def measure(
-        self,
-        cell: Cell,
-        saved_state: SavedState,
-        work: Path,
-        handed: HandedOver,
-        asked: ToMeasure,
-    ) -> Found:
-        """Measure here."""
-        measuring = Measuring(cell, self._resources, self._display, saved_state, work)
-        failure = None
-        try:
-            measuring.run(handed, asked, self._fence)
-        except (Exception, SystemExit) as error:
-            failure = failure_of(error)
-        return measuring.outcome(), measuring.arrays, failure

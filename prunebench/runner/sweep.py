@@ -19,7 +19,7 @@ from prunebench.records.store import FAILED, read_record, refuse_irregular, writ
 from prunebench.runner.claims import FOLDER as CLAIMS
 from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
 from prunebench.runner.events import Display
-from prunebench.runner.run_cell import InProcess
+from prunebench.runner.in_process import InProcess
 from prunebench.runner.saved_state import FOLDER as PARTIAL
 from prunebench.runner.saved_state import SavedState, remove_stale
 from prunebench.suite.cell import Cell

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 from prunebench.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from prunebench.testing.conformance import PATTERNS, Conformance, Verdict, check
+    from prunebench.testing.conformance import PATTERNS, check
     from prunebench.testing.models import MODELS, calibration
+    from prunebench.testing.verdicts import Conformance, Verdict
 
 __all__ = ["MODELS", "PATTERNS", "Conformance", "Verdict", "calibration", "check"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "conformance": "PATTERNS Conformance Verdict check",
+        "conformance": "PATTERNS check",
         "models": "MODELS calibration",
+        "verdicts": "Conformance Verdict",
     },
 )

@@ -15,7 +15,8 @@ from prunebench.pruning.callbacks import Checkpointer
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.handover import FILE, take_over
-from prunebench.testing.trial import SAVED, Pruned, Trial, prune_trial
+from prunebench.testing.said import Pruned
+from prunebench.testing.trial import SAVED, Trial, prune_trial
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,79 +9,20 @@ from typing import Any
 
 import torch
 
-from prunebench.contract.rules import RULES, Rule, Violation
+from prunebench.contract.rules import RULES, Violation
 from prunebench.errors import MethodError, UnknownMethodError, UsageError, suggest
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.method_class import MethodClass
 from prunebench.testing.checking import Outcome, check_trial, differences
+from prunebench.testing.memory import long_calibration
 from prunebench.testing.models import MODELS
-from prunebench.testing.trial import Pruned, Trial, long_calibration
+from prunebench.testing.said import Pruned
+from prunebench.testing.trial import Trial
 from prunebench.testing.trials import Apart, Here, Processes, Trials
-from prunebench.text import printable
+from prunebench.testing.verdicts import Conformance, verdicts_on
 
 PATTERNS = ("0.5", "0.83", "2:4", "1:4")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a method holds to one rule.
-
-    Args:
-        rule: the rule.
-        tried: in how many trials it was checked; 0 where it does not apply or an earlier failure prevented it.
-        breaches: (where, what was measured) of each trial in which it did not hold.
-    """
-
-    rule: Rule
-    tried: int
-    breaches: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        """Whether no breach was found."""
-        return not self.breaches
-
-    def __str__(self) -> str:
-        """The rule, the first breach with its measured value, and how to repair the method."""
-        if self.holds:
-            return f"{self.rule.name}: holds ({_with_noun(self.tried, 'trial')})"
-        where, measured = self.breaches[0]
-        return (
-            f"{self.rule.name}: fails ({_with_noun(len(self.breaches), 'breach')} in "
-            f"{_with_noun(self.tried, 'trial')})\n"
-            f"  promised: {self.rule.promise}\n"
-            f"  measured: {measured} ({where})\n"
-            f"  to mend:  {self.rule.mend}"
-        )
-
-
-def _with_noun(count: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
-
-
-@dataclass(frozen=True)
-class Conformance:
-    """The verdicts of the conformance kit on one method.
-
-    Args:
-        method: its name.
-        distribution, version: of the package that provides it; empty where it could not be loaded.
-        verdicts: one for each rule, by name.
-        skipped: patterns that were not tried, since the method is not for them.
-    """
-
-    method: str
-    distribution: str
-    version: str
-    verdicts: Mapping[str, Verdict]
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        """Whether every rule holds."""
-        return all(verdict.holds for verdict in self.verdicts.values())
 
 
 def check(
@@ -135,7 +76,7 @@ def check(
         except UnknownMethodError:
             raise
         except MethodError as error:
-            return _verdicts(str(method), "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
+            return verdicts_on(str(method), "", "", {"loads": 1}, [(Violation("loads", str(error)), "registration")])
         return _check(trials, names, patterns)
 
 
@@ -150,7 +91,7 @@ def _check(trials: Trials, names: Sequence[str], asked: Sequence[str]) -> Confor
     facts, known = trials.facts(), (trials.distribution, trials.version)
     if facts.error is not None:
         loads = [(Violation("loads", facts.error), "registration")]
-        return _verdicts(trials.name, "", "", {"loads": 1}, loads)
+        return verdicts_on(trials.name, "", "", {"loads": 1}, loads)
     kinds, explicit, asked = facts.patterns, bool(asked), asked or PATTERNS
     patterns = [pattern for pattern in asked if parse_pattern(pattern).kind in kinds]
     if not patterns:
@@ -169,7 +110,7 @@ def _check(trials: Trials, names: Sequence[str], asked: Sequence[str]) -> Confor
             for rule, count in counts.items():
                 tried[rule] = tried.get(rule, 0) + count
             violations += found
-    return replace(_verdicts(trials.name, *known, tried, violations), skipped=skipped)
+    return replace(verdicts_on(trials.name, *known, tried, violations), skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -216,18 +157,6 @@ class _Method:
 
 Findings = tuple[dict[str, int], list[tuple[Violation, str]]]
 """By rule, in how many trials it was checked; and each violation with where it was found."""
-
-
-def _verdicts(
-    method: str, distribution: str, version: str, tried: Mapping[str, int], violations: list[tuple[Violation, str]]
-) -> Conformance:
-    def breaches(name: str) -> tuple[tuple[str, str], ...]:
-        return tuple(
-            (where, printable(violation.measured)) for violation, where in violations if violation.rule == name
-        )
-
-    verdicts = {name: Verdict(rule, tried.get(name, 0), breaches(name)) for name, rule in RULES.items()}
-    return Conformance(method, distribution, version, verdicts)
 
 
 def _check_matrix(

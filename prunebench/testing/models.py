@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import torch
 import transformers
+from torch import nn
 from transformers import PreTrainedModel
 
-from prunebench.pruning import CalibrationData
+from prunebench.pruning import CalibrationData, Sparsity, prunable
 
 VOCAB = 64
 COMMON = {
@@ -229,3 +230,9 @@ def calibration(
         teacher: makes the dense model, for ``data.teacher``.
     """
     return CalibrationData(tokens(), nsamples=nsamples, seqlen=seqlen, seed=seed, teacher=teacher)
+
+
+def prune_by_magnitude(model: nn.Module, sparsity: Sparsity) -> None:
+    """Make a model sparse, for a method that follows another."""
+    for layer, target in prunable(model, sparsity):
+        layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)

@@ -5,23 +5,20 @@ handed over in a file, and checked by whoever asked (``prunebench.testing.checki
 """
 
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from torch import Tensor, nn
 
 from prunebench.allocations.budget import sizes_of, spread
 from prunebench.contract.live import LiveState, watched
-from prunebench.contract.rules import RULES, Violation
+from prunebench.contract.rules import Violation
 from prunebench.errors import PrunebenchError
-from prunebench.pruning import Allocated, Hessian, Sparsity, UnknownMatrixError, Unstructured, calibrated, prunable
+from prunebench.pruning import Allocated, Sparsity, UnknownMatrixError, Unstructured
 from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.layers import all_layers
@@ -30,8 +27,9 @@ from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
 from prunebench.runner.handover import hand_over
-from prunebench.testing.live_bytes import LiveBytes
-from prunebench.testing.models import MODELS, calibration
+from prunebench.testing.memory import seeded_generators
+from prunebench.testing.models import MODELS, calibration, prune_by_magnitude
+from prunebench.testing.said import Breach, Pruned
 from prunebench.tracebacks import author_line, describe_error
 
 SPREAD = 0.1  # difference between the sparsities of neighbouring layers in an uneven trial
@@ -89,6 +87,11 @@ class Trial:
             prune_by_magnitude(model, self.sparsity_of(model))
         return model
 
+    def asked(self, model: nn.Module, mask: str | None) -> Sparsity:
+        """The sparsity that a method is asked for that does ``mask`` with the masks that it finds."""
+        sparsity = self.sparsity_of(model)
+        return held(sparsity) if self.follows and mask == HELD else sparsity
+
     def sparsity_of(self, model: nn.Module) -> Sparsity:
         """The sparsity that the method is asked for."""
         pattern = parse_pattern(self.pattern)
@@ -97,43 +100,6 @@ class Trial:
         sizes = sizes_of(model)
         offsets = {name: SPREAD * (index % 2) for index, name in enumerate(sizes)}
         return Allocated(pattern, spread(offsets, sizes, pattern))
-
-
-class Strict(BaseModel):
-    """What the process of a trial says: bounded, and no more than this."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Line = Annotated[str, StringConstraints(max_length=10_000)]
-
-
-class Breach(Strict):
-    """A rule that a trial's own process found broken."""
-
-    rule: Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
-    measured: Line
-
-
-class Pruned(Strict):
-    """What the process of a trial says of it.
-
-    Args:
-        returned: whether the method returned, and its tensors were handed over.
-        breaches: of rules that show in that process alone, or why the method did not return.
-        backward: whether a backward pass ran.
-    """
-
-    returned: bool
-    breaches: Annotated[tuple[Breach, ...], Field(max_length=10_000)] = ()
-    backward: bool = False
-
-
-class Peak(Strict):
-    """Bytes of new tensors alive at once: of the method, and the ceiling; None where the method failed."""
-
-    peak: int | None
-    ceiling: int
 
 
 class Interruption(BaseException):
@@ -229,10 +195,8 @@ def prune_trial(
         Interruption: ``checkpointer`` ended the run.
     """
     model, data = trial.model(), calibration(teacher=trial.dense)
-    sparsity, tied = trial.sparsity_of(model), _is_head_tied(model)
-    if trial.follows and method.mask == HELD:
-        sparsity = held(sparsity)
-    with _seeded_generators(trial.noise), _backward_passes() as passes:
+    sparsity, tied = trial.asked(model, method.mask), _is_head_tied(model)
+    with seeded_generators(trial.noise), _backward_passes() as passes:
         manager = plugin_manager(method, options)
         instance = manager.get_plugin(method.name)
         before = LiveState.of(model, data, instance)
@@ -257,44 +221,6 @@ def prune_trial(
     return Pruned(returned=True, breaches=breaches, backward=bool(passes))
 
 
-def prune_by_magnitude(model: nn.Module, sparsity: Sparsity) -> None:
-    """Make a model sparse, for a method that follows another."""
-    for layer, target in prunable(model, sparsity):
-        layer.weight.masked_fill_(~target.mask(layer.weight.abs()), 0)
-
-
-# The ceiling on memory beyond the model: so many copies of the model and so many walks over its blocks. That is enough
-# for the states of an optimiser that trains every parameter, but not for the inputs of every layer.
-COPIES = 32
-WALKS = 2
-
-
-def measure_peak(method: MethodClass, options: Mapping[str, Any], architecture: str, pattern: str) -> Peak:
-    """Measure the peak of tensors beyond the model with long calibration text."""
-    trial = Trial(architecture, pattern, follows=method.after)
-    model, data = trial.model(), long_calibration()
-    sparsity = trial.sparsity_of(model)
-    asked = held(sparsity) if method.after and method.mask == HELD else sparsity
-
-    def walk() -> None:
-        for _ in calibrated(model, data, sparsity, Hessian):
-            pass
-
-    hook = plugin_manager(method, options).hook
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
-    ceiling = WALKS * _peak_bytes(model, walk) + COPIES * size
-    try:
-        peak = _peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=asked))
-    except Exception:  # reported under the rule "runs"
-        return Peak(peak=None, ceiling=ceiling)
-    return Peak(peak=peak, ceiling=ceiling)
-
-
-def long_calibration() -> Any:
-    """The calibration data on which memory is measured."""
-    return calibration(nsamples=64, seqlen=60)
-
-
 @contextmanager
 def _backward_passes() -> Iterator[list[None]]:
     """Count backward passes inside this context, by the tensors that they ask for.
@@ -310,28 +236,6 @@ def _backward_passes() -> Iterator[list[None]]:
 
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
         yield read
-
-
-def _peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:
-    """The most bytes of new tensors alive at once while ``function()`` runs, the model's own not counted."""
-    with _seeded_generators(0), LiveBytes([*model.parameters(), *model.buffers()]) as live, watched():
-        function()
-    return int(live.peak)
-
-
-@contextmanager
-def _seeded_generators(noise: int) -> Iterator[None]:
-    """Seed the global generators inside this context, and restore their states afterwards."""
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    torch.manual_seed(noise)
-    random.seed(noise)
-    np.random.seed(noise)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])
 
 
 def _error_line(error: BaseException) -> str:

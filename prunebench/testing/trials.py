@@ -4,28 +4,29 @@
 are; this module is also what says what those children do (``import_everything``, ``run_stage``).
 """
 
-import dataclasses
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from prunebench.contract.rules import Violation
 from prunebench.errors import MethodError, OutputError
 from prunebench.registry.entry_points import installed, load_method, resolve_source
 from prunebench.registry.method_class import MethodClass
 from prunebench.registry.reading import Model, PluginFiles, checked
-from prunebench.runner.processes.parent import Died, Template
+from prunebench.runner.processes.child import Died
+from prunebench.runner.processes.parent import Template
 from prunebench.runner.processes.teller import Teller, tell_answer
 from prunebench.suite.reading import answer
 from prunebench.testing.checking import reload_difference
+from prunebench.testing.class_rules import class_violations
+from prunebench.testing.memory import measure_peak
 from prunebench.testing.models import MODELS
-from prunebench.testing.trial import Breach, Peak, Pruned, Strict, Trial, measure_peak, prune_in_turn, prune_interrupted
+from prunebench.testing.said import Breach, Peak, Pruned, Strict
+from prunebench.testing.trial import Trial, prune_in_turn, prune_interrupted
 
 
 class ClassFacts(Strict):
@@ -183,10 +184,11 @@ class Apart:
         request = {"trials": [trial.plain() for trial in trials], "folder": str(folder), "interrupted": interrupted}
         try:
             found = self._checked(_ManyPruned, self._ask("prune", **request)).trials
-        except Died as death:
+        except (Died, MethodError) as error:
             if interrupted:
                 return []
-            return [Pruned(returned=False, breaches=(Breach(rule="runs", measured=str(death)),)) for _ in trials]
+            breach = Breach(rule="runs", measured=str(error)[:10_000])
+            return [Pruned(returned=False, breaches=(breach,)) for _ in trials]
         if len(found) != len(trials) and not interrupted:
             raise MethodError(f"the process of {self.name!r} tells of {len(found)} trials where {len(trials)} ran")
         return list(found)
@@ -203,7 +205,7 @@ class Apart:
         """See ``Trials``."""
         try:
             return self._checked(Peak, self._ask("peak", architecture=architecture, pattern=pattern))
-        except Died:  # reported under the rule "runs"
+        except (Died, MethodError):  # reported under the rule "runs"
             return Peak(peak=None, ceiling=0)
 
     def _ask(self, stage: str, **request: Any) -> dict[str, Any]:
@@ -215,36 +217,6 @@ class Apart:
 
 class _ManyPruned(Strict):
     trials: tuple[Pruned, ...]
-
-
-def class_violations(method: MethodClass) -> Iterator[Violation]:
-    """Check the class without running it: frozen, documented, with defaults that JSON can hold."""
-    name = method.cls.__name__
-    if not method.cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        yield Violation("loads", f"{name} is a dataclass that is not frozen: write @dataclass(frozen=True)")
-    if not method.summary or method.summary.startswith(f"{name}("):  # the docstring that dataclass generates
-        yield Violation("options", f"{name} has no docstring")
-    for option, default in method.options.items():
-        if default is dataclasses.MISSING:
-            yield Violation("options", f"the option {option!r} has no default")
-            return
-        if not method.option_docs.get(option):
-            yield Violation("options", f"the option {option!r} has no entry under Args: of the docstring")
-        try:
-            method.value(option, default)
-        except ValidationError:
-            type_name = method.option_types[option]
-            yield Violation("options", f"the default of {option!r} is {default!r}, which is no {type_name}")
-        except MethodError as error:
-            yield Violation("options", str(error))
-            return
-    try:
-        if method.make(json.loads(json.dumps(method.options))) != method.make({}):
-            yield Violation("options", "the defaults are not the same when read back from JSON")
-    except (TypeError, ValueError) as error:
-        yield Violation("options", f"the defaults cannot be recorded as JSON: {error}")
-    except MethodError as error:
-        yield Violation("options", str(error))
 
 
 def import_everything() -> None:

@@ -1,28 +1,18 @@
 """Cheats against what is measured, and leaks from one cell to the next, in one sweep through the real processes."""
 
 import math
-import os
 import re
-import secrets
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 
 from prunebench.records.record import Record
-from prunebench.records.store import read_arrays
 from prunebench.registry.plugin_files import kebab
-from prunebench.registry.reading import PluginFiles
-from prunebench.runner.isolated import Isolated
 from prunebench.runner.run_cell import Limits
-from prunebench.runner.sweep import run_suite
-from prunebench.suite.file import load_suite
-from prunebench.suite.planning import plan
-from tests.helpers.observers import SilentDisplay
+from tests.adversary.sweeps import same_figures, sweep
 
 CHEATS = Path(__file__).with_name("cheats.py")
-SAME, MARK = "without effect", "CHEATS_SWEEP"
+SAME = "without effect"
 PROTOCOL = "test/stream-16"
 
 # What becomes of each: a part of the error, or SAME: it is recorded with the figures of the honest method.
@@ -83,25 +73,7 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(folder: Path) -> dict[str, Record]:
-    here, mark = Path.cwd(), secrets.token_hex(8)
-    os.environ[MARK] = mark  # which all processes of this sweep inherit, and those of others have not
-    try:
-        with Isolated(Limits(seconds=60)) as executor:
-            cells = plan(load_suite(folder / "suite.yaml"), plugin_files=PluginFiles([CHEATS], executor))
-            assert "CHEATS_IMPORTED_HERE" not in os.environ  # which the file would have set
-            found = run_suite(cells, folder / "out", SilentDisplay(), executor=executor)
-    finally:
-        del os.environ[MARK]
-    assert Path.cwd() == here
-    assert not [process for process in psutil.process_iter() if is_left(process, mark)]
-    return {record.cell.method: record for record in found}
-
-
-def is_left(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    return sweep(folder / "suite.yaml", [CHEATS], folder / "out", Limits(seconds=60))
 
 
 def test_every_cheat_is_tried() -> None:
@@ -114,7 +86,7 @@ def test_a_cheat_is_refused_or_changes_no_figure(records: dict[str, Record], fol
     honest, record, expected = records["honest"], records[method], EXPECTED[method]
     if record.status == "ok":
         assert expected in (SAME, None)
-        assert same_figures(honest, record, folder)
+        assert same_figures(honest, record, folder / "out")
     else:
         assert record.error is not None
         assert expected != SAME, record.error
@@ -124,20 +96,8 @@ def test_a_cheat_is_refused_or_changes_no_figure(records: dict[str, Record], fol
 
 def test_what_runs_last_is_as_what_ran_first(records: dict[str, Record], folder: Path) -> None:
     assert records["honest"].status == records["honest-again"].status == "ok"
-    assert same_figures(records["honest"], records["honest-again"], folder)
+    assert same_figures(records["honest"], records["honest-again"], folder / "out")
     assert records["honest"].environment["threads"] == records["honest-again"].environment["threads"]
-
-
-def same_figures(one: Record, other: Record, folder: Path) -> bool:
-    """Digest, zeros, perplexity and the loss of each sequence."""
-    arrays = [read_arrays(folder / "out" / f"{record.cell.id}.json") for record in (one, other)]
-    return (
-        one.environment["weights_digest"] == other.environment["weights_digest"]
-        and one.sparsity == other.sparsity
-        and one.perplexity == other.perplexity
-        and arrays[0].keys() == arrays[1].keys()
-        and all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0])
-    )
 
 
 class TestWhatIsNamed:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_equal_to_the_cell_of_a_suite(number: int, cells: Any, tokenizer: Any) -
     assert weights_digest(model) == record.environment["weights_digest"]
     assert pruned.counts == record.sparsity
     assert pruned.cost.tokens_seen == record.cost.tokens_seen
+    assert getattr(pruned.cost, "passes", None) == getattr(record.cost, "passes", None)
     scores = pb.evaluate(model, tokenizer, [PERPLEXITY])
     assert scores.perplexity == record.perplexity
 
@@ -108,6 +110,15 @@ class TestCalibration:
         found = pb.prune(other, None, "wanda", 0.6, calibration=windows.to(torch.int32), seed=7)
         assert weights_digest(one) == weights_digest(other)
         assert found.cost.tokens_seen == 16 * 64
+
+    def test_random_places_of_long_documents(self, tokenizer: Any) -> None:
+        texts = [*islice(find_corpus("builtin/tinyworld", None, "calibration").documents(), 30)]
+        pruned = [load() for _ in range(3)]
+        for model, seed in zip(pruned, (0, 0, 1), strict=True):
+            given = {"calibration": texts, "windows": "random", "nsamples": 6, "seqlen": 32, "seed": seed}
+            found = pb.prune(model, tokenizer, "wanda", 0.6, **given)
+            assert found.cost.tokens_seen == 6 * 32
+        assert weights_digest(pruned[0]) == weights_digest(pruned[1]) != weights_digest(pruned[2])
 
     def test_texts_are_what_a_file_of_them_is(self, tokenizer: Any, tmp_path: Path) -> None:
         texts = list(find_corpus("builtin/tinyworld", "test", "calibration").documents())[:200]
@@ -238,6 +249,7 @@ def test_wrong_arguments_of_prune(arguments: dict[str, Any], message: str, untou
         ({}, "there is nothing to measure: pass perplexity=, tasks= or evaluations="),
         ({"model": None, "perplexity": PERPLEXITY}, "model is None: pass a causal language model"),
         ({"perplexity": 3}, r"perplexity is 3 \(int\): give a name, a mapping as in a suite, or a list of these"),
+        ({"perplexity": {"corpus": "c4", "models": ["m"]}}, "perplexity names 'models', of which only a suite has"),
         ({"perplexity": [3]}, r"perplexity holds 3 \(int\): give a corpus by name"),
         ({"perplexity": "builtin/nothing"}, "unknown corpus 'builtin/nothing'"),
         ({"perplexity": {**PERPLEXITY, "seqln": 1}}, "perplexity: unknown key 'seqln': did you mean 'seqlen'"),

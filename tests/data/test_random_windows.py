@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,6 +123,13 @@ def test_forked_processes_read_the_same_file() -> None:
             os._exit(0 if torch.equal(data(source, nsamples=100, seed=5).windows, expected) else 1)
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("prunebench.data.random_windows.TemporaryFile", lambda: full)
+        with pytest.raises(CorpusError, match=r"do not fit in .*: No space left on device; set TMPDIR to a folder"):
+            pool()
 
 
 @pytest.mark.parametrize("once", [False, True])

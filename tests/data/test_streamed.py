@@ -92,6 +92,20 @@ def test_any_batch_may_be_the_first(windows: str, size: int) -> None:
 
 
 @pytest.mark.usefixtures("small_pool")
+def test_more_windows_than_one_part_holds_are_different_windows_of_several() -> None:
+    pool = text()
+    few, many, all_ = (pool.windows(n, SEQLEN, torch.Generator().manual_seed(4)) for n in (11, 30, 500))
+    assert torch.equal(many.windows[:11], few.windows)
+    assert torch.equal(all_.windows[:22], many.windows[:22])  # of the third part as many as are wanted, in any order
+    assert [len(draw.windows) for draw in (few, many, all_)] == [11, 30, 5 * 11 + 2]
+    assert [*few.text, *many.text] == [0, 0, 1, 2]
+    stream = [token for word in WORDS for token in tokenizer()(" ".join([word] * 8))["input_ids"]]
+    parts = [stream[start : start + 45] for start in range(0, len(stream), 45)]
+    expected = {tuple(part[k : k + SEQLEN]) for part in parts for k in range(0, len(part) - SEQLEN + 1, SEQLEN)}
+    assert {tuple(window) for window in all_.windows.tolist()} == expected
+
+
+@pytest.mark.usefixtures("small_pool")
 def test_two_parts_at_most_are_in_memory() -> None:
     pool = text()
     assert isinstance(pool, StreamedPool)

@@ -13,8 +13,8 @@ NASTY_TEXTS = (
     "<script>alert(1)</script>", "$x^{", "|", "*", "=1+1", "@SUM(1)", "\ud800", "\0", "\n", "a\nb", "%s{0}",
     "no", "1e-3", "nan", "inf", "NaN", "Infinity", "-1", "1_000", "CON", "a" * 300, "\ufeff", "\u2028",
     "&amp;", "</svg>", "\\", "\\textbf{x}", "]]>", "--", "-", "0.5", "0.5.5", "1" * 400, "0." + "9" * 400,
-    "perplexity", "zero_shot", "file", "uniform", "dense", "stream", "document", "paper", "auto", "cpu",
-    "cuda",
+    "perplexity", "zero_shot", "file", "uniform", "dense", "stream", "document", "paper", "random", "stream-bos",
+    "paper-bos", "auto", "cpu", "cuda",
 )  # fmt: skip
 NASTY_NUMBERS = (
     0, -0.0, -1, 1, 2, 0.5, 1.0, 1.5, 1e-320, 1e308, -1e308, 1 << 31, 1 << 62, 1 << 63, 1 << 64, 10**400, float("nan"),

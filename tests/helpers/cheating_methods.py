@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench import hookimpl
 from prunebench.pruning import prunable
-from prunebench.testing import trial, trials
+from prunebench.testing import said, trial, trials
 
 os.environ["CHEATING_METHODS_WERE_IMPORTED"] = "1"
 
@@ -50,8 +50,8 @@ class TellsLies:
     def prune(self) -> None:
         plain = trial.prune_in_turn
 
-        def lie(*arguments: Any) -> list[trial.Pruned]:
-            return [trial.Pruned(returned=True) for _ in plain(*arguments)]
+        def lie(*arguments: Any) -> list[said.Pruned]:
+            return [said.Pruned(returned=True) for _ in plain(*arguments)]
 
         trial.prune_in_turn = trials.prune_in_turn = lie  # type: ignore
 

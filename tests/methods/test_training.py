@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from prunebench.pruning import CalibrationData, Held, Unstructured, language_loss, masks, prunable
 from prunebench.pruning.callbacks import use_checkpointer
 from prunebench.pruning.sparsity import parse_pattern
-from prunebench.testing.trial import InterruptingCheckpointer, Interruption, prune_by_magnitude
+from prunebench.testing.models import prune_by_magnitude
+from prunebench.testing.trial import InterruptingCheckpointer, Interruption
 from tests.helpers import tiny
 from tests.oracles.adamw import adamw_textbook
 from tests.oracles.training import adapted_textbook, gmp_textbook, linears

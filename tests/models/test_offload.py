@@ -29,8 +29,8 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_arrays
 from prunebench.report.sections import all_tables
 from prunebench.runner.forecast import forecast_cells
+from prunebench.runner.in_process import run_cell
 from prunebench.runner.resources import Resources
-from prunebench.runner.run_cell import run_cell
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan

@@ -7,8 +7,9 @@ import pytest
 
 from prunebench.errors import CorpusError
 from prunebench.records.record import Record
+from prunebench.registry.reading import PluginFiles
+from prunebench.runner.in_process import InProcess
 from prunebench.runner.isolated import Isolated
-from prunebench.runner.run_cell import InProcess
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
@@ -48,8 +49,8 @@ def test_wherever_it_is_read(write_suite: Callable[..., Path], world: Path, tmp_
         calibration = f"calibration: {{corpus: {corpus}, nsamples: 8, seqlen: 16, windows: random}}"
         lines = {"calibration": calibration, "methods": METHODS, "sparsities": "sparsities: [0.5]"}
         with executor:
-            with executor.reading():
-                cells = plan(load_suite(write_suite(**lines), plugin_files=[plugin]), plugin_files=[plugin])
+            files = PluginFiles([plugin], executor.reader)
+            cells = plan(load_suite(write_suite(**lines), plugin_files=files), plugin_files=files)
             out = tmp_path / Path(corpus).stem
             found.append(outcomes(run_suite(cells, out, SilentDisplay(), executor=executor)))
     assert found[0] == found[1]

@@ -24,6 +24,8 @@ from prunebench.records.store import read_arrays, read_record, write_record
 from prunebench.runner import claims
 from prunebench.runner.claims import Abandoned, Claims
 from prunebench.runner.events import Display
+from prunebench.runner.in_process import InProcess
+from prunebench.runner.isolated import Isolated
 from prunebench.runner.presence import Presence
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
@@ -388,6 +390,37 @@ class TestTwoRunners:
         assert attempts == 2
         assert record.notes == {"attempt": 2}
         assert len(list(output.iterdir())) == 2
+
+    def test_whoever_lost_the_cell_saves_no_model(self, cell: Cell, tmp_path: Path, monkeypatch: Any) -> None:
+        """Neither is anything removed of what the new holder writes."""
+        theirs = tmp_path / "models" / f".{cell.id}.abcd.tmp"
+        theirs.mkdir(parents=True)
+        executor = InProcess()
+        executor.prepare([cell], tmp_path)
+        with pytest.raises(Abandoned):
+            executor.run(cell, tmp_path, SilentDisplay(), save_models=True, wanted=lambda: False)
+        assert [path.name for path in (tmp_path / "models").iterdir()] == [theirs.name]
+        assert not list(tmp_path.glob("*.json"))
+
+    def test_the_process_that_saves_asks_for_itself(self, cell: Cell, tmp_path: Path) -> None:
+        """The cell is taken over while it is measured, which only the process that measures sees in time."""
+        output = tmp_path / "out"
+
+        class TakenOver(SilentDisplay):
+            def phase(self, name: str) -> None:
+                if name == "test/stream-16":
+                    (output / claims.FOLDER / f"{cell.id}.2").touch()
+
+        with Isolated() as executor:
+            executor.prepare([cell], output, save_models=True)
+            claim = Claims(output).take(cell.id)
+            assert claim is not None
+            try:
+                with pytest.raises(Abandoned):
+                    executor.run(cell, output, TakenOver(), save_models=True, wanted=claim)
+            finally:
+                claim.release()
+        assert not [path.name for path in output.rglob("*") if path.suffix in (".json", ".safetensors")]
 
     def test_one_who_was_stopped_before_the_renaming_cannot_rename(
         self, cell: Cell, tmp_path: Path, good: Record

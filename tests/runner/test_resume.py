@@ -16,8 +16,8 @@ from prunebench.records.record import Record
 from prunebench.registry.entry_points import load_method
 from prunebench.runner.environment import environment
 from prunebench.runner.events import EventRecorder
+from prunebench.runner.in_process import run_cell
 from prunebench.runner.resources import Resources
-from prunebench.runner.run_cell import run_cell
 from prunebench.runner.saved_state import SavedState, Stopped
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell

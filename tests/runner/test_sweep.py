@@ -17,7 +17,7 @@ from prunebench.pruning import account, note, trace
 from prunebench.records.record import SCHEMA, CellFacts, Failure, Record
 from prunebench.records.store import read_arrays, read_record, write_record
 from prunebench.registry import entry_points as plugins
-from prunebench.runner.run_cell import InProcess
+from prunebench.runner.in_process import InProcess
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite

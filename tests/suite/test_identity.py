@@ -15,7 +15,7 @@ import prunebench.suite.planning
 from prunebench.cli.app import app
 from prunebench.errors import MethodError
 from prunebench.registry import entry_points
-from prunebench.runner.run_cell import InProcess
+from prunebench.runner.in_process import InProcess
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.file import load_suite

@@ -179,6 +179,8 @@ class TestSeveralSources:
         assert theirs.comparable == pytest.approx(math.exp(math.log(26.97) * 2048 / 2047))
         assert f"{theirs.comparable:.2f}" == "27.01"
         assert dense_disagreements([theirs, figure(27.01, "B")]) == []
+        (found,) = dense_disagreements([theirs, figure(29, "B")])
+        assert str(found).startswith("26.97 (A, 27.01 with our exponent) and 29 (B) on wikitext2/paper-2048, ")
         (row,) = published_table([with_figure(record(value=9.0), perplexity=8.0, exponent="1/2")]).rows
         assert row[4:8] == ("9.000", "8.000", "0.141", "yes, but for the exponent")
         assert row[10] == "their exponent is 1/2 of ours, with which it would be 64.00; 5 seeds"

@@ -83,16 +83,21 @@ def test_every_rule_can_fail() -> None:
 
 
 @pytest.mark.parametrize(("name", "rule", "measured"), BROKEN, ids=[name for name, *_ in BROKEN])
-def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(
-    name: str, rule: str, measured: str, processes: Processes
-) -> None:
-    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[BROKEN_METHODS], processes=processes)
+def test_a_breach_is_told_with_its_rule_its_measure_and_its_mending(name: str, rule: str, measured: str) -> None:
+    found = check(name, architectures=["llama"], patterns=["0.5", "2:4"], files=[BROKEN_METHODS], in_process=True)
     assert not found.holds
     verdict = found.verdicts[rule]
     assert measured in verdict.breaches[0][1]
     assert RULES[rule].mend in str(verdict)
     told = {other.rule.name for other in found.verdicts.values() if not other.holds}
     assert told <= {rule, *BESIDES.get(name, ())}
+
+
+@pytest.mark.parametrize("name", ["misspells", "raises", "prints", "carries", "hoards", "unties-config", "wraps"])
+def test_the_verdict_is_the_same_from_processes_of_its_own(name: str, processes: Processes) -> None:
+    where: dict[str, Any] = {"architectures": ["llama"], "patterns": ["0.5"], "files": [BROKEN_METHODS]}
+    here, apart = check(name, in_process=True, **where), check(name, processes=processes, **where)
+    assert [str(verdict) for verdict in apart.verdicts.values()] == [str(verdict) for verdict in here.verdicts.values()]
 
 
 def test_what_one_architecture_hides_another_shows(processes: Processes) -> None:

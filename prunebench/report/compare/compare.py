@@ -1,23 +1,31 @@
 """Comparison of two results folders, cell by cell: what changed, and which changes are regressions.
 
-A regression is a change for the worse that is both significant (paired test, false discovery rate controlled over the
-whole comparison) and beyond a tolerance. Cells are matched by ``cell.key``; cells that cannot be compared are refused
-with a reason.
+A regression is a change for the worse that is both significant (false discovery rate controlled over the whole
+comparison) and beyond a tolerance. Cells are matched by ``cell.key`` and compared sequence by sequence. Where the two
+folders have no seed of a cell in common, the means over the seeds of each are compared, with the spread between seeds
+as part of the noise; if that leaves a regression possible, the verdict is that nothing can be told. Cells that cannot
+be compared are refused with a reason.
 """
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import product
 from typing import Any
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
+from prunebench.report.compare.matching import (
+    best_match,
+    different_settings,
+    incomparable,
+    with_other_seeds,
+    without_seed,
+)
+from prunebench.report.compare.measures import Side, accuracy_measures, perplexity_measures
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
-from prunebench.report.grouping import Setting, group_by
-from prunebench.report.paired import PairedTests, answers
-from prunebench.report.significance import FALSE_DISCOVERY_RATE, Change, benjamini_hochberg
-from prunebench.report.tables.zero_shot import Column, task_scores
+from prunebench.report.grouping import group_by
+from prunebench.report.intervals import FALSE_DISCOVERY_RATE, benjamini_hochberg
 
 CHANGES_ALL = "all"  # a method that changes all parameters trains the model
 
@@ -38,158 +46,70 @@ def compare_records(
     """
     tolerances = tolerances or Tolerances()
     sides = [group_by(records, lambda record: record.cell.key) for records in (base, head)]
-    tests = PairedTests()
-    cells = [
-        _compare_cell(*_best_match(old, sides[1][key]), base_arrays, head_arrays, tests, tolerances)
-        for key, old in sides[0].items()
-        if key in sides[1]
+    stores = base_arrays, head_arrays
+    of_cell = group_by(base, without_seed)
+    pairs = [best_match(old, sides[1][key]) for key, old in sides[0].items() if key in sides[1]]
+    cells = [_compare_cell([old], [new], stores, tolerances, of_cell[without_seed(old)]) for old, new in pairs]
+    groups = with_other_seeds(base, head)
+    cells += [_compare_cell(old, new, stores, tolerances, old) for old, new in groups]
+    matched = {without_seed(old[0]) for old, _ in groups}
+    only = [
+        tuple(
+            records[-1]
+            for key, records in sides[this].items()
+            if key not in sides[1 - this] and without_seed(records[0]) not in matched
+        )
+        for this in (0, 1)
     ]
-    only = [tuple(records[-1] for key, records in sides[this].items() if key not in sides[1 - this]) for this in (0, 1)]
     return Comparison(_with_verdicts(cells), only[0], only[1], tolerances)
 
 
-def _best_match(base: Sequence[Record], head: Sequence[Record]) -> tuple[Record, Record]:
-    """Of several records of one key, the latest pair that can be compared, else the latest pair."""
-    by_age = [sorted(side, key=lambda r: str(r.environment.get("started") or "")) for side in (base, head)]
-    pairs = [(old, new) for old in reversed(by_age[0]) for new in reversed(by_age[1])]
-    return next((pair for pair in pairs if not _incomparable(*pair)), pairs[0])
-
-
-def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
-    """The reasons why two records of one key cannot be compared; empty if they can."""
-    old, new = Setting.of(base), Setting.of(head)
-    reasons = []
-    for what, first, second in (
-        ("the dense model has other weights", old.digest[:8], new.digest[:8]),
-        ("the model ran in another format", old.dtype, new.dtype),
-        ("the calibration text is another one", old.corpus_digest[:8], new.corpus_digest[:8]),
-    ):
-        if first != second:
-            reasons.append(f"{what}: {first or 'unknown'} in BASE, {second or 'unknown'} in HEAD")
-    return tuple(reasons)
-
-
 def _compare_cell(
-    base: Record,
-    head: Record,
-    base_arrays: ArrayStore,
-    head_arrays: ArrayStore,
-    tests: PairedTests,
+    base: Sequence[Record],
+    head: Sequence[Record],
+    array_stores: tuple[ArrayStore, ArrayStore],
     tolerances: Tolerances,
+    spread: Sequence[Record],
 ) -> ComparedCell:
-    if refused := _incomparable(base, head):
-        return ComparedCell(base, head, refused=refused)
-    remarks = _different_settings(base, head)
-    if "failed" in (base.status, head.status):
+    """Compare the records of one cell: one of the same seed on each side, or those of all seeds.
+
+    Args:
+        base, head: the records; several, or of different seeds, are compared without pairing the seeds.
+        array_stores: the arrays of both sides.
+        tolerances: see ``compare_records``.
+        spread: the records of all seeds of the cell in BASE.
+    """
+    old, new = base[0], next((record for record in head if record.status == "failed"), head[0])
+    refused = dict.fromkeys(reason for pair in product(base, head) for reason in incomparable(*pair))
+    if refused:
+        return ComparedCell(old, new, refused=tuple(refused))
+    seeds = [sorted(record.cell.seed for record in side) for side in (base, head)]
+    remarks = different_settings(old, new)
+    if seeds[0] != seeds[1]:
+        listed = [", ".join(map(str, side)) for side in seeds]
+        remarks = (*remarks, f"seeds {listed[0]} in BASE, {listed[1]} in HEAD: seeds are not paired")
+    old = next((record for record in base if record.status == "failed"), old)
+    if "failed" in (old.status, new.status):
         failures = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
-        failure = failures.get((base.status, head.status))
-        return ComparedCell(base, head, remarks=(*remarks, failure) if failure else remarks)
-    facts = (base.method, head.method)
+        failure = failures.get((old.status, new.status))
+        return ComparedCell(old, new, remarks=(*remarks, failure) if failure else remarks)
+    facts = [record.method for record in (*base, *head)]
     factor = tolerances.trained if any(fact and fact.changes == CHANGES_ALL for fact in facts) else 1.0
+    deterministic = all(fact is not None and not fact.takes_data for fact in facts)
     measures, refusals = [], []
-    arrays = [base_arrays.read(base)], [head_arrays.read(head)]
+    sides = Side(base, array_stores[0], deterministic), Side(head, array_stores[1], deterministic)
+    alike = [r for r in spread if r.status == "ok" and not incomparable(r, new) and not different_settings(r, old)]
     for results, remark in (
-        _perplexities(base, head, arrays, tests, tolerances.perplexity * factor),
-        _accuracies(base, head, arrays, tests, tolerances.accuracy * factor),
+        perplexity_measures(sides, tolerances.perplexity * factor, alike if factor > 1 else []),
+        accuracy_measures(sides, tolerances.accuracy * factor),
     ):
         measures += [result for result in results if isinstance(result, Measure)]
         refusals += [result for result in results if isinstance(result, str)]
         remarks = (*remarks, *remark)
     if not measures and not refusals:
         refusals.append("nothing was measured on both sides")
-    measures += _costs(base, head, tolerances)
-    return ComparedCell(base, head, tuple(measures), tuple(refusals), remarks)
-
-
-def _different_settings(base: Record, head: Record) -> tuple[str, ...]:
-    """Options and calibration values that differ. They are not in the key, so that a changed default is compared."""
-    differences = []
-    stages = zip_longest(base.cell.stages, head.cell.stages)
-    pairs = [(old.options if old else {}, new.options if new else {}) for old, new in stages]
-    for old, new in (*pairs, (base.cell.calibration, head.cell.calibration)):
-        names = [name for name in dict.fromkeys([*old, *new]) if name not in ("source", "digest")]
-        differences += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-    return tuple(differences)
-
-
-Arrays = tuple[list[Any], list[Any]]
-Compared = tuple[list[Measure | str], list[str]]
-
-
-def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
-    texts = [
-        {
-            str(evaluation["protocol"]): evaluation.get("digest")
-            for evaluation in record.cell.evaluations
-            if "protocol" in evaluation
-        }
-        for record in (base, head)
-    ]
-    results: list[Measure | str] = []
-    for protocol in base.perplexity:
-        if protocol not in head.perplexity:
-            continue
-        old, new = (side.get(protocol) for side in texts)
-        if old != new:
-            results.append(f"{protocol} is another text: {str(old)[:8]} in BASE, {str(new)[:8]} in HEAD")
-            continue
-        change = tests.perplexity(protocol, *arrays)
-        if change is None:
-            results.append(f"{protocol}: the losses were not kept on both sides, or are of other sequences")
-            continue
-        values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
-        relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
-        results.append(_measure("perplexity", protocol, values, relative, tolerance))
-    return results + _only_in_base(base.perplexity, head.perplexity), _only_in_head(base.perplexity, head.perplexity)
-
-
-def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
-    old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
-    digests = _file_digests(base), _file_digests(head)
-    results: list[Measure | str] = []
-    remarks = _only_in_head(old, new)
-    for task in old:
-        if task not in new:
-            continue
-        (before, score), (after, head_score) = old[task], new[task]
-        if before != after:
-            results.append(f"{task} is another task: {_differences(before, after)}")
-        elif digests[0].get(task) != digests[1].get(task):
-            results.append(f"{task} is another task: its files changed")
-        elif not before.has_stored_answers and all(answers(side[0], task, before.metric) is None for side in arrays):
-            remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
-        elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
-            results.append(f"{task}: the answers were not kept on both sides, or are to other questions")
-        else:
-            results.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
-    return results + _only_in_base(old, new), remarks
-
-
-def _only_in_base(base: Iterable[str], head: Container[str]) -> list[Measure | str]:
-    """Refusals for measures that HEAD lacks: a gate must not pass because a measure disappeared."""
-    return [f"{name} was measured in BASE alone" for name in base if name not in head]
-
-
-def _only_in_head(base: Container[str], head: Iterable[str]) -> list[str]:
-    return [f"{name} only in HEAD" for name in head if name not in base]
-
-
-def _file_digests(record: Record) -> dict[str, list[str]]:
-    """By task, the digest of its task files; a member of a group has those of all requested tasks."""
-    requested = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
-    by_task = {str(task): [str(evaluation.get("digest"))] for evaluation in requested for task in evaluation["tasks"]}
-    all_digests = sorted(str(evaluation.get("digest")) for evaluation in requested)
-    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), all_digests) | by_task
-
-
-def _differences(base: Column, head: Column) -> str:
-    names = ("metric", "shots", "questions", "version")
-    pairs = {name: (getattr(base, name), getattr(head, name)) for name in names}
-    return ", ".join(f"{name} {old} in BASE, {new} in HEAD" for name, (old, new) in pairs.items() if old != new)
-
-
-def _measure(name: str, of: str, values: tuple[float, float], change: Change, tolerance: float) -> Measure:
-    return Measure(name, of, *values, change.value, change.low, change.high, change.p, tolerance)
+    measures += _costs(old, new, tolerances)
+    return ComparedCell(old, new, tuple(measures), tuple(refusals), remarks)
 
 
 def _costs(base: Record, head: Record, tolerances: Tolerances) -> list[Measure]:
@@ -225,10 +145,12 @@ def _with_verdicts(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
             return measure
         p = next(adjusted)
         larger_is_worse = measure.name != "accuracy"
+        change_for_the_worse = measure.change if larger_is_worse else -measure.change
         verdict = Verdict.UNCHANGED
         if p <= FALSE_DISCOVERY_RATE and abs(measure.change) > measure.tolerance:
-            worse = (measure.change > 0) == larger_is_worse
-            verdict = Verdict.REGRESSION if worse else Verdict.IMPROVEMENT
+            verdict = Verdict.REGRESSION if change_for_the_worse > 0 else Verdict.IMPROVEMENT
+        elif measure.seed_margin and (change_for_the_worse + measure.seed_margin) > measure.tolerance:
+            verdict = Verdict.CANNOT_TELL
         return replace(measure, p=p, verdict=verdict)
 
     return tuple(replace(cell, measures=tuple(judge(measure) for measure in cell.measures)) for cell in cells)

@@ -12,8 +12,8 @@ from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import SPARSE_FOLDER, Record
 from prunebench.records.saved_models import model_folders
 from prunebench.report.output.text_tables import escape_markdown, to_markdown
+from prunebench.report.tables.scores import task_scores
 from prunebench.report.tables.table import Table
-from prunebench.report.tables.zero_shot import task_scores
 
 FORM_TEXTS = {
     False: "An ordinary checkpoint: its zeros are stored, and its configuration is that of the dense model. "

@@ -1,11 +1,7 @@
 """Zero-shot tables, from lm-eval's own results."""
 
 import math
-import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
@@ -19,103 +15,9 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
-from prunebench.report.tables.best import MARKED_CAPTION, best_accuracies
+from prunebench.report.tables.best import best_accuracies, chance_of, marks_caption
+from prunebench.report.tables.scores import Column, Score, mean_over_seeds, mean_over_tasks, scores
 from prunebench.report.tables.table import Table, caption, seeds_text
-
-# Metrics that are fractions of questions: shown in percent and averaged over tasks.
-SHARE_METRICS = ("acc", "exact_match", "em", "f1")
-# Metrics whose per-question answers are stored in the arrays of a record.
-STORED_METRICS = ("acc", "exact_match")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One task's result in one record, as lm-eval gives it."""
-
-    value: float
-    stderr: float | None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a zero-shot table: one task, measured with one metric on one set of questions."""
-
-    task: str
-    metric: str
-    shots: str
-    questions: str
-    version: str
-
-    @property
-    def share(self) -> bool:
-        """Whether the metric is a fraction of questions, shown in percent."""
-        return self.metric.startswith(SHARE_METRICS)
-
-    @property
-    def has_stored_answers(self) -> bool:
-        """Whether per-question answers are stored, so that paired tests are possible."""
-        return self.metric.startswith(STORED_METRICS)
-
-    def header(self, others: Iterable["Column"]) -> str:
-        """The task, and whatever else distinguishes the column from the others.
-
-        Args:
-            others: all columns of the table.
-        """
-        same_task = [other for other in others if other.task == self.task]
-        parts = [self.task]
-        if self.metric != "acc":
-            parts.append(self.metric)
-        if len({other.shots for other in same_task}) > 1 or self.shots not in ("0", ""):
-            parts.append(f"{self.shots}-shot")
-        if len({other.questions for other in same_task}) > 1:
-            parts.append(f"{self.questions} questions")
-        if len({other.version for other in same_task}) > 1:
-            parts.append(f"version {self.version}")
-        return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
-
-
-def requested_entries(record: Record) -> dict[str, dict[str, Any]]:
-    """lm-eval's results of the requested tasks and groups, by name; of all tasks if a requested tag has none."""
-    results: dict[str, Any] = record.zero_shot.get("results") or {}
-    available = results | (record.zero_shot.get("groups") or {})
-    requested = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
-    return {task: available[task] for task in requested} if requested and set(requested) <= set(available) else results
-
-
-def scores(record: Record) -> dict[Column, Score]:
-    """Scores of the requested tasks: accuracy if a task has it, else the first of its metrics."""
-    return _scores(record, requested_entries(record))
-
-
-def task_scores(record: Record) -> dict[Column, Score]:
-    """Scores of every single task, including members of groups but not the groups."""
-    groups = record.zero_shot.get("groups") or {}
-    return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
-
-
-def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, Score]:
-    columns = {}
-    for task, entry in entries.items():
-        metrics = {
-            key.partition(",")[0]: (key, value)
-            for key, value in reversed(entry.items())
-            if "," in key and "_stderr," not in key and isinstance(value, int | float)
-        }
-        ranked = ["acc", *(record.zero_shot.get("higher_is_better", {}).get(task) or {}), *reversed(metrics)]
-        metric = next((name for name in ranked if name in metrics), None)
-        if metric is None:
-            continue
-        key, value = metrics[metric]
-        stderr = entry.get(f"{metric}_stderr,{key.partition(',')[2]}")
-        questions = (record.zero_shot.get("n-samples", {}).get(task) or {}).get(
-            "effective", entry.get("sample_len", "")
-        )
-        shots, version = (record.zero_shot.get(part, {}).get(task, "") for part in ("n-shot", "versions"))
-        columns[Column(task, metric, str(shots), str(questions), str(version))] = Score(
-            float(value), float(stderr) if isinstance(stderr, int | float) else None
-        )
-    return columns
 
 
 def zero_shot_tables(
@@ -161,17 +63,36 @@ def _table(
         [[(column.task, column.metric) for column in compared] for compared in contests],
         array_store,
     )
+    chance = _chance_row([record for group in rows.values() for record in group], columns, shares)
+    by_sparsity = [
+        [group for (_, other), group in rows.items() if other == sparsity]
+        for sparsity in dict.fromkeys(sparsity for _, sparsity in rows)
+        if sparsity != DENSE
+    ]
     return Table(
         caption(
-            f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
+            f"Zero-shot tasks of {setting.model}: accuracy in percent (95 % interval)",
             setting.describe(groups),
             seeds_text(rows.values()),
-            MARKED_CAPTION if marked else "",
+            marks_caption(by_sparsity, marked=bool(marked), evidence=array_store is not None),
+            "methods that are not above chance are not marked" if chance else "",
         ),
         ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
-        tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
+        (*(tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items())), *chance),
         frozenset((row, 2 + column) for column, row in marked),
     )
+
+
+def _chance_row(
+    records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]
+) -> tuple[tuple[str, ...], ...]:
+    """A row with the accuracy of guessing, where it is known of a task; else none."""
+    known = [chance_of(records, [column.task]) if column.share else None for column in columns]
+    if all(share is None for share in known):
+        return ()
+    if len(shares) > 1:
+        known.append(chance_of(records, [column.task for column in shares]))
+    return (("chance", "", *(text.MISSING if share is None else f"{100 * share:.1f}" for share in known)),)
 
 
 def _comparable_seeds(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
@@ -213,35 +134,11 @@ def _has_zero_shot(record: Record) -> bool:
     )
 
 
-def mean_over_seeds(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
-    """Mean scores over seeds. The questions are the same for each seed, so standard errors do not shrink."""
-    counts = Counter(column for scores_of_seed in seeds for column in scores_of_seed)
-    means = {}
-    for column in counts:
-        entries = [scores_of_seed[column] for scores_of_seed in seeds if column in scores_of_seed]
-        errors = [entry.stderr for entry in entries if entry.stderr is not None]
-        means[column] = Score(
-            statistics.fmean(entry.value for entry in entries),
-            statistics.fmean(errors) if len(errors) == len(entries) else None,
-        )
-    return means
-
-
-def mean_over_tasks(entries: Sequence[Score]) -> Score:
-    """Unweighted mean over n tasks; the standard error is √Σse² / n, since the questions of tasks are independent."""
-    errors = [entry.stderr for entry in entries if entry.stderr is not None]
-    known = len(errors) == len(entries)
-    return Score(
-        statistics.fmean(entry.value for entry in entries),
-        math.sqrt(sum(error**2 for error in errors)) / len(entries) if known else None,
-    )
-
-
 def _entry(score: Score | None, *, share: bool) -> str:
     if score is None:
         return text.MISSING
     if not share:
         spread = "" if score.stderr is None else f" ± {text.number(score.stderr, like=score.value)}"
         return text.number(score.value) + spread
-    spread = "" if score.stderr is None else f" ± {100 * score.stderr:.1f}"
+    spread = "" if math.isnan(score.low) else f" ({100 * score.low:.1f}–{100 * score.high:.1f})"
     return f"{100 * score.value:.1f}{spread}"
