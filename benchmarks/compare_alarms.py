@@ -54,11 +54,15 @@ class Worsened(ArrayStore):
         return arrays
 
 
-def as_seed(record: Record, seed: int) -> Record:
-    """The record as if it were of another seed; its evidence stays its own."""
+def as_seed(record: Record, seed: int, worse: float = 0.0) -> Record:
+    """The record as if it were of another seed, its perplexity higher by a fraction; its evidence stays its own."""
     model, method, sparsity, allocation, _, corpus = record.cell.key
     key = (model, method, sparsity, allocation, seed, corpus)
-    return record.model_copy(update={"cell": record.cell.model_copy(update={"seed": seed, "key": key})})
+    perplexity = {
+        name: facts.model_copy(update={"value": facts.value * (1 + worse)}) for name, facts in record.perplexity.items()
+    }
+    cell = record.cell.model_copy(update={"seed": seed, "key": key})
+    return record.model_copy(update={"cell": cell, "perplexity": perplexity})
 
 
 def main() -> None:
@@ -88,9 +92,10 @@ def main() -> None:
             for base, head in pairs[: given.pairs]:
                 sides = [of[base]], [as_seed(of[head], base)]
                 alarms += compare_records(*sides, ArrayStore(output), ArrayStore(output)).count(Verdict.REGRESSION)
-                found = compare_records(*sides, ArrayStore(output), Worsened(output, worse))
+                worsened = [of[base]], [as_seed(of[head], base, worse)]
+                found = compare_records(*worsened, ArrayStore(output), Worsened(output, worse))
                 heard += found.count(Verdict.REGRESSION)
-            same = [([record], [record]) for record in of.values()]
+            same = [([record], [as_seed(record, seed, worse)]) for seed, record in of.items()]
             caught = sum(
                 compare_records(*sides, ArrayStore(output), Worsened(output, worse)).count(Verdict.REGRESSION)
                 for sides in same

@@ -106,7 +106,7 @@ def solve(name: str, W: Tensor, X: Tensor, target: Target) -> Callable[[], Tenso
     if name == "admm":
         system = statistic_of(System, X)
         assert isinstance(system, System)
-        return lambda: admm(W, system, target, iterations=20, ramp=15)
+        return lambda: admm(W, system, target, iterations=20, ramp=0)
     problem = statistic_of(Problem, X)
     assert isinstance(problem, Problem)
     return lambda: solve_alps(W, problem, target)
@@ -131,7 +131,7 @@ def oracle(name: str, W: Tensor, norm: Tensor, H: Tensor, zeros: int) -> Tensor:
     if name == "sparsegpt":
         return sparsegpt_textbook(W, H, zeros)
     if name == "admm":
-        return admm_textbook(W, H, zeros, iterations=20, ramp=15)
+        return admm_textbook(W, H, zeros, iterations=20, ramp=0)
     return alps_textbook(W, H, zeros)
 
 

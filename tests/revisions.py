@@ -45,6 +45,7 @@ QUICK = {
     "elsa-l": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "alps": {"iterations": 20},
 }
+MODELS = {"elsa-l": tiny.wide_llama}  # the moments of small tensors are kept in fp32
 SHOWN = ("model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight")  # kept as arrays
 SAME_ENTRIES = 0.99  # of masks and numbers, on another machine
 
@@ -53,7 +54,7 @@ def pruned(name: str) -> tuple[Outcome, str]:
     """The weights that a method leaves of a tiny model, at one ratio and at one n:m pattern."""
     shown, digest = {}, hashlib.sha256()
     for pattern in (Unstructured(0.5), NM(2, 4)):
-        model = tiny.llama()
+        model = MODELS.get(name, tiny.llama)()
         hook = plugin_manager(load_method(name), QUICK.get(name, {})).hook
         hook.prune(model=model, data=tiny.calibration(), sparsity=pattern)
         for key, weight in sorted(model.state_dict().items()):

@@ -155,7 +155,7 @@ def solvers(context: Context, matrix: Matrix) -> dict[str, Callable[[], Tensor]]
     ways = {
         "wanda": by_wanda,
         "sparsegpt, plain": lambda: by_sparsegpt(prune_tile),
-        "admm": lambda: admm(W, matrix.statistic(System), target, iterations=20, ramp=15),
+        "admm": lambda: admm(W, matrix.statistic(System), target, iterations=20, ramp=0),
         "alps": by_alps,
     }
     if context.has_kernels:

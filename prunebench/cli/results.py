@@ -121,7 +121,7 @@ def compare(
     from prunebench.records.store import read_records
     from prunebench.report.compare import formats as compare_formats
     from prunebench.report.compare.compare import compare_records
-    from prunebench.report.compare.verdict import Tolerances
+    from prunebench.report.compare.verdict import Tolerances, Verdict
 
     tolerances = Tolerances(
         perplexity=_percentage("--max-perplexity", max_perplexity),
@@ -143,6 +143,10 @@ def compare(
         if comparison.refused:
             print_message(
                 "error: some cells cannot be compared; make the records of BASE again with what HEAD was made with"
+            )
+        elif comparison.count(Verdict.CANNOT_TELL):
+            print_message(
+                f"error: {base} and {head} have other seeds, and too few of them to tell; run more, or the same"
             )
         elif comparison.cells:
             print_message(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from prunebench.records.record import Record
 
 K = TypeVar("K")
+T = TypeVar("T")
 DENSE = "0"
 
 
@@ -84,9 +85,9 @@ def protocol_digests(record: Record) -> dict[str, str]:
     return requested | {name: "" for name in record.perplexity if name not in requested}
 
 
-def group_by(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
+def group_by(records: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     """Group records by a key, in the order of first appearance."""
-    groups: dict[K, list[Record]] = {}
+    groups: dict[K, list[T]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
     return groups

@@ -1,12 +1,17 @@
-"""Paired tests between records, on their per-sequence losses and per-question answers."""
+"""Losses and answers of records as the statistics take them, and paired changes between records."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from prunebench.records.arrays import Arrays
 from prunebench.records.record import Record
-from prunebench.report.significance import Change, PairedBootstrap, accuracy_change, mean_accuracy_change
+from prunebench.report.intervals import CONFIDENCE, Change, difference
+from prunebench.report.noise import Seeds
+
+BySeed = Mapping[int, Arrays]
 
 
 def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -24,57 +29,91 @@ def paired_by_seed(first: Sequence[Record], second: Sequence[Record]) -> tuple[l
     return [sides[0][seed] for seed in seeds], [sides[1][seed] for seed in seeds]
 
 
-class PairedTests:
-    """Paired tests on stored arrays; the bootstrap resamples of each text are drawn once and reused."""
+def sequence_losses(protocol: str, sides: Sequence[BySeed]) -> tuple[list[Seeds], np.ndarray] | None:
+    """The mean losses per token of each sequence, for several methods on one text.
 
-    def __init__(self) -> None:
-        self._bootstraps: dict[bytes, PairedBootstrap] = {}
+    Args:
+        protocol: the perplexity protocol.
+        sides: for each method the arrays of its seeds.
 
-    def perplexity(self, protocol: str, base: Sequence[Arrays], other: Sequence[Arrays]) -> Change | None:
-        """Compare the perplexity of ``other`` with that of ``base`` on one text.
-
-        Args:
-            protocol: the perplexity protocol.
-            base, other: the arrays of each seed, paired; see ``paired_by_seed``.
-
-        Returns:
-            The change; None if losses are missing or belong to different sequences.
-        """
-        name = f"perplexity/{protocol}/"
-        all_counts = [arrays.get(name + "counts") for arrays in (*base, *other)]
-        counts = all_counts[0] if all_counts else None
-        if counts is None or any(array is None or not np.array_equal(array, counts) for array in all_counts):
+    Returns:
+        For each method {seed: (sequences,) losses in nats per token}, and the (sequences,) numbers of tokens; None if
+        losses are missing or belong to different sequences.
+    """
+    name = f"perplexity/{protocol}/"
+    every = [arrays for side in sides for arrays in side.values()]
+    counts = every[0].get(name + "counts") if every else None
+    if counts is None or not len(counts) or not (counts > 0).all() or not all(sides):
+        return None
+    for arrays in every:
+        losses, tokens = arrays.get(name + "losses"), arrays.get(name + "counts")
+        if losses is None or tokens is None or not np.array_equal(tokens, counts) or losses.shape != counts.shape:
             return None
-        if not (counts > 0).all():
-            return None
-        first, second = (_stacked([arrays.get(name + "losses") for arrays in side]) for side in (base, other))
-        if first is None or second is None or {first.shape[1], second.shape[1]} != {len(counts)}:
-            return None
-        key = counts.tobytes()
-        if key not in self._bootstraps:
-            self._bootstraps[key] = PairedBootstrap(counts)
-        return self._bootstraps[key].ratio(first, second)
+    return [{seed: arrays[name + "losses"] / counts for seed, arrays in side.items()} for side in sides], counts
 
-    def accuracy(self, task: str, metric: str, base: Sequence[Arrays], other: Sequence[Arrays]) -> Change | None:
-        """Compare the accuracy of one task; None if answers are missing or belong to different questions."""
-        sides = self._answers(task, metric, base, other)
-        return None if sides is None else accuracy_change(*sides)
 
-    def mean_accuracy(
-        self, tasks: Sequence[tuple[str, str]], base: Sequence[Arrays], other: Sequence[Arrays]
-    ) -> Change | None:
-        """Compare the unweighted mean accuracy over (task, metric) pairs; None if any answers are missing."""
-        sides = [self._answers(task, metric, base, other) for task, metric in tasks]
-        known = [side for side in sides if side is not None]
-        return mean_accuracy_change(known) if known and len(known) == len(sides) else None
+def perplexity_change(protocol: str, base: BySeed, other: BySeed, *, alike: bool = True) -> Change | None:
+    """The ratio of the perplexity of ``other`` to that of ``base`` on one text, with its interval and test.
 
-    def _answers(
-        self, task: str, metric: str, base: Sequence[Arrays], other: Sequence[Arrays]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        first, second = (_stacked([answers(arrays, task, metric) for arrays in side]) for side in (base, other))
-        if first is None or second is None or first.shape[1] != second.shape[1]:
-            return None
-        return first, second
+    Args:
+        protocol: the perplexity protocol.
+        base, other: the arrays of each seed. With one seed on each side, the two runs are compared.
+        alike: whether both sides are versions of one method, so that their seeds spread alike.
+
+    Returns:
+        The change; None if losses are missing or belong to different sequences.
+    """
+    found = sequence_losses(protocol, (base, other))
+    if found is None:
+        return None
+    (first, second), counts = found
+    finite = [all(np.isfinite(losses).all() for losses in side.values()) for side in (first, second)]
+    if not all(finite):
+        value = math.nan if not any(finite) else math.inf if finite[0] else 0.0
+        return Change(value, value, value, 1.0 if not any(finite) else 0.0)
+    gap = difference(first, second, counts, alike=alike)
+    return Change(_exp_or_inf(gap.value), _exp_or_inf(gap.low), _exp_or_inf(gap.high), gap.p)
+
+
+def _exp_or_inf(log: float) -> float:
+    return math.exp(log) if not log >= 700 else math.inf
+
+
+def accuracy_change(base: Seeds, other: Seeds, confidence: float = CONFIDENCE, *, alike: bool = True) -> Change:
+    """Difference of accuracies on the same questions.
+
+    With one seed on each side, p is that of McNemar's exact test: only questions that the two answer differently count;
+    under no difference, either is equally likely to be right.
+
+    Args:
+        base, other: {seed: (questions,) 1 where the answer is right}.
+        confidence: level of the interval; its variance has one question more answered differently in each direction.
+        alike: see ``perplexity_change``.
+
+    Raises:
+        ValueError: the two have different numbers of questions.
+    """
+    shapes = {np.shape(answers) for side in (base, other) for answers in side.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"not paired: {' and '.join(map(str, sorted(shapes)))}")
+    questions = next(iter(shapes))[0]
+    gap = difference(base, other, confidence=confidence, resolution=2 / questions**2, alike=alike)
+    if len(base) > 1 or len(other) > 1:
+        return Change(gap.value, gap.low, gap.high, gap.p)
+    (before,), (after,) = base.values(), other.values()
+    won, lost = int((after > before).sum()), int((after < before).sum())
+    p = float(stats.binomtest(lost, lost + won).pvalue) if lost + won else 1.0
+    return Change(gap.value, gap.low, gap.high, p)
+
+
+def task_answers(task: str, metric: str, sides: Sequence[BySeed]) -> list[Seeds] | None:
+    """The answers of several methods to the questions of a task; None if missing or to other questions."""
+    found = [{seed: answers(arrays, task, metric) for seed, arrays in side.items()} for side in sides]
+    every = [array for side in found for array in side.values()]
+    known = [array for array in every if array is not None and len(array)]
+    if not known or len(known) < len(every) or len({array.shape for array in known}) > 1 or not all(sides):
+        return None
+    return [{seed: array for seed, array in side.items() if array is not None} for side in found]
 
 
 def answers(arrays: Arrays, task: str, metric: str) -> np.ndarray | None:
@@ -82,10 +121,3 @@ def answers(arrays: Arrays, task: str, metric: str) -> np.ndarray | None:
     name = f"zero_shot/{task}/{metric}"
     key = name if name in arrays else next((other for other in arrays if other.startswith(f"{name},")), None)
     return None if key is None else arrays[key]
-
-
-def _stacked(side: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Stack arrays to (seeds, entries); None if one is missing or has another length."""
-    present = [array for array in side if array is not None]
-    same_length = present and len(present) == len(side) and len({len(array) for array in present}) == 1
-    return np.stack(present) if same_length else None

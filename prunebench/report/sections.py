@@ -70,8 +70,10 @@ def report_sections(
             "perplexity",
             "Perplexity against sparsity",
             "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
-            "intervals over seeds, where there are several. A triangle at the upper edge: the value is not finite.",
-            tuple(charts.perplexity_plots(shown, styles)),
+            "intervals over seeds and test sequences, over sequences alone where one seed was run; all methods are "
+            "measured on the same sequences, so that marks can tell methods apart whose bars overlap. A triangle at "
+            "the upper edge: the value is not finite.",
+            tuple(charts.perplexity_plots(shown, styles, array_store)),
             joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(
@@ -95,12 +97,12 @@ def report_sections(
             "robustness",
             "On other texts",
             "Whether what was kept for the calibration text serves elsewhere.",
-            tables=tuple(other_text_tables(shown, styles)),
+            tables=tuple(other_text_tables(shown, styles, array_store)),
         ),
         Section(
             "zero-shot",
             "Zero-shot tasks",
-            "Bars are 95 % intervals over questions; methods stand slightly apart so that all can be seen.",
+            "Bars are 95 % intervals over questions and seeds; methods stand slightly apart so that all can be seen.",
             tuple(charts.zero_shot_plots(shown, styles)),
             joined([zero_shot_tables(model_records, order, array_store) for model_records in models]),
         ),
@@ -171,7 +173,7 @@ def all_tables(
         tables += measure_tables(model_records, order)
         tables += overlap_tables(model_records, order, array_store)
         tables += cost_tables(model_records, order)
-    tables += other_text_tables(shown, method_styles(shown, order))
+    tables += other_text_tables(shown, method_styles(shown, order), array_store)
     tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [
         size_table(shown),

@@ -8,9 +8,10 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
+from prunebench.report.budgets import NOT_MEASURED, described, group_of
 from prunebench.report.grouping import DENSE, SettingGroup, evaluation_texts, measured_on, setting_groups
 from prunebench.report.plots.pareto import comparable_families, pareto_front
-from prunebench.report.tables.best import best_perplexities
+from prunebench.report.tables.best import best_perplexities, marks_caption
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _perplexity_paragraphs(
         sentences = []
         if values:
             ties = [method for row, method in enumerate(methods) if (column, row) in marked]
-            sentences.append(_sentence_for_sparsity(sparsity, values, ties, base.value if base else None))
+            trained = {m: (group_of(complete[m, sparsity]), described(complete[m, sparsity])) for m in values}
+            sentences.append(_sentence_for_sparsity(sparsity, values, ties, base.value if base else None, trained))
         if incomplete:
             beginning = "" if values else f"At {sparsity} "
             sentences.append(
@@ -87,34 +89,67 @@ def _perplexity_paragraphs(
         details.append(f"the least possible {text.number(base.floor)}")
     subject = ", ".join(part for part in (setting_group.setting.model, setting_group.label) if part)
     suffix = f" ({', '.join(details)})" if details else ""
+    told = marks_caption(columns, marked=bool(marked), evidence=array_store is not None)
+    if told:
+        points.append(f"{told[0].upper()}{told[1:]}.")
     return [Paragraph(f"Perplexity of {subject} on {protocol}{suffix}:", tuple(points))]
 
 
-def _sentence_for_sparsity(sparsity: str, values: dict[str, float], ties: Sequence[str], dense: float | None) -> str:
-    """One sentence on the methods at one sparsity; without paired tests it only names the lowest value."""
+def _sentence_for_sparsity(
+    sparsity: str,
+    values: dict[str, float],
+    ties: Sequence[str],
+    dense: float | None,
+    trained: dict[str, tuple[str, str]],
+) -> str:
+    """One sentence on the methods at one sparsity; without paired tests it only names the lowest value.
+
+    Where methods trained differently, each is named with its training, and so is the lowest of each kind.
+
+    Args:
+        sparsity: as asked for.
+        values: perplexity by method.
+        ties: the best and what cannot be told from it.
+        dense: the dense model's perplexity.
+        trained: by method, its group of ``prunebench.report.budgets`` and its training in words.
+    """
+    several = len({group for group, _ in trained.values()}) > 1
 
     def shown(method: str) -> str:
-        return f"{method} with {text.number(values[method])}"
+        return f"{method} with {text.number(values[method])}" + (f" ({trained[method][1]})" if several else "")
 
     ranked = sorted(values, key=lambda method: (values[method] != values[method], values[method]))
     best = ranked[0]
     times = f", {values[best] / dense:.2f} times the dense model's" if dense else ""
     if len(ranked) == 1:
         return f"At {sparsity} only {shown(best)}{times}."
+    leaders = {group: method for method in reversed(ranked) if (group := trained[method][0]) != NOT_MEASURED}
+    named = [shown(method) for group, method in leaders.items() if group != trained[best][0]]
+    lowest = f" The lowest of another training: {join_words(named)}." if named else ""
     if best not in ties:
-        return f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise was not tested."
+        return (
+            f"At {sparsity} the lowest is {shown(best)}{times}; whether that is more than noise is not known.{lowest}"
+        )
     others = [method for method in ranked if method in ties and method != best]
     behind = [method for method in ranked if method not in ties]
     tied = f"; {join_words([shown(method) for method in others])} cannot be told from it" if others else ""
     following = f"; then {join_words([shown(method) for method in behind[:2]])}" if behind else ""
-    return f"At {sparsity} the best is {shown(best)}{times}{tied}{following}."
+    return f"At {sparsity} the best is {shown(best)}{times}{tied}{following}.{lowest}"
 
 
 def _pareto_paragraphs(records: Sequence[Record]) -> list[Paragraph]:
     paragraphs = []
     for protocol, candidates in comparable_families(records)[:1]:
         best = pareto_front(candidates, "nonzero")
-        counts = Counter("dense models" if candidate.dense else candidate.method for candidate in best)
+        several = len({candidate.training[0] for candidate in candidates if not candidate.dense}) > 1
+        counts = Counter(
+            "dense models"
+            if candidate.dense
+            else f"{candidate.method}, {candidate.described}"
+            if several
+            else candidate.method
+            for candidate in best
+        )
         members = [f"{name} ({count})" for name, count in counts.most_common()]
         paragraphs.append(
             Paragraph(

@@ -2,9 +2,9 @@
 
 PyTorch's global module hooks are used, not hooks on the model's own modules: they see every call of a module in this
 process, also of copies of the model (a teacher), of modules that a method puts in place of others, and of modules whose
-``forward`` is replaced; nothing is left on the model that a method could copy, pickle or clear. The methods say
-nothing themselves, but they run in this process and could disturb the counting: what is counted here is declared by
-the pruning process, as its notes are.
+``forward`` is replaced; nothing is left on the model that a method could pickle or clear. The methods say nothing
+themselves, but they run in this process and could disturb the counting: what is counted here is declared by the
+pruning process, as its notes are.
 """
 
 import warnings
@@ -44,6 +44,9 @@ class _Place(NamedTuple):
     kind: str
 
 
+_NOWHERE = _Place(-1, -1, 0, "other")
+
+
 class Counts(Strict):
     """What was counted.
 
@@ -77,7 +80,7 @@ class EffortMeter:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._places = _places(model)
-        self._block_of = [place.block for place in self._places.values() if place.slot >= 0]
+        self._block_of = [place.block for place in self._places if place.slot >= 0]
         self._blocks = len(decoder_blocks(model))
         slots = len(self._block_of)
         self._forward, self._backward = [0] * slots, [0] * slots
@@ -90,8 +93,7 @@ class EffortMeter:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for module, place in self._places.items():
-            module.__dict__[MARK] = place
+        self._adopt(self._model)
         hooks = (
             register_module_forward_pre_hook(self._before),
             register_module_forward_hook(self._after, with_kwargs=True),
@@ -107,7 +109,7 @@ class EffortMeter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        for module in self._places:
+        for module in self._model.modules():
             module.__dict__.pop(MARK, None)
 
     def counts(self) -> Counts:
@@ -149,9 +151,21 @@ class EffortMeter:
         finally:
             self._paused = False
 
+    def _adopt(self, model: nn.Module) -> None:
+        """Mark the modules of the model, or of another one of its structure."""
+        modules = list(model.modules())
+        alike = len(modules) == len(self._places) and type(model) is type(self._model)
+        for module, place in zip(modules, self._places, strict=True) if alike else ((model, _NOWHERE),):
+            module.__dict__.setdefault(MARK, place)
+
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """A module is called: its rows count, unless they come by keyword; then they count when it returns."""
-        if args and (place := _place_of(module)) is not None and place.parameters:
+        place: _Place | None = module.__dict__.get(MARK)
+        if place is None:
+            if "config" in module.__dict__ and not torch.compiler.is_compiling():
+                self._adopt(module)
+            place = _place_of(module)
+        if place is not None and place.parameters and args:
             self._count_forward(place, args[0], args)
 
     def _count_forward(self, place: _Place, x: Any, args: tuple[Any, ...]) -> None:
@@ -171,7 +185,7 @@ class EffortMeter:
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A module returns: what it computed will count once more when a gradient goes back through it."""
         place = _place_of(module)
-        if place is None:
+        if place is None or not (place.parameters or place.slot == _BLOCK):
             return
         if not args:
             args = tuple(kwargs.values())
@@ -210,24 +224,22 @@ class EffortMeter:
         node.register_prehook(arrived)
 
 
-def _places(model: nn.Module) -> dict[nn.Module, _Place]:
-    """The place of every block and of every module with parameters of its own."""
+def _places(model: nn.Module) -> list[_Place]:
+    """The place of every module, in the order of ``model.modules()``."""
     width = getattr(model.config, "hidden_size", None)
     blocks = list(decoder_blocks(model))
     block_of = {module: index for index, block in enumerate(blocks) for module in block.modules()}
     linear = {layer.module for block in blocks for layer in block_layers(model, block) if layer.expert is None}
-    places: dict[nn.Module, _Place] = {}
+    places: list[_Place] = []
     slots = 0
     for module in model.modules():
         block, parameters, kind = block_of.get(module, -1), _own_parameters(module), _kind_of(module)
-        if module in blocks:
-            places[module] = _Place(block, _BLOCK, parameters, kind)
-        elif parameters:
-            # Inside an expert, tokens that are routed elsewhere would be missing; a norm of single heads has more rows.
-            is_norm = any(p.dim() == 1 and len(p) == width for p in module._parameters.values() if p is not None)
-            counts = block >= 0 and kind != "experts" and (module in linear or is_norm)
-            places[module] = _Place(block, slots if counts else -1, parameters, kind)
-            slots += counts
+        # Experts would miss the tokens that are routed elsewhere; a norm of single heads has more rows than tokens.
+        is_norm = any(p.dim() == 1 and len(p) == width for p in module._parameters.values() if p is not None)
+        counts = block >= 0 and kind != "experts" and (module in linear or is_norm)
+        slot = _BLOCK if module in blocks else slots if counts else -1
+        slots += slot >= 0
+        places.append(_Place(block, slot, parameters, kind))
     return places
 
 

@@ -16,6 +16,7 @@ from prunebench.runner.declared import Declared, sparsity_of
 from prunebench.runner.disk_space import check_room
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.measure_stage import Measuring, ToMeasure
+from prunebench.runner.openmp import own_setting
 from prunebench.runner.prune_stage import prune_cell
 from prunebench.runner.resources import Resources, remove_left_work, work_folder
 from prunebench.runner.resume import PRUNE
@@ -152,6 +153,7 @@ class _Here:
 
     def __init__(self, resources: Resources, display: Display, fence: Fence | None) -> None:
         self._resources, self._display, self._fence = resources, display, fence
+        self.waiting = own_setting()
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """Prune here."""

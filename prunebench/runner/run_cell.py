@@ -47,6 +47,8 @@ class Stages(Protocol):
     """Who runs the two stages of a cell: this process, or each a process of its own."""
 
     measured: str
+    waiting: dict[str, str]
+    """The environment variables that say how threads wait; see ``prunebench.runner.openmp``."""
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:
         """What the method says, and the layers' patterns where an allocation gave them; its tensors are in ``work``.
@@ -135,7 +137,7 @@ class _Run:
         self.cell, self.stages, self.work, self.saved_state = cell, stages, work, saved_state
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
-            "environment": environment(cell),
+            "environment": {**environment(cell), "openmp": stages.waiting},
             "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
         }
         self.arrays: dict[str, np.ndarray] = {}

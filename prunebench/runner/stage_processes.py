@@ -20,6 +20,7 @@ from prunebench.runner.claims import Standing
 from prunebench.runner.declared import Broken, Declared
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.measure_stage import Measured, ToMeasure
+from prunebench.runner.openmp import waiting
 from prunebench.runner.processes.child import Child, Died, Watch, raise_refusal
 from prunebench.runner.processes.messages import ARRAYS, MALFORMED, Malformed
 from prunebench.runner.processes.parent import Template
@@ -48,6 +49,7 @@ class StageProcesses:
 
     def __init__(self, templates: Templates, display: Display, watch: Watch, claim: Standing | None = None) -> None:
         self._find, self._display, self._watch = templates, display, watch
+        self.waiting = waiting()
         self._claim = claim
 
     def prune(self, cell: Cell, saved_state: SavedState, work: Path) -> tuple[Declared, dict[str, str] | None]:

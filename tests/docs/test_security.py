@@ -21,7 +21,7 @@ def test_what_the_pruning_process_says_is_told_to_be_declared_or_measured_from_o
 
 
 def test_every_figure_of_a_record_is_in_the_table() -> None:
-    for name in (*SECTIONS, *Cost.model_fields, *(set(MethodFacts.model_fields) - {"training", "patterns"})):
+    for name in (*SECTIONS, *Cost.model_fields, *(set(MethodFacts.model_fields) - {"patterns"})):
         assert f"{name}`" in TABLE, name
     assert "tokens_seen" in rows("declared")
     assert "sparsity" in rows("measured")

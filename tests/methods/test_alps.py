@@ -3,7 +3,7 @@
 import pytest
 import torch
 from prunebench_plugins.admm import admm
-from prunebench_plugins.alps import ALPS, Problem, alps, conjugate_gradients
+from prunebench_plugins.alps import ALPS, DampedLast, Problem, alps, conjugate_gradients
 from torch import Tensor
 
 from prunebench.pruning import NM, Pattern, Target, Unstructured
@@ -16,8 +16,8 @@ from tests.oracles.leastsquares import exact_on_mask, layer_error
 PATTERNS = [Unstructured(0.5), Unstructured(0.7), Unstructured(0.9), NM(2, 4), NM(1, 4), NM(4, 8)]
 
 
-def problem_of(X: Tensor) -> Problem:
-    statistic = Problem(layer_of(torch.zeros(1, X.shape[1])))
+def problem_of(X: Tensor, kind: type[Problem] = Problem) -> Problem:
+    statistic = kind(layer_of(torch.zeros(1, X.shape[1])))
     statistic.add(X)
     return statistic
 
@@ -49,7 +49,7 @@ def test_alps_lies_between_admm_and_exact_least_squares_on_its_mask(pattern: Pat
     pruned = run_alps(W, X, pattern)
     error = layer_error(W, pruned, system.matrix)
     assert layer_error(W, exact_on_mask(W, system.matrix, pruned != 0), system.matrix) <= error
-    assert error < layer_error(W, admm(W, system, target, iterations=20, ramp=15), system.matrix)
+    assert error < layer_error(W, admm(W, system, target, iterations=20, ramp=0), system.matrix)
     assert int((pruned == 0).sum()) == target.zeros
     if isinstance(pattern, NM):
         assert ((pruned != 0).reshape(-1, pattern.m).sum(dim=1) == pattern.n).all()
@@ -101,22 +101,66 @@ def test_damping_is_raised_and_noted_when_the_factorisation_fails() -> None:
     assert set(observer.messages) == {"damping raised: the Hessian was not positive definite"}
 
 
-def test_the_last_iterate_is_never_a_fresh_start() -> None:
-    """Where the pattern does not move, ADMM starts again with a smaller ρ, but not when it has no steps left."""
-    W, _ = problem()
-    W = W[:16, :24]
-    X = torch.randn(400, 24, generator=torch.Generator().manual_seed(0))
-    statistic, target = problem_of(X), Target.of(Unstructured(0.02), (16, 24))
-    D, support = alps(W * statistic.scale, statistic, target, rho=0.1, iterations=3)
-    assert torch.equal(D != 0, support)
-    assert int((D == 0).sum()) == target.zeros
+@pytest.mark.parametrize(("ratio", "seed"), [(0.005, 1), (0.01, 0), (0.01, 1), (0.02, 0)])
+def test_restarts_equal_the_textbook(ratio: float, seed: int) -> None:
+    """Uncorrelated inputs and few zeros: the first checks find little or no change, so ρ falls before it grows."""
+    W, _ = problem(rows=32, columns=64, seed=seed)
+    X = torch.randn(600, 64, generator=torch.Generator().manual_seed(seed))
+    zeros = Target.of(Unstructured(ratio), (32, 64)).zeros
+    pruned = run_alps(W, X, Unstructured(ratio))
+    expected = alps_textbook(W.double(), (X.T @ X / len(X)).double(), zeros)
+    assert torch.equal(pruned != 0, expected != 0)
+    torch.testing.assert_close(pruned.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_restart_at_the_end_leaves_the_projection() -> None:
+    """The authors' code has set B to the dense weights when its iterations are over."""
+    W, _ = problem(rows=32, columns=64)
+    X = torch.randn(600, 64, generator=torch.Generator().manual_seed(0))
+    statistic, target = problem_of(X), Target.of(Unstructured(0.02), (32, 64))
+    scaled = W * statistic.scale
+    D, support = alps(scaled, statistic, target, rho=0.1, iterations=3)
+    assert torch.equal(support, target.mask(scaled.abs()))
+    assert torch.equal(D, scaled * support)
+
+
+def test_damping_weighs_on_inputs_by_their_size() -> None:
+    """It is added before the scale is taken: a small input's unit diagonal holds a larger share of it."""
+    _, X = problem()
+    X[:, 0] *= 1e-3
+    statistic = problem_of(X)
+    damping = 0.01 * statistic.matrix.diagonal().mean()
+    torch.testing.assert_close(statistic.A.diagonal(), torch.ones(40), rtol=1e-4, atol=0)
+    torch.testing.assert_close(statistic.scale, (statistic.matrix.diagonal() + damping).sqrt(), rtol=1e-4, atol=0)
+
+
+def test_damping_last_gives_all_inputs_the_same() -> None:
+    _, X = problem()
+    X[:, 0] *= 1e-3
+    statistic = problem_of(X, DampedLast)
+    torch.testing.assert_close(statistic.A.diagonal(), torch.full((40,), 1.01), rtol=1e-4, atol=0)
+    torch.testing.assert_close(statistic.scale, statistic.matrix.diagonal().sqrt(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_dense_start_begins_with_the_dense_weights() -> None:
+    """From D = W and no dual the first B is W itself, whatever ρ."""
+    W, X = problem()
+    statistic, target = problem_of(X), Target.of(Unstructured(0.7), (24, 40))
+    scaled = W * statistic.scale
+    D, support = alps(scaled, statistic, target, rho=0.1, iterations=1, start="dense")
+    assert torch.equal(support, target.mask(scaled.abs()))
+    torch.testing.assert_close(D, scaled * support)
+    projected, _ = alps(scaled, statistic, target, rho=0.1, iterations=1)
+    assert not torch.allclose(projected, D)
 
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"rho": 0.0}, "rho 0.0 is outside"),
     ({"iterations": 0}, "iterations 0 is below 1"),
     ({"steps": -1}, "steps -1 is negative"),
+    ({"damping": "never"}, "damping 'never' is unknown: valid: first, last"),
+    ({"start": "zero"}, "start 'zero' is unknown: valid: projected, dense"),
 ])  # fmt: skip
-def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ALPS(**options)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from prunebench_plugins.elsa.variables import Matrix, Variable
 
 DEVICE = sys.argv[1]
 g = torch.Generator().manual_seed(0)
-for shape in ((20, 96), (33, 125)):
+for shape in ((33, 125), (2, 3, 300), (1100,)):
     for dtype in (torch.float32, torch.bfloat16, E4M3, None):
         for kind in (FullMoments, EightBitMoments):
             start = torch.randn(shape, generator=g)
@@ -123,7 +123,11 @@ def test_the_pass_compiles_without_a_gpu(
         "BLOCK": kernels.BLOCK,
     }
     codes = {"M", "V", "C", "M_below", "V_below"} if low_memory else set()
-    kinds = dict.fromkeys(constants, "constexpr") | {"numel": "i32", "Bits": "*u8"} | dict.fromkeys(codes, "*u8")
+    kinds = (
+        dict.fromkeys(constants, "constexpr")
+        | {"blocks": "i32", "width": "i32", "Bits": "*u8"}
+        | dict.fromkeys(codes, "*u8")
+    )
     names = kernels._step.arg_names
     signature = {name: kinds.get(name, "*fp32" if name[0].isupper() else "fp32") for name in names}
     source = ASTSource(kernels._step, signature, {(names.index(name),): value for name, value in constants.items()})

@@ -50,19 +50,44 @@ def test_the_dynamic_map_is_that_of_bitsandbytes(signed: bool) -> None:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("shape", [(4, 256), (7, 33), (1, 5), (300,)])
+@pytest.mark.parametrize("shape", [(4, 256), (7, 33), (1, 5), (300,), (3, 600), (2, 3, 512)])
 def test_blocks_round_trip_to_the_nearest_code(signed: bool, shape: tuple[int, ...]) -> None:
     x = wide(*shape) if signed else wide(*shape).abs()
     codes, absmax = encode_blocks(x, signed=signed)
     assert codes.dtype == torch.uint8
     assert codes.shape == x.shape
-    assert len(absmax) == -(-x.numel() // 256)
-    scale = absmax.repeat_interleave(256)[: x.numel()].view(shape).double()
+    assert absmax.shape == (*shape[:-1], -(-shape[-1] // 256))
+    scale = absmax.repeat_interleave(256, dim=-1)[..., : shape[-1]].double()
     unit = x.double() / scale
     values = dynamic_map(signed).double() if signed else dynamic_map(signed)[1:].double()  # 0 is for 0 alone
     error = (unit[..., None] - values).abs().min(dim=-1).values
     back = decode_blocks(codes, absmax, signed=signed).double() / scale
     torch.testing.assert_close((back - unit).abs(), error, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("width", [40, 256, 600])
+@pytest.mark.parametrize("shards", [[8, 8], [1, 15], [5, 5, 6]])
+def test_codes_do_not_depend_on_how_a_matrix_is_cut_into_row_shards(
+    shards: list[int], width: int, signed: bool
+) -> None:
+    x = wide(16, width) if signed else wide(16, width).abs()
+    codes, absmax = encode_blocks(x, signed=signed)
+    pieces = [encode_blocks(shard, signed=signed) for shard in x.split(shards)]
+    assert torch.equal(torch.cat([piece for piece, _ in pieces]), codes)
+    assert torch.equal(torch.cat([piece for _, piece in pieces]), absmax)
+    for rows, values in zip(decode_blocks(codes, absmax, signed=signed).split(shards), pieces, strict=True):
+        assert torch.equal(decode_blocks(*values, signed=signed), rows)
+
+
+def test_training_with_8_bit_moments_does_not_depend_on_row_shards() -> None:
+    whole, shards = randn(16, 600), list(randn(16, 600).clone().split([4, 12]))
+    states = [EightBitMoments(W) for W in (whole, *shards)]
+    for t in range(1, 5):
+        g = wide(16, 600, seed=t)
+        for W, part, moments in zip((whole, *shards), (g, *g.split([4, 12])), states, strict=True):
+            adam(W, part.clone(), moments, lr=0.01, t=t)
+    assert torch.equal(torch.cat(shards), whole)
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -169,6 +169,85 @@ class TestFalseAlarms:
         assert self.alarms(sides, worse=0.02, pairs=5) == 5
 
 
+class TestOtherSeeds:
+    """BASE and HEAD have no seed in common: the spread between seeds decides what can be told."""
+
+    @staticmethod
+    def runs(folder: Path, seeds: range, worse: float = 0.0, spread: float = 0.003) -> None:
+        """Seeds whose perplexities spread by a fraction, evenly on both sides of their mean."""
+        middle = (seeds[0] + seeds[-1]) / 2
+        for seed in seeds:
+            change = (1 + worse) * (1 + spread * (seed - middle)) - 1
+            kept(folder, worse=change, noise=seed, seed=seed, right=0.5)
+
+    def test_the_same_spread_is_no_regression(self, sides: Sides) -> None:
+        self.runs(sides[0], range(5))
+        self.runs(sides[1], range(5, 10))
+        found = compared(*sides)
+        assert (found.exit_code, len(found.cells), found.only_base, found.only_head) == (0, 1, (), ())
+        assert found.cells[0].remarks == ("seeds 0, 1, 2, 3, 4 in BASE, 5, 6, 7, 8, 9 in HEAD: seeds are not paired",)
+        assert {measure.verdict for measure in found.cells[0].measures} == {Verdict.UNCHANGED}
+
+    def test_a_change_beyond_the_spread_is_a_regression(self, sides: Sides) -> None:
+        self.runs(sides[0], range(3))
+        self.runs(sides[1], range(5, 8), worse=0.05)
+        found = compared(*sides)
+        assert (found.exit_code, found.count(Verdict.REGRESSION)) == (1, 1)
+
+    def test_few_seeds_that_spread_cannot_tell_and_say_how_many_would(self, sides: Sides) -> None:
+        self.runs(sides[0], range(2), spread=0.03)
+        self.runs(sides[1], range(5, 7), worse=0.02, spread=0.03)
+        found = compared(*sides)
+        (unclear,) = found.cells[0].with_verdict(Verdict.CANNOT_TELL)
+        assert (found.exit_code, found.compared, found.count(Verdict.REGRESSION)) == (2, 0, 0)
+        # The standard deviation of two values 3 % apart is 2.1 %: t(2n - 2) · 2.1 % · √(2 / n) ≤ 1 % from n = 36 on.
+        assert unclear.seeds_needed in (36, 37)
+        assert f"{unclear.seeds_needed} on each side" in comparison_to_terminal(found, 300)
+        assert "1 measure with too few seeds to tell" in headline(found)
+        result = prunebench("compare", *sides, "--json")
+        assert (result.exit_code, json.loads(result.stdout)["cells"][0]["measures"][0]["verdict"]) == (2, "cannot tell")
+
+    def test_one_seed_on_each_side_tells_nothing(self, sides: Sides) -> None:
+        kept(sides[0], seed=0)
+        kept(sides[1], seed=1, worse=0.5)
+        found = compared(*sides)
+        assert found.exit_code == 2
+        assert {measure.verdict for measure in found.cells[0].with_verdict(Verdict.CANNOT_TELL)} == {
+            Verdict.CANNOT_TELL
+        }
+        assert "unknown; three on each side show the spread" in comparison_to_terminal(found, 300)
+
+    def test_a_method_that_takes_no_data_is_compared_with_any_seed(self, sides: Sides) -> None:
+        for side, worse in zip(sides, (0.0, 0.02), strict=True):
+            made = kept(side, seed=int(100 * worse), worse=worse)
+            facts = made.method.model_copy(update={"takes_data": False})  # type: ignore[union-attr]
+            write_record(side, made.model_copy(update={"method": facts}), ArrayStore(side).read(made))
+        assert compared(*sides).count(Verdict.REGRESSION) == 1
+
+    def test_where_some_seeds_agree_those_are_compared(self, sides: Sides) -> None:
+        self.runs(sides[0], range(3))
+        self.runs(sides[1], range(2, 5))
+        found = compared(*sides)
+        assert [cell.base.cell.seed for cell in found.cells] == [2]
+        assert (len(found.only_base), len(found.only_head)) == (2, 2)
+
+    def test_the_spread_of_base_widens_the_tolerance_of_methods_that_train(self, sides: Sides) -> None:
+        def trained(side: Path, seed: int, worse: float) -> None:
+            made = kept(side, seed=seed, worse=worse, noise=seed)
+            facts = made.method.model_copy(update={"changes": "all"})  # type: ignore[union-attr]
+            write_record(side, made.model_copy(update={"method": facts}), ArrayStore(side).read(made))
+
+        trained(sides[0], 0, 0.0)
+        trained(sides[1], 0, 0.05)
+        assert compared(*sides).count(Verdict.REGRESSION) == 1
+        for seed, worse in ((1, 0.02), (2, -0.02)):
+            trained(sides[0], seed, worse)
+        # t(2) · √2 · 2 % = 12 %
+        (cell,) = compared(*sides).cells
+        assert cell.measures[0].tolerance == pytest.approx(4.303 * math.sqrt(2) * 0.02, rel=0.15)
+        assert compared(*sides).exit_code == 0
+
+
 class TestMatching:
     def test_cells_of_one_side_are_listed(self, sides: Sides) -> None:
         for side, names in zip(sides, (("a", "b"), ("b", "c")), strict=True):
@@ -269,6 +348,31 @@ class TestMatching:
         kept(sides[1], started="2026-02-01")
         kept(sides[1], model_digest="ff99", started="2026-03-01")
         assert compared(*sides).exit_code == 0
+
+    def test_a_record_that_both_folders_have_is_the_old_one_whatever_its_clock_said(self, sides: Sides) -> None:
+        for side in sides:
+            kept(side, started="2099-01-01")
+        kept(sides[1], worse=0.1, started="2026-02-01")
+        found = compared(*sides)
+        assert found.cells[0].head.environment["started"] == "2026-02-01"
+        assert found.exit_code == 1
+
+    def test_of_two_new_records_the_one_with_the_settings_of_base(self, sides: Sides) -> None:
+        kept(sides[0], options={"blocksize": 128})
+        kept(sides[1], options={"blocksize": 128}, started="2026-02-01", noise=1)
+        kept(sides[1], options={"blocksize": 64}, started="2026-03-01", worse=0.1)
+        found = compared(*sides)
+        assert (found.exit_code, found.cells[0].remarks) == (0, ())
+
+    def test_a_perplexity_that_does_not_follow_from_its_losses_is_refused(self, sides: Sides) -> None:
+        kept(sides[0])
+        made = kept(sides[1], worse=0.1)
+        facts = {PROTOCOL: made.perplexity[PROTOCOL].model_copy(update={"value": 2.5})}
+        write_record(sides[1], made.model_copy(update={"perplexity": facts}), ArrayStore(sides[1]).read(made))
+        found = compared(*sides)
+        assert found.exit_code == 2
+        (refused,) = found.cells[0].refused
+        assert refused.startswith(f"{PROTOCOL}: {made.cell.id} in HEAD says 2.5, but its losses give ")
 
 
 class TestCommand:

@@ -173,21 +173,23 @@ class TestSections:
         noise = np.random.default_rng(0)
         losses = noise.normal(90, 20, 40)
         counts = np.full(40, 50)
-        records, written = [record("a", value=6.0), record("b", value=6.0 + gap)], []
-        for found, shift in zip(records, (0.0, 50 * math.log(1 + gap / 6)), strict=True):
-            arrays = {
-                f"perplexity/{PROTOCOL}/losses": losses + shift + noise.normal(0, 1, 40),
-                f"perplexity/{PROTOCOL}/counts": counts,
-            }
-            written.append(read_record(write_record(tmp_path, found, arrays)))
+        written = []
+        for seed in (0, 1, 2):
+            records = record("a", value=6.0, seed=seed), record("b", value=6.0 + gap, seed=seed)
+            for found, shift in zip(records, (0.0, 50 * math.log(1 + gap / 6)), strict=True):
+                arrays = {
+                    f"perplexity/{PROTOCOL}/losses": losses + shift + noise.normal(0, 1, 40),
+                    f"perplexity/{PROTOCOL}/counts": counts,
+                }
+                written.append(read_record(write_record(tmp_path, found, arrays)))
         (summary, *_) = report_sections(written, array_store=ArrayStore(tmp_path))
         assert words in [point for paragraph in summary.paragraphs for point in paragraph.points]
 
     def test_robustness_is_relative_to_the_dense_model_on_the_same_text(self) -> None:
         (found,) = [section for section in report_sections(rich_records()) if section.name == "robustness"]
         (table,) = found.tables
-        assert table.headers == ("method", "sparsity", PROTOCOL, SHIFTED)
-        assert ("wanda", "0.5", "6.050 (×1.155)", "12.10 (×1.155)") in table.rows
+        assert table.headers == ("method", "training", "trained on", "sparsity", PROTOCOL, SHIFTED)
+        assert ("wanda", "not measured", "–", "0.5", "6.050 (×1.155)", "12.10 (×1.155)") in table.rows
 
 
 def inf_and_nan() -> list[Record]:

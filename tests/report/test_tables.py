@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import PublishedFigure, Record
+from prunebench.report.budgets import HEADERS
 from prunebench.report.grouping import method_styles
 from prunebench.report.sections import all_tables, report_sections
 from prunebench.report.tables.cost import cost_tables
@@ -19,7 +20,11 @@ Change = dict[str, Any]
 
 
 def cells_of(table: Table) -> dict[str, dict[str, str]]:
-    return {row[0]: dict(zip(table.headers[1:], row[1:], strict=True)) for row in table.rows}
+    start = 3 if table.headers[1:3] == HEADERS else 1
+    return {row[0]: dict(zip(table.headers[start:], row[start:], strict=True)) for row in table.rows}
+
+
+UNKNOWN = ("not measured", "–")  # the training of records of schema 1 that took calibration text
 
 
 class TestPerplexity:
@@ -35,10 +40,10 @@ class TestPerplexity:
         assert table.caption == (
             f"Perplexity of stories on {PROTOCOL}; dense 5.240; calibrated on tinystories_calib; one seed"
         )
-        assert table.headers == ("method", "0.70", "0.9", "2:4")
+        assert table.headers == ("method", "training", "trained on", "0.70", "0.9", "2:4")
         assert table.rows == (
-            ("magnitude", "–", "1.23e+06", "–"),
-            ("wanda", "16.50", "9330", "61.51"),
+            ("magnitude", *UNKNOWN, "–", "1.23e+06", "–"),
+            ("wanda", *UNKNOWN, "16.50", "9330", "61.51"),
         )
 
     def test_seeds_are_averaged_and_counted(self) -> None:
@@ -55,11 +60,11 @@ class TestPerplexity:
     @pytest.mark.parametrize(("value", "shown"), [(math.inf, "inf"), (math.nan, "nan")])
     def test_what_is_not_finite_is_shown_as_such(self, value: float, shown: str) -> None:
         (table,) = perplexity_tables([record(value=value), record(seed=1)])
-        assert table.rows == (("wanda", shown),)
+        assert table.rows == (("wanda", *UNKNOWN, shown),)
 
     def test_dense_alone_is_a_table_too(self) -> None:
         (table,) = perplexity_tables([record("dense", "0", value=5.24)])
-        assert table.rows == (("dense", "5.240"),)
+        assert table.rows == (("dense", "–", "–", "5.240"),)
 
     def test_methods_keep_the_order_asked_for(self) -> None:
         (table,) = perplexity_tables([record(name) for name in ("a", "b", "c", "d")], order=["c", "missing", "b"])
@@ -77,8 +82,8 @@ class TestPerplexity:
     )
     def test_a_table_mixes_nothing(self, change: Change, words: str) -> None:
         first, second = perplexity_tables([record(value=10.0), record("other", value=20.0, **change)])
-        assert first.rows == (("wanda", "10.00"),)
-        assert second.rows == (("other", "20.00"),)
+        assert first.rows == (("wanda", *UNKNOWN, "10.00"),)
+        assert second.rows == (("other", *UNKNOWN, "20.00"),)
         assert words in second.caption
         assert words not in first.caption
 
@@ -102,7 +107,7 @@ class TestPerplexity:
     def test_two_records_of_one_cell_are_not_two_seeds(self) -> None:
         old, new = record(value=10.0, started="2026-01-01"), record(value=20.0, started="2026-02-01")
         tables = all_tables([new, old])
-        assert tables[0].rows == (("wanda", "20.00"),)
+        assert tables[0].rows == (("wanda", *UNKNOWN, "20.00"),)
         assert tables[-1].caption == "Left out: a later record of the same cell is there"
         assert tables[-1].rows == ((old.cell.id, "2026-01-01"),)
 
@@ -112,13 +117,13 @@ class TestZeroShot:
         (table,) = zero_shot_tables([record(sparsity="0.9"), record(sparsity="0.5"), record("dense", "0")])
         assert table.headers == ("method", "sparsity", "arc_easy", "piqa", "mean")
         assert [row[:2] for row in table.rows] == [("dense", "0"), ("wanda", "0.5"), ("wanda", "0.9")]
-        # √(3² + 4²) / 2
-        assert table.rows[0][2:] == ("25.0 ± 3.0", "55.0 ± 4.0", "40.0 ± 2.5")
+        # Wilson's intervals of 50 and of 110 of 200; √(5.49² + 6.92²) / 2 and √(6.43² + 6.74²) / 2 for the mean
+        assert table.rows[0][2:] == ("25.0 (19.5–31.4)", "55.0 (48.1–61.7)", "40.0 (35.6–44.7)")
         assert "percent" in table.caption
 
     def test_seeds_do_not_shrink_the_error_of_the_same_questions(self) -> None:
         (table,) = zero_shot_tables([record(), record(seed=1)])
-        assert table.rows[0][2:] == ("25.0 ± 3.0", "55.0 ± 4.0", "40.0 ± 2.5")
+        assert table.rows[0][2:] == ("25.0 (19.5–31.4)", "55.0 (48.1–61.7)", "40.0 (35.6–44.7)")
         assert table.caption.endswith("mean over 2 seeds")
 
     def test_failed_and_missing(self) -> None:
@@ -126,7 +131,7 @@ class TestZeroShot:
         (table,) = zero_shot_tables([record(), record("broken", error="x"), half])
         shown = {row[0]: row[2:] for row in table.rows}
         assert shown["broken"] == ("failed", "failed", "failed")
-        assert shown["half"] == ("25.0 ± 3.0", "–", "–")
+        assert shown["half"] == ("25.0 (19.5–31.4)", "–", "–")
 
     def test_another_number_of_questions_is_another_column(self) -> None:
         other = record("other")
@@ -140,7 +145,7 @@ class TestZeroShot:
         grouped.zero_shot["groups"]["blimp"] = {"acc,none": 0.6, "acc_stderr,none": 0.01, "sample_len": 400}
         (table,) = zero_shot_tables([grouped])
         assert table.headers == ("method", "sparsity", "piqa", "blimp", "mean")
-        assert table.rows[0][3] == "60.0 ± 1.0"
+        assert table.rows[0][3] == "60.0 (55.1–64.7)"
 
     def test_a_tag_stands_for_its_tasks(self) -> None:
         (table,) = zero_shot_tables([record(evaluations=[{"name": "zero_shot", "tasks": ["my_tag"]}])])
@@ -157,7 +162,8 @@ class TestZeroShot:
         assert table.headers[2:] == (
             "arc_easy", "piqa", "gsm8k (exact_match, 5-shot)", "text (word_perplexity)", "mean"
         )  # fmt: skip
-        assert table.rows[0][4:] == ("10.0 ± 1.0", "1234", "30.0 ± 1.7")
+        # 10 ± 1.96 · 1.0, since the number of questions is unknown
+        assert table.rows[0][4:] == ("10.0 (8.0–12.0)", "1234", "30.0 (27.0–33.2)")
 
 
 class TestOtherTables:

@@ -1,4 +1,4 @@
-"""8-bit formats: e4m3 with a scale for each tensor, dynamic maps with a scale for each 256 entries, and packed bits."""
+"""8-bit formats: e4m3 with a scale for each tensor, dynamic maps with one for 256 entries of a row; packed bits."""
 
 from functools import lru_cache
 
@@ -65,45 +65,56 @@ def dynamic_tables(signed: bool, device: torch.device) -> tuple[Tensor, Tensor, 
 
 
 def encode_blocks(x: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
-    """Nearest codes of x/absmax in blocks of 256 consecutive entries.
+    """Nearest codes of x/absmax in blocks of 256 consecutive entries of a row, the last of which may be shorter.
+
+    No block goes beyond a row, so the codes of some rows are the same with and without the rest of the matrix: they
+    do not depend on how it is sharded by rows.
 
     Args:
-        x: fp32, any shape.
+        x: fp32 (…, width); all but the last dimension count rows.
         signed: which map.
 
     Returns:
-        Codes, uint8 of x's shape, and each block's absmax, fp32 (⌈numel/256⌉,). Half-way goes to the lower value;
+        Codes, uint8 of x's shape, and each block's absmax, fp32 (…, ⌈width/256⌉). Half-way goes to the lower value;
         without a sign, what is above 0 stays above 0.
     """
-    flat = x.reshape(-1)
-    blocks = _padded(flat, BLOCK).view(-1, BLOCK)
-    absmax = blocks.abs().amax(dim=1)
+    absmax = torch.cat([part.abs().amax(dim=-1) for part in _blocks(x)], dim=-1)
     _, midpoints, below = dynamic_tables(signed, x.device)
-    unit = (blocks * torch.where(absmax < TINY, 1.0, absmax).reciprocal()[:, None]).view(-1)
+    unit = _times(
+        x.clone(memory_format=torch.contiguous_format), torch.where(absmax < TINY, 1.0, absmax).reciprocal()
+    ).view(-1)
     upper = (unit.view(torch.int32) >> 16).bitwise_and_(0xFFFF)
     codes = below.index_select(0, upper)
     codes += unit > midpoints.index_select(0, codes.int())
-    return codes[: flat.numel()].view(x.shape), absmax
+    return codes.view(x.shape), absmax
 
 
 def decode_blocks(codes: Tensor, absmax: Tensor, *, signed: bool) -> Tensor:
     """fp32 values of ``encode_blocks``' codes, in their shape."""
     values, _, _ = dynamic_tables(signed, codes.device)
-    unit = values.index_select(0, codes.reshape(-1).int())
-    blocks = _padded(unit, BLOCK).view(-1, BLOCK)
-    return blocks.mul_(absmax[:, None]).view(-1)[: codes.numel()].view(codes.shape)
+    return _times(values.index_select(0, codes.reshape(-1).int()).view(codes.shape), absmax)
 
 
-def _padded(flat: Tensor, size: int) -> Tensor:
-    """``flat``, padded with zeros to a multiple of ``size``."""
-    missing = -flat.numel() % size
-    return F.pad(flat, (0, missing)) if missing else flat
+def _blocks(x: Tensor) -> list[Tensor]:
+    """Views of the blocks of x (…, width): the whole ones (…, n, 256), and what is left (…, 1, width mod 256)."""
+    count = x.shape[-1] // BLOCK
+    whole, rest = x[..., : count * BLOCK], x[..., None, count * BLOCK :]
+    return [part for part in (whole.view(*x.shape[:-1], count, BLOCK), rest) if part.numel()]
+
+
+def _times(x: Tensor, factors: Tensor) -> Tensor:
+    """x, each of its blocks multiplied in place by its factor."""
+    start = 0
+    for part in _blocks(x):
+        part.mul_(factors[..., start : start + part.shape[-2], None])
+        start += part.shape[-2]
+    return x
 
 
 def pack_bits(mask: Tensor) -> Tensor:
     """Eight booleans to a byte, the first in the lowest bit; uint8 (⌈numel/8⌉,)."""
     flat = mask.reshape(-1).view(torch.uint8)
-    octets = _padded(flat, 8).view(-1, 8)
+    octets = F.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
     packed = octets[:, 0].clone()
     for bit in range(1, 8):
         packed |= octets[:, bit] << bit

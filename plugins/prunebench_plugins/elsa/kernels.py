@@ -16,7 +16,7 @@ from prunebench_plugins.elsa.adam import BETA1, BETA2, EPS
 from prunebench_plugins.elsa.codes import BLOCK, dynamic_tables
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, Moments, OneState, Split
 
-ROWS = 4  # blocks of 256 entries a program
+ROWS = 4  # blocks of up to 256 entries a program
 
 
 def knows(W: Tensor, moments: Moments, split: Split | None) -> bool:
@@ -52,10 +52,12 @@ def fused_adam(
         c, bits = split.c, split.bits
         if split.scales is not None:
             c, scales, fp8 = c.view(torch.uint8), split.scales, True
-    _step[(triton.cdiv(W.numel(), ROWS * BLOCK),)](
+    width = W.shape[-1] if eight_bit else W.numel()  # no block goes beyond a row
+    blocks = W.numel() // width * triton.cdiv(width, BLOCK)
+    _step[(triton.cdiv(blocks, ROWS),)](
         W, g.contiguous(), clip, m, v, m_absmax, v_absmax, c, bits, scales,
         m_values, m_middles, m_below, v_values, v_middles, v_below,
-        W.numel(), float(lmda), lr / (1 - BETA1**t), (1 - BETA2**t) ** -0.5,
+        blocks, width, float(lmda), lr / (1 - BETA1**t), (1 - BETA2**t) ** -0.5,
         BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPS,
         SPLIT=split is not None, FP8=fp8, EIGHT_BIT=eight_bit, ROWS=ROWS, BLOCK=BLOCK,
         enable_fp_fusion=False,
@@ -66,13 +68,15 @@ def fused_adam(
 def _step(
     W, G, Clip, M, V, M_absmax, V_absmax, C, Bits, Scales,
     M_values, M_middles, M_below, V_values, V_middles, V_below,
-    numel, lmda, rate, root, beta1, rest1, beta2, rest2, eps,
+    blocks, width, lmda, rate, root, beta1, rest1, beta2, rest2, eps,
     SPLIT: tl.constexpr, FP8: tl.constexpr, EIGHT_BIT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    at = row[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
-    inside = at < numel
-    row_exists = row * BLOCK < numel
+    block = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    block_exists = block < blocks
+    of_row = tl.cdiv(width, BLOCK)  # blocks of a row
+    column = (block % of_row)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+    at = (block // of_row)[:, None] * width + column
+    inside = block_exists[:, None] & (column < width)
     w = tl.load(W + at, inside, other=0.0)
     g = tl.load(G + at, inside, other=0.0) * tl.load(Clip)
     if SPLIT:
@@ -84,8 +88,8 @@ def _step(
             c = tl.load(C + at, inside, other=0.0).to(tl.float32)
         g = g + (w - c) * lmda
     if EIGHT_BIT:
-        m_scale = tl.load(M_absmax + row, row_exists, other=0.0)
-        v_scale = tl.load(V_absmax + row, row_exists, other=0.0)
+        m_scale = tl.load(M_absmax + block, block_exists, other=0.0)
+        v_scale = tl.load(V_absmax + block, block_exists, other=0.0)
         # int32, since the first versions of Triton 3 take an unsigned offset for a signed one.
         m = tl.load(M_values + tl.load(M + at, inside, other=0).to(tl.int32)) * m_scale[:, None]
         v = tl.load(V_values + tl.load(V + at, inside, other=0).to(tl.int32)) * v_scale[:, None]
@@ -101,8 +105,8 @@ def _step(
         v = tl.where(inside, v, 0.0)
         m_scale = tl.max(tl.abs(m), axis=1)
         v_scale = tl.max(v, axis=1)
-        tl.store(M_absmax + row, m_scale, row_exists)
-        tl.store(V_absmax + row, v_scale, row_exists)
+        tl.store(M_absmax + block, m_scale, block_exists)
+        tl.store(V_absmax + block, v_scale, block_exists)
         tl.store(M + at, _nearest(m, m_scale, M_middles, M_below), inside)
         tl.store(V + at, _nearest(v, v_scale, V_middles, V_below), inside)
     else:

@@ -191,8 +191,9 @@ class ElsaL(Elsa):
     """ELSA with its states in 8 bits: 7.2 bytes a pruned weight instead of 16.1, gradient not counted.
 
     The same run. z − u is stored in fp8 (e4m3) with two scales a parameter (which may stack the matrices of all
-    experts), Adam's moments by 8-bit dynamic maps with a scale for each 256 entries; both are read as fp32, and z − u
-    is rounded at updates only. Storage is all that fp8 is used for, so any CUDA device and any CPU will do.
+    experts), Adam's moments by 8-bit dynamic maps with a scale for each 256 entries of a row (or what is left of the
+    row); both are read as fp32, and z − u is rounded at updates only. Storage is all that fp8 is used for, so any
+    CUDA device and any CPU will do.
 
     Args:
         steps: T, Adam steps.
@@ -211,7 +212,7 @@ class ElsaL(Elsa):
         c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     c_dtype: Literal["fp8", "bf16"] = "fp8"
 

@@ -180,7 +180,10 @@ class FullMoments:
 
 
 class EightBitMoments:
-    """m by the signed and v by the unsigned dynamic map, in blocks of 256 (Dettmers et al., arXiv 2110.02861)."""
+    """m by the signed and v by the unsigned dynamic map, in blocks of 256 of a row (Dettmers et al., arXiv 2110.02861).
+
+    The published 8-bit optimisers cut the flattened tensor; by rows, codes do not depend on how it is sharded.
+    """
 
     def __init__(self, W: Tensor) -> None:
         self.m, self.m_absmax = encode_blocks(torch.zeros_like(W), signed=True)

@@ -1,24 +1,38 @@
 """Comparison of two results folders, cell by cell: what changed, and which changes are regressions.
 
-A regression is a change for the worse that is both significant (paired test, false discovery rate controlled over the
-whole comparison) and beyond a tolerance. Cells are matched by ``cell.key``; cells that cannot be compared are refused
-with a reason.
+A regression is a change for the worse that is both significant (false discovery rate controlled over the whole
+comparison) and beyond a tolerance. Cells are matched by ``cell.key`` and compared sequence by sequence. Where the two
+folders have no seed of a cell in common, the means over the seeds of each are compared, with the spread between seeds
+as part of the noise; if that leaves a regression possible, the verdict is that nothing can be told. Cells that cannot
+be compared are refused with a reason.
 """
 
 import math
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
+
+import numpy as np
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
+from prunebench.report.compare.matching import (
+    best_match,
+    different_settings,
+    incomparable,
+    with_other_seeds,
+    without_seed,
+)
+from prunebench.report.compare.seed_spread import difference_of_runs, pooled_spread, seed_margin, seeds_needed
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Tolerances, Verdict
-from prunebench.report.grouping import Setting, group_by
-from prunebench.report.paired import PairedTests, answers
-from prunebench.report.significance import FALSE_DISCOVERY_RATE, Change, benjamini_hochberg
+from prunebench.report.grouping import group_by
+from prunebench.report.intervals import FALSE_DISCOVERY_RATE, Change, benjamini_hochberg
+from prunebench.report.paired import BySeed, accuracy_change, answers, perplexity_change, task_answers
 from prunebench.report.tables.zero_shot import Column, task_scores
 
 CHANGES_ALL = "all"  # a method that changes all parameters trains the model
+VALUE_AGREES = 1e-6  # relative; a perplexity and the mean of its losses are computed in float64
 
 
 def compare_records(
@@ -37,83 +51,106 @@ def compare_records(
     """
     tolerances = tolerances or Tolerances()
     sides = [group_by(records, lambda record: record.cell.key) for records in (base, head)]
-    tests = PairedTests()
-    cells = [
-        _compare_cell(*_best_match(old, sides[1][key]), base_arrays, head_arrays, tests, tolerances)
-        for key, old in sides[0].items()
-        if key in sides[1]
+    stores = base_arrays, head_arrays
+    of_cell = group_by(base, without_seed)
+    pairs = [best_match(old, sides[1][key]) for key, old in sides[0].items() if key in sides[1]]
+    cells = [_compare_cell([old], [new], stores, tolerances, of_cell[without_seed(old)]) for old, new in pairs]
+    groups = with_other_seeds(base, head)
+    cells += [_compare_cell(old, new, stores, tolerances, old) for old, new in groups]
+    matched = {without_seed(old[0]) for old, _ in groups}
+    only = [
+        tuple(
+            records[-1]
+            for key, records in sides[this].items()
+            if key not in sides[1 - this] and without_seed(records[0]) not in matched
+        )
+        for this in (0, 1)
     ]
-    only = [tuple(records[-1] for key, records in sides[this].items() if key not in sides[1 - this]) for this in (0, 1)]
     return Comparison(_with_verdicts(cells), only[0], only[1], tolerances)
 
 
-def _best_match(base: Sequence[Record], head: Sequence[Record]) -> tuple[Record, Record]:
-    """Of several records of one key, the latest pair that can be compared, else the latest pair."""
-    by_age = [sorted(side, key=lambda r: str(r.environment.get("started") or "")) for side in (base, head)]
-    pairs = [(old, new) for old in reversed(by_age[0]) for new in reversed(by_age[1])]
-    return next((pair for pair in pairs if not _incomparable(*pair)), pairs[0])
-
-
-def _incomparable(base: Record, head: Record) -> tuple[str, ...]:
-    """The reasons why two records of one key cannot be compared; empty if they can."""
-    old, new = Setting.of(base), Setting.of(head)
-    reasons = []
-    for what, first, second in (
-        ("the dense model has other weights", old.digest[:8], new.digest[:8]),
-        ("the model ran in another format", old.dtype, new.dtype),
-        ("the calibration text is another one", old.corpus_digest[:8], new.corpus_digest[:8]),
-    ):
-        if first != second:
-            reasons.append(f"{what}: {first or 'unknown'} in BASE, {second or 'unknown'} in HEAD")
-    return tuple(reasons)
-
-
 def _compare_cell(
-    base: Record,
-    head: Record,
-    base_arrays: ArrayStore,
-    head_arrays: ArrayStore,
-    tests: PairedTests,
+    base: Sequence[Record],
+    head: Sequence[Record],
+    array_stores: tuple[ArrayStore, ArrayStore],
     tolerances: Tolerances,
+    spread: Sequence[Record],
 ) -> ComparedCell:
-    if refused := _incomparable(base, head):
-        return ComparedCell(base, head, refused=refused)
-    remarks = _different_settings(base, head)
-    if "failed" in (base.status, head.status):
+    """Compare the records of one cell: one of the same seed on each side, or those of all seeds.
+
+    Args:
+        base, head: the records; several, or of different seeds, are compared without pairing the seeds.
+        array_stores: the arrays of both sides.
+        tolerances: see ``compare_records``.
+        spread: the records of all seeds of the cell in BASE.
+    """
+    old, new = base[0], next((record for record in head if record.status == "failed"), head[0])
+    refused = dict.fromkeys(reason for pair in product(base, head) for reason in incomparable(*pair))
+    if refused:
+        return ComparedCell(old, new, refused=tuple(refused))
+    seeds = [sorted(record.cell.seed for record in side) for side in (base, head)]
+    remarks = different_settings(old, new)
+    if seeds[0] != seeds[1]:
+        listed = [", ".join(map(str, side)) for side in seeds]
+        remarks = (*remarks, f"seeds {listed[0]} in BASE, {listed[1]} in HEAD: seeds are not paired")
+    old = next((record for record in base if record.status == "failed"), old)
+    if "failed" in (old.status, new.status):
         failures = {("failed", "failed"): "failed on both sides", ("failed", "ok"): "failed in BASE, runs in HEAD"}
-        failure = failures.get((base.status, head.status))
-        return ComparedCell(base, head, remarks=(*remarks, failure) if failure else remarks)
-    facts = (base.method, head.method)
+        failure = failures.get((old.status, new.status))
+        return ComparedCell(old, new, remarks=(*remarks, failure) if failure else remarks)
+    facts = [record.method for record in (*base, *head)]
     factor = tolerances.trained if any(fact and fact.changes == CHANGES_ALL for fact in facts) else 1.0
+    deterministic = all(fact is not None and not fact.takes_data for fact in facts)
     measures, refusals = [], []
-    arrays = [base_arrays.read(base)], [head_arrays.read(head)]
+    sides = _Side(base, array_stores[0], deterministic), _Side(head, array_stores[1], deterministic)
+    known = _Side([r for r in spread if r.status == "ok"], array_stores[0], deterministic) if factor > 1 else None
     for results, remark in (
-        _perplexities(base, head, arrays, tests, tolerances.perplexity * factor),
-        _accuracies(base, head, arrays, tests, tolerances.accuracy * factor),
+        _perplexities(sides, tolerances.perplexity * factor, known),
+        _accuracies(sides, tolerances.accuracy * factor),
     ):
         measures += [result for result in results if isinstance(result, Measure)]
         refusals += [result for result in results if isinstance(result, str)]
         remarks = (*remarks, *remark)
     if not measures and not refusals:
         refusals.append("nothing was measured on both sides")
-    measures += _costs(base, head, tolerances)
-    return ComparedCell(base, head, tuple(measures), tuple(refusals), remarks)
+    measures += _costs(old, new, tolerances)
+    return ComparedCell(old, new, tuple(measures), tuple(refusals), remarks)
 
 
-def _different_settings(base: Record, head: Record) -> tuple[str, ...]:
-    """Options and calibration values that differ. They are not in the key, so that a changed default is compared."""
-    differences = []
-    for old, new in ((base.cell.options, head.cell.options), (base.cell.calibration, head.cell.calibration)):
-        names = [name for name in dict.fromkeys([*old, *new]) if name not in ("source", "digest")]
-        differences += [f"{name} {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-    return tuple(differences)
+@dataclass(frozen=True)
+class _Side:
+    """The records of one side of a compared cell.
+
+    Args:
+        records: one for each seed.
+        array_store: their arrays.
+        deterministic: whether the method gives the same with every seed.
+    """
+
+    records: Sequence[Record]
+    array_store: ArrayStore
+    deterministic: bool
+
+    @property
+    def arrays(self) -> BySeed:
+        """The arrays of each seed; of one seed for a deterministic method."""
+        return {r.cell.seed: self.array_store.read(r) for r in self.records[: 1 if self.deterministic else None]}
 
 
-Arrays = tuple[list[Any], list[Any]]
+Sides = tuple[_Side, _Side]
 Compared = tuple[list[Measure | str], list[str]]
 
 
-def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
+def _perplexities(sides: Sides, tolerance: float, known: _Side | None) -> Compared:
+    """Changes of perplexity.
+
+    Args:
+        sides: BASE and HEAD.
+        tolerance: relative.
+        known: the seeds of BASE, if the method may give another result with the same seed: their spread widens the
+            tolerance.
+    """
+    base, head = sides[0].records[0], sides[1].records[0]
     texts = [
         {
             str(evaluation["protocol"]): evaluation.get("digest")
@@ -122,27 +159,59 @@ def _perplexities(base: Record, head: Record, arrays: Arrays, tests: PairedTests
         }
         for record in (base, head)
     ]
+    arrays = sides[0].arrays, sides[1].arrays
     results: list[Measure | str] = []
     for protocol in base.perplexity:
-        if protocol not in head.perplexity:
+        if not all(protocol in record.perplexity for record in sides[1].records):
             continue
         old, new = (side.get(protocol) for side in texts)
         if old != new:
             results.append(f"{protocol} is another text: {str(old)[:8]} in BASE, {str(new)[:8]} in HEAD")
             continue
-        change = tests.perplexity(protocol, *arrays)
+        change = perplexity_change(protocol, *arrays)
         if change is None:
             results.append(f"{protocol}: the losses were not kept on both sides, or are of other sequences")
             continue
-        values = (base.perplexity[protocol].value, head.perplexity[protocol].value)
+        if altered := [
+            text for side, name in zip(sides, ("BASE", "HEAD"), strict=True) for text in _altered(side, protocol, name)
+        ]:
+            results += altered
+            continue
+        values = [_log_perplexities(side, protocol) for side in sides]
         relative = replace(change, value=change.value - 1, low=change.low - 1, high=change.high - 1)
-        results.append(_measure("perplexity", protocol, values, relative, tolerance))
-    return results + _only_in_base(base.perplexity, head.perplexity), _only_in_head(base.perplexity, head.perplexity)
+        spread = pooled_spread(*values)
+        limit = tolerance
+        if known is not None and len(known.records) > 1:
+            of_seeds = _log_perplexities(known, protocol)
+            limit = max(limit, math.expm1(difference_of_runs(pooled_spread(of_seeds), len(of_seeds))))
+        shown = math.exp(np.mean(values[0])), math.exp(np.mean(values[1]))
+        results.append(_measure("perplexity", protocol, shown, relative, limit, sides, spread))
+    names = [protocol for record in sides[1].records for protocol in record.perplexity]
+    return results + _only_in_base(base.perplexity, names), _only_in_head(base.perplexity, dict.fromkeys(names))
 
 
-def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, tolerance: float) -> Compared:
+def _log_perplexities(side: _Side, protocol: str) -> list[float]:
+    """The logarithm of the perplexity of each seed, from its losses."""
+    name = f"perplexity/{protocol}/"
+    return [float(arrays[name + "losses"].sum() / arrays[name + "counts"].sum()) for arrays in side.arrays.values()]
+
+
+def _altered(side: _Side, protocol: str, name: str) -> list[str]:
+    """Refusals of perplexities that do not follow from the losses beside the record."""
+    found = []
+    for record, log in zip(side.records, _log_perplexities(side, protocol), strict=False):
+        told, value = record.perplexity[protocol].value, math.inf if log >= 700 else math.exp(log)
+        if not np.isclose(told, value, rtol=VALUE_AGREES, equal_nan=True):
+            found.append(f"{protocol}: {record.cell.id} in {name} says {told:.6g}, but its losses give {value:.6g}")
+    return found
+
+
+def _accuracies(sides: Sides, tolerance: float) -> Compared:
+    base, head = sides[0].records[0], sides[1].records[0]
     old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
     digests = _file_digests(base), _file_digests(head)
+    arrays = sides[0].arrays, sides[1].arrays
+    stored = next(iter(arrays[0].values())), next(iter(arrays[1].values()))
     results: list[Measure | str] = []
     remarks = _only_in_head(old, new)
     for task in old:
@@ -153,12 +222,19 @@ def _accuracies(base: Record, head: Record, arrays: Arrays, tests: PairedTests, 
             results.append(f"{task} is another task: {_differences(before, after)}")
         elif digests[0].get(task) != digests[1].get(task):
             results.append(f"{task} is another task: its files changed")
-        elif not before.has_stored_answers and all(answers(side[0], task, before.metric) is None for side in arrays):
+        elif not before.has_stored_answers and all(answers(side, task, before.metric) is None for side in stored):
             remarks.append(f"{task}: answers by {before.metric} are not kept, so that nothing tests it")
-        elif (change := tests.accuracy(task, before.metric, *arrays)) is None:
+        elif (found := task_answers(task, before.metric, arrays)) is None:
             results.append(f"{task}: the answers were not kept on both sides, or are to other questions")
         else:
-            results.append(_measure("accuracy", task, (score.value, head_score.value), change, tolerance))
+            change = accuracy_change(found[0], found[1])
+            shares = [[float(array.mean()) for array in side.values()] for side in found]
+            values = (
+                (score.value, head_score.value)
+                if len(shares[0]) == len(shares[1]) == 1
+                else (float(np.mean(shares[0])), float(np.mean(shares[1])))
+            )
+            results.append(_measure("accuracy", task, values, change, tolerance, sides, pooled_spread(*shares)))
     return results + _only_in_base(old, new), remarks
 
 
@@ -185,8 +261,31 @@ def _differences(base: Column, head: Column) -> str:
     return ", ".join(f"{name} {old} in BASE, {new} in HEAD" for name, (old, new) in pairs.items() if old != new)
 
 
-def _measure(name: str, of: str, values: tuple[float, float], change: Change, tolerance: float) -> Measure:
-    return Measure(name, of, *values, change.value, change.low, change.high, change.p, tolerance)
+def _measure(
+    name: str, of: str, values: tuple[float, float], change: Change, tolerance: float, sides: Sides, spread: float
+) -> Measure:
+    """A measure; with other seeds on the two sides it has what decides whether anything can be told.
+
+    Args:
+        name, of, values, change, tolerance: see ``Measure``.
+        sides: BASE and HEAD.
+        spread: standard deviation between seeds, relative or as a fraction; NaN if unknown.
+    """
+    seeds = [{record.cell.seed for record in side.records} for side in sides]
+    paired = sides[0].deterministic or seeds[0] == seeds[1]
+    margin = 0.0 if paired else seed_margin(spread, len(seeds[0]), len(seeds[1]))
+    return Measure(
+        name,
+        of,
+        *values,
+        change.value,
+        change.low,
+        change.high,
+        change.p if math.isfinite(margin) else 1.0,
+        tolerance,
+        seed_margin=margin,
+        seeds_needed=None if paired else seeds_needed(spread, tolerance),
+    )
 
 
 def _costs(base: Record, head: Record, tolerances: Tolerances) -> list[Measure]:
@@ -222,10 +321,12 @@ def _with_verdicts(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
             return measure
         p = next(adjusted)
         larger_is_worse = measure.name != "accuracy"
+        change_for_the_worse = measure.change if larger_is_worse else -measure.change
         verdict = Verdict.UNCHANGED
         if p <= FALSE_DISCOVERY_RATE and abs(measure.change) > measure.tolerance:
-            worse = (measure.change > 0) == larger_is_worse
-            verdict = Verdict.REGRESSION if worse else Verdict.IMPROVEMENT
+            verdict = Verdict.REGRESSION if change_for_the_worse > 0 else Verdict.IMPROVEMENT
+        elif measure.seed_margin and (change_for_the_worse + measure.seed_margin) > measure.tolerance:
+            verdict = Verdict.CANNOT_TELL
         return replace(measure, p=p, verdict=verdict)
 
     return tuple(replace(cell, measures=tuple(judge(measure) for measure in cell.measures)) for cell in cells)

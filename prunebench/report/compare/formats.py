@@ -20,6 +20,7 @@ def headline(comparison: Comparison) -> str:
     counts = [
         (comparison.count(Verdict.REGRESSION), "regression"),
         (comparison.count(Verdict.IMPROVEMENT), "improvement"),
+        (comparison.count(Verdict.CANNOT_TELL), "measure with too few seeds to tell"),
         (comparison.compared, "compared cell"),
         (comparison.refused, "refused cell"),
         (len(comparison.only_base), "cell only in BASE"),
@@ -30,7 +31,8 @@ def headline(comparison: Comparison) -> str:
 
 
 def _plural(what: str, count: int) -> str:
-    first, rest = (what[:4], what[4:]) if what.startswith("cell ") else (what, "")
+    first, space, rest = what.partition(" ") if what.startswith(("cell ", "measure ")) else (what, "", "")
+    rest = space + rest
     return f"{first}{'' if count == 1 else 's'}{rest}"
 
 
@@ -49,8 +51,9 @@ def tolerance_text(comparison: Comparison) -> str:
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Tables of regressions, improvements, all changes, refusals, cells on one side only, and other differences."""
-    regressions, improvements = (
-        _verdict_table(comparison, verdict) for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT)
+    regressions, improvements, unclear = (
+        _verdict_table(comparison, verdict)
+        for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT, Verdict.CANNOT_TELL)
     )
     refused = Table(
         "Refused: not comparable",
@@ -73,7 +76,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     )
     return [
         table
-        for table in (regressions, improvements, _change_table(comparison), refused, unmatched, remarks)
+        for table in (regressions, improvements, unclear, _change_table(comparison), refused, unmatched, remarks)
         if table.rows
     ]
 
@@ -90,11 +93,28 @@ def _verdict_table(comparison: Comparison, verdict: Verdict) -> Table:
             for cell in comparison.cells
             if cell.newly_failed
         ]
+    if verdict is Verdict.CANNOT_TELL:
+        return Table(
+            "Cannot tell: the two sides have other seeds, and too few of them",
+            (*CELL_HEADERS, "measure", "BASE", "HEAD", "change (95 % interval)", "tolerance", "seeds that would tell"),
+            tuple(
+                (*_cell_entries(cell.head), *_measure_row(measure)[:4], _measure_row(measure)[5], _would_tell(measure))
+                for cell in comparison.cells
+                for measure in cell.with_verdict(verdict)
+            ),
+        )
     return Table(
         f"{verdict.capitalize()}s",
         (*CELL_HEADERS, "measure", "BASE", "HEAD", "change (95 % interval)", "p", "tolerance"),
         tuple(rows),
     )
+
+
+def _would_tell(measure: Measure) -> str:
+    """How many seeds on each side would show a change beyond the tolerance."""
+    if math.isinf(measure.seed_margin):
+        return "unknown; three on each side show the spread"
+    return "more than 1000 on each side" if measure.seeds_needed is None else f"{measure.seeds_needed} on each side"
 
 
 def _failure(cell: ComparedCell) -> str:
@@ -126,7 +146,7 @@ def _change_table(comparison: Comparison) -> Table:
         marked |= {
             (row, len(CELL_HEADERS) + index)
             for index, column in enumerate(columns)
-            if column in by_column and by_column[column].verdict is not Verdict.UNCHANGED
+            if column in by_column and by_column[column].verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT)
         }
     note = "; marked: regressions and improvements" if marked else ""
     return Table(

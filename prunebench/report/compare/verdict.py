@@ -8,11 +8,12 @@ from prunebench.records.record import Record
 
 
 class Verdict(StrEnum):
-    """Whether a change is a regression, an improvement, or neither."""
+    """Whether a change is a regression, an improvement, or neither; or whether the seeds are too few to tell."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
     UNCHANGED = "unchanged"
+    CANNOT_TELL = "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,11 @@ class Measure:
         low, high: its confidence interval; NaN for a cost.
         p: of the paired test, adjusted for all tests of the comparison; NaN for a cost.
         tolerance: the largest change for the worse allowed; None if it is not judged.
-        verdict: regression, improvement or unchanged.
+        verdict: regression, improvement, unchanged or cannot tell.
+        seed_margin: how far the change may be off because the sides have other seeds (95 %); 0 if they have the same,
+            or the method gives the same with every seed; infinite if nothing shows how much seeds spread.
+        seeds_needed: seeds on each side with which the margin is within the tolerance; None if there is no margin, or
+            it is unknown.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Measure:
     p: float = math.nan
     tolerance: float | None = None
     verdict: Verdict = Verdict.UNCHANGED
+    seed_margin: float = 0.0
+    seeds_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,11 @@ class Comparison:
 
     @property
     def compared(self) -> int:
-        """Number of cells compared in full; a cell that failed on either side has nothing to compare."""
-        return sum(bool(cell.measures) and not cell.refused for cell in self.cells)
+        """Number of cells compared in full: neither failed on a side nor with too few seeds to tell."""
+        return sum(
+            bool(cell.measures) and not cell.refused and not cell.with_verdict(Verdict.CANNOT_TELL)
+            for cell in self.cells
+        )
 
     @property
     def exit_code(self) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prunebench.records.record import Cost, Record
-from prunebench.report.output.tidy import measurements
+from prunebench.report.budgets import training_of
+from prunebench.report.output.tidy import EFFORT_MEASURES, effort_measures, measurements
 
 FRAME_COLUMNS = {
     "cell": "the cell's id",
@@ -17,13 +18,18 @@ FRAME_COLUMNS = {
     "allocation": "how the zeros were shared out among layers",
     "calibration": "name of the calibration corpus",
     "seed": "the seed",
+    "training": "how it was trained while it was pruned: one-shot, block-wise, end to end, or not measured",
     "status": "ok or failed",
     "error": "what ended a failed cell, else None",
     "measure": "what was measured: perplexity, or the metric of a task or evaluation; None in a failed cell",
     "of": "its protocol, task or label",
     "value": "the value, a number",
     "stderr": "its standard error; NaN or None where there is none",
-    "prune_seconds": "cost: duration of the call of the method",
+    "forward_tokens": "effort: tokens that went forward through the model, or through a block by its share",
+    "trained_tokens": "effort: tokens that went backward; of old records only where it cannot be other than 0",
+    "flops": "effort: operations of both, estimated from the parameters that were passed through",
+    "trained_tokens_per_parameter": "effort: trained_tokens divided by the number of parameters",
+    "prune_seconds": "cost: duration of the allocation and of the call of the method",
     "evaluate_seconds": "cost: duration of all evaluations",
     "peak_bytes": "cost: peak memory while pruning",
     "tokens_seen": "cost: calibration tokens that the method used",
@@ -50,7 +56,7 @@ def frame_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """
     for record in records:
         own = _columns(record)
-        rows = [row for row in measurements([record]) if row["measure"] not in (*_COSTS, "sparsity")]
+        rows = [row for row in measurements([record]) if row["measure"] not in (*_COSTS, *EFFORT_MEASURES, "sparsity")]
         for row in rows or [{"measure": None, "of": "", "value": None, "stderr": None, "error": None}]:
             yield {name: {**row, **own}.get(name) for name in FRAME_COLUMNS}
 
@@ -68,8 +74,10 @@ def _columns(record: Record) -> dict[str, Any]:
         "allocation": cell.allocation,
         "calibration": cell.calibration.get("corpus"),
         "seed": cell.seed,
+        "training": training_of(record),
         "status": record.status,
         "error": f"{record.error.type}: {record.error.message}" if record.error else None,
+        **effort_measures(record),
         **{name: getattr(record.cost, name) for name in _COSTS},
         "device": environment.get("device"),
         "threads": environment.get("threads"),

@@ -79,6 +79,7 @@ def _table_context(table: Table) -> dict[str, Any]:
                     "sort": _javascript_number(text.sort_key(entry)) if numeric[column] else None,
                     "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
                     "marked": (row, column) in table.marked,
+                    "over_all": (row, column) in table.over_all,
                 }
                 for column, entry in enumerate(entries)
             ]

@@ -25,6 +25,7 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "–": "--",
+    "†": r"$^\dagger$",
 }
 
 
@@ -84,14 +85,16 @@ def _booktabs(table: Table) -> str:
     return "\n".join(next(rules) if line == r"\hline" else line for line in lines)
 
 
-# How a marked entry is highlighted.
+# How an entry is highlighted that is the best among its own kind, and how one that is so over all.
 _HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+_OVER_ALL = {"simple": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
 
 
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
     def shown(row: int, column: int) -> str:
         entry = escape(table.rows[row][column])
-        return _HIGHLIGHT[style].format(entry) if (row, column) in table.marked else entry
+        shown = _HIGHLIGHT[style].format(entry) if (row, column) in table.marked else entry
+        return _OVER_ALL[style].format(shown) if (row, column) in table.over_all else shown
 
     return tabulate(
         [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],

@@ -10,9 +10,10 @@ from typing import Any
 from prunebench.errors import OutputError
 from prunebench.files import describe_os_error, write_atomically
 from prunebench.records.record import Record
+from prunebench.report.budgets import trained_tokens, training_of
 from prunebench.text import printable
 
-IDENTITY = ("cell", "model", "method", "sparsity", "allocation", "calibration", "seed", "status", "error")
+IDENTITY = ("cell", "model", "method", "sparsity", "allocation", "calibration", "seed", "training", "status", "error")
 COLUMNS = (*IDENTITY, "measure", "of", "value", "stderr")
 
 
@@ -35,7 +36,7 @@ def _identity(record: Record) -> tuple[Any, ...]:
     message = printable(f"{error.type}: {error.message}") if error else None
     corpus = printable(cell.calibration.get("corpus", ""))
     names = (printable(part) for part in (cell.id, cell.model, cell.method, cell.sparsity, cell.allocation))
-    return (*names, corpus, cell.seed, record.status, message)
+    return (*names, corpus, cell.seed, training_of(record), record.status, message)
 
 
 def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, float | None]]:
@@ -54,9 +55,27 @@ def _measures(record: Record) -> Iterator[tuple[str | None, str, float | None, f
             yield printable(name), printable(label), number, None
     if record.sparsity is not None:
         yield "sparsity", "", record.sparsity.reached, None
+    for name, amount in effort_measures(record).items():
+        yield name, "", amount, None
     for name in type(record.cost).model_fields:
         if (amount := getattr(record.cost, name)) is not None:
             yield name, "", amount, None
+
+
+EFFORT_MEASURES = ("forward_tokens", "trained_tokens", "flops", "trained_tokens_per_parameter")
+
+
+def effort_measures(record: Record) -> dict[str, float]:
+    """What was counted of the effort of pruning, by the names ``EFFORT_MEASURES``; only what is known."""
+    found: dict[str, float] = {}
+    if record.effort and all(stage.forward_tokens is not None for stage in record.effort):
+        found["forward_tokens"] = sum(stage.forward_tokens or 0 for stage in record.effort)
+        found["flops"] = sum(stage.flops or 0.0 for stage in record.effort)
+    if (tokens := trained_tokens(record)) is not None:
+        found["trained_tokens"] = tokens
+        if record.sparsity is not None and record.sparsity.parameters:
+            found["trained_tokens_per_parameter"] = tokens / record.sparsity.parameters
+    return {name: found[name] for name in EFFORT_MEASURES if name in found}
 
 
 def to_csv(records: Iterable[Record]) -> str:

@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from prunebench import text
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.averages import Estimate, mean_perplexity
+from prunebench.report.averages import Estimate, mean_perplexities, mean_perplexity
+from prunebench.report.budgets import BLOCK_WISE, END_TO_END, budget, group_of
 from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_on, setting_groups, text_title
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.tables.zero_shot import Column, mean_over_seeds, scores
+from prunebench.report.tables.best import chance_of
+from prunebench.report.tables.zero_shot import INTERVAL_STDERRS, Column, mean_over_seeds, scores
 
-INTERVAL_STDERRS = 1.96  # standard errors to each side of a 95 % interval
 COSTS = (
     ("prune_seconds", "prune time (s)", 1.0),
     ("tokens_seen", "tokens seen", 1.0),
@@ -25,49 +27,66 @@ COSTS = (
 def _series_over_sparsity(
     setting_group: SettingGroup,
     styles: dict[str, int],
-    measure: Callable[[Sequence[Record]], Estimate | None],
+    measure: Callable[[dict[str, list[Record]]], dict[str, Estimate]],
     dodge: float = 0.0,
+    *,
+    budgets: bool = False,
 ) -> tuple[Axis, tuple[Series, ...]]:
     """For each method, a line over fractions of zeros and separate markers over n:m patterns.
 
     Args:
         setting_group: the records to plot.
         styles: see ``method_styles``.
-        measure: the value and interval of an entry, from the records of its seeds; None leaves it out.
+        measure: the value and interval of each method at one sparsity, from the records of their seeds; a method that
+            is not in the result is left out.
         dodge: horizontal distance between methods, as a fraction of the axis, so that bars do not hide one another.
+        budgets: whether methods that were trained are labelled with the tokens they were trained on.
     """
     axis, positions = sparsity_axis(setting_group.sparsities)
     methods = setting_group.methods(styles)
     width = max(positions.values(), default=0.0) - min(positions.values(), default=0.0) or 1.0
     series = []
+    found = {
+        sparsity: measure({m: setting_group.entries[m, s] for m, s in setting_group.entries if s == sparsity})
+        for sparsity in setting_group.sparsities
+    }
     for number, method in enumerate(methods):
         shift = dodge * width * (number - (len(methods) - 1) / 2)
         measured = [
-            (sparsity, estimate)
-            for sparsity in setting_group.sparsities
-            if (estimate := measure(setting_group.entries.get((method, sparsity), ()))) is not None
+            (sparsity, found[sparsity][method]) for sparsity in setting_group.sparsities if method in found[sparsity]
         ]
+        own = [record for (name, _), group in setting_group.entries.items() if name == method for record in group]
+        trained = budgets and group_of(own) in (BLOCK_WISE, END_TO_END)
+        label = f"{method} ({budget(own)} tokens)" if trained else method
         for line in (True, False):
             part = [entry for entry in measured if math.isfinite(ratio_of(entry[0])) == line]
             if part:
                 points = tuple((positions[sparsity] + shift, estimate[0]) for sparsity, estimate in part)
                 bars = tuple(estimate[1:] for _, estimate in part)
-                series.append(Series(method, styles[method], points, bars, line=line))
+                series.append(Series(label, styles[method], points, bars, line=line))
     return axis, tuple(series)
 
 
-def perplexity_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
+def perplexity_plots(
+    records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None = None
+) -> list[Plot]:
     """Perplexity against sparsity: one plot for each protocol and setting, with the dense model and the floor.
 
     Args:
         records: the records to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``method_styles``.
+        array_store: the arrays of the records; without them, bars are intervals over seeds alone.
     """
     plots = []
     for protocol, digest in evaluation_texts(records):
         title = text_title(protocol, digest, evaluation_texts(records))
         for setting_group in setting_groups(measured_on(records, protocol, digest)):
-            axis, series = _series_over_sparsity(setting_group, styles, partial(mean_perplexity, protocol=protocol))
+            axis, series = _series_over_sparsity(
+                setting_group,
+                styles,
+                partial(mean_perplexities, protocol=protocol, array_store=array_store),
+                budgets=True,
+            )
             all_records = setting_group.records
             floors = {r.perplexity[protocol].floor for r in all_records if protocol in r.perplexity}
             lines = _dense_lines(setting_group, protocol) + [
@@ -107,8 +126,9 @@ def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[P
         columns = list(dict.fromkeys(column for record in all_records for column in scores(record)))
         for column in columns:
             axis, series = _series_over_sparsity(
-                setting_group, styles, partial(_mean_score, column=column), dodge=0.012
+                setting_group, styles, partial(_mean_scores, column=column), dodge=0.012
             )
+            chance = chance_of(all_records, [column.task]) if column.share else None
             dense = {name: _mean_score([record], column) for name, record in setting_group.baselines.items()}
             task = text.printable(column.header(columns))
             plots.append(
@@ -120,6 +140,9 @@ def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[P
                     y=Axis(f"{column.metric} (%)" if column.share else column.metric),
                     series=series,
                     lines=tuple(
+                        [HorizontalLine(f"chance {100 * chance:.1f}", 100 * chance)] if chance is not None else []
+                    )
+                    + tuple(
                         HorizontalLine(
                             f"{name} {estimate[0]:.1f}" if column.share else f"{name} {text.number(estimate[0])}",
                             estimate[0],
@@ -136,9 +159,14 @@ def _mean_score(group: Sequence[Record], column: Column) -> Estimate | None:
     score = mean_over_seeds([scores(record) for record in group]).get(column)
     if score is None:
         return None
-    scale = 100 if column.share else 1
+    if column.share:
+        return 100 * score.value, 100 * score.low, 100 * score.high
     error = math.nan if score.stderr is None else INTERVAL_STDERRS * score.stderr
-    return scale * score.value, scale * (score.value - error), scale * (score.value + error)
+    return score.value, score.value - error, score.value + error
+
+
+def _mean_scores(groups: dict[str, list[Record]], column: Column) -> dict[str, Estimate]:
+    return {name: score for name, group in groups.items() if (score := _mean_score(group, column)) is not None}
 
 
 def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prunebench import text
 from prunebench.records.record import Record
+from prunebench.report.budgets import HEADERS, columns_of, described
 from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.plot import Axis, Plot, Series
@@ -25,6 +26,8 @@ class Candidate:
         perplexity: mean over seeds.
         nonzero: number of non-zero parameters.
         size: bytes in a sparse format; see ``sparse_bytes``.
+        training: how it was trained, and on how many tokens; see ``prunebench.report.budgets``.
+        described: the same in words.
     """
 
     model: str
@@ -34,6 +37,8 @@ class Candidate:
     perplexity: float
     nonzero: float
     size: float
+    training: tuple[str, str]
+    described: str
 
 
 def nonzero_parameters(record: Record) -> float:
@@ -99,6 +104,8 @@ def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candid
         perplexity=statistics.fmean(record.perplexity[protocol].value for record in group),
         nonzero=statistics.fmean(nonzero_parameters(record) for record in group),
         size=statistics.fmean(sparse_bytes(record) for record in group),
+        training=columns_of(group),
+        described=described(group),
     )
 
 
@@ -178,11 +185,21 @@ def front_tables(records: Sequence[Record]) -> list[Table]:
         tables.append(
             Table(
                 caption(f"On the front of perplexity on {protocol}", f"{len(rows)} of {len(candidates)} models"),
-                ("model", "method", "sparsity", "non-zero parameters", "bytes", "perplexity", "on the front by"),
+                (
+                    "model",
+                    "method",
+                    *HEADERS,
+                    "sparsity",
+                    "non-zero parameters",
+                    "bytes",
+                    "perplexity",
+                    "on the front by",
+                ),
                 tuple(
                     (
                         candidate.model,
                         candidate.method,
+                        *candidate.training,
                         candidate.sparsity,
                         text.count(candidate.nonzero),
                         text.size(candidate.size) if math.isfinite(candidate.size) else text.MISSING,

@@ -3,18 +3,24 @@
 from collections.abc import Sequence
 
 from prunebench import text
+from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
-from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups, text_title
+from prunebench.report.budgets import GROUPS, HEADERS, by_group, columns_of, group_of
+from prunebench.report.grouping import DENSE, evaluation_texts, group_by, measured_on, setting_groups, text_title
+from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption
 
 
-def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list[Table]:
+def other_text_tables(
+    records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None = None
+) -> list[Table]:
     """Methods and sparsities × texts: the perplexity, and its ratio to the dense model's.
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
         styles: see ``prunebench.report.grouping.method_styles``.
+        array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
         One table for each model and setting measured on at least two texts.
@@ -22,6 +28,7 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
     tables = []
     for setting_group in setting_groups([record for record in records if len(record.perplexity) > 1]):
         dense = next(iter(setting_group.baselines.values()), None)
+        by_method = group_by(setting_group.records, lambda record: record.cell.method)
         groups = [[record] for record in setting_group.baselines.values()]
         groups += [
             setting_group.entries[method, sparsity]
@@ -29,28 +36,60 @@ def other_text_tables(records: Sequence[Record], styles: dict[str, int]) -> list
             for sparsity in setting_group.sparsities
             if (method, sparsity) in setting_group.entries
         ]
+        kinds = [group_of(by_method[group[0].cell.method]) for group in groups]
+        groups = [groups[row] for row in by_group(kinds)]
+        kinds = sorted(kinds, key=GROUPS.index)
         text_keys = evaluation_texts(record for group in groups for record in group)
         text_keys = [
             (protocol, digest)
             for protocol, digest in text_keys
             if any(protocol in record.perplexity for group in groups for record in measured_on(group, protocol, digest))
         ]
+        sparsities = [group[0].cell.sparsity for group in groups]
+        by_sparsity = group_by(
+            (row for row, sparsity in enumerate(sparsities) if sparsity != DENSE), sparsities.__getitem__
+        )
+        contests = [
+            (column, rows, protocol, [measured_on(groups[row], protocol, digest) for row in rows])
+            for column, (protocol, digest) in enumerate(text_keys, start=2 + len(HEADERS))
+            for rows in by_sparsity.values()
+        ]
+        marked, over_all = set[tuple[int, int]](), set[tuple[int, int]]()
+        for column, rows, protocol, entries in contests:
+            inside, best = marks_by_group([entries], [kinds[row] for row in rows], protocol, array_store)
+            marked |= {(rows[entry], column) for _, entry in inside}
+            over_all |= {(rows[entry], column) for _, entry in best}
+        told = marks_caption(
+            [entries for *_, entries in contests],
+            marked=bool(marked | over_all),
+            evidence=array_store is not None,
+        )
         tables.append(
             Table(
                 caption(
                     f"{setting_group.setting.model} on several texts: perplexity (times the dense model's)",
                     f"calibrated on {setting_group.setting.corpus}",
                     setting_group.label,
+                    told,
+                    GROUPED_CAPTION if over_all else "",
                 ),
-                ("method", "sparsity", *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys)),
+                (
+                    "method",
+                    *HEADERS,
+                    "sparsity",
+                    *(text_title(protocol, digest, text_keys) for protocol, digest in text_keys),
+                ),
                 tuple(
                     (
                         group[0].cell.method,
+                        *columns_of(group),
                         group[0].cell.sparsity,
                         *(_entry(group, dense, protocol, digest) for protocol, digest in text_keys),
                     )
                     for group in groups
                 ),
+                frozenset(marked),
+                frozenset(over_all),
             )
         )
     return tables

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
+from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
 from prunebench.report.grouping import (
     Setting,
     baselines_of,
@@ -16,7 +17,7 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
-from prunebench.report.tables.best import MARKED_CAPTION, best_perplexities
+from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
 
@@ -24,6 +25,9 @@ def perplexity_tables(
     records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
 ) -> list[Table]:
     """Perplexity of methods × sparsities, one table for each protocol and setting; the dense model is in the caption.
+
+    Rows tell how much a method trained, and those that trained alike stand together; the best is marked among them, and
+    once more over all.
 
     Args:
         records: records of one model.
@@ -53,23 +57,29 @@ def _perplexity_table(
     cells = group_by(rows, lambda record: (record.cell.method, record.cell.sparsity))
     columns = sparsity_order(sparsity for _, sparsity in cells)
     dense = [f"{name} {mean_over_seeds([base[name]], protocol)}" for name in method_order(base.values(), order)]
+    of_method = group_by(rows, lambda record: record.cell.method)
     methods = method_order(rows, order)
+    groups_of_rows = [group_of(of_method[method]) for method in methods]
+    methods = [methods[row] for row in by_group(groups_of_rows)]
+    groups_of_rows = [group_of(of_method[method]) for method in methods]
     entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
-    marked = best_perplexities(entries, protocol, array_store)
+    marked, over_all = marks_by_group(entries, groups_of_rows, protocol, array_store)
     return Table(
         caption(
             f"Perplexity of {setting.model} on {title}",
             ", ".join(dense) or "the dense model was not measured",
             setting.describe(groups),
             seeds_text(cells.values(), "standard deviation"),
-            MARKED_CAPTION if marked else "",
+            marks_caption(entries, marked=bool(marked | over_all), evidence=array_store is not None),
+            GROUPED_CAPTION if over_all else "",
         ),
-        ("method", *columns),
+        ("method", *HEADERS, *columns),
         tuple(
-            (method, *(mean_over_seeds(column[row], protocol) for column in entries))
+            (method, *columns_of(of_method[method]), *(mean_over_seeds(column[row], protocol) for column in entries))
             for row, method in enumerate(methods)
         ),
-        frozenset((row, 1 + column) for column, row in marked),
+        frozenset((row, 1 + len(HEADERS) + column) for column, row in marked),
+        frozenset((row, 1 + len(HEADERS) + column) for column, row in over_all),
     )
 
 

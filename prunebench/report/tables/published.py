@@ -7,12 +7,14 @@ from dataclasses import replace
 from prunebench import text
 from prunebench.records.published_figures import dense_disagreements, measure_of
 from prunebench.records.record import PublishedFigure, Record
+from prunebench.report import budgets
 from prunebench.report.grouping import DENSE, Setting, group_by
 from prunebench.report.tables.table import Table, caption
 
 HEADERS = (
     "model",
     "method",
+    *budgets.HEADERS,
     "sparsity",
     "measured on",
     "ours",
@@ -94,6 +96,7 @@ def _rows(records: Sequence[Record], figures: Sequence[PublishedFigure], setting
             (
                 cell.model,
                 cell.method,
+                *budgets.columns_of(records),
                 cell.sparsity,
                 protocol or published_text,
                 ours,

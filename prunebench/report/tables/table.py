@@ -16,12 +16,14 @@ class Table:
         headers: one for each column.
         rows: entries, as many per row as ``headers``.
         marked: (row, column) of highlighted entries: the best of their kind and its ties.
+        over_all: (row, column) of entries that are so among several kinds: those of each are in ``marked``.
     """
 
     caption: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     marked: frozenset[tuple[int, int]] = frozenset()
+    over_all: frozenset[tuple[int, int]] = frozenset()
 
 
 def caption(*parts: str) -> str:

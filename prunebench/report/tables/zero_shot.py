@@ -19,21 +19,31 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
-from prunebench.report.tables.best import MARKED_CAPTION, best_accuracies
+from prunebench.report.intervals import over_seeds, wilson
+from prunebench.report.tables.best import best_accuracies, chance_of, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
 # Metrics that are fractions of questions: shown in percent and averaged over tasks.
 SHARE_METRICS = ("acc", "exact_match", "em", "f1")
 # Metrics whose per-question answers are stored in the arrays of a record.
 STORED_METRICS = ("acc", "exact_match")
+INTERVAL_STDERRS = 1.96  # standard errors to each side of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Score:
-    """One task's result in one record, as lm-eval gives it."""
+    """One task's result.
+
+    Args:
+        value: mean over seeds.
+        stderr: standard error over questions, as lm-eval gives it; None if it gives none.
+        low, high: 95 % interval of a share of questions; NaN for another metric, or if their number is unknown.
+    """
 
     value: float
     stderr: float | None
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -161,17 +171,36 @@ def _table(
         [[(column.task, column.metric) for column in compared] for compared in contests],
         array_store,
     )
+    chance = _chance_row([record for group in rows.values() for record in group], columns, shares)
+    by_sparsity = [
+        [group for (_, other), group in rows.items() if other == sparsity]
+        for sparsity in dict.fromkeys(sparsity for _, sparsity in rows)
+        if sparsity != DENSE
+    ]
     return Table(
         caption(
-            f"Zero-shot tasks of {setting.model}: accuracy in percent ± standard error over questions",
+            f"Zero-shot tasks of {setting.model}: accuracy in percent (95 % interval)",
             setting.describe(groups),
             seeds_text(rows.values()),
-            MARKED_CAPTION if marked else "",
+            marks_caption(by_sparsity, marked=bool(marked), evidence=array_store is not None),
+            "methods that are not above chance are not marked" if chance else "",
         ),
         ("method", "sparsity", *(column.header(columns) for column in columns), *(["mean"] if len(shares) > 1 else [])),
-        tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items()),
+        (*(tuple((*key, *_entries(group, columns, shares)) for key, group in rows.items())), *chance),
         frozenset((row, 2 + column) for column, row in marked),
     )
+
+
+def _chance_row(
+    records: Sequence[Record], columns: Sequence[Column], shares: Sequence[Column]
+) -> tuple[tuple[str, ...], ...]:
+    """A row with the accuracy of guessing, where it is known of a task; else none."""
+    known = [chance_of(records, [column.task]) if column.share else None for column in columns]
+    if all(share is None for share in known):
+        return ()
+    if len(shares) > 1:
+        known.append(chance_of(records, [column.task for column in shares]))
+    return (("chance", "", *(text.MISSING if share is None else f"{100 * share:.1f}" for share in known)),)
 
 
 def _comparable_seeds(group: list[Record], sparsity: str, columns: Sequence[Column]) -> list[Record]:
@@ -214,27 +243,48 @@ def _has_zero_shot(record: Record) -> bool:
 
 
 def mean_over_seeds(seeds: Sequence[dict[Column, Score]]) -> dict[Column, Score]:
-    """Mean scores over seeds. The questions are the same for each seed, so standard errors do not shrink."""
+    """Mean scores over seeds, with Wilson's interval over questions, widened by Student's over the seeds.
+
+    The questions are the same for each seed, so that more seeds do not narrow the interval over them.
+    """
     counts = Counter(column for scores_of_seed in seeds for column in scores_of_seed)
     means = {}
     for column in counts:
         entries = [scores_of_seed[column] for scores_of_seed in seeds if column in scores_of_seed]
         errors = [entry.stderr for entry in entries if entry.stderr is not None]
-        means[column] = Score(
-            statistics.fmean(entry.value for entry in entries),
-            statistics.fmean(errors) if len(errors) == len(entries) else None,
-        )
+        values = [entry.value for entry in entries]
+        mean = statistics.fmean(values)
+        stderr = statistics.fmean(errors) if len(errors) == len(entries) else None
+        low, high = _interval(values, stderr, column) if column.share else (math.nan, math.nan)
+        means[column] = Score(mean, stderr, low, high)
     return means
 
 
+def _interval(values: Sequence[float], stderr: float | None, column: Column) -> tuple[float, float]:
+    """The interval of a mean over seeds; by lm-eval's standard error if the number of questions is unknown."""
+    mean = statistics.fmean(values)
+    if column.questions.isdigit() and 0 <= mean <= 1:
+        low, high = wilson(mean, int(column.questions))
+    elif stderr is not None:
+        low, high = mean - INTERVAL_STDERRS * stderr, mean + INTERVAL_STDERRS * stderr
+    else:
+        return math.nan, math.nan
+    of_seeds = over_seeds(values)
+    half = mean - of_seeds.low if of_seeds.n > 1 else 0.0
+    return max(0.0, mean - math.hypot(mean - low, half)), min(1.0, mean + math.hypot(high - mean, half))
+
+
 def mean_over_tasks(entries: Sequence[Score]) -> Score:
-    """Unweighted mean over n tasks; the standard error is √Σse² / n, since the questions of tasks are independent."""
+    """Unweighted mean over n tasks; the standard error is √Σse² / n, since the questions of tasks are independent.
+
+    The distances to the ends of the intervals add up in the same way.
+    """
     errors = [entry.stderr for entry in entries if entry.stderr is not None]
-    known = len(errors) == len(entries)
-    return Score(
-        statistics.fmean(entry.value for entry in entries),
-        math.sqrt(sum(error**2 for error in errors)) / len(entries) if known else None,
-    )
+    known, mean = len(errors) == len(entries), statistics.fmean(entry.value for entry in entries)
+    below = math.sqrt(sum((entry.value - entry.low) ** 2 for entry in entries)) / len(entries)
+    above = math.sqrt(sum((entry.high - entry.value) ** 2 for entry in entries)) / len(entries)
+    stderr = math.sqrt(sum(error**2 for error in errors)) / len(entries) if known else None
+    return Score(mean, stderr, mean - below, mean + above)
 
 
 def _entry(score: Score | None, *, share: bool) -> str:
@@ -243,5 +293,5 @@ def _entry(score: Score | None, *, share: bool) -> str:
     if not share:
         spread = "" if score.stderr is None else f" ± {text.number(score.stderr, like=score.value)}"
         return text.number(score.value) + spread
-    spread = "" if score.stderr is None else f" ± {100 * score.stderr:.1f}"
+    spread = "" if math.isnan(score.low) else f" ({100 * score.low:.1f}–{100 * score.high:.1f})"
     return f"{100 * score.value:.1f}{spread}"

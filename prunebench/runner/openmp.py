@@ -1,0 +1,23 @@
+"""How the OpenMP threads of a cell's processes wait: they spin for a bounded while, then they sleep.
+
+A thread that waits for the others spins. By default it does so for so long that, where another process has taken a
+core, much of its time goes to spinning that keeps the thread that is waited for from running; one that sleeps at once
+(``OMP_WAIT_POLICY=PASSIVE``) is slow to wake, which an idle machine pays for. A spin of about the time
+that waking takes, some 50 µs, is between the two; ``benchmarks/waiting.py`` measures it.
+The runtime of PyTorch's Linux wheels is GCC's libgomp, which reads ``GOMP_SPINCOUNT`` once, when it is loaded.
+"""
+
+import os
+
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+SPIN = {"GOMP_SPINCOUNT": "2000"}
+
+
+def own_setting() -> dict[str, str]:
+    """What the user has set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def waiting() -> dict[str, str]:
+    """Environment variables for the processes of cells: the user's own if there are any, else a bounded spin."""
+    return own_setting() or SPIN
