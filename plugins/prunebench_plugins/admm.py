@@ -1,4 +1,4 @@
-"""Layer-wise ADMM: fast and optimal weight update for pruned models (Boža, arXiv 2401.02938)."""
+"""Layer-wise ADMM: fast and effective weight update for pruned large language models (Boža, arXiv 2401.02938)."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -37,7 +37,7 @@ def measure_peak(method: MethodClass, options: Mapping[str, Any], architecture: 
     ceiling = WALKS * _peak_bytes(model, walk) + COPIES * size
     try:
         peak = _peak_bytes(model, lambda: hook.prune(model=model, data=data, sparsity=sparsity))
-    except Exception:  # reported under the rule "runs"
+    except (Exception, SystemExit):  # reported under the rule "runs"
         return Peak(peak=None, ceiling=ceiling)
     return Peak(peak=peak, ceiling=ceiling)
 

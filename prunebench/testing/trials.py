@@ -181,10 +181,11 @@ class Apart:
         request = {"trials": [trial.plain() for trial in trials], "folder": str(folder), "interrupted": interrupted}
         try:
             found = self._checked(_ManyPruned, self._ask("prune", **request)).trials
-        except Died as death:
+        except (Died, MethodError) as error:
             if interrupted:
                 return []
-            return [Pruned(returned=False, breaches=(Breach(rule="runs", measured=str(death)),)) for _ in trials]
+            breach = Breach(rule="runs", measured=str(error)[:10_000])
+            return [Pruned(returned=False, breaches=(breach,)) for _ in trials]
         if len(found) != len(trials) and not interrupted:
             raise MethodError(f"the process of {self.name!r} tells of {len(found)} trials where {len(trials)} ran")
         return list(found)
@@ -201,7 +202,7 @@ class Apart:
         """See ``Trials``."""
         try:
             return self._checked(Peak, self._ask("peak", architecture=architecture, pattern=pattern))
-        except Died:  # reported under the rule "runs"
+        except (Died, MethodError):  # reported under the rule "runs"
             return Peak(peak=None, ceiling=0)
 
     def _ask(self, stage: str, **request: Any) -> dict[str, Any]:

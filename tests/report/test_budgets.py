@@ -19,6 +19,7 @@ from prunebench.report.output.tidy import to_csv
 from prunebench.report.plots.charts import perplexity_plots
 from prunebench.report.summary import summarise
 from prunebench.report.tables.best import GROUPED_CAPTION
+from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
 from tests.helpers.records import PROTOCOL, record
@@ -152,3 +153,28 @@ def test_programs_read_numbers(several: tuple[list[Record], ArrayStore]) -> None
     assert (numbers["trained_tokens"], numbers["forward_tokens"], numbers["flops"]) == (524_288, 1_048_676, 1e9)
     framed = next(row for row in frame_rows(several[0]) if row["method"] == "fitted")
     assert (framed["training"], framed["trained_tokens"]) == ("block-wise", 131_072)
+
+
+def test_tables_of_several_texts_are_grouped_too(tmp_path: Path) -> None:
+    made = []
+    for seed, noise in enumerate(NOISE):
+        for number, (method, training, tokens, nll) in enumerate(ROWS):
+            losses = COUNTS * (nll + noise[number])
+            found = trained(method, training, tokens, seed=seed)
+            asked = {"name": "perplexity", "protocol": "shifted", "digest": "d1"}
+            cell = found.cell.model_copy(update={"evaluations": (*found.cell.evaluations, asked)})
+            perplexity = found.perplexity | {"shifted": found.perplexity[PROTOCOL]}
+            arrays = {
+                f"perplexity/{name}/{what}": array
+                for name in (PROTOCOL, "shifted")
+                for what, array in (("losses", losses), ("counts", COUNTS))
+            }
+            found = found.model_copy(update={"cell": cell, "perplexity": perplexity})
+            made.append(read_record(write_record(tmp_path, found, arrays)))
+    (table,) = other_text_tables(made, method_styles(made), ArrayStore(tmp_path))
+    assert [row[0] for row in table.rows] == ["alps", "wanda", "fitted", "elsa", "gmp"]
+    assert {(table.rows[row][0], column) for row, column in table.marked} == {
+        (method, column) for method in ("alps", "elsa") for column in (4, 5)
+    }
+    assert {(table.rows[row][0], column) for row, column in table.over_all} == {("elsa", 4), ("elsa", 5)}
+    assert GROUPED_CAPTION in table.caption
