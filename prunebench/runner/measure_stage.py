@@ -20,6 +20,7 @@ from prunebench.models.saving import save_checkpoints
 from prunebench.pruning import Allocated, Sparsity, Unstructured
 from prunebench.pruning.callbacks import note, use_observer
 from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts, VerifiedFacts
+from prunebench.runner.declared import Notes, Trace
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import take_over
 from prunebench.runner.mask_sample import mask_sample
@@ -69,8 +70,8 @@ class Measured(Strict):
     verified: dict[str, VerifiedFacts] = Field(default={})
     seconds: float = Field(default=0.0, ge=0)
     saved: SavedFacts | None = None
-    notes: dict[str, int] = Field(default={})
-    trace: tuple[dict[str, float], ...] = ()
+    notes: Notes = Field(default={})
+    trace: Trace = ()
 
 
 class Measuring:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
+from prunebench.records.store import record_to_json
 from prunebench.runner.declared import Declared, sparsity_of
 from prunebench.runner.environment import environment
 from prunebench.runner.handover import FILE
@@ -114,8 +115,10 @@ def run_stages(
     if error:
         run.arrays.clear()
     try:
-        return run.record(error, run.facts), run.arrays
-    except ValidationError as wrong:  # what an evaluation of a plugin found is nothing that a record can hold
+        record = run.record(error, run.facts)
+        record_to_json(record)
+        return record, run.arrays
+    except ValueError as wrong:  # what a plugin said of its costs, or found, is nothing that a record can hold
         known = {name: run.facts[name] for name in ("measured", "environment", "method")}
         message = f"an outcome that no record can hold: {first_line(wrong)}"
         return run.record(error or Failure(type="MalformedMessage", message=message), known), {}
