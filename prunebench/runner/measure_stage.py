@@ -68,7 +68,7 @@ class Measured(Strict):
     sections: dict[str, dict[str, Any]] = Field(default={})
     chance: dict[str, float] = Field(default={})
     verified: dict[str, VerifiedFacts] = Field(default={})
-    seconds: float = Field(default=0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     saved: SavedFacts | None = None
     notes: Notes = Field(default={})
     trace: Trace = ()
