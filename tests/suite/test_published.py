@@ -116,7 +116,7 @@ class TestTable:
         (row,) = published_table([with_figure(record(), protocol="c4/paper-256x2048", corpus="c4")]).rows
         assert row[5:10] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
         (failed,) = published_table([with_figure(record(error="x"))]).rows
-        assert failed[7] == "not measured here"
+        assert failed[9] == "not measured here"
 
 
 def published_for(found: Record, *figures: PublishedFigure) -> Record:
@@ -141,7 +141,7 @@ class TestSeveralSources:
         assert [row[11] for row in rows] == ["A", "B", "C", "3 sources"]
         assert [row[7] for row in rows] == ["8.000", "10.00", "20.00", "8.000 to 20.00"]
         assert [row[8] for row in rows] == ["1.125", "0.900", "0.450", "0.450 to 1.125"]
-        assert rows[-1][10] == "spread 150.0%"
+        assert rows[-1][12] == "spread 150.0%"
 
     def test_other_windows_are_no_spread(self) -> None:
         """5.47 and 5.12 are both right, of windows of 2048 and of 4096 tokens; of an unknown length nobody knows."""
