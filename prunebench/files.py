@@ -115,17 +115,18 @@ def remove_tree(folder: Path) -> None:
     folder.chmod(0o700)
     while entries := list(os.scandir(folder)):
         for entry in entries:
+            place = Path(entry.path)
             if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+                place.unlink()
                 continue
-            os.chmod(entry.path, 0o700)
-            for inner in list(os.scandir(entry.path)):
+            place.chmod(0o700)
+            for inner in list(os.scandir(place)):
                 if inner.is_dir(follow_symlinks=False):
-                    os.chmod(inner.path, 0o700)
-                    os.rename(inner.path, folder / secrets.token_hex(8))
+                    Path(inner.path).chmod(0o700)
+                    Path(inner.path).rename(folder / secrets.token_hex(8))
                 else:
-                    os.unlink(inner.path)
-            os.rmdir(entry.path)
+                    Path(inner.path).unlink()
+            place.rmdir()
     folder.rmdir()
 
 

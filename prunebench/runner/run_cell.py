@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import ValidationError
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import is_ours

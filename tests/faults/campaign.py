@@ -47,7 +47,7 @@ WHOM = ("runner", "worker", "both")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions: of each record all but cost, seconds, environment and digests; its arrays."""
+    """What must not depend on interruptions: of each record all but costs, environment and digests; its arrays."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         record: Record = read_record(path)

@@ -92,6 +92,8 @@ class TestTable:
             (
                 "stories",
                 "wanda",
+                "not measured",
+                "–",
                 "0.5",
                 PROTOCOL,
                 "10.00",
