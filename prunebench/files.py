@@ -113,19 +113,19 @@ def remove_tree(folder: Path) -> None:
     if kind := irregular(folder, folder=True):
         raise OSError(0, f"it is {kind}", str(folder))
     folder.chmod(0o700)
-    while entries := list(os.scandir(folder)):
+    while entries := list(folder.iterdir()):
         for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+            if irregular(entry, folder=True):
+                entry.unlink()
                 continue
-            os.chmod(entry.path, 0o700)
-            for inner in list(os.scandir(entry.path)):
-                if inner.is_dir(follow_symlinks=False):
-                    os.chmod(inner.path, 0o700)
-                    os.rename(inner.path, folder / secrets.token_hex(8))
+            entry.chmod(0o700)
+            for inner in list(entry.iterdir()):
+                if irregular(inner, folder=True):
+                    inner.unlink()
                 else:
-                    os.unlink(inner.path)
-            os.rmdir(entry.path)
+                    inner.chmod(0o700)
+                    inner.rename(folder / secrets.token_hex(8))
+            entry.rmdir()
     folder.rmdir()
 
 

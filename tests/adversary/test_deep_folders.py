@@ -17,12 +17,12 @@ DEEP = 2500  # beyond Python's limit of recursion, and beyond the longest path
 
 def dig(folder: Path) -> None:
     """Make folders in one another, as a method can that changes its working directory."""
-    here = os.getcwd()
+    here = Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     try:
         for _ in range(DEEP):
-            os.mkdir("d")
+            Path("d").mkdir()
             os.chdir("d")
         Path("file").touch()
     finally:
