@@ -113,20 +113,19 @@ def remove_tree(folder: Path) -> None:
     if kind := irregular(folder, folder=True):
         raise OSError(0, f"it is {kind}", str(folder))
     folder.chmod(0o700)
-    while entries := list(os.scandir(folder)):
+    while entries := list(folder.iterdir()):
         for entry in entries:
-            place = Path(entry.path)
-            if not entry.is_dir(follow_symlinks=False):
-                place.unlink()
+            if irregular(entry, folder=True):
+                entry.unlink()
                 continue
-            place.chmod(0o700)
-            for inner in list(os.scandir(place)):
-                if inner.is_dir(follow_symlinks=False):
-                    Path(inner.path).chmod(0o700)
-                    Path(inner.path).rename(folder / secrets.token_hex(8))
+            entry.chmod(0o700)
+            for inner in list(entry.iterdir()):
+                if irregular(inner, folder=True):
+                    inner.unlink()
                 else:
-                    Path(inner.path).unlink()
-            place.rmdir()
+                    inner.chmod(0o700)
+                    inner.rename(folder / secrets.token_hex(8))
+            entry.rmdir()
     folder.rmdir()
 
 

@@ -21,7 +21,7 @@ REFUSED = {
     "square": "the array 'mine' is no row of numbers",
     "endless": "1 validation error for Measured",
     "countless": "1 validation error for Measured",
-    "nested": "nested deeper than 64",
+    "nested": "an outcome that no record can hold",
 }
 
 
