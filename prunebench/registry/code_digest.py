@@ -3,7 +3,8 @@
 A digest covers the modules that the plugin's own one imports from its own top-level package, or of a plugin file from
 the files beside it, each as a syntax tree without comments and docstrings. So a figure is measured again when the code
 that made it is edited, and not when its layout, its comments or its version are. A class that states
-``revision: ClassVar[int]`` in its own body is known by that number instead, and its author decides what counts.
+``revision: ClassVar[int]`` in its own body is known by that number instead, and its author decides what counts; but
+not where its name may stand for something else than the statement of the class (``stated_revision``).
 
 Not covered: other distributions, and files that are not code, such as tables of numbers that a module reads.
 """
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from prunebench.registry.code_syntax import CODE_SUFFIXES, SUFFIXES, parse, read_syntax
+from prunebench.registry.stated_revision import doubt
 
 LENGTH = 16  # hexadecimal digits of a digest
 MANY = 300  # files that are read for an import by a computed name; of more, the bytes are compared, which is quick
@@ -28,10 +30,12 @@ class Code:
     Args:
         digest: of its source; None where the class states a revision.
         revision: the number that its class states; None where it states none.
+        doubt: why a revision that its class states does not count; None where one does, or none is stated.
     """
 
     digest: str | None = None
     revision: int | None = None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,14 +131,14 @@ def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
     path = sources.find(module)
     if path is None:
         return None
-    stated = _stated_revision(sources, module, attribute)
+    stated, why = _stated_revision(sources, module, attribute)
     if isinstance(stated, str):
         raise ValueError(f"revision = {stated}: write a literal number, as revision: ClassVar[int] = 1")
-    if stated is not None:
+    if stated is not None and why is None:
         return Code(revision=stated)
     lines = [f"{module.partition('.')[2]}:{attribute}"]
     lines += sorted(f"{name.partition('.')[2] or name}={digest}" for name, digest in _closure(sources, module))
-    return Code(digest=hashlib.sha256("\n".join(lines).encode()).hexdigest()[:LENGTH])
+    return Code(hashlib.sha256("\n".join(lines).encode()).hexdigest()[:LENGTH], doubt=why)
 
 
 def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
@@ -165,20 +169,31 @@ def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
         yield f"file:{path.name}", parse(path.read_bytes(), as_syntax).digest
 
 
-def _stated_revision(sources: _Sources, module: str, attribute: str, depth: int = 8) -> int | str | None:
-    """The revision in the body of the class that a name stands for, be it imported from elsewhere or an instance."""
+def _stated_revision(
+    sources: _Sources, module: str, attribute: str, depth: int = 8
+) -> tuple[int | str | None, str | None]:
+    """The revision in the body of the class that a name stands for, be it imported from elsewhere or an instance.
+
+    Returns:
+        The revision, None where none is stated; and why it is not to be believed, None where it is.
+    """
     path = sources.find(module)
     if path is None or depth == 0:
-        return None
+        return None, None
     syntax = read_syntax(path)
-    if attribute in syntax.classes:
-        return syntax.classes[attribute]
+    names, stated, why = [attribute], syntax.classes.get(attribute), None
     bound = syntax.bindings.get(attribute, ())
-    if bound and isinstance(bound[0], int):
+    if attribute not in syntax.classes and bound and isinstance(bound[0], int):
         level, base, name = bound
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        return _stated_revision(sources, _absolute(package, level, str(base)), str(name), depth - 1)
-    return next((syntax.classes[name] for name in bound if name in syntax.classes), None)
+        stated, why = _stated_revision(sources, _absolute(package, level, str(base)), str(name), depth - 1)
+    elif attribute not in syntax.classes and bound:
+        names.append(str(bound[0]))
+        stated = syntax.classes.get(names[1])
+    if stated is None or why is not None:
+        return stated, why
+    doubts = (doubt(path.read_bytes(), name) for name in names)
+    return stated, next((f"{why} ({path.name})" for why in doubts if why is not None), None)
 
 
 def _with_parents(name: str) -> list[str]:

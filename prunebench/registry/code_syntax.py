@@ -15,6 +15,9 @@ CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".p
 SUFFIXES = (*EXTENSION_SUFFIXES, ".py", ".pyc")  # of modules, in the order in which Python tries them
 IMPORTERS = {"__import__", "import_module"}
 SEARCHERS = {
+    "SourcelessFileLoader",
+    "exec",
+    "eval",
     "SourceFileLoader",
     "iter_modules",
     "resolve_name",
@@ -36,7 +39,7 @@ class Syntax:
         files: strings in it that may name files of code.
         classes: class name → the revision its body states, None for none, a text where it is no literal number.
         functions: names of the functions that the module defines.
-        bindings: name → what stands for it: (level, module, name) of an import, or names that its value uses.
+        bindings: name → what stands for it: (level, module, name) of an import, or the class whose instance it is.
     """
 
     digest: str
@@ -108,10 +111,24 @@ def _definitions(
                     bindings[alias.asname or alias.name] = (statement.level, statement.module or "", alias.name)
             case ast.Assign() | ast.AnnAssign() if statement.value is not None:
                 targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                used = tuple(node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name))
+                made = _class_made(statement.value)
+                used = () if made is None else (made,)
                 for target in targets:
                     bindings |= {node.id: used for node in ast.walk(target) if isinstance(node, ast.Name)}
     return classes, bindings
+
+
+def _class_made(value: ast.expr) -> str | None:
+    """The class whose instance a value is, or holds; None where it may be anything else."""
+    match value:
+        case ast.Call(func=ast.Name(id=name)):
+            return name
+        case ast.GeneratorExp(elt=element) | ast.ListComp(elt=element):
+            return _class_made(element)
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            made = {_class_made(element) for element in elements}
+            return made.pop() if len(made) == 1 else None
+    return None
 
 
 def _revision_in(body: list[ast.stmt]) -> int | str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import prunebench
 from prunebench.errors import AllocationError, MethodError, UnknownMethodError, suggest
-from prunebench.registry.code_digest import code_of_file, code_of_object, definitions_in, file_of_module
+from prunebench.registry.code_digest import Code, code_of_file, code_of_object, definitions_in, file_of_module
 from prunebench.registry.method_class import MethodClass, MethodDescription, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
@@ -66,19 +66,26 @@ class Source:
         Raises:
             MethodError: it states a revision that is no literal number.
         """
-        try:
-            if self.point:
-                found = code_of_object(self.point.module, self.point.attr)
-            else:
-                file = self.file or Path()
-                found = code_of_file(
-                    file, next((name for name in definitions_in(file) if kebab(name) == self.name), "")
-                )
-        except ValueError as error:
-            raise MethodError(f"{self.name!r} of {self} states {error}") from None
+        found = self._identity()
         if found is None:  # no source is to be had: then what is known of it is its version
             return str(self)
         return found.digest or f"{self.distribution} revision {found.revision}"
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the revision that its class states does not count; None where it does, or none is stated."""
+        found = self._identity()
+        return None if found is None else found.doubt
+
+    def _identity(self) -> Code | None:
+        try:
+            if self.point:
+                return code_of_object(self.point.module, self.point.attr)
+            file = self.file or Path()
+            names = [name for name in definitions_in(file) if kebab(name) == self.name]
+            return code_of_file(file, names[0] if len(names) == 1 else "")  # of several, any may be the one that is had
+        except ValueError as error:
+            raise MethodError(f"{self.name!r} of {self} states {error}") from None
 
     def load(self) -> Any:
         """Import what it names.
@@ -173,6 +180,15 @@ def code_of(kind: str, name: str, files: Iterable[Path] = ()) -> str:
         MethodError: nobody has it, or two packages have it.
     """
     return resolve_source(kind, name, sources(KINDS[kind], files)).code
+
+
+def doubt_of(kind: str, name: str, files: Iterable[Path] = ()) -> str | None:
+    """Why a revision that a plugin states does not count; see ``Source.doubt``.
+
+    Raises:
+        MethodError: nobody has it, or two packages have it.
+    """
+    return resolve_source(kind, name, sources(KINDS[kind], files)).doubt
 
 
 def wrapper_codes(files: Iterable[Path] = ()) -> dict[str, str]:

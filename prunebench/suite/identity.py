@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from prunebench.errors import MethodError, quoted
 from prunebench.records.record import Record
-from prunebench.registry.entry_points import code_of, wrapper_codes
+from prunebench.registry.entry_points import code_of, doubt_of, wrapper_codes
 from prunebench.suite.cell import Cell
 
 MISSING = object()
@@ -71,7 +71,21 @@ def reason_to_run(cell: Cell, records: Iterable[Record]) -> str | None:
     if any(record.cell.id == cell.id for record in similar):
         return "it failed before"
     lines = [_differences(record, cell) for record in similar]
-    return min(lines, key=lambda line: line[1])[0] if lines else None
+    if not lines:
+        return None
+    return "; ".join([min(lines, key=lambda line: line[1])[0], *_disbelieved(cell)])
+
+
+def _disbelieved(cell: Cell) -> Iterator[str]:
+    """Stated revisions that do not count, so that what identifies the code is a digest."""
+    known: list[tuple[str, str, str | Path | None]] = [("method", cell.plugin, cell.plugin_file)]
+    known += [("method", stage.plugin, stage.plugin_file) for stage in cell.then]
+    if (rule := cell.allocation_rule) is not None:
+        known.append(("allocation", rule.name, rule.plugin_file))
+    known += [("evaluation", one.name, one.facts.get("plugin_file")) for one in cell.evaluations]
+    for kind, name, file in dict.fromkeys(known):
+        if why := doubt_of(kind, name, [Path(file)] if file else []):
+            yield f"the revision that {name} states does not count, since {why}"
 
 
 def _differences(record: Record, cell: Cell) -> tuple[str, int]:

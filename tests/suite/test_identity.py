@@ -130,6 +130,17 @@ def test_a_stated_revision_stands_for_the_code(sweep: Sweep) -> None:
     assert sweep.reason() == "revision of ria changed: 1 → 2"
 
 
+def test_a_revision_that_does_not_count_is_told_of(sweep: Sweep) -> None:
+    sweep.edit(sweep.file, "    power: float", "    revision = 1\n    power: float")
+    sweep.run()
+    sweep.file.write_text(f"{sweep.file.read_text()}\nRia.prune = hookimpl(lambda self, model, sparsity: None)\n")
+    line = len(sweep.file.read_text().splitlines())
+    assert sweep.reason() == (
+        "code of ria changed; the revision that ria states does not count, "
+        f"since line {line} assigns to attributes of Ria (ria.py)"
+    )
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
