@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from prunebench.registry.code_syntax import CODE_SUFFIXES, SUFFIXES, parse, read_syntax
+from prunebench.registry.code_syntax import CODE_SUFFIXES, SUFFIXES, digest_as_text, parse, read_syntax
 from prunebench.registry.stated_revision import doubt
 
 LENGTH = 16  # hexadecimal digits of a digest
@@ -118,7 +118,15 @@ def code_of_file(file: Path, attribute: str) -> Code | None:
         parts = name.split(".")
         return next(_files_of([file.parent], parts), None) if parts[0] not in (CORE, file.stem) else None
 
-    return _code(_Sources(find, lambda: sorted(file.parent.glob("*.py"))), "", attribute)
+    return _code(_Sources(find, lambda: _beside(file)), "", attribute)
+
+
+def _beside(file: Path) -> list[Path]:
+    """The files of code beside a plugin file, and those of the packages there, which are folders of modules."""
+    entries = sorted(file.parent.iterdir())
+    packages = [entry for entry in entries if any((entry / f"__init__{end}").is_file() for end in SUFFIXES)]
+    inner = (path for package in packages for path in sorted(package.rglob("*")))
+    return [path for path in (*entries, *inner) if _is_code(path)]
 
 
 def definitions_in(file: Path) -> list[str]:
@@ -143,29 +151,31 @@ def _code(sources: _Sources, module: str, attribute: str) -> Code | None:
 
 def _closure(sources: _Sources, module: str) -> Iterator[tuple[str, str]]:
     """Name and digest of every module that importing one may run, itself and packages around it included."""
-    pending, seen, files, everything = [*_with_parents(module)], set[str](), set[Path](), False
+    pending, seen, everything, reads = [*_with_parents(module)], set[str](), False, 0
+    found: dict[Path, str] = {}
     while pending:
         name = pending.pop()
         if name in seen or (path := sources.find(name)) is None:
             continue
         seen.add(name)
-        files.add(path)
+        found[path] = name
         syntax = read_syntax(path)
-        yield name, syntax.digest
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        package = name if path.name.startswith("__init__.") else name.rpartition(".")[0]
         for level, base, names in syntax.imports:
             base = _absolute(package, level, base)
             pending += _with_parents(base)
             for imported in names:
                 pending += _submodules(sources, base) if imported == "*" else [f"{base}.{imported}"]
         everything |= syntax.computed
+        reads = max(reads, syntax.reads)
         for text in syntax.files:
-            if (other := path.parent / text) not in files and other.is_file():
-                files.add(other)
-                yield f"file:{text}", read_syntax(other).digest
-    rest = [path for path in sources.files() if path not in files] if everything else []
+            if (other := path.parent / text).is_file():
+                found.setdefault(other, f"file:{text}")
+    rest = [path for path in sources.files() if path not in found] if everything else []
+    for path, name in found.items():
+        yield name, digest_as_text(path.read_bytes(), reads) if reads else read_syntax(path).digest
     for path in rest:
-        as_syntax = path.suffix == ".py" and len(rest) <= MANY
+        as_syntax = path.suffix == ".py" and len(rest) <= MANY and not reads
         yield f"file:{path.name}", parse(path.read_bytes(), as_syntax).digest
 
 
@@ -213,7 +223,7 @@ def _absolute(package: str, level: int, module: str) -> str:
 def _submodules(sources: _Sources, package: str) -> list[str]:
     """The modules right inside a package, which ``from package import *`` may import."""
     path = sources.find(package)
-    if path is None or path.name != "__init__.py":
+    if path is None or not path.name.startswith("__init__."):
         return []
     return [f"{package}.{child.name.partition('.')[0]}" for child in sorted(path.parent.iterdir())]
 
@@ -222,7 +232,10 @@ def _files_of(roots: list[Path], parts: list[str]) -> Iterator[Path]:
     """The files that a module may be, in the order in which Python tries them."""
     for root in roots:
         base = root.joinpath(*parts)
-        candidates = [base / "__init__.py", *(base.with_name(base.name + end) for end in SUFFIXES)]
+        candidates = [
+            *(base / f"__init__{end}" for end in SUFFIXES),
+            *(base.parent / (base.name + end) for end in SUFFIXES),
+        ]
         yield from (path for path in candidates if path.is_file())
 
 

@@ -11,13 +11,11 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 # Files of code that a module names in a string, as torch.utils.cpp_extension.load does.
-CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyx", ".so"}
+CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyc", ".pyx", ".so"}
 SUFFIXES = (*EXTENSION_SUFFIXES, ".py", ".pyc")  # of modules, in the order in which Python tries them
 IMPORTERS = {"__import__", "import_module"}
 SEARCHERS = {
     "SourcelessFileLoader",
-    "exec",
-    "eval",
     "SourceFileLoader",
     "iter_modules",
     "resolve_name",
@@ -26,6 +24,9 @@ SEARCHERS = {
     "spec_from_file_location",
     "walk_packages",
 }
+# What reads docstrings, and what reads source with its comments: where a module names it, they can change a figure.
+DOCSTRING_READERS = {"__doc__", "getdoc", "inspect"}
+SOURCE_READERS = {"findsource", "get_source", "getcomments", "getsource", "getsourcelines", "linecache", "tokenize"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Syntax:
         files: strings in it that may name files of code.
         classes: class name → the revision its body states, None for none, a text where it is no literal number.
         functions: names of the functions that the module defines.
+        reads: what it may read of code as text: 0 nothing, 1 docstrings, 2 also comments and layout.
         bindings: name → what stands for it: (level, module, name) of an import, or the class whose instance it is.
     """
 
@@ -49,6 +51,7 @@ class Syntax:
     classes: dict[str, int | str | None] = field(default_factory=dict)
     bindings: dict[str, tuple[int, str, str] | tuple[str, ...]] = field(default_factory=dict)
     functions: tuple[str, ...] = ()
+    reads: int = 0
 
 
 def read_syntax(path: Path) -> Syntax:
@@ -69,7 +72,7 @@ def parse(content: bytes, is_python: bool) -> Syntax:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return raw
     imports: list[tuple[int, str, tuple[str, ...]]] = []
-    computed, files = False, []
+    computed, files, called, reads = False, [], set(), 0
     for node in ast.walk(tree):
         match node:
             case ast.Import():
@@ -78,6 +81,7 @@ def parse(content: bytes, is_python: bool) -> Syntax:
                 imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
                 computed |= any(alias.name in IMPORTERS and alias.asname for alias in node.names)  # called by that
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in IMPORTERS:
+                called.add(node.func)
                 match node.args[:1]:
                     case [ast.Constant(value=str(text))]:
                         stripped = text.lstrip(".")
@@ -86,14 +90,45 @@ def parse(content: bytes, is_python: bool) -> Syntax:
                         computed = True
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in SEARCHERS:
                 computed = True
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in IMPORTERS and node not in called:
+                computed = True  # called by another name
+            case ast.Name(id="exec" | "eval"):
+                computed = True
             case ast.Constant(value=str(text)) if len(text) < 200 and Path(text).suffix in CODE_SUFFIXES:
                 files.append(text)
+        reads = max(reads, _reads(node))
     classes, bindings = _definitions(tree)
     digest = hashlib.sha256()
     for token in syntax_tokens(tree):
         digest.update(token.encode() + b"\n")
     functions = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-    return Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings, functions)
+    return Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings, functions, reads)
+
+
+@lru_cache(maxsize=1024)
+def digest_as_text(content: bytes, reads: int) -> str:
+    """The digest of a Python file some of whose text is read.
+
+    Args:
+        content: of the file.
+        reads: as in ``Syntax``, 1 or 2.
+    """
+    digest = hashlib.sha256()
+    try:
+        tokens = syntax_tokens(ast.parse(content), docstrings=True) if reads == 1 else ()
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tokens = ()
+    for token in tokens:
+        digest.update(token.encode() + b"\n")
+    return digest.hexdigest() if tokens else hashlib.sha256(content).hexdigest()
+
+
+def _reads(node: ast.AST) -> int:
+    """What a node may read of code as text; see ``Syntax``."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.Constant(value=str(name)):
+            return 2 if name in SOURCE_READERS else int(name in DOCSTRING_READERS)
+    return 0
 
 
 def _definitions(
@@ -148,11 +183,11 @@ def _revision_in(body: list[ast.stmt]) -> int | str | None:
     return None
 
 
-def syntax_tokens(tree: ast.AST) -> Iterator[str]:
+def syntax_tokens(tree: ast.AST, *, docstrings: bool = False) -> Iterator[str]:
     """A syntax tree as text, the same under every version of Python that reads it.
 
-    Statements that are nothing but a string, as docstrings, are left out, and so are empty fields, which newer
-    versions add.
+    Empty fields, which newer versions add, are left out, and unless ``docstrings`` so are statements that are nothing
+    but a string.
     """
     pending: list[object] = [tree]
     while pending:
@@ -175,7 +210,7 @@ def syntax_tokens(tree: ast.AST) -> Iterator[str]:
                     pending += [value, _Text(f"{name}:")]
             case list():
                 yield "["
-                pending += [_Text("]"), *reversed([entry for entry in item if not _is_text(entry)])]
+                pending += [_Text("]"), *reversed([entry for entry in item if docstrings or not _is_text(entry)])]
             case _Text():
                 yield item
             case _:
