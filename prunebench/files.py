@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -127,6 +127,15 @@ def remove_tree(folder: Path) -> None:
                     inner.rename(folder / secrets.token_hex(8))
             entry.rmdir()
     folder.rmdir()
+
+
+def discard_tree(folder: Path) -> None:
+    """Remove what ``remove_tree`` can of a folder, or of a link itself; what stays is no error."""
+    with suppress(OSError):
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.is_dir():
+            remove_tree(folder)
 
 
 def irregular(path: Path, *, folder: bool = False) -> str | None:

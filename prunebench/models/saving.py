@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import OutputError, RecordError
-from prunebench.files import Abandoned, Fence, describe_os_error, irregular, make_folder, sync_file, sync_folder
+from prunebench.files import (
+    Abandoned,
+    Fence,
+    describe_os_error,
+    discard_tree,
+    irregular,
+    make_folder,
+    sync_file,
+    sync_folder,
+)
 from prunebench.models.sparse import information_bound, write_sparse
 from prunebench.pruning import NM, Pattern
 from prunebench.pruning.offload import store_of
@@ -132,7 +141,7 @@ def _write_folder(
         if fence is not None and not fence():  # what is left there is another's, which may be at work
             raise Abandoned
         for leftover in parent.glob(f".{name}.*.tmp"):  # of a run that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+            discard_tree(leftover)
         make_folder(temporary)
         size = write(temporary)
         _sync_all(temporary)
@@ -146,7 +155,7 @@ def _write_folder(
             raise Abandoned
         if os.path.lexists(target):  # of an attempt that was interrupted before its record was written
             target.rename(old := parent / f".{name}.{secrets.token_hex(4)}.tmp")
-            shutil.rmtree(old, ignore_errors=True)
+            discard_tree(old)
         temporary.rename(target)
         sync_folder(parent)
     except OSError as error:
@@ -154,7 +163,7 @@ def _write_folder(
     except SafetensorError as error:  # raised, without an error number, when the disk is full
         raise OutputError(f"cannot save the model in {parent / name}: {error}; is there space left?") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        discard_tree(temporary)
     return size, SavedForm(folder=target.name, digest=digest)
 
 

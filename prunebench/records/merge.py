@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import OutputError
-from prunebench.files import atomic_replacement, irregular, make_folder, sync_file, sync_folder
+from prunebench.files import atomic_replacement, discard_tree, irregular, make_folder, sync_file, sync_folder
 from prunebench.records.record import Record
 from prunebench.records.saved_models import FORMS, altered_models, files_in, model_folders
 from prunebench.records.store import (
@@ -137,10 +137,13 @@ def _copy_record(path: Path, record: Record, output: Path) -> None:
 def _copy_model(model: Path, parent: Path) -> None:
     make_folder(parent)
     temporary = parent / f".{model.name}.merge.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(model, temporary)
-    for file in files_in(temporary):
-        sync_file(file)
-    shutil.rmtree(parent / model.name, ignore_errors=True)
+    discard_tree(temporary)
+    make_folder(temporary)
+    for file in files_in(model):
+        copy = temporary / file.relative_to(model)
+        make_folder(copy.parent)
+        shutil.copyfile(file, copy)
+        sync_file(copy)
+    discard_tree(parent / model.name)
     temporary.rename(parent / model.name)
     sync_folder(parent)

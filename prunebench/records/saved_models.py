@@ -10,6 +10,7 @@ from prunebench.records.canonical_json import content_digest
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record, SavedFacts, is_model_name
 
 FORMS = (MODELS_FOLDER, SPARSE_FOLDER)
+DEEPEST = 50  # folders in one another
 CARD = "README.md"  # written after the record, from the record
 
 
@@ -39,13 +40,16 @@ def files_in(folder: Path) -> list[Path]:
     """The files of a folder and of those in it, sorted.
 
     Raises:
-        OSError: it is missing, or holds a link, a pipe or a device; ``strerror`` names it.
+        OSError: it is missing, too deep, or holds a link, a pipe or a device; ``strerror`` names it.
     """
-    found, pending = [], [folder]
+    found, pending = [], [(folder, 0)]
     while pending:  # no recursion: a folder from elsewhere may be deep
-        for path in pending.pop().iterdir():
+        place, depth = pending.pop()
+        for path in place.iterdir():
             if not irregular(path, folder=True):
-                pending.append(path)
+                if depth == DEEPEST:
+                    raise OSError(0, f"folders lie in one another over {DEEPEST} deep", str(folder))
+                pending.append((path, depth + 1))
             elif kind := irregular(path):
                 raise OSError(0, f"{path} is {kind}")
             else:

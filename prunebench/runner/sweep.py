@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from prunebench.errors import OutputError
 from prunebench.evaluation.interface import Shared
+from prunebench.files import discard_tree
 from prunebench.models.saving import is_saved
 from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record, successful_record
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
@@ -174,7 +174,7 @@ class _Sweep:
                 path.unlink(missing_ok=True)
         for folder in (MODELS_FOLDER, SPARSE_FOLDER) if claim.took_over else ():  # nor a model
             for path in (self.output / folder).glob(f".{cell.id}.*.tmp"):
-                shutil.rmtree(path, ignore_errors=True)
+                discard_tree(path)
         if self.fresh:
             SavedState.of(self.output, cell).remove()
         self.display.begin(number, cell)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from prunebench.files import remove_tree
+from prunebench.models.saving import _write_folder
+from prunebench.records.merge import _copy_model
 from prunebench.records.saved_models import files_in
 from prunebench.runner.resources import work_folder
 from prunebench.runner.saved_state import SavedState
@@ -48,9 +50,35 @@ def test_a_deep_state_is_discarded(tmp_path: Path) -> None:
 
 def test_deep_models_are_refused(tmp_path: Path) -> None:
     dig(tmp_path / "model")
-    with pytest.raises(OSError, match="File name too long"):
+    with pytest.raises(OSError, match="lie in one another over 50 deep"):
         files_in(tmp_path / "model")
     remove_tree(tmp_path / "model")
+
+
+def test_deep_leftovers_of_saved_models_are_removed(tmp_path: Path) -> None:
+    dig(tmp_path / "models" / ".cell.1234.tmp")
+    dig(tmp_path / "models" / "cell")
+
+    def write(folder: Path) -> int:
+        return (folder / "model.safetensors").write_bytes(b"1234")
+
+    size, form = _write_folder(tmp_path / "models", "cell", write, None, None)
+    assert (size, form.folder) == (4, "cell")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["cell"]
+    assert [path.name for path in (tmp_path / "models" / "cell").iterdir()] == ["model.safetensors"]
+
+
+def test_merging_replaces_a_deep_folder_and_copies_none(tmp_path: Path) -> None:
+    (tmp_path / "from" / "cell").mkdir(parents=True)
+    (tmp_path / "from" / "cell" / "file").write_text("text")
+    dig(tmp_path / "into" / "cell")
+    dig(tmp_path / "into" / ".cell.merge.tmp")
+    _copy_model(tmp_path / "from" / "cell", tmp_path / "into")
+    assert [path.name for path in (tmp_path / "into").rglob("*")] == ["cell", "file"]
+    dig(tmp_path / "from" / "deep")
+    with pytest.raises(OSError, match="lie in one another over 50 deep"):
+        _copy_model(tmp_path / "from" / "deep", tmp_path / "into")
+    remove_tree(tmp_path / "from")  # pytest could not
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
