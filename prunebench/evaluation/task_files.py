@@ -28,6 +28,7 @@ STANDARD_TAGS = {
     for name in ("binary", "bool", "float", "int", "map", "merge", "null", "omap", "pairs", "seq", "set", "str",
                  "timestamp", "value")
 }  # fmt: skip
+DEEPEST = 64  # levels of lists and maps in one another, as of a suite
 PERMISSION = "runs only where the entry in the suite says trust_remote_code: true; read it before"
 
 
@@ -60,12 +61,27 @@ def check_files(include_path: str) -> None:
         include_path: folder of task files.
 
     Raises:
-        TaskError: a task file, or one that it includes, is no regular file, or larger than a task file can be.
+        TaskError: a task file, or one that it includes, is no regular file, or larger or deeper than one can be.
     """
     seen: set[Path] = set()
     for path in Path(include_path).rglob("*.yaml"):
-        for _ in _with_includes(path, seen):
-            pass
+        for file, text in _with_includes(path, seen):
+            _refuse_deep(file, text)
+
+
+def _refuse_deep(path: Path, text: bytes) -> None:
+    """Refuse lists in one another that lm-eval could not read; it would say that the task is unknown."""
+    depth, deepest = 0, 0
+    try:
+        for event in yaml.parse(text, Loader=_loader()):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            deepest = max(depth, deepest)
+            if deepest > DEEPEST:
+                break
+    except yaml.YAMLError as error:  # of others lm-eval, or the check for code, says what is wrong
+        deepest = DEEPEST + 1 if "nesting depth" in str(error) else deepest
+    if deepest > DEEPEST:
+        raise TaskError(f"the task file {path} has more than {DEEPEST} levels: write it with fewer")
 
 
 def files_digest(include_path: str) -> str:
@@ -168,9 +184,12 @@ def _with_includes(path: Path, seen: set[Path]) -> Iterator[tuple[Path, bytes]]:
 
 def _nodes_of(text: bytes) -> yaml.Node | None:
     """A file's tree of nodes, read by the parser that lm-eval uses."""
-    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-    root: yaml.Node | None = yaml.compose(text, Loader=loader)
+    root: yaml.Node | None = yaml.compose(text, Loader=_loader())
     return root
+
+
+def _loader() -> Any:
+    return yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def _walk(root: yaml.Node | None) -> Iterator[yaml.Node]:

@@ -163,6 +163,16 @@ def test_a_function_is_not_called_by_a_filter(write: Callable[..., Path]) -> Non
     assert measure(write("doc_to_text: \"{{ text|regex_replace('a+', 'b') }}\""))
 
 
+@pytest.mark.parametrize("deep", ["[" * 10_000 + "]" * 10_000, "{a: " * 10_000 + "1" + "}" * 10_000, "[" * 1_000_000])
+@pytest.mark.parametrize("included", [False, True])
+def test_deep_files_are_refused_by_name(write: Callable[..., Path], deep: str, included: bool) -> None:
+    folder = write("include: other.inc" if included else f"metadata: {deep}")
+    if included:
+        (folder / "other.inc").write_text(f"metadata: {deep}")
+    with pytest.raises(TaskError, match=r"the task file .* has more than 64 levels: write it with fewer"):
+        measure(folder)
+
+
 @pytest.mark.parametrize("line", ["include: base.fifo", "task: mine"])
 def test_a_pipe_is_not_waited_for(write: Callable[..., Path], line: str) -> None:
     folder = write(line)
