@@ -70,6 +70,7 @@ def reason_to_run(cell: Cell, records: Iterable[Record]) -> str | None:
     similar = [record for record in records if tuple(record.cell.key) == cell.key]
     if any(record.cell.id == cell.id for record in similar):
         return "it failed before"
+    similar.sort(key=lambda record: str(record.environment.get("started")), reverse=True)  # of equals the newest tells
     lines = [_differences(record, cell) for record in similar]
     if not lines:
         return None

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_a_stated_revision_stands_for_the_code(sweep: Sweep) -> None:
     sweep.run()
     sweep.edit(sweep.beside, "W.abs()", "abs(W)")
     assert sweep.reason() is None
+    sweep.edit(sweep.file, "revision = 1", "revision = 2")
+    assert sweep.reason() == "revision of ria changed: 1 → 2"
+
+
+def test_the_newest_of_several_records_tells(sweep: Sweep) -> None:
+    sweep.run()
+    time.sleep(1.1)  # records tell their start to the second
+    sweep.edit(sweep.file, "    power: float", "    revision = 1\n    power: float")
+    sweep.run()
     sweep.edit(sweep.file, "revision = 1", "revision = 2")
     assert sweep.reason() == "revision of ria changed: 1 → 2"
 
