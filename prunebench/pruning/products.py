@@ -10,8 +10,10 @@ from torch.overrides import TorchFunctionMode
 from prunebench.pruning.experts import first_of_experts
 from prunebench.pruning.layers import Layer
 
-_MATMUL = (torch.matmul, torch.mm, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm)
-_ADDED = (torch.baddbmm, torch.addmm, Tensor.baddbmm, Tensor.addmm)
+_PRODUCTS = (  # of the last two tensors that they are given
+    *(torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm),
+    *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm, Tensor.addmm, Tensor.baddbmm),
+)
 
 
 class Products(TorchFunctionMode):
@@ -39,8 +41,8 @@ class Products(TorchFunctionMode):
         """Look at the operands of a product, and compute it."""
         if func is torch.nn.functional.linear:
             self._see(args[0], args[1], transposed=False)
-        elif func in _MATMUL or func in _ADDED:
-            first, second = args[-2:] if func in _MATMUL else args[1:3]
+        elif func in _PRODUCTS:
+            first, second = [one for one in (*args, *(kwargs or {}).values()) if isinstance(one, Tensor)][-2:]
             self._see(first, second, transposed=True)
             self._see(second.transpose(-1, -2) if second.dim() > 1 else second, first, transposed=False)
         return func(*args, **(kwargs or {}))
