@@ -68,11 +68,15 @@ def expert_biases(experts: nn.Module) -> list[nn.Parameter]:
 def is_router(name: str, block: nn.Module) -> bool:
     """Whether the module ``name`` of a block is, or is part of, a router.
 
-    That is one of ``ROUTERS`` beside ``experts``, or anything inside a module that mixes hidden states (``MIXERS``).
+    That is one of ``ROUTERS`` beside experts, or anything inside a module that mixes hidden states (``MIXERS``).
     """
     path = name.split(".")
     parents = [block.get_submodule(".".join(path[:depth])) for depth in range(len(path))]
     return any(
-        (part in ROUTERS and hasattr(parent, "experts")) or type(parent).__name__.endswith(MIXERS)
+        (part in ROUTERS and _has_experts(parent)) or type(parent).__name__.endswith(MIXERS)
         for part, parent in zip(path, parents, strict=True)
     )
+
+
+def _has_experts(module: nn.Module) -> bool:
+    return hasattr(module, "experts") or any(stacked_weights(child) for child in module.children())
