@@ -1,9 +1,16 @@
 """What a configuration says of a model: one that cannot be pruned is refused before its weights are read."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import ModelError
+
+# Models of images and text whose text decoder alone is loaded: as a whole they compute nothing without an image
+# (transformers 5.24: the output of the inner model has no image_outputs).
+TEXT_ALONE = frozenset({"Llama4ForConditionalGeneration"})
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # Quantisation whose weights are packed codes: no zero in them is a zero of the matrix.
 PACKED = frozenset(
@@ -29,6 +36,23 @@ def check_architecture(source: str, config: Mapping[str, Any]) -> None:
             f"model {source} is quantised by {method}, whose packed weights cannot be pruned: name the checkpoint that "
             "it was made from"
         )
+
+
+def auto_class(config: "PretrainedConfig") -> Any:
+    """The class of transformers that builds a model with all its parts.
+
+    A model of images and text is loaded as a whole where its checkpoint says so, so that what is saved is whole too.
+
+    Returns:
+        ``AutoModelForCausalLM`` or ``AutoModelForImageTextToText``.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto as auto
+
+    names = set(config.architectures or ())
+    causal = set(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    shows_images = names & set(auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()) - TEXT_ALONE
+    return AutoModelForImageTextToText if shows_images and not names & causal else AutoModelForCausalLM
 
 
 def quantization(config: Mapping[str, Any]) -> str | None:

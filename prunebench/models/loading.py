@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import ModelError, first_line
+from prunebench.models.architecture import auto_class
 from prunebench.models.source import ModelSource
 from prunebench.quiet import quiet_hub_libraries
 
@@ -37,13 +38,13 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
         ModelError: transformers cannot read its configuration.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     with quiet_hub_libraries(), torch.device("meta"):
         try:
             trusted = {"trust_remote_code": source.trust_remote_code}
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted)
+            model: PreTrainedModel = auto_class(config).from_config(config, **trusted)
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     return model
@@ -64,7 +65,7 @@ def load_model(
         ModelError: transformers cannot read it, or the files lack a weight.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
     tokenizer = load_tokenizer(source)
     if device == "disk":
@@ -73,7 +74,9 @@ def load_model(
     loaded_dtype: torch_dtype | str = dtype if dtype == "auto" else getattr(torch, dtype)
     with quiet_hub_libraries():
         try:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            trusted = {"trust_remote_code": source.trust_remote_code}
+            config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
+            model, info = auto_class(config).from_pretrained(
                 source.folder,
                 dtype=loaded_dtype,
                 output_loading_info=True,
@@ -108,7 +111,7 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
     """
     import torch
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from prunebench.models.offload.block_store import CheckpointStore
 
@@ -118,7 +121,7 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
             loaded_dtype = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
             with init_empty_weights(include_buffers=False):
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=loaded_dtype)
+                model: PreTrainedModel = auto_class(config).from_config(config, dtype=loaded_dtype)
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     CheckpointStore(source.source, source.folder, model, work)

@@ -221,5 +221,7 @@ def is_quantized(source: ModelSource) -> bool:
 def context_length(source: ModelSource) -> int | None:
     """The longest sequence, in tokens, that a model is made for; None where its configuration does not say."""
     config = read_json(source.source, source.folder / "config.json")
+    text = config.get("text_config")  # of a model of images and text
+    config = {**text, **config} if isinstance(text, dict) else config
     length = next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), None)
     return int(length) if isinstance(length, int) else None

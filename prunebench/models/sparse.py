@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import ModelError, first_line
+from prunebench.models.architecture import auto_class
 from prunebench.models.digest import unique_names
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
     folder = Path(folder)
     try:
@@ -142,7 +143,7 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
         reason = first_line(error)
         raise ModelError(f"{folder} holds no whole sparse model ({FILE} and config.json): {reason}") from error
     with torch.random.fork_rng(devices=[]):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=config.dtype)
+        model: PreTrainedModel = auto_class(config).from_config(config, dtype=config.dtype)
     state = dict(model.state_dict(keep_vars=True))
     for name, tensor in tensors.items():
         if name not in state or (state[name].shape, state[name].dtype) != (tensor.shape, tensor.dtype):

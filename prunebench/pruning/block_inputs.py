@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from prunebench.pruning.experts import are_experts, first_of_experts
 from prunebench.pruning.layers import Layer
+from prunebench.pruning.products import Products
 from prunebench.pruning.routing import ExpertTokens, layer_inputs
 from prunebench.pruning.statistics import Statistic, show
 
@@ -43,20 +45,29 @@ def layer_statistics(
         Statistics by layer name, in the order of ``layers``.
     """
     shown = _Shown(layers, statistic, expert_tokens)
+
+    def run_once(batch: int, hooks: Mapping[nn.Module, Callable[..., None]], outside: list[Layer]) -> None:
+        """Run the block with these hooks, and with an eye on the products of layers that they do not see."""
+        with _pre_hooks(hooks), Products(outside, shown.show_product), suppress(StopForward):
+            run(batch)
+
     for batch in range(batches):
         dense: dict[nn.Module, Call] = {}
         if run_dense is not None:
-            with _pre_hooks({module: _keep_in(dense) for module in shown.by_module}):
+            with (
+                _pre_hooks({module: _keep_in(dense) for module in shown.by_module}),
+                shown.dense_products(shown.outside),
+            ):
                 run_dense(batch)
         # In the first batch it shows which layers read the same tensor, and which module is called last.
         hook = shown.first_hook if batch == 0 else shown.later_hook
         readers = shown.by_module if batch == 0 else shown.readers
-        with (
-            _pre_hooks({module: hook(members, dense) for module, members in readers.items()}),
-            suppress(StopForward),
-        ):
-            run(batch)
-        if batch == 0:
+        run_once(batch, {module: hook(members, dense) for module, members in readers.items()}, shown.outside)
+        if batch == 0 and (uncalled := shown.uncalled()):
+            if run_dense is not None:
+                with shown.dense_products(uncalled):
+                    run_dense(batch)
+            run_once(batch, {}, uncalled)
             shown.settle()
     return shown.report(paired=run_dense is not None)
 
@@ -70,18 +81,50 @@ class _Shown:
         self._inputs: list[tuple[Tensor, Any]] = []  # keeps them alive, so that equal addresses mean equal tensors
         self._first_readers: list[Layer] = []  # of each input tensor, in calling order
         self.by_module: dict[nn.Module, list[Layer]] = {}
+        self.outside: list[Layer] = []  # layers whose products no call of a module shows
+        self._dense_products: dict[str, list[Tensor]] = {}
         for layer in layers:
-            self.by_module.setdefault(layer.module, []).append(layer)
+            if layer.expert is None or are_experts(layer.module):
+                self.by_module.setdefault(layer.module, []).append(layer)
+            else:
+                self.outside.append(layer)
+
+    def uncalled(self) -> list[Layer]:
+        """The first batch was seen: layers of which it showed nothing, whose products are looked for from now on."""
+        self._inputs.clear()
+        missing = [layer for layer in self._layers if layer.name not in self._statistics]
+        self.outside += [layer for layer in missing if layer not in self.outside]
+        return missing
 
     def settle(self) -> None:
-        """The first batch was seen.
+        """The first batch was seen again.
 
         Raises:
-            RuntimeError: a layer was not called.
+            RuntimeError: a layer's matrix multiplied nothing.
         """
         if missing := [layer.name for layer in self._layers if layer.name not in self._statistics]:
             raise RuntimeError(f"{missing[0]} is never called when its block runs: it cannot be calibrated")
-        self._inputs.clear()
+
+    def show_product(self, layer: Layer, X: Tensor) -> None:
+        """Show the inputs of a product, with those of the dense model's where they are wanted."""
+        if layer.name not in self._statistics:
+            self._statistics[layer.name] = self._statistic(layer)
+        waiting = self._dense_products.get(layer.name)
+        self._show(layer, X, waiting.pop(0) if waiting else None)
+
+    def dense_products(self, layers: list[Layer]) -> Products:
+        """Inside this context, the inputs of the dense model's products are kept for those of the pruned one.
+
+        Raises:
+            RuntimeError: tokens are routed to one of the layers, other ones in the dense model.
+        """
+        if routed := next((layer for layer in layers if _is_routed(layer)), None):
+            raise RuntimeError(
+                f"{routed.name}: the dense model routes other tokens to it than the pruned one, and pairs of inputs "
+                f"are not known for a {type(routed.module).__name__}"
+            )
+        self._dense_products = {layer.name: [] for layer in layers}
+        return Products(layers, lambda layer, X: self._dense_products[layer.name].append(X))
 
     @property
     def readers(self) -> dict[nn.Module, list[Layer]]:
@@ -107,7 +150,7 @@ class _Shown:
 
     def later_hook(self, layers: list[Layer], dense: Mapping[nn.Module, Call]) -> Callable[..., None]:
         """Show the inputs of further batches."""
-        last = self._first_readers[-1].module
+        last = None if self.outside else self._first_readers[-1].module  # a product may come after it
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             for layer, X, D in layer_inputs(layers, args, kwargs, dense.get(module)):
@@ -119,7 +162,7 @@ class _Shown:
 
     def _show(self, layer: Layer, X: Tensor, D: Tensor | None) -> None:
         """Show a layer's inputs to its statistic; an expert that no token of the batch is routed to has none."""
-        if layer.expert is not None:
+        if _is_routed(layer):
             self._expert_tokens.count(layer, len(X))
         if len(X):
             show(self._statistics[layer.name], X, D)
@@ -127,9 +170,16 @@ class _Shown:
     def report(self, *, paired: bool) -> dict[str, Any]:
         """Note experts that saw few tokens; returns the statistics."""
         found = {layer.name: self._statistics[layer.name] for layer in self._layers}
-        experts = [(layer, found[layer.name]) for layer in self._layers if layer.expert is not None]
+        experts = [
+            (layer, found[layer.name]) for layer in self._layers if layer.expert is not None and _is_routed(layer)
+        ]
         self._expert_tokens.report(experts, paired=paired)
         return found
+
+
+def _is_routed(layer: Layer) -> bool:
+    """Whether a router sends tokens to one of several matrices."""
+    return layer.expert is not None and first_of_experts(layer.module) is not None
 
 
 def _keep_in(calls: dict[nn.Module, Call]) -> Callable[..., None]:

@@ -33,7 +33,7 @@ class HiddenStates:
         self._cache = TensorCache(model)
         self._hidden, self._arguments = TensorList(self._cache, "hidden"), ArgumentCache(self._cache)
         self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
-        self._returns_tuple = False
+        self._returned: int | None = None  # by a block: how many members its tuple has; None for a tensor
         self._lists = 0
         self.expert_tokens = ExpertTokens()
         with resident(model, 0):
@@ -59,7 +59,7 @@ class HiddenStates:
         The arguments of each block are recorded, since they differ between blocks (sliding and full attention, local
         and global rotary embeddings) and may depend on the tokens; equal tensors are stored once.
         """
-        returns_tuple: list[bool] = []
+        returned: list[int | None] = []
 
         def recorder(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
             def record(*args: Any, **kwargs: Any) -> Any:
@@ -69,9 +69,9 @@ class HiddenStates:
                 self._calls[index].append((self._arguments.add(other_args), self._arguments.add(kwargs)))
                 if index + 1 == len(self._blocks):
                     raise StopForward
-                if not returns_tuple:
-                    returns_tuple.append(isinstance(forward(hidden, *other_args, **kwargs), tuple))
-                return (hidden, None) if returns_tuple[0] else hidden
+                if not returned:
+                    returned.append(_members(forward(hidden, *other_args, **kwargs)))
+                return _as_returned(hidden, returned[0])
 
             return record
 
@@ -102,8 +102,8 @@ class HiddenStates:
             if weights
             else block(hidden, *args, **kwargs)
         )
-        self._returns_tuple = isinstance(output, tuple)
-        result: Tensor = output[0] if self._returns_tuple else output
+        self._returned = _members(output)
+        result: Tensor = output if self._returned is None else output[0]
         return result
 
     @torch.no_grad()
@@ -155,9 +155,19 @@ class HiddenStates:
     def replay(self, batch: int) -> Iterator[None]:
         """Let each block return the final hidden states of a batch without running; for use after the last block."""
         hidden = self._hidden[batch]
-        output = (hidden, None) if self._returns_tuple else hidden
+        output = _as_returned(hidden, self._returned)
         with replaced_forwards([(block, lambda *args, **kwargs: output) for block in self._blocks]):
             yield
+
+
+def _members(output: Any) -> int | None:
+    """How many members the tuple has that a block returned; None for a tensor."""
+    return len(output) if isinstance(output, tuple) else None
+
+
+def _as_returned(hidden: Tensor, members: int | None) -> Any:
+    """Hidden states in the form in which a block returns them, without what else it returns."""
+    return hidden if members is None else (hidden, *[None] * (members - 1))
 
 
 def run_block_by_block(model: nn.Module, batches: Sequence[Tensor]) -> Callable[[int], AbstractContextManager[None]]:

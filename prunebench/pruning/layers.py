@@ -6,11 +6,19 @@ leaving out the others would look like success.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prunebench.pruning.experts import are_experts, expert_biases, expert_weights, is_router
+from prunebench.pruning.experts import (
+    are_experts,
+    expert_biases,
+    expert_weights,
+    is_router,
+    stacked_biases,
+    stacked_weights,
+)
 from prunebench.pruning.offload import resident
 from prunebench.pruning.sparsity import Held, PatternError, Sparsity, Target
 
@@ -56,15 +64,21 @@ class Layer:
 
 
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
-    """The model's decoder blocks: its one outermost ``ModuleList`` of ``config.num_hidden_layers`` members.
+    """The decoder blocks: the one outermost ``ModuleList`` of the text decoder with a member for each hidden layer.
+
+    A model of images and text holds its text decoder beside a vision tower, which is left alone.
 
     Raises:
         UnknownMatrixError: there is none, or more than one.
     """
-    count = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    config: Any = getattr(model, "config", None)
+    decoder: Any = model
+    if hasattr(config, "get_text_config") and (text := config.get_text_config(decoder=True)) is not config:
+        config, decoder = text, decoder.get_decoder()
+    count = getattr(config, "num_hidden_layers", None)
     lists = {
         name: module
-        for name, module in model.named_modules()
+        for name, module in decoder.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == count
     }
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
@@ -77,7 +91,10 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 
 
 def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
-    """The linear matrices of one decoder block, in the order of definition; routers are left out.
+    """The linear matrices of one decoder block, in the order of definition.
+
+    Left out is what multiplies no vector of features by a matrix: routers, convolutions, vectors of any shape, and the
+    decay rates of state-space blocks (``A_log``), which act on one feature at a time.
 
     Raises:
         UnknownMatrixError: the block holds a parameter of two or more dimensions that is no known linear matrix.
@@ -91,13 +108,18 @@ def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
         elif are_experts(module):
             layers += _expert_layers(f"{prefix}.{name}", module)
             known.update(id(bias) for bias in expert_biases(module))
+        elif stacked := stacked_weights(module):
+            layers += _stacked_layers(f"{prefix}.{name}", module, stacked)
+            known.update(id(bias) for bias in stacked_biases(module))
+        elif isinstance(module, nn.modules.conv._ConvNd):
+            known.add(id(module.weight))
         elif (transposed := _is_transposed(module)) is not None:
             parameter = module.weight
             assert isinstance(parameter, nn.Parameter)
             layers.append(Layer(f"{prefix}.{name}", module, parameter, transposed))
     known.update(id(layer.parameter) for layer in layers)
     for name, parameter in block.named_parameters():
-        if parameter.dim() >= 2 and id(parameter) not in known:
+        if not _is_elementwise(name, parameter) and id(parameter) not in known:
             raise UnknownMatrixError(
                 f"{type(model).__name__}: {prefix}.{name} of shape {tuple(parameter.shape)} is no linear matrix, "
                 "expert or router that is known here: the model is refused rather than pruned in part"
@@ -109,12 +131,22 @@ def block_layers(model: nn.Module, block: nn.Module) -> list[Layer]:
 
 def _expert_layers(name: str, experts: nn.Module) -> list[Layer]:
     """The matrices of all experts that one module fuses, expert by expert."""
-    weights = expert_weights(experts)
+    return _stacked_layers(name, experts, dict.fromkeys(expert_weights(experts), bool(experts.is_transposed)))
+
+
+def _stacked_layers(name: str, module: nn.Module, transposed: Mapping[str, bool]) -> list[Layer]:
+    """The matrices that parameters (count, …, …) of one module hold, number by number."""
+    weights = {matrix: module.get_parameter(matrix) for matrix in transposed}
     return [
-        Layer(f"{name}.{number}.{matrix}", experts, parameter, bool(experts.is_transposed), expert=number)
+        Layer(f"{name}.{number}.{matrix}", module, parameter, transposed[matrix], expert=number)
         for number in range(len(next(iter(weights.values()))))
         for matrix, parameter in weights.items()
     ]
+
+
+def _is_elementwise(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter acts on one feature at a time: a vector, whatever its shape, or decay rates."""
+    return sum(size > 1 for size in parameter.shape) <= 1 or name.rpartition(".")[2] == "A_log"
 
 
 def _is_transposed(module: nn.Module) -> bool | None:

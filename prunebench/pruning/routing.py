@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prunebench.pruning.callbacks import account, note
-from prunebench.pruning.experts import weight_names
+from prunebench.pruning.experts import first_of_experts, weight_names
 from prunebench.pruning.layers import Layer
 from prunebench.pruning.statistics import Statistic, show
 
@@ -107,7 +107,7 @@ class ExpertTokens:
                 what = "an expert's matrix saw fewer calibration tokens than it has inputs"
                 note(what, layer=layer.name, tokens=tokens, inputs=inputs)
             experts, _, name = layer.name.rsplit(".", 2)
-            if name == weight_names(layer.module)[0]:
+            if name == first_of_experts(layer.module):
                 found.setdefault(experts, []).append(tokens)
         self.tokens |= found
         if self.tokens:

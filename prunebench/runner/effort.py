@@ -226,7 +226,8 @@ class EffortMeter:
 
 def _places(model: nn.Module) -> list[_Place]:
     """The place of every module, in the order of ``model.modules()``."""
-    width = getattr(model.config, "hidden_size", None)
+    config: Any = model.config
+    width = getattr(config.get_text_config(), "hidden_size", None)
     blocks = list(decoder_blocks(model))
     block_of = {module: index for index, block in enumerate(blocks) for module in block.modules()}
     linear = {layer.module for block in blocks for layer in block_layers(model, block) if layer.expert is None}

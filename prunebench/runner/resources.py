@@ -11,12 +11,13 @@ from torch import Tensor
 from prunebench.data.calibration_text import calibration_text, pool_of, tensors_of
 from prunebench.data.corpora import find_corpus
 from prunebench.data.corpus import Corpus
-from prunebench.errors import ContractError, CorpusError, DeviceError
+from prunebench.errors import ContractError, CorpusError, DeviceError, ModelError
 from prunebench.evaluation.interface import Shared, is_ours
 from prunebench.files import remove_tree
-from prunebench.models.loading import load_model, load_tokenizer
+from prunebench.models.loading import load_model, load_skeleton, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, files_state, find_model
-from prunebench.pruning import CalibrationData
+from prunebench.pruning import CalibrationData, UnknownMatrixError
+from prunebench.pruning.layers import all_layers
 from prunebench.pruning.pools import Pool
 from prunebench.records.store import refuse_irregular
 from prunebench.registry.entry_points import ALLOCATIONS, CORPORA, GROUP, WRAPPERS, sources
@@ -136,6 +137,7 @@ class Resources:
         """Read what pruning needs: calibration text, and the windows of each seed; see ``prepare``."""
         drawn = set()
         for cell in cells:
+            self._check_blocks(cell)
             if (key := (pool_key(cell), cell.calibration.nsamples, cell.seed)) not in drawn:
                 drawn.add(key)
                 self.calibration(cell, self.tokenizer(cell))
@@ -155,6 +157,23 @@ class Resources:
                     bound = evaluation.bound()
                     length = bound.prepare(self.tokenizer(cell), **self.available(cell))
                     self._check_context(cell, bound.title, length)
+
+    def _check_blocks(self, cell: Cell) -> None:
+        """Refuse a model whose matrices are not all known, from its configuration alone; code it brings does not run.
+
+        Raises:
+            ModelError: one of its blocks holds a matrix of an unknown kind.
+        """
+
+        def check() -> None:
+            model = self.model(cell)
+            try:
+                all_layers(load_skeleton(model))
+            except UnknownMatrixError as error:
+                raise ModelError(f"model {cell.model} cannot be pruned: {error}; the README lists families") from None
+
+        if not cell.trust_remote_code:
+            self.shared.get(("blocks", cell.model_digest), check)
 
     def tokenizer(self, cell: Cell) -> Any:
         """The tokenizer of a cell's model, loaded once."""
