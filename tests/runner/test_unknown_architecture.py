@@ -28,6 +28,6 @@ def test_an_unknown_architecture_is_refused_at_planning(
     output = ["--output", str(tmp_path / "results")]
     result = prunebench(words[0], suite, *output, *words[1:])
     assert result.exit_code == 2
-    assert "error: model longcat cannot be pruned: LongcatFlashForCausalLM: expected one list of 2" in result.stderr
+    assert "error: model longcat cannot be pruned: LongcatFlashForCausalLM: expected one list of" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "results").glob("*.json"))
