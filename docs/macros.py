@@ -176,7 +176,7 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
-    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts
+    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts, TuningFacts
     from prunebench.records.record import (
         Cost,
         Effort,
@@ -198,6 +198,7 @@ def record_keys() -> str:
         StageFacts: "cell.stages: each stage",
         PatternFacts: "cell.pattern",
         PublishedFigure: "cell.published: each figure",
+        TuningFacts: "cell.tuning",
         MethodFacts: "method",
         Effort: "effort: each stage",
         Failure: "error",

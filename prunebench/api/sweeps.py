@@ -18,6 +18,7 @@ from prunebench.report.compare.verdict import Comparison, Tolerances
 from prunebench.suite.file import load_suite, suite_from
 from prunebench.suite.planning import plan as plan_cells
 from prunebench.suite.schema import Suite
+from prunebench.suite.tuning import TRIALS, plan_trials, plan_tuned
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
@@ -31,7 +32,7 @@ def plan(
     device: str | None = None,
     plugins: Iterable[str | Path] = (),
 ) -> "tuple[Cell, ...]":
-    """The cells of a suite; nothing runs.
+    """The cells of a suite; nothing runs. Of one that tunes, the trials, from which its own cells follow.
 
     Args:
         suite: a file, a mapping with the same keys, or a ``Suite``. Relative paths in what is no file count from the
@@ -46,8 +47,9 @@ def plan(
     """
     from prunebench.runner.isolated import Isolated
 
-    with Isolated() as processes:
-        return _planned(suite, overrides, only, device, plugins, processes)[1]
+    with Isolated() as processes, quiet_libraries():
+        loaded, how = _asked(suite, overrides, only, device, plugins, processes)
+        return plan_trials(loaded, **how) or plan_cells(loaded, **how)
 
 
 def run(
@@ -87,9 +89,16 @@ def run(
     from prunebench.runner.sweep import run_suite
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
-        loaded, cells = _planned(suite, overrides, only, device, plugins, executor.reader)
+        loaded, how = _asked(suite, overrides, only, device, plugins, executor.reader)
         folder = _folder(output) if output is not None else Path("results") / loaded.name
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
+        tried = []
+        if trials := plan_trials(loaded, **how):
+            with sweep_display(progress) as display:
+                tried = run_suite(trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+        cells, left_out = plan_tuned(loaded, tried, **how)
+        for line in left_out:
+            warnings.warn(line, stacklevel=2)
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,
@@ -142,9 +151,10 @@ def compare(
     return compare_records(sides[0].records, sides[1].records, old, new, tolerances)
 
 
-def _planned(
+def _asked(
     suite: Any, overrides: Any, only: Any, device: Any, plugins: Any, reader: Reader | None
-) -> "tuple[Suite, tuple[Cell, ...]]":
+) -> tuple[Suite, dict[str, Any]]:
+    """The suite, and the further arguments of its planning."""
     changes = [overrides] if isinstance(overrides, str) else list(overrides)
     files = PluginFiles(check_files(plugins), reader)
     if isinstance(suite, str | Path):
@@ -154,8 +164,7 @@ def _planned(
     else:
         raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
     chosen = [only] if isinstance(only, str) else list(only)
-    with quiet_libraries():
-        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
+    return loaded, {"only": chosen, "device": device, "plugin_files": files, "tell": warnings.warn}
 
 
 def _folder(value: Any) -> Path:

@@ -1,6 +1,6 @@
 """The command ``plan``: the cells of a suite, which are done, and a forecast of what the others cost."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,10 +13,14 @@ from prunebench.cli.suite_options import (
     Overrides,
     SuiteFile,
     existing_record,
-    plan_suite,
+    load_request,
     reasons_to_run,
 )
 from prunebench.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from prunebench.records.record import Forecast
+    from prunebench.suite.cell import Cell
 
 
 def plan(
@@ -45,15 +49,34 @@ def plan(
         from prunebench.runner.isolated import Isolated
 
         with Isolated() as processes:
-            _, cells, folder = plan_suite(suite, output, override, only, device, plugin, processes)
-        records = [existing_record(folder, cell) for cell in cells]
-        to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
-        if forecast and to_run:
-            with Isolated() as processes:
-                found = processes.forecast(to_run, folder, seconds=seconds, save_models=save_models, tell=print_message)
-            write_forecasts(folder, found)
-        forecasts = read_forecasts(folder)
-        reasons = reasons_to_run(folder, to_run)
+            request = load_request(suite, output, override, only, device, plugin, processes)
+            trials = request.trials()
+            tried = [existing_record(request.trials_folder, cell) for cell in trials]
+            known = [record for record in tried if record is not None]
+            cells: tuple[Cell, ...] = ()
+            if len(known) == len(trials):
+                cells, left_out = request.cells(known)
+                for line in left_out:
+                    print_message(line)
+        folders = [request.trials_folder] * len(trials) + [request.folder] * len(cells)
+        records = tried + [existing_record(request.folder, cell) for cell in cells]
+        cells = trials + cells
+        forecasts: dict[str, Forecast] = {}
+        reasons: dict[str, str] = {}
+        for folder in dict.fromkeys(folders):
+            to_run = [
+                cell
+                for cell, record, where in zip(cells, records, folders, strict=True)
+                if where == folder and (record is None or record.status != "ok")
+            ]
+            if forecast and to_run:
+                with Isolated() as processes:
+                    found = processes.forecast(
+                        to_run, folder, seconds=seconds, save_models=save_models, tell=print_message
+                    )
+                write_forecasts(folder, found)
+            forecasts |= read_forecasts(folder)
+            reasons |= reasons_to_run(folder, to_run)
     if as_json:
         print_json(
             [
@@ -67,6 +90,8 @@ def plan(
     from prunebench.report.tables.forecasts import forecast_tables, plan_table
 
     rows = [((cell.model, cell.method, sparsity_text(cell), str(cell.seed)), cell.id) for cell in cells]
-    known = {record.cell.id: record for record in records if record is not None}
-    plans = plan_table(rows, known, forecasts, str(folder), reasons)
-    print_tables([plans, *forecast_tables(list(known.values()), forecasts)])
+    by_id = {record.cell.id: record for record in records if record is not None}
+    plans = plan_table(rows, by_id, forecasts, str(request.folder), reasons)
+    print_tables([plans, *forecast_tables(list(by_id.values()), forecasts)])
+    if trials and len(trials) == len(cells):
+        print_message("these are trials of options; the suite's own cells are planned once all of them have run")

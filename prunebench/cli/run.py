@@ -9,8 +9,19 @@ import typer
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
+from prunebench.cli.suite_options import (
+    Device,
+    Only,
+    Output,
+    Overrides,
+    SuiteFile,
+    all_records,
+    existing_record,
+    load_request,
+)
 from prunebench.quiet import quiet_libraries
+
+MERGE = "prunebench merge SHARD/trials... --output DIR/trials"
 
 
 def run(
@@ -58,13 +69,27 @@ def run(
         folder = None
         try:
             with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                requested_suite, cells, folder = plan_suite(
-                    suite, output, override, only, device, plugin, executor.reader
-                )
+                request = load_request(suite, output, override, only, device, plugin, executor.reader)
+                trials, tried = request.trials(), []
+                executor.limits = Limits(request.suite.timeout, request.suite.memory_limit)
+                folder = request.folder
+                if trials:
+                    print_message(f"trials of options, whose records are kept in {request.trials_folder}:")
+                    with display_for(sys.stderr) as display:
+                        own = shard_of(trials, shard)
+                        tried = run_suite(own, request.trials_folder, display, fresh=fresh, executor=executor)
+                    others = [cell for cell in trials if cell not in own]
+                    found = [existing_record(request.trials_folder, cell) for cell in others]
+                    tried += [record for record in found if record is not None]
+                    if len(tried) < len(trials):
+                        return print_message(
+                            f"the trials of --shard {shard} have run. The cells of the suite follow from those of all: "
+                            f"bring them together ({MERGE}), then run again"
+                        )
+                cells, left_out = request.cells(tried)
                 cells = shard_of(cells, shard)
                 if not cells:
                     return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
-                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
                 with display_for(sys.stderr) as display:
                     records = run_suite(
                         cells,
@@ -114,7 +139,9 @@ def run(
             f"{facts.excess:.3g} nats a token more, {facts.excess / facts.excess_stderr:.1f} standard errors: the "
             "method may know the text that it was tested on"
         )
+    for line in left_out:
+        print_message(line)
     if failed:
         print_message(f"{failed} of {len(records)} cells failed; the same command tries them again")
-    if failed or (verify and unconfirmed):
+    if failed or left_out or (verify and unconfirmed):
         raise typer.Exit(1)

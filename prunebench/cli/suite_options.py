@@ -1,8 +1,9 @@
 """Command line arguments shared by ``run`` and ``plan``, and the cells and records that they select."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,7 +40,41 @@ Device = Annotated[
 ]
 
 
-def plan_suite(
+@dataclass(frozen=True)
+class Request:
+    """A suite as a command line asks for it.
+
+    Args:
+        suite: loaded, with its overrides.
+        folder: of the records.
+        how: what ``plan_trials`` and ``plan_tuned`` are given besides.
+    """
+
+    suite: "Suite"
+    folder: Path
+    how: dict[str, Any]
+
+    def trials(self) -> "tuple[Cell, ...]":
+        """The cells in which options are tried; none in most suites."""
+        from prunebench.suite.tuning import plan_trials
+
+        return plan_trials(self.suite, **self.how)
+
+    def cells(self, trials: "Sequence[Record]") -> "tuple[tuple[Cell, ...], list[str]]":
+        """The suite's own cells, with the options that its trials chose, and what is left out."""
+        from prunebench.suite.tuning import plan_tuned
+
+        return plan_tuned(self.suite, trials, **self.how)
+
+    @property
+    def trials_folder(self) -> Path:
+        """Where the records of trials are."""
+        from prunebench.suite.tuning import TRIALS
+
+        return self.folder / TRIALS
+
+
+def load_request(
     suite: Path,
     output: Path | None,
     override: list[str] | None,
@@ -47,20 +82,15 @@ def plan_suite(
     device: str | None,
     plugin: list[Path] | None,
     reader: "Reader | None",
-) -> "tuple[Suite, tuple[Cell, ...], Path]":
-    """Load a suite and plan it, with plugins imported by ``reader``.
-
-    Returns:
-        The suite, its cells, and the folder of their records.
-    """
+) -> Request:
+    """Load a suite, which is planned with plugins imported by ``reader``."""
     from prunebench.registry.reading import PluginFiles
     from prunebench.suite.file import load_suite
-    from prunebench.suite.planning import plan as plan_cells
 
     files = PluginFiles(plugin or (), reader)
     loaded = load_suite(suite, override or (), files)
-    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
-    return loaded, cells, output or Path("results") / loaded.name
+    how = {"only": only or (), "device": device, "plugin_files": files, "tell": print_message}
+    return Request(loaded, output or Path("results") / loaded.name, how)
 
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":

@@ -97,6 +97,24 @@ class PatternFacts(RecordPart):
     text: str
 
 
+class TuningFacts(RecordPart):
+    """How a cell's options were chosen.
+
+    Args:
+        trials: how many combinations of options were tried.
+        tokens: calibration tokens that the trials took, all together.
+        text: the protocol of the validation text, on which the best had the lowest loss.
+        sparsity: at which they were tried.
+        options: the combination that was chosen, by option; "retrain.lr" is one of a method that follows.
+    """
+
+    trials: Annotated[int, Field(ge=1)]
+    tokens: Annotated[int, Field(ge=0)]
+    text: str
+    sparsity: str
+    options: dict[str, Any]
+
+
 class CellFacts(RecordPart):
     """The cell as it ran; see ``prunebench.suite.cell.Cell``.
 
@@ -115,6 +133,7 @@ class CellFacts(RecordPart):
         calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
         evaluations: what was measured, each with its protocol, tasks or options.
         published: published figures for the cell.
+        tuning: how the options were chosen, if trials chose them.
     """
 
     id: CellId
@@ -131,3 +150,4 @@ class CellFacts(RecordPart):
     calibration: dict[str, Any]
     evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
     published: tuple[PublishedFigure, ...] = ()
+    tuning: TuningFacts | None = None

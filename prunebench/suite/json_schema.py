@@ -17,6 +17,7 @@ from prunebench.suite.schema import (
     StageEntry,
     Strict,
     Suite,
+    Tune,
     ZeroShotEntry,
 )
 
@@ -27,6 +28,7 @@ PARTS: tuple[type[Strict], ...] = (
     Calibration,
     MethodEntry,
     StageEntry,
+    Tune,
     CalibrationChange,
     AllocationEntry,
     PerplexityEntry,
@@ -57,9 +59,10 @@ def suite_schema() -> dict[str, Any]:
         ]
     }
     schema["properties"]["sparsities"]["items"] = sparsity
-    for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
-        if branch.get("type") == "array":
-            branch["items"] = sparsity
+    for part in (definitions["MethodEntry"]["anyOf"][1], definitions["Tune"]):
+        for branch in part["properties"]["sparsities"]["anyOf"]:
+            if branch.get("type") == "array":
+                branch["items"] = sparsity
     method = definitions["MethodEntry"]["anyOf"][1]
     for owner, key, entry in (
         (schema, "allocation", "AllocationEntry"),

@@ -48,7 +48,7 @@ def plan(
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
     """
-    entries = _chosen(suite.methods, list(only))
+    entries = chosen_entries(suite.methods, list(only))
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
@@ -149,7 +149,12 @@ def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
     return cells[part - 1 :: parts]
 
 
-def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
+def chosen_entries(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
+    """The entries that ``--only`` names, by label or name; none means all.
+
+    Raises:
+        SuiteError: there is no such entry.
+    """
     names = [name for entry in entries for name in (entry.title, entry.name)]
     for name in only:
         if name not in names:
