@@ -1,13 +1,13 @@
 """Check on a GPU that every kernel is right, and measure what the methods cost there.
 
-    python benchmarks/gpu_check.py                          parts a to c, at most four minutes on an H100
+    python benchmarks/gpu_check.py                          parts a to c, three minutes on an H100
     python benchmarks/gpu_check.py --parts abcd             and torch's 2:4 tensors
     python benchmarks/gpu_check.py --parts e --text FILE    a small model trained on a text, pruned and retrained
 
 (a) every Triton kernel and the exact selection against plain torch; (b) a step of ELSA and ELSA-L beside AdamW, their
 memory, the fused pass beside a device copy; (c) SparseGPT, ALPS, ADMM and Wanda on one matrix and on a whole random
-model of 1 B beside two bare forwards, and selection beside torch's; (d) to_sparse_semi_structured; (e) ELSA-L against
-ALPS with masked retraining at growing budgets.
+model of 1 B beside two bare forwards, and selection beside torch's; (d) to_sparse_semi_structured; (e) ELSA-L
+against GMP and against ALPS with retraining at growing budgets.
 
 Needs torch, transformers, triton, numpy, safetensors and pluggy, and this checkout; nothing is downloaded and nothing
 need be installed. OUT/gpu_check.json is written after each part. Without a GPU everything runs in miniature, the
@@ -28,7 +28,7 @@ PARTS = {  # letter → module of gpu_parts, title
     "b": ("elsa", "ELSA and ELSA-L beside AdamW(fused=True)"),
     "c": ("layerwise", "layer-wise methods and exact selection"),
     "d": ("two_four", "2:4 by torch.sparse.to_sparse_semi_structured"),
-    "e": ("small_model", "a small model: ELSA-L, and ALPS with masked AdamW, at growing budgets"),
+    "e": ("small_model", "a small model: ELSA-L, GMP, and ALPS with retraining, at growing budgets"),
 }
 
 
@@ -44,7 +44,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--parts", type=letters, default="abc")
     parser.add_argument("--text", type=Path, help="UTF-8 text for part e")
     parser.add_argument("--train-seconds", type=float, default=120.0, help="of the dense model of part e")
-    parser.add_argument("--lmda", type=float, default=0.1, help="ELSA-L's λ in part e")
     options = parser.parse_args()
     if "e" in options.parts and not (options.text and options.text.is_file()):
         parser.error(f"part e trains on a text: give a file by --text (it is {options.text})")
@@ -62,7 +61,7 @@ def main() -> int:
     from gpu_parts.report import Report, say
 
     size = GPU if device == "cuda" else MINIATURE
-    context = Context(device, size, options.text, options.train_seconds, options.lmda)
+    context = Context(device, size, options.text, options.train_seconds)
     report = Report(options.out / "gpu_check.json", device, miniature=device == "cpu")
     for letter in options.parts:
         module, title = PARTS[letter]

@@ -102,6 +102,33 @@ def make_folder(folder: Path) -> None:
         sync_folder(place.parent)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it, however deep, folders that were closed included; links are not followed.
+
+    Folders are brought up before they are removed: no path grows too long, and nothing recurses.
+
+    Raises:
+        OSError: it is no folder, or something in it cannot be removed; the rest may be gone.
+    """
+    if kind := irregular(folder, folder=True):
+        raise OSError(0, f"it is {kind}", str(folder))
+    folder.chmod(0o700)
+    while entries := list(folder.iterdir()):
+        for entry in entries:
+            if irregular(entry, folder=True):
+                entry.unlink()
+                continue
+            entry.chmod(0o700)
+            for inner in list(entry.iterdir()):
+                if irregular(inner, folder=True):
+                    inner.unlink()
+                else:
+                    inner.chmod(0o700)
+                    inner.rename(folder / secrets.token_hex(8))
+            entry.rmdir()
+    folder.rmdir()
+
+
 def irregular(path: Path, *, folder: bool = False) -> str | None:
     """What stands in the way of a regular file, or of a folder: "a symbolic link", "a pipe" …; None if nothing does.
 

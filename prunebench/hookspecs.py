@@ -28,7 +28,7 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
             never embeddings, head, norms or routers.
         data: calibration text as tokens: ``data.windows``, LongTensor (nsamples, seqlen), the same for every method of
             a seed; ``data.batches(batch_size, start)``, an endless iterator of LongTensors (batch_size, seqlen);
-            ``data.seed``, the only source of randomness.
+            ``data.seed``, the only source of randomness; ``data.teacher``, the dense model, made when it is asked for.
         sparsity: the pattern asked for, ``Unstructured(ratio)`` or ``NM(n, m)`` with n kept of every m inputs, perhaps
             with a pattern of its own for each layer.
 
@@ -50,10 +50,15 @@ def prune(model: "PreTrainedModel", data: "CalibrationData", sparsity: "Sparsity
         cells of another kind ("n:m") are then not planned. At sparsity 0 one that trains may train; any other changes
         no weight.
 
-        A method finishes with one layer of ``calibrated(...)`` before it asks for the next, or writes to none while it
-        walks, and carries nothing from one to the next: an interrupted run goes on in the middle of the walk. One that
-        does carry something says ``calibrated(..., resume=False)``. Where a model is larger than memory, a layer of
-        ``calibrated`` or ``prunable`` is in memory until one of the next block is asked for.
+        A method that can follow another on the model which that has pruned says ``mask: ClassVar[str] = "held"``, and
+        then leaves every zero where it finds it, or ``"moves"``; one that only follows says ``after: ClassVar[bool] =
+        True``, and one that may also follow a baseline ``control: ClassVar[bool] = True``.
+
+        A method finishes with one layer of ``calibrated(...)``, or one block of ``blocks(...)``, before it asks for the
+        next, or writes to none while it walks, and carries nothing from one to the next: an interrupted run goes on in
+        the middle of the walk. One that does carry something says ``calibrated(..., resume=False)``. Where a model is
+        larger than memory, a layer of ``calibrated`` or ``prunable`` is in memory until one of the next block is asked
+        for.
 
     Raises:
         Exception: any, when the contract cannot be met. The cell is then recorded as failed and the sweep goes on.

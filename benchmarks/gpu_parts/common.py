@@ -105,14 +105,12 @@ class Context:
         size: see ``Size``.
         text: a file to train on, part e.
         train_seconds: how long part e trains its dense model.
-        lmda: λ of ELSA-L in part e.
     """
 
     device: str
     size: Size
     text: Path | None
     train_seconds: float
-    lmda: float
 
     @property
     def dtype(self) -> torch.dtype:

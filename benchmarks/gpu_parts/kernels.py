@@ -10,17 +10,17 @@ from prunebench_plugins.elsa.adam import BETA1, adam
 from prunebench_plugins.elsa.codes import E4M3, e4m3_values
 from prunebench_plugins.elsa.states import EightBitMoments, FullMoments, OneState
 from prunebench_plugins.sparsegpt.algorithm import prune_tile
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpu_parts.common import Context
 from gpu_parts.report import Report, Row
-from prunebench.pruning import NM, Pattern, Target, Unstructured
+from prunebench.pruning import NM, Hessian, Layer, Pattern, Target, Unstructured
 
 Per = Literal["matrix", "row"]
 STEPS = 3
 KEPT_ABOVE = 0.7
 C_DTYPES: tuple[torch.dtype | None, ...] = (None, torch.float32, torch.bfloat16, E4M3)
-LARGEST_DIFFERENCE = 1e-6  # of a weight, relative to the largest: the order of one rounding
+LARGEST_DIFFERENCE = 1e-6  # of a weight, relative to the largest, or of a sum: the order of one rounding
 SELECTIONS: tuple[tuple[Pattern, Per], ...] = (
     (Unstructured(0.9), "matrix"),
     (Unstructured(0.5), "row"),
@@ -34,6 +34,7 @@ def run(context: Context, report: Report) -> None:
     """All comparisons; without triton only those that need no kernel."""
     check_e4m3(context, report)
     check_selection(context, report)
+    check_hessian(context, report)
     if not context.has_kernels:
         report.add(Row("Triton kernels", note="triton is not installed: not checked"))
         return
@@ -183,6 +184,22 @@ def tile_problem(columns: int, rows: int, device: str) -> tuple[Tensor, Tensor, 
     dead = torch.zeros(columns, dtype=torch.bool)
     dead[5] = True
     return torch.randn(columns, rows, generator=g).to(device), U.to(device), dead.to(device)
+
+
+def check_hessian(context: Context, report: Report) -> None:
+    """XᵀX / tokens of inputs in half precision, added in two batches, against double precision."""
+    worst = 0.0
+    for dtype in (torch.bfloat16, torch.float16):
+        X = torch.randn(1003, 301, generator=generator(3)).to(dtype).to(context.device)
+        H = Hessian(Layer("layer", nn.Linear(301, 1), nn.Parameter(torch.empty(1, 301, device=context.device)), False))
+        H.add(X[:400])
+        H.add(X[400:])
+        exact = X.double().t() @ X.double() / len(X)
+        worst = max(worst, float((H.matrix - exact).norm() / exact.norm()))
+    right = worst <= LARGEST_DIFFERENCE
+    report.add(
+        Row("Hessian of bf16 and fp16 inputs, relative error", worst, "", f"≤ {LARGEST_DIFFERENCE:g}", correct=right)
+    )
 
 
 def check_selection(context: Context, report: Report) -> None:

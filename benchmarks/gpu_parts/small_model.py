@@ -1,30 +1,40 @@
-"""(e) A small LLaMA trained on a text's bytes, pruned at 90 % and retrained with growing budgets of tokens.
+"""(e) A small LLaMA trained on a text's bytes, pruned at 90 % with growing budgets of tokens, by methods as they ship.
 
-ELSA-L spends its budget inside ADMM; ALPS prunes at once and spends it on AdamW with the mask held. Both see the same
-batches. What is shown is the loss on the text's last twentieth, which neither sees.
+ELSA-L spends its budget inside ADMM, gradual magnitude pruning while it adds zeros, and ALPS prunes at once and spends
+it on retraining. Each gets the same number of settings for a budget; the largest budget is tried with the two that
+were best before. The setting is chosen on a validation text and its loss shown on a test text, which no method sees.
 """
 
 import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from prunebench_plugins.alps import ALPS
 from prunebench_plugins.elsa import ElsaL
+from prunebench_plugins.gmp import GMP
+from prunebench_plugins.retrain import Retrain
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from gpu_parts.common import Context, free_memory, parameters_of, random_llama
 from gpu_parts.report import Report, Row
-from prunebench.pruning import CalibrationData, Unstructured, language_loss, prunable, trainable
+from prunebench.pruning import CalibrationData, Held, Unstructured, language_loss, prunable, trainable
 
 SPARSITY = Unstructured(0.9)
 NSAMPLES = 128
-TRAIN_LR, RETRAIN_LR, WARM_UP = 1e-3, 5e-4, 100
-TRAVEL, UPDATES = 5, 32  # ELSA-L: how far weights can travel, in their rms; updates of z and u in a run
-HELD_OUT = 20  # a twentieth of the text
-MOST_WINDOWS = 64
+TRAIN_LR, WARM_UP = 1e-3, 100
+UPDATES = 32  # of z and u in a run of ELSA-L; GMP prunes at the same interval
+HELD_OUT = 20  # a twentieth of the text, half for validation, half for the test
+MOST_WINDOWS = 128
+SETTINGS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "elsa-l": ((1.5, 0.02), (4, 0.02), (4, 0.1)),  # how far weights can travel, in their rms; λ
+    "gmp": ((5e-4,), (1e-3,), (2e-3,)),  # learning rate
+    "alps + retrain": ((5e-4,), (1e-3,), (2e-3,)),
+}
+MOST_AT_LARGEST = 2
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,8 @@ class Text:
     """A text as bytes: calibration data from its beginning, windows (count, seqlen) from its end."""
 
     data: CalibrationData
-    held_out: Tensor
+    validation: Tensor
+    test: Tensor
 
 
 def read_text(context: Context) -> Text:
@@ -45,10 +56,12 @@ def read_text(context: Context) -> Text:
     seqlen = context.size.small_seqlen
     tokens = torch.frombuffer(bytearray(context.text.read_bytes()), dtype=torch.uint8).long()
     cut = len(tokens) - len(tokens) // HELD_OUT
-    if len(tokens) - cut < seqlen:
-        raise ValueError(f"{context.text} holds {len(tokens)} bytes: give at least {HELD_OUT * seqlen}")
-    windows = tokens[cut:][: (len(tokens) - cut) // seqlen * seqlen].view(-1, seqlen)[:MOST_WINDOWS]
-    return Text(CalibrationData(tokens[:cut], nsamples=NSAMPLES, seqlen=seqlen, seed=0), windows)
+    count = (len(tokens) - cut) // seqlen
+    if count < 2:
+        raise ValueError(f"{context.text} holds {len(tokens)} bytes: give at least {2 * HELD_OUT * seqlen}")
+    windows = tokens[cut:][: count * seqlen].view(-1, seqlen)
+    validation, test = windows[: count // 2][:MOST_WINDOWS], windows[count // 2 :][:MOST_WINDOWS]
+    return Text(CalibrationData(tokens[:cut], nsamples=NSAMPLES, seqlen=seqlen, seed=0), validation, test)
 
 
 def run(context: Context, report: Report) -> None:
@@ -58,34 +71,73 @@ def run(context: Context, report: Report) -> None:
     steps = train_dense(dense, text, context)
     tokens = steps * size.small_batch * size.small_seqlen
     report.add(Row("model", parameters_of(dense) / 1e6, "M", note=f"trained on {tokens:,} bytes, {steps} steps"))
-    show(report, "dense", dense, text, context)
+    report.add(Row("dense", mean_loss(dense, text.test, context), "nats/byte"))
     at_once = copy.deepcopy(dense)
     ALPS().prune(model=at_once, data=text.data, sparsity=SPARSITY)
-    show(report, "alps, no retraining", at_once, text, context)
+    report.add(Row("alps, no retraining", mean_loss(at_once, text.test, context), "nats/byte", correct=exact(at_once)))
+    candidates = dict(SETTINGS)
     for budget in size.budgets:
-        steps = max(1, round(budget / (size.small_batch * size.small_seqlen)))
-        model = copy.deepcopy(dense)
-        settings = elsa_settings(model, steps, context)
-        settings.prune(model=model, data=text.data, sparsity=SPARSITY)
-        show(report, f"elsa-l, {budget:,} tokens", model, text, context, note=f"lr {settings.lr:.2g}, {steps} steps")
-        model = copy.deepcopy(at_once)
-        retrain(model, text, context, steps)
-        show(report, f"alps, masked AdamW, {budget:,} tokens", model, text, context, note=f"{steps} steps")
+        for name in SETTINGS:
+            start = at_once if name == "alps + retrain" else dense
+            if budget == size.budgets[-1]:
+                candidates[name] = candidates[name][:MOST_AT_LARGEST]
+            candidates[name] = compare_settings(name, candidates[name], start, budget, text, context, report)
+
+
+def compare_settings(
+    name: str,
+    settings: tuple[tuple[float, ...], ...],
+    start: LlamaForCausalLM,
+    budget: int,
+    text: Text,
+    context: Context,
+    report: Report,
+) -> tuple[tuple[float, ...], ...]:
+    """Run a method with each setting and report the best by the validation loss; returns them, the best first."""
+    steps = max(1, round(budget / (context.size.small_batch * context.size.small_seqlen)))
+    found = []
+    for setting in settings:
+        model = copy.deepcopy(start)
+        method(name, setting, model, steps, context.size.small_batch)(model, text.data)
+        validation, test = (mean_loss(model, windows, context) for windows in (text.validation, text.test))
+        found.append((validation, setting, test, exact(model)))
         free_memory(context.device)
+    found.sort(key=lambda one: (math.isnan(one[0]), one[0]))
+    tried = ", ".join(f"{'/'.join(f'{x:g}' for x in setting)}: {validation:.4f}" for validation, setting, *_ in found)
+    report.add(
+        Row(
+            f"{name}, {budget:,} tokens",
+            found[0][2],
+            "nats/byte",
+            correct=all(right for *_, right in found),
+            note=f"{steps} steps; validation {tried}",
+        )
+    )
+    return tuple(setting for _, setting, *_ in found)
 
 
-def elsa_settings(model: nn.Module, steps: int, context: Context) -> ElsaL:
-    """A learning rate with which weights can travel several times their rms, and enough updates for any budget."""
+def method(
+    name: str, setting: tuple[float, ...], model: nn.Module, steps: int, batch_size: int
+) -> Callable[[nn.Module, CalibrationData], None]:
+    """A method with one setting, as a function that prunes or retrains a model."""
+    interval = max(1, steps // UPDATES)
+    if name == "elsa-l":
+        travel, lmda = setting
+        lr = 2 * travel * rms_of(model) / steps
+        elsa_l = ElsaL(steps=steps, lr=lr, lmda=lmda, interval=interval, batch_size=batch_size)
+        return lambda model, data: elsa_l.prune(model=model, data=data, sparsity=SPARSITY)
+    if name == "gmp":
+        gmp = GMP(steps=steps, lr=setting[0], interval=interval, batch_size=batch_size)
+        return lambda model, data: gmp.prune(model=model, data=data, sparsity=SPARSITY)
+    retrain = Retrain(steps=steps, lr=setting[0], batch_size=batch_size)
+    return lambda model, data: retrain.prune(model=model, data=data, sparsity=Held(SPARSITY))
+
+
+def rms_of(model: nn.Module) -> float:
+    """Root mean square of the weights that are pruned."""
     weights = [layer.weight for layer, _ in prunable(model, SPARSITY)]
     squares = sum(float(W.float().norm()) ** 2 for W in weights)
-    rms = math.sqrt(squares / sum(W.numel() for W in weights))
-    return ElsaL(
-        steps=steps,
-        lr=2 * TRAVEL * rms / steps,
-        lmda=context.lmda,
-        interval=max(1, steps // UPDATES),
-        batch_size=context.size.small_batch,
-    )
+    return math.sqrt(squares / sum(W.numel() for W in weights))
 
 
 def train_dense(model: LlamaForCausalLM, text: Text, context: Context) -> int:
@@ -108,17 +160,6 @@ def train_dense(model: LlamaForCausalLM, text: Text, context: Context) -> int:
     raise AssertionError("batches never end")
 
 
-def retrain(model: LlamaForCausalLM, text: Text, context: Context, steps: int) -> None:
-    """AdamW on all parameters with the zeros of the pruned matrices held."""
-    masks = [(layer.parameter, layer.parameter != 0) for layer, _ in prunable(model, SPARSITY)]
-    with trainable(model, grad_checkpointing=False) as parameters:
-        optimizer = torch.optim.AdamW(parameters, lr=RETRAIN_LR, betas=(0.9, 0.95), weight_decay=0.0)
-        for t, ids in zip(range(steps), text.data.batches(context.size.small_batch), strict=False):
-            step(model, optimizer, ids, context, RETRAIN_LR * (1 - t / steps))
-            for parameter, mask in masks:
-                parameter.data.mul_(mask)
-
-
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, context: Context, lr: float) -> None:
     """One step of AdamW with clipping."""
     language_loss(model, ids.to(context.device)).backward()  # type: ignore[no-untyped-call]
@@ -130,18 +171,13 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, contex
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, text: Text, context: Context) -> float:
-    """Mean loss, nats a byte."""
-    batches = torch.split(text.held_out, context.size.small_batch)
+def mean_loss(model: nn.Module, windows: Tensor, context: Context) -> float:
+    """Mean loss of windows, nats a byte."""
+    batches = torch.split(windows, context.size.small_batch)
     total = sum(float(language_loss(model, ids.to(context.device))) * len(ids) for ids in batches)
-    return total / len(text.held_out)
+    return total / len(windows)
 
 
-def show(report: Report, what: str, model: nn.Module, text: Text, context: Context, note: str = "") -> None:
-    """The held-out loss, and whether the zeros are what was asked for."""
-    correct = None
-    if what != "dense":
-        pairs = [(layer.weight, target) for layer, target in prunable(model, SPARSITY)]
-        correct = all(int((W == 0).sum()) == target.zeros for W, target in pairs)
-    loss = held_out_loss(model, text, context)
-    report.add(Row(what, loss, "nats/byte", correct=correct, note=note))
+def exact(model: nn.Module) -> bool:
+    """Whether every matrix has as many zeros as were asked for."""
+    return all(int((layer.weight == 0).sum()) == target.zeros for layer, target in prunable(model, SPARSITY))

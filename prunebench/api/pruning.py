@@ -1,11 +1,10 @@
 """Pruning a model that the caller has loaded, in place, under the contract that a suite's cells are held to."""
 
-import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 import torch
@@ -21,6 +20,7 @@ from prunebench.api.arguments import (
     described,
     eval_mode,
 )
+from prunebench.api.dense_copy import DenseCopy
 from prunebench.api.notebook import status_for
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import AllocationError, MethodError, ModelError, UsageError
@@ -140,7 +140,7 @@ def prune(
     with quiet_hub_libraries(), status_for(progress) as display, eval_mode(model):
         events = EventRecorder(display)
         with use_observer(events):
-            data, dense = None, _DenseCopy(model)
+            data, dense = None, DenseCopy(model)
             if calibration is not None:
                 drawn = {"nsamples": nsamples, "seqlen": seqlen, "windows": windows, "files": files, "teacher": dense}
                 data = calibration_data(calibration, model, tokenizer, **drawn, seed=seed)  # type: ignore[arg-type]
@@ -212,36 +212,6 @@ def _run_stage(
     counts = before.verify(model, data=data, method=instance, watch=watch)
     tokens, passes = (0, 0.0) if data is None else (data.tokens_seen, data.passes)
     return counts, {"prune_seconds": seconds, "peak_bytes": peak.bytes, "tokens_seen": tokens, "passes": passes}
-
-
-class _DenseCopy:
-    """The model before the first weight was written, copied when it is first asked for.
-
-    Args:
-        model: as it is now.
-    """
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        self._model, self._copy = model, cast(Any, None)
-        self._writes = self._count()
-
-    def _count(self) -> int:
-        return sum(parameter._version for parameter in self._model.parameters())
-
-    def __call__(self) -> Any:
-        """The copy.
-
-        Raises:
-            RuntimeError: the model was written to before it was asked for.
-        """
-        if self._copy is None:
-            if self._count() != self._writes:
-                raise RuntimeError(
-                    "data.teacher was asked for after the first weight was written, and the model is pruned in place: "
-                    "ask for it first"
-                )
-            self._copy = copy.deepcopy(self._model)
-        return self._copy
 
 
 def _several(then: Any) -> Sequence[Any]:

@@ -10,7 +10,9 @@ from prunebench.pruning.calibration import CalibrationData
 from prunebench.pruning.callbacks import account, note, trace, track
 from prunebench.pruning.gradients import gradients
 from prunebench.pruning.layers import Layer, UnknownMatrixError, decoder_blocks, prunable
+from prunebench.pruning.loss_curve import LossCurve
 from prunebench.pruning.losses import distillation_loss, language_loss
+from prunebench.pruning.masters import trainable
 from prunebench.pruning.resume import due, keep, kept
 from prunebench.pruning.sparsity import NM, Allocated, Held, Pattern, PatternError, Sparsity, Target, Unstructured
 from prunebench.pruning.statistics import (
@@ -22,7 +24,7 @@ from prunebench.pruning.statistics import (
     StatisticError,
     damped_cholesky,
 )
-from prunebench.pruning.training import LossCurve, fit, masks, trainable
+from prunebench.pruning.training import fit, masks
 from prunebench.pruning.walk import Block, blocks, calibrated
 
 REVISION = 1

@@ -9,9 +9,10 @@ from prunebench.pruning.calibration import CalibrationData
 from prunebench.pruning.callbacks import track
 from prunebench.pruning.layers import prunable
 from prunebench.pruning.losses import language_loss
+from prunebench.pruning.masters import trainable
 from prunebench.pruning.resume import begin_walk, due, keep, kept
 from prunebench.pruning.sparsity import Sparsity
-from prunebench.pruning.training import digest_of, trainable
+from prunebench.pruning.training import digest_of
 
 
 def gradients(

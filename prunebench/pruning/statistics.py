@@ -11,6 +11,7 @@ from prunebench.pruning.layers import Layer
 MAX_PERCDAMP = 1.0
 SMALLEST_STRIP = 64
 SMALLEST_HALF = 256
+HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
 class StatisticError(ArithmeticError):
@@ -133,16 +134,21 @@ class Hessian:
         """Include inputs X (tokens, in), any float dtype.
 
         Computes row strips of the upper triangle, since H is symmetric: about half of the products. The running mean
-        comes from the scale factors of the product, which cost nothing.
+        comes from the scale factors of the product, which cost nothing. On CUDA inputs in half precision are multiplied
+        as they are: a product of two such numbers is exact in fp32, in which tensor cores sum them.
         """
         if not len(X):
             return
-        X = X.float()
         before, self.tokens = self.tokens, self.tokens + len(X)
-        for rows in self._strips():
-            self._mean[rows, rows.start :].addmm_(
-                X[:, rows].t(), X[:, rows.start :], beta=before / self.tokens, alpha=1 / self.tokens
-            )
+        if X.is_cuda and X.dtype in HALF_PRECISION and hasattr(torch.ops.aten.mm, "dtype"):  # torch 2.8
+            product = torch.mm(X.t(), X, out_dtype=torch.float32)
+            self._mean.mul_(before / self.tokens).add_(product, alpha=1 / self.tokens)
+        else:
+            X = X.float()
+            for rows in self._strips():
+                self._mean[rows, rows.start :].addmm_(
+                    X[:, rows].t(), X[:, rows.start :], beta=before / self.tokens, alpha=1 / self.tokens
+                )
         self._lower_is_current = False
         self._factors.clear()
 

@@ -1,8 +1,8 @@
 """Masks of the highest scores, by selection: exact counts, ties to the lower index, True = kept.
 
 On a CPU by numpy, whose introselect takes a fiftieth of the time of torch.sort and whose comparisons a quarter of
-torch's. On a device the threshold of a whole matrix comes from two histograms of the scores' bits, since torch's
-``kthvalue`` gives a row, however long, to one thread block.
+torch's. On a device the threshold of a whole matrix comes from torch's ``topk``, since its ``kthvalue`` gives a row,
+however long, to one thread block.
 """
 
 import numpy as np
@@ -99,7 +99,7 @@ def _select_on_cpu(values: Tensor, position: int) -> tuple[Tensor, Tensor, Tenso
 
 def _select_on_device(values: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
     """``_select_on_cpu`` in torch, for tensors on a device."""
-    if len(values) == 1 and values.dtype == torch.float32:
+    if len(values) == 1:
         threshold = _kth_smallest(values[0], position).view(1, 1)
     else:
         threshold = values.kthvalue(position + 1, dim=1, keepdim=True).values
@@ -108,31 +108,7 @@ def _select_on_device(values: Tensor, position: int) -> tuple[Tensor, Tensor, Te
 
 
 def _kth_smallest(values: Tensor, position: int) -> Tensor:
-    """The entry at ``position``, from 0, in ascending order; exact, by two histograms.
-
-    The bits of an fp32 number without its sign, read as an integer, have the order of its magnitude; with the bits of
-    negative numbers inverted, the order holds for all numbers. The first histogram, of the upper 16 bits, gives the
-    upper half of the result, the second, of the lower 16 bits of the entries in that bin, the lower half. Both are
-    sums of integers, so the result does not depend on the order in which a device adds.
-
-    Args:
-        values: fp32 (numel,), no NaN.
-        position: 0 to numel − 1.
-
-    Returns:
-        fp32 scalar on the device of ``values``.
-    """
-    bits = (values + 0.0).view(torch.int32)  # −0 + 0 = 0: two zeros are equal, but their bits are not
-    keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    upper = (keys >> 16) + 0x8000
-    upper_bin, before = _bin_of(upper, position)
-    lower_bin, _ = _bin_of(keys[upper == upper_bin] & 0xFFFF, position - before)
-    key = torch.tensor((upper_bin - 0x8000) << 16 | lower_bin, dtype=torch.int32, device=values.device)
-    return (key ^ ((key >> 31) & 0x7FFFFFFF)).view(torch.float32)
-
-
-def _bin_of(codes: Tensor, position: int) -> tuple[int, int]:
-    """The 16-bit code at ``position`` in ascending order, and how many codes are smaller."""
-    upto = codes.bincount(minlength=1 << 16).cumsum(0)
-    code = int(torch.searchsorted(upto, position, right=True))
-    return code, int(upto[code - 1]) if code else 0
+    """The entry at ``position``, from 0, in ascending order, of values (numel,): the last of the fewer ones."""
+    if position < len(values) // 2:
+        return values.topk(position + 1, largest=False, sorted=False).values.amax()
+    return values.topk(len(values) - position, sorted=False).values.amin()

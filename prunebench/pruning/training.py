@@ -1,21 +1,18 @@
-"""Training: fp32 master weights, AdamW, masks that hold, and a loop that resumes bit for bit."""
+"""Training: AdamW on fp32 master weights, masks that hold, and a loop that resumes bit for bit."""
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from torch.utils.checkpoint import checkpoint
 
-from prunebench.pruning.callbacks import active_callbacks, note, trace, track
-from prunebench.pruning.layers import decoder_blocks
+from prunebench.pruning.callbacks import active_callbacks, trace, track
+from prunebench.pruning.loss_curve import LossCurve
 from prunebench.pruning.losses import mixed_precision
-from prunebench.pruning.offload import store_of
+from prunebench.pruning.masters import trainable
 from prunebench.pruning.resume import due, keep, kept
 
 Decay = Literal["linear", "cosine", "constant"]
@@ -196,120 +193,6 @@ class _Run:
             tensor.copy_(tensors[name])
         self._t = facts["t"]
         return self._t
-
-
-@contextmanager
-def trainable(
-    model: nn.Module | None, parameters: Iterable[Tensor] | None = None, *, grad_checkpointing: bool = False
-) -> Iterator[list[Tensor]]:
-    """Make parameters trainable as fp32 masters within this context; eval mode, so that there is no dropout.
-
-    A parameter of another dtype holds an fp32 copy of itself, which is rounded once at the end; so do the model's
-    other parameters, which are multiplied with it, and those end as they were. A parameter stays the same
-    ``nn.Parameter``, so tied heads stay tied. Dtypes, ``requires_grad``, gradients and modes are restored at the end.
-    For a loop of one's own; ``fit`` does this itself.
-
-    Args:
-        model: a causal language model, or one block of it; None where there is only ``parameters``.
-        parameters: what is trained, frozen or not; all floating-point parameters of the model if None.
-        grad_checkpointing: recompute each decoder block in the backward pass instead of keeping its activations.
-
-    Yields:
-        The trained parameters, each once.
-
-    Raises:
-        RuntimeError: the model's blocks lie on disk.
-    """
-    if model is not None and store_of(model) is not None:  # one block of it passes
-        raise RuntimeError(
-            "a model whose blocks lie on disk cannot be trained as a whole: use device cpu or cuda, or train block by "
-            "block, as with blocks(model, data, sparsity)"
-        )
-    own = [] if model is None else [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    trained: list[Tensor] = list(dict.fromkeys(own if parameters is None else parameters))
-    everything: list[Tensor] = list(dict.fromkeys([*own, *trained]))
-    original = [(parameter.dtype, parameter.requires_grad, parameter.grad) for parameter in everything]
-    modes = [] if model is None else [(module, module.training) for module in model.modules()]
-    if parameters is None and not all(required for _, required, _ in original):
-        note("frozen parameters are trained all the same")
-    blocks = list(decoder_blocks(model)) if grad_checkpointing and model is not None else []
-    forwards = [block.__dict__.get("forward") for block in blocks]
-    chosen = set(map(id, trained))
-    try:
-        if model is not None:
-            model.eval()
-        for parameter in everything:
-            parameter.grad = None
-            parameter.data = parameter.data.float()
-            parameter.requires_grad_(id(parameter) in chosen)
-        # transformers' own checkpointing is off in eval mode.
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-        yield trained
-    finally:
-        for block, forward in zip(blocks, forwards, strict=True):
-            block.__dict__.pop("forward", None)
-            if forward is not None:
-                block.forward = forward
-        for parameter, (dtype, required, grad) in zip(everything, original, strict=True):
-            parameter.grad = None
-            parameter.data = parameter.data.to(dtype)
-            parameter.grad = grad
-            parameter.requires_grad_(required)
-        for module, training in modes:
-            module.training = training
-
-
-class LossCurve:
-    """Losses and gradient norms of the last steps, read together: to read a value makes the CPU wait for the GPU.
-
-    Args:
-        lr: of the run, for the message.
-    """
-
-    def __init__(self, lr: float) -> None:
-        self._lr = lr
-        self._pending: list[tuple[int, Tensor, Tensor]] = []
-        self._mean = float("nan")
-
-    def record(self, t: int, loss: Tensor, norm: Tensor) -> None:
-        """Add the loss and the gradient's norm of step t, both before clipping."""
-        self._pending.append((t, loss.detach(), norm))
-
-    def mean(self) -> float:
-        """The mean loss of the steps recorded since it was last asked for; the last mean where there are none.
-
-        Raises:
-            FloatingPointError: a loss or a norm is infinite or NaN.
-        """
-        if not self._pending:
-            return self._mean
-        values = [(t, float(loss), float(norm)) for t, loss, norm in self._read()]
-        for t, loss, norm in values:
-            for what, value in (("loss", loss), ("norm of its gradient", norm)):
-                if value - value != 0:
-                    raise FloatingPointError(
-                        f"the {what} is {value} at step {t}: try a smaller lr than {self._lr:g}, and see that the "
-                        "dense model's loss on this text is finite"
-                    )
-        self._mean = sum(loss for _, loss, _ in values) / len(values)
-        self._pending.clear()
-        return self._mean
-
-    def _read(self) -> list[tuple[int, float, float]]:
-        pairs = [torch.stack((loss.float(), norm.float())) for _, loss, norm in self._pending]
-        read: Sequence[tuple[float, float]] = torch.stack(pairs).tolist() if pairs else []
-        return [(t, *pair) for (t, _, _), pair in zip(self._pending, read, strict=True)]
-
-    def state(self) -> list[tuple[int, float, float]]:
-        """The steps recorded since the last mean, as JSON, for ``restore``."""
-        return self._read()
-
-    def restore(self, state: Sequence[tuple[int, float, float]], device: torch.device) -> None:
-        """Continue from the state of an interrupted run."""
-        self._pending = [
-            (t, torch.tensor(loss, device=device), torch.tensor(norm, device=device)) for t, loss, norm in state
-        ]
 
 
 def digest_of(parameters: Iterable[Tensor], *settings: object) -> str:

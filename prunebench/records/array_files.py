@@ -80,7 +80,12 @@ def parsed_arrays(folder: Path, record: Record) -> dict[str, np.ndarray]:
         except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
             raise RecordError(f"{path} is no array file of prunebench: {first_line(error)}", _ADVICE) from None
     for key, array in arrays.items():
-        if array.ndim != 1 or array.dtype.kind not in "biuf":
+        if not is_row(array):
             places = ", ".join(str(folder / name) for name in record.arrays.values())
             raise RecordError(f"{places} is no array file of prunebench: {key!r} is no row of numbers", _ADVICE)
     return arrays
+
+
+def is_row(array: np.ndarray) -> bool:
+    """Whether an array is one that a record can have: a row of numbers."""
+    return array.ndim == 1 and array.dtype.kind in "biuf"

@@ -41,18 +41,16 @@ def files_in(folder: Path) -> list[Path]:
     Raises:
         OSError: it is missing, or holds a link, a pipe or a device; ``strerror`` names it.
     """
-    found = []
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        for names, is_folder in ((folders, True), (files, False)):
-            for name in names:
-                if kind := irregular(Path(place) / name, folder=is_folder):
-                    raise OSError(0, f"{Path(place) / name} is {kind}")
-        found += [Path(place) / name for name in files]
+    found, pending = [], [folder]
+    while pending:  # no recursion: a folder from elsewhere may be deep
+        for path in pending.pop().iterdir():
+            if not irregular(path, folder=True):
+                pending.append(path)
+            elif kind := irregular(path):
+                raise OSError(0, f"{path} is {kind}")
+            else:
+                found.append(path)
     return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def is_saved(output: Path, record: Record) -> bool:

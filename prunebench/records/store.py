@@ -1,8 +1,8 @@
 """Reading and writing of records, their arrays and forecasts; written atomically, checked by digest when read."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from prunebench.files import (
     irregular,
     make_folder,
     read_regular_file,
+    remove_tree,
     write_atomically,
 )
 from prunebench.records.array_files import arrays_of, parsed_arrays, read_contents, write_arrays
@@ -117,7 +118,8 @@ def remove(paths: Iterable[Path]) -> None:
     """Remove files, and folders with all that is in them; a link is removed itself."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 

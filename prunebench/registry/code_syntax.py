@@ -14,7 +14,15 @@ from pathlib import Path
 CODE_SUFFIXES = {".c", ".cc", ".cpp", ".cu", ".cubin", ".cuh", ".h", ".hpp", ".ptx", ".py", ".pyx", ".so"}
 SUFFIXES = (*EXTENSION_SUFFIXES, ".py", ".pyc")  # of modules, in the order in which Python tries them
 IMPORTERS = {"__import__", "import_module"}
-SEARCHERS = {"iter_modules", "run_module", "run_path", "spec_from_file_location", "walk_packages"}
+SEARCHERS = {
+    "SourceFileLoader",
+    "iter_modules",
+    "resolve_name",
+    "run_module",
+    "run_path",
+    "spec_from_file_location",
+    "walk_packages",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def parse(content: bytes, is_python: bool) -> Syntax:
                 imports += [(0, alias.name, ()) for alias in node.names]
             case ast.ImportFrom():
                 imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+                computed |= any(alias.name in IMPORTERS and alias.asname for alias in node.names)  # called by that
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in IMPORTERS:
                 match node.args[:1]:
                     case [ast.Constant(value=str(text))]:

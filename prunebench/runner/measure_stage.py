@@ -18,7 +18,7 @@ from prunebench.models.saving import save_checkpoints
 from prunebench.pruning.callbacks import note, use_observer
 from prunebench.records.record import SECTIONS, SavedFacts, SparsityFacts, VerifiedFacts
 from prunebench.runner.checks import take_over_checked
-from prunebench.runner.declared import HandedOver, sparsity_of
+from prunebench.runner.declared import HandedOver, Notes, Trace, sparsity_of
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.handover import take_over
 from prunebench.runner.mask_sample import mask_sample
@@ -66,10 +66,10 @@ class Measured(Strict):
     sections: dict[str, dict[str, Any]] = Field(default={})
     chance: dict[str, float] = Field(default={})
     verified: dict[str, VerifiedFacts] = Field(default={})
-    seconds: float = Field(default=0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     saved: SavedFacts | None = None
-    notes: dict[str, int] = Field(default={})
-    trace: tuple[dict[str, float], ...] = ()
+    notes: Notes = Field(default={})
+    trace: Trace = ()
 
 
 class Measuring:

@@ -80,6 +80,7 @@ def _prune(
     display.phase("load")
     model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
     if before is not None:
+        resources.refuse_changed_model(cell)
         take_over_checked(model, cell, before)
         tell("masks", mask_digests(model))
     data = resources.calibration(cell, tokenizer)

@@ -1,9 +1,8 @@
 """What the cells of one sweep share, so that it is found, tokenised and loaded once."""
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from prunebench.data.corpora import find_corpus
 from prunebench.data.corpus import Corpus
 from prunebench.errors import ContractError, CorpusError, DeviceError
 from prunebench.evaluation.interface import Shared, is_ours
+from prunebench.files import remove_tree
 from prunebench.models.loading import load_model, load_tokenizer
 from prunebench.models.source import ModelSource, context_length, files_state, find_model
 from prunebench.pruning import CalibrationData
@@ -212,7 +212,8 @@ def work_folder(output: Path, cell: Cell) -> Iterator[Path]:
         with large_apart() if cell.device == "disk" else nullcontext():
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(folder)
 
 
 def remove_left_work(output: Path, cell: Cell) -> None:
@@ -223,4 +224,5 @@ def remove_left_work(output: Path, cell: Cell) -> None:
     """
     for folder in output.glob(f".{cell.id}.*.work"):
         refuse_irregular(output, [folder.name])
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(folder)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import ValidationError
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
+from prunebench.records.store import record_to_json
 from prunebench.runner.declared import Declared, HandedOver, cost_of, efforts_of, sparsity_of, training_of
 from prunebench.runner.environment import environment
 from prunebench.runner.measure_stage import Measured, ToMeasure
@@ -119,8 +119,10 @@ def run_stages(
     if error:
         run.arrays.clear()
     try:
-        return run.record(error, run.facts), run.arrays
-    except ValidationError as wrong:  # what an evaluation of a plugin found is nothing that a record can hold
+        record = run.record(error, run.facts)
+        Record.model_validate_json(record_to_json(record))  # so that what is written can be read again
+        return record, run.arrays
+    except ValueError as wrong:  # what a plugin said of its costs, or found, is nothing that a record can hold
         known = {name: run.facts[name] for name in ("measured", "environment", "method")}
         message = f"an outcome that no record can hold: {first_line(wrong)}"
         return run.record(error or Failure(type="MalformedMessage", message=message), known), {}
@@ -203,6 +205,8 @@ class _Run:
         work = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=self.work))
         saved_state = self.saved_state.part(part)
         found, arrays, failure = self.stages.measure(self.cell, saved_state, work, handed, asked)
+        if part == OTHERS:  # code of plugins ran there, which tells nothing of the weights
+            found = found.model_copy(update={"sparsity": None, "saved": None})
         self._take(found, arrays)
         if failure is not None:
             raise StageFailed(failure, {}, ())
@@ -219,9 +223,12 @@ class _Run:
                 if name in self.facts[section]:
                     raise ContractError(f"two evaluations both report {section} of {name!r}")
                 self.facts[section][name] = values
-        self.facts["chance"] |= found.chance
-        self.facts["verified"] |= found.verified
-        if twice := arrays.keys() & self.arrays.keys() - {"mask"}:
+        for part, more in (("chance", found.chance), ("verified", found.verified)):
+            if twice := more.keys() & self.facts[part].keys():
+                raise ContractError(f"two evaluations both report {part} of {min(twice)!r}")
+            self.facts[part] |= more
+        counted_again = {"mask"} if found.sparsity is not None else set[str]()
+        if twice := arrays.keys() & self.arrays.keys() - counted_again:
             raise ContractError(f"two evaluations both report the array {min(twice)!r}")
         self.arrays |= arrays
         self.notes.update(found.notes)

@@ -8,9 +8,7 @@ cell, versions, machine and thread count, or does not meet its digest, is remove
 
 import hashlib
 import json
-import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -24,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prunebench.errors import OutputError
-from prunebench.files import atomic_replacement, write_atomically
+from prunebench.files import atomic_replacement, remove_tree, write_atomically
 from prunebench.pruning.callbacks import MethodState
 from prunebench.runner.environment import environment
 from prunebench.suite.cell import Cell
@@ -210,7 +208,8 @@ class SavedState:
     def remove(self) -> None:
         """Remove the folder: the cell is done, or to be run afresh."""
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                remove_tree(self.folder)
             with suppress(OSError):  # other cells may have theirs in it
                 self.folder.parent.rmdir()
 
@@ -226,11 +225,12 @@ def remove_stale(output: Path, planned: Iterable[Cell], done: Iterable[str] = ()
     """
     names = {cell.id for cell in planned}
     for name in done:
-        shutil.rmtree(output / FOLDER / name, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(output / FOLDER / name)
     for folder in (output / FOLDER).glob("*/"):
         with suppress(OSError):  # another sweep may remove it meanwhile
             if folder.name not in names and time.time() - folder.stat().st_mtime > older_than:
-                shutil.rmtree(folder)
+                remove_tree(folder)
 
 
 def _remove_for_certain(path: Path) -> None:
@@ -240,11 +240,7 @@ def _remove_for_certain(path: Path) -> None:
         OSError: it cannot be removed.
     """
     if path.is_dir() and not path.is_symlink():
-        for place, folders, _ in os.walk(path):
-            for folder in (Path(place), *(Path(place) / name for name in folders)):
-                if not folder.is_symlink():
-                    folder.chmod(0o700)
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from prunebench.errors import OutputError, first_line
 from prunebench.evaluation.interface import is_ours
-from prunebench.records.array_files import ARRAYS_LIMIT
+from prunebench.records.array_files import ARRAYS_LIMIT, is_row
 from prunebench.records.record import Failure
 from prunebench.runner.claims import Standing
 from prunebench.runner.declared import Broken, Declared, HandedOver
@@ -217,6 +217,9 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
     if not stat.S_ISREG((status := file.lstat()).st_mode) or status.st_size > ARRAYS_LIMIT:
         raise OSError(f"{file.name} is no regular file of at most {ARRAYS_LIMIT:,} bytes")
     found: dict[str, np.ndarray] = load_file(file)
+    for name, array in found.items():
+        if not is_row(array):
+            raise OSError(f"the array {name!r} is no row of numbers")
     return found
 
 

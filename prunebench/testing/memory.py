@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from prunebench.contract.live import watched
-from prunebench.pruning import Hessian, Sparsity, calibrated
+from prunebench.pruning import CalibrationData, Hessian, Sparsity, calibrated
 from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.manager import plugin_manager
@@ -27,7 +28,7 @@ WALKS = 2
 
 def measure_peak(method: MethodClass, options: Mapping[str, Any], architecture: str, pattern: str) -> Peak:
     """Measure the peak of tensors beyond the model with long calibration text."""
-    model, data = MODELS[architecture](), long_calibration()
+    model, data = MODELS[architecture](), long_calibration(MODELS[architecture])
     sparsity: Sparsity = parse_pattern(pattern)
     if method.after:
         prune_by_magnitude(model, sparsity)
@@ -47,9 +48,9 @@ def measure_peak(method: MethodClass, options: Mapping[str, Any], architecture: 
     return Peak(peak=peak, ceiling=ceiling)
 
 
-def long_calibration() -> Any:
-    """The calibration data on which memory is measured."""
-    return calibration(nsamples=64, seqlen=60)
+def long_calibration(teacher: Callable[[], PreTrainedModel] | None = None) -> CalibrationData:
+    """The calibration data on which memory is measured, with what makes the dense model."""
+    return calibration(nsamples=64, seqlen=60, teacher=teacher)
 
 
 def _peak_bytes(model: nn.Module, function: Callable[[], object]) -> int:

@@ -77,7 +77,7 @@ def test_all_parts_run_in_miniature_with_few_packages(bare_site: Path, tmp_path:
         assert not [row["what"] for row in part["rows"] if row["correct"] is False]
         assert not [row["what"] for row in part["rows"] if row["met"] is not None]  # a CPU's times meet no goal
     compared = sum(row["correct"] is True for row in written["parts"]["a"]["rows"])
-    assert compared == (11 if find_spec("triton") else 3)
+    assert compared == (12 if find_spec("triton") else 4)
     assert "IN MINIATURE" in done.stdout
 
 
@@ -97,7 +97,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_a_selection_that_breaks_ties_the_other_way_is_found(
     parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = parts.common.Context("cpu", parts.common.MINIATURE, None, 1.0, 0.1)
+    context = parts.common.Context("cpu", parts.common.MINIATURE, None, 1.0)
 
     def check() -> dict[str, Any]:
         report = parts.report.Report(tmp_path / "report.json", "cpu", miniature=True)

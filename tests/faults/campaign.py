@@ -47,13 +47,15 @@ WHOM = ("runner", "worker", "both")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions: of each record all but cost, environment and digests; its arrays."""
+    """What must not depend on interruptions: of each record all but costs, environment and digests; its arrays."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         record: Record = read_record(path)
         content = record.model_dump(mode="json", exclude={"cost", "environment", "measured"}, by_alias=True)
         for digest in ("digest", "arrays"):
             content.pop(digest, None)
+        for stage in content["effort"]:
+            del stage["seconds"]
         found[record.cell.id] = {
             **content,
             "weights_digest": record.environment.get("weights_digest"),

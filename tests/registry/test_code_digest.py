@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import MethodError
-from prunebench.registry import code_digest
+from prunebench.registry import code_syntax
 from prunebench.registry.code_digest import Code, code_of_file, code_of_object
 from prunebench.registry.entry_points import KINDS, Source, sources
 
@@ -50,10 +50,10 @@ def digest_of(source: str, executable: str = sys.executable) -> str:
     """The digest of a source text, under any interpreter."""
     program = (
         "import importlib.util, sys, hashlib, ast\n"
-        f"spec = importlib.util.spec_from_file_location('code_digest', {code_digest.__file__!r})\n"
-        "module = importlib.util.module_from_spec(spec); sys.modules['code_digest'] = module\n"
+        f"spec = importlib.util.spec_from_file_location('code_syntax', {code_syntax.__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec); sys.modules['code_syntax'] = module\n"
         "spec.loader.exec_module(module)\n"
-        "print(module._parse(sys.stdin.buffer.read(), True).digest)\n"
+        "print(module.parse(sys.stdin.buffer.read(), True).digest)\n"
     )
     done = subprocess.run(
         [executable, "-I", "-c", program], input=source.encode(), capture_output=True, check=True, timeout=60

@@ -92,6 +92,8 @@ class TestTable:
             (
                 "stories",
                 "wanda",
+                "not measured",
+                "–",
                 "0.5",
                 PROTOCOL,
                 "10.00",
@@ -110,13 +112,13 @@ class TestTable:
     )
     def test_another_protocol_is_said_not_to(self, protocol: str | None, verdict: str) -> None:
         (row,) = published_table([with_figure(record(), protocol=protocol, seqlen=2048)]).rows
-        assert row[3:8] == (PROTOCOL, "10.00", "8.000", "1.250", verdict)
+        assert row[5:10] == (PROTOCOL, "10.00", "8.000", "1.250", verdict)
 
     def test_what_was_not_measured(self) -> None:
         (row,) = published_table([with_figure(record(), protocol="c4/paper-256x2048", corpus="c4")]).rows
-        assert row[3:8] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
+        assert row[5:10] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
         (failed,) = published_table([with_figure(record(error="x"))]).rows
-        assert failed[7] == "not measured here"
+        assert failed[9] == "not measured here"
 
 
 def published_for(found: Record, *figures: PublishedFigure) -> Record:
@@ -138,10 +140,10 @@ class TestSeveralSources:
         rows = published_table(
             [found.model_copy(update={"cell": found.cell.model_copy(update={"published": published})})]
         ).rows
-        assert [row[9] for row in rows] == ["A", "B", "C", "3 sources"]
-        assert [row[5] for row in rows] == ["8.000", "10.00", "20.00", "8.000 to 20.00"]
-        assert [row[6] for row in rows] == ["1.125", "0.900", "0.450", "0.450 to 1.125"]
-        assert rows[-1][10] == "spread 150.0%"
+        assert [row[11] for row in rows] == ["A", "B", "C", "3 sources"]
+        assert [row[7] for row in rows] == ["8.000", "10.00", "20.00", "8.000 to 20.00"]
+        assert [row[8] for row in rows] == ["1.125", "0.900", "0.450", "0.450 to 1.125"]
+        assert rows[-1][12] == "spread 150.0%"
 
     def test_other_windows_are_no_spread(self) -> None:
         """5.47 and 5.12 are both right, of windows of 2048 and of 4096 tokens; of an unknown length nobody knows."""
@@ -154,7 +156,7 @@ class TestSeveralSources:
         )
         assert dense_disagreements(figures) == []
         shown = published_for(record(method="dense", sparsity="0"), *figures)
-        assert [row[9] for row in published_table([shown]).rows] == ["A", "B", "C", "D", "E"]
+        assert [row[11] for row in published_table([shown]).rows] == ["A", "B", "C", "D", "E"]
 
     def test_a_dense_model_has_one_perplexity(self) -> None:
         """Up to what is printed: 5.47 and 5.472 agree, 5.47 and 5.52 do not."""
@@ -182,8 +184,8 @@ class TestSeveralSources:
         (found,) = dense_disagreements([theirs, figure(29, "B")])
         assert str(found).startswith("26.97 (A, 27.01 with our exponent) and 29 (B) on wikitext2/paper-2048, ")
         (row,) = published_table([with_figure(record(value=9.0), perplexity=8.0, exponent="1/2")]).rows
-        assert row[4:8] == ("9.000", "8.000", "0.141", "yes, but for the exponent")
-        assert row[10] == "their exponent is 1/2 of ours, with which it would be 64.00; 5 seeds"
+        assert row[6:10] == ("9.000", "8.000", "0.141", "yes, but for the exponent")
+        assert row[12] == "their exponent is 1/2 of ours, with which it would be 64.00; 5 seeds"
 
 
 class TestDisagreements:
@@ -240,14 +242,14 @@ def test_a_suite_names_them_and_kept_records_learn_them(
     run_suite(cells, out, PlainDisplay(io.StringIO()))
     kept = read_records(out)
     assert sorted(figure.perplexity for found in kept for figure in found.cell.published) == [90, 100]
-    assert [row[7] for row in published_table(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
+    assert [row[9] for row in published_table(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
 
 
 def test_other_allocations_are_no_seeds() -> None:
     told = [with_figure(record(allocation=name, value=value)) for name, value in (("uniform", 10.0), ("owl", 20.0))]
     rows = published_table(told).rows
-    assert [row[4] for row in rows] == ["10.00", "20.00"]
-    assert ["allocation owl" in row[8] for row in rows] == [False, True]
+    assert [row[6] for row in rows] == ["10.00", "20.00"]
+    assert ["allocation owl" in row[10] for row in rows] == [False, True]
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from prunebench.report.significance import Mark, best
 
 MARKED_CAPTION = (
     "marked: the best of its sparsity and all that are not worse beyond the noise of seeds and test sequences (wrongly "
-    "called worse: in at most 5 % of columns)"
+    "called worse: in about 5 % of columns at most)"
 )
 ONE_SEED_CAPTION = (
     "no marks: one seed of a method that takes data does not show how much seeds differ; run three or more, "

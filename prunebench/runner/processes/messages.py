@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from prunebench.runner.events import NAME_LENGTH, NOTE_LENGTH, TRACE_VALUES
 
 LINE = 16 << 20  # bytes of one message
+AT_ONCE = 1 << 20  # bytes that one call of ``Lines.read`` takes, so that its caller sees to other things meanwhile
 MALFORMED = "MalformedMessage"
 ARRAYS = "arrays.safetensors"
 
@@ -75,12 +76,13 @@ class Lines:
         self.ended = False
 
     def read(self) -> Iterator[bytes]:
-        """The whole lines that are there now, without their ends.
+        """The whole lines that are there now, without their ends; of a writer that never pauses those of ``AT_ONCE``.
 
         Raises:
             Malformed: one is longer than allowed.
         """
-        while not self.ended:
+        left = AT_ONCE
+        while not self.ended and left > 0:
             try:
                 some = os.read(self.descriptor, 1 << 16)
             except BlockingIOError:
@@ -88,6 +90,7 @@ class Lines:
             except OSError:
                 some = b""
             self.ended = not some
+            left -= len(some)
             start = len(self._rest)
             self._rest += some
             while (end := self._rest.find(b"\n", start)) >= 0:
