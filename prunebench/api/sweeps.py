@@ -12,13 +12,13 @@ from prunebench.errors import UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
+from prunebench.records.quarantine import read_intact_record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
 from prunebench.suite.file import load_suite, suite_from
-from prunebench.suite.planning import plan as plan_cells
 from prunebench.suite.schema import Suite
-from prunebench.suite.tuning import TRIALS, plan_trials, plan_tuned
+from prunebench.suite.tuning import TRIALS, TunedPlan, plan_tuned
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
@@ -31,8 +31,11 @@ def plan(
     only: str | Iterable[str] = (),
     device: str | None = None,
     plugins: Iterable[str | Path] = (),
+    output: str | Path | None = None,
 ) -> "tuple[Cell, ...]":
-    """The cells of a suite; nothing runs. Of one that tunes, the trials, from which its own cells follow.
+    """The cells of a suite; nothing runs. Of one that tunes, its trials and then its own cells.
+
+    A cell that awaits its trials has the first combination of options, and ``tuning`` None.
 
     Args:
         suite: a file, a mapping with the same keys, or a ``Suite``. Relative paths in what is no file count from the
@@ -41,15 +44,19 @@ def plan(
         only: labels or names of methods.
         device: in place of every model's own.
         plugins: Python files whose plugins stand beside the installed ones.
+        output: where records of trials are looked for; by default ``results/<suite name>``.
 
     Raises:
         UsageError: the suite is wrong, or names what is not there.
     """
     from prunebench.runner.isolated import Isolated
 
-    with Isolated() as processes, quiet_libraries():
-        loaded, how = _asked(suite, overrides, only, device, plugins, processes)
-        return plan_trials(loaded, **how) or plan_cells(loaded, **how)
+    with Isolated() as processes:
+        loaded, planned = _planned(suite, overrides, only, device, plugins, processes)
+    folder = _results_folder(output, loaded)
+    if any(read_intact_record(folder / TRIALS, trial.id) is None for trial in planned.trials):
+        return planned.trials + planned.cells
+    return planned.trials + _chosen(planned, folder)
 
 
 def run(
@@ -89,16 +96,13 @@ def run(
     from prunebench.runner.sweep import run_suite
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
-        loaded, how = _asked(suite, overrides, only, device, plugins, executor.reader)
-        folder = _folder(output) if output is not None else Path("results") / loaded.name
+        loaded, planned = _planned(suite, overrides, only, device, plugins, executor.reader)
+        folder = _results_folder(output, loaded)
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
-        tried = []
-        if trials := plan_trials(loaded, **how):
+        if planned.trials:
             with sweep_display(progress) as display:
-                tried = run_suite(trials, folder / TRIALS, display, fresh=fresh, executor=executor)
-        cells, left_out = plan_tuned(loaded, tried, **how)
-        for line in left_out:
-            warnings.warn(line, stacklevel=2)
+                run_suite(planned.trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+        cells = _chosen(planned, folder)
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,
@@ -151,10 +155,9 @@ def compare(
     return compare_records(sides[0].records, sides[1].records, old, new, tolerances)
 
 
-def _asked(
+def _planned(
     suite: Any, overrides: Any, only: Any, device: Any, plugins: Any, reader: Reader | None
-) -> tuple[Suite, dict[str, Any]]:
-    """The suite, and the further arguments of its planning."""
+) -> tuple[Suite, TunedPlan]:
     changes = [overrides] if isinstance(overrides, str) else list(overrides)
     files = PluginFiles(check_files(plugins), reader)
     if isinstance(suite, str | Path):
@@ -164,7 +167,21 @@ def _asked(
     else:
         raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
     chosen = [only] if isinstance(only, str) else list(only)
-    return loaded, {"only": chosen, "device": device, "plugin_files": files, "tell": warnings.warn}
+    with quiet_libraries():
+        return loaded, plan_tuned(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
+
+
+def _chosen(planned: TunedPlan, folder: Path) -> "tuple[Cell, ...]":
+    """The cells of a suite whose trials have run."""
+    found = (read_intact_record(folder / TRIALS, trial.id) for trial in planned.trials)
+    cells, left_out = planned.chosen(record for record in found if record is not None)
+    for line in left_out:
+        warnings.warn(line, stacklevel=3)
+    return cells
+
+
+def _results_folder(output: Any, suite: Suite) -> Path:
+    return _folder(output) if output is not None else Path("results") / suite.name
 
 
 def _folder(value: Any) -> Path:

@@ -9,19 +9,9 @@ import typer
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
-from prunebench.cli.suite_options import (
-    Device,
-    Only,
-    Output,
-    Overrides,
-    SuiteFile,
-    all_records,
-    existing_record,
-    load_request,
-)
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
+from prunebench.cli.trials import existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
-
-MERGE = "prunebench merge SHARD/trials... --output DIR/trials"
 
 
 def run(
@@ -65,30 +55,30 @@ def run(
         from prunebench.runner.run_cell import Limits
         from prunebench.runner.sweep import run_suite
         from prunebench.suite.planning import shard_of
+        from prunebench.suite.tuning import TRIALS
 
         folder = None
         try:
             with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                request = load_request(suite, output, override, only, device, plugin, executor.reader)
-                trials, tried = request.trials(), []
-                executor.limits = Limits(request.suite.timeout, request.suite.memory_limit)
-                folder = request.folder
-                if trials:
-                    print_message(f"trials of options, whose records are kept in {request.trials_folder}:")
+                requested_suite, planned, folder = plan_suite(
+                    suite, output, override, only, device, plugin, executor.reader
+                )
+                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+                if own_trials := shard_of(planned.trials, shard):
+                    print_message(f"trials of options, whose records are in {folder / TRIALS}:")
                     with display_for(sys.stderr) as display:
-                        own = shard_of(trials, shard)
-                        tried = run_suite(own, request.trials_folder, display, fresh=fresh, executor=executor)
-                    others = [cell for cell in trials if cell not in own]
-                    found = [existing_record(request.trials_folder, cell) for cell in others]
-                    tried += [record for record in found if record is not None]
-                    if len(tried) < len(trials):
-                        return print_message(
-                            f"the trials of --shard {shard} have run. The cells of the suite follow from those of all: "
-                            f"bring them together ({MERGE}), then run again"
-                        )
-                cells, left_out = request.cells(tried)
+                        run_suite(own_trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+                tried = existing_trials(planned, folder)
+                if len(tried) < len(planned.trials):
+                    return print_message(
+                        f"the trials of --shard {shard} have run; the suite's own cells follow from those of all "
+                        "shards: join them (prunebench merge A/trials B/trials --output DIR/trials), then run again "
+                        "with --output DIR"
+                    )
+                cells, left_out = planned.chosen(tried)
+                print_choices(cells, tried)
                 cells = shard_of(cells, shard)
-                if not cells:
+                if not cells and not left_out:
                     return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
                 with display_for(sys.stderr) as display:
                     records = run_suite(

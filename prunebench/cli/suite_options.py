@@ -1,9 +1,8 @@
 """Command line arguments shared by ``run`` and ``plan``, and the cells and records that they select."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from prunebench.registry.reading import Reader
     from prunebench.suite.cell import Cell
     from prunebench.suite.schema import Suite
+    from prunebench.suite.tuning import TunedPlan
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (YAML).")]
 
@@ -40,41 +40,7 @@ Device = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Request:
-    """A suite as a command line asks for it.
-
-    Args:
-        suite: loaded, with its overrides.
-        folder: of the records.
-        how: what ``plan_trials`` and ``plan_tuned`` are given besides.
-    """
-
-    suite: "Suite"
-    folder: Path
-    how: dict[str, Any]
-
-    def trials(self) -> "tuple[Cell, ...]":
-        """The cells in which options are tried; none in most suites."""
-        from prunebench.suite.tuning import plan_trials
-
-        return plan_trials(self.suite, **self.how)
-
-    def cells(self, trials: "Sequence[Record]") -> "tuple[tuple[Cell, ...], list[str]]":
-        """The suite's own cells, with the options that its trials chose, and what is left out."""
-        from prunebench.suite.tuning import plan_tuned
-
-        return plan_tuned(self.suite, trials, **self.how)
-
-    @property
-    def trials_folder(self) -> Path:
-        """Where the records of trials are."""
-        from prunebench.suite.tuning import TRIALS
-
-        return self.folder / TRIALS
-
-
-def load_request(
+def plan_suite(
     suite: Path,
     output: Path | None,
     override: list[str] | None,
@@ -82,15 +48,20 @@ def load_request(
     device: str | None,
     plugin: list[Path] | None,
     reader: "Reader | None",
-) -> Request:
-    """Load a suite, which is planned with plugins imported by ``reader``."""
+) -> "tuple[Suite, TunedPlan, Path]":
+    """Load a suite and plan it, with plugins imported by ``reader``.
+
+    Returns:
+        The suite, its cells and trials, and the folder of its records.
+    """
     from prunebench.registry.reading import PluginFiles
     from prunebench.suite.file import load_suite
+    from prunebench.suite.tuning import plan_tuned
 
     files = PluginFiles(plugin or (), reader)
     loaded = load_suite(suite, override or (), files)
-    how = {"only": only or (), "device": device, "plugin_files": files, "tell": print_message}
-    return Request(loaded, output or Path("results") / loaded.name, how)
+    planned = plan_tuned(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
+    return loaded, planned, output or Path("results") / loaded.name
 
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":

@@ -102,16 +102,21 @@ class TuningFacts(RecordPart):
 
     Args:
         trials: how many combinations of options were tried.
-        tokens: calibration tokens that the trials took, all together.
-        text: the protocol of the validation text, on which the best had the lowest loss.
+        tokens: what each trial was trained on, as ``effort.backward_tokens``: one number for each combination and seed;
+            null where they were not counted, as of one that failed.
+        seconds: of wall clock that the trials took to prune, all together.
+        text: the protocol of the validation text, on which the chosen combination had the lowest mean loss.
         sparsity: at which they were tried.
+        like: the label of the entry whose trials they are; null where they are the cell's own entry's.
         options: the combination that was chosen, by option; "retrain.lr" is one of a method that follows.
     """
 
     trials: Annotated[int, Field(ge=1)]
-    tokens: Annotated[int, Field(ge=0)]
+    tokens: tuple[Annotated[int, Field(ge=0)] | None, ...]
+    seconds: Annotated[float, Field(ge=0)]
     text: str
     sparsity: str
+    like: str | None = None
     options: dict[str, Any]
 
 

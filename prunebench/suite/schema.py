@@ -42,6 +42,8 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
+MOST_COMBINATIONS = 100_000
+"""Of a grid: more were never meant to be listed."""
 
 
 class Strict(BaseModel):
@@ -243,7 +245,7 @@ class PerplexityEntry(EvaluationEntry):
     """
 
     label: ClassVar[str] = ""
-    name: Literal["perplexity"] = "perplexity"
+    name: Literal["perplexity"]
     corpus: Place
     seqlen: Length | None = None
     windows: Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"] = "stream"
@@ -260,37 +262,88 @@ class PerplexityEntry(EvaluationEntry):
         return self.model_copy(update={"corpus": locate(self.corpus)}) if is_text_file(self.corpus) else self
 
 
+class ValidationText(PerplexityEntry):
+    """The text that trials are measured on.
+
+    Args:
+        name: perplexity, which need not be said.
+        models: no key of it: trials are measured on every model.
+        corpus, seqlen, windows, split: as of an evaluation ``perplexity``.
+    """
+
+    name: Literal["perplexity"] = "perplexity"
+    models: None = None
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _for_every_model(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError("trials are measured on every model: leave out 'models'; an entry may name its own")
+
+
 class Tune(Strict):
     """A search for an entry's options before its cells run.
 
-    Every combination of the grid's values is a trial: a cell that is measured on the validation text alone. Its records
-    are kept in ``trials/``. The combination with the lowest loss there is the one that the suite's cells run with.
+    Every combination of the grid's values is a trial: a cell that is measured on the validation text alone. Its record
+    is kept in ``trials/``. The combination with the lowest loss there is what the suite's cells run with.
 
     Args:
         grid: the values to try, by option; ``retrain.lr`` is the option ``lr`` of a method ``retrain`` that follows.
-        text: what the trials are measured on, as an evaluation ``perplexity`` has it; no text of the suite's own.
-        trials: how many combinations are tried; by default all, of more a draw that is always the same.
-        sparsities: at which is searched, by default at each; another one takes the options of the nearest.
+        text: what trials are measured on; no text of the suite's own evaluations.
+        trials: how many combinations are tried: by default all, else a draw that is always the same.
+        sparsities: at which trials run, by default all of the entry's; another one takes the choice of the nearest.
         seeds: of the trials; by default the first of the entry's.
-        like: the label of another entry whose trials choose this one's options too, in place of a grid.
+        like: in place of all that: the label of another entry, whose trials choose this one's options too.
     """
 
-    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
-    text: PerplexityEntry | None = None
+    grid: dict[str, tuple[Any, ...]] = {}
+    text: ValidationText | None = None
     trials: Count | None = None
     sparsities: tuple[PatternText, ...] | None = Field(default=None, min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     like: str = ""
 
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """``retrain: {lr: ...}`` says the same as ``retrain.lr: ...``, and what comes later replaces it."""
+        if not isinstance(value, dict):
+            return value
+        flat: dict[Any, Any] = {}
+        for name, values in value.items():
+            flat |= (
+                {f"{name}.{option}": v for option, v in values.items()} if isinstance(values, dict) else {name: values}
+            )
+        for name, values in flat.items():
+            if not isinstance(values, list | tuple) or not values:
+                raise ValueError(
+                    f"{name} is to be tried with {quoted(values)}: give a list of values, as [0.001, 0.01]"
+                )
+        return flat
+
+    @field_validator("grid")
+    @classmethod
+    def _each_value_once(cls, grid: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for name, values in grid.items():
+            for place, value in enumerate(values):
+                if value in values[:place]:
+                    raise ValueError(f"{name} is to be tried twice with {quoted(value)}: name each value once")
+        return grid
+
     @model_validator(mode="after")
     def _grid_or_like(self) -> "Tune":
         if self.like:
-            if others := sorted(self.model_fields_set - {"like"}):
-                raise ValueError(f"like takes another entry's trials, so that {others[0]!r} has no place beside it")
+            for name, field in type(self).model_fields.items():
+                if name != "like" and getattr(self, name) != field.default:
+                    raise ValueError(f"like takes another entry's trials, so that {name!r} has no place beside it")
             return self
-        combinations = math.prod(len(values) for values in self.grid.values()) if self.grid else 0
-        if not combinations:
+        if not self.grid:
             raise ValueError("there is nothing to try: give a grid, as {lr: [0.001, 0.01]}, or like: LABEL")
+        combinations = math.prod(len(values) for values in self.grid.values())
+        if combinations > MOST_COMBINATIONS:
+            raise ValueError(
+                f"the grid has {combinations} combinations, more than {MOST_COMBINATIONS}: name fewer values"
+            )
         if self.trials is not None and self.trials > combinations:
             raise ValueError(f"{self.trials} trials of a grid that has {combinations} combinations: ask for fewer")
         if self.text is None:

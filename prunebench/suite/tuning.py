@@ -1,229 +1,282 @@
 """Tuning: trials of a method's options on a text of their own, and the choice that the cells of the suite run with.
 
-A trial is an ordinary cell: a method entry with one combination of the grid's values, measured on the validation text
-alone. What it found is read from its record, so a suite that tunes is planned twice: first its trials, then its cells.
+A trial is an ordinary cell: a method entry with one combination of its grid, measured on the validation text alone. The
+choice is made from the trials' records, so that the suite's own cells are known only once all trials have run.
 """
 
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prunebench.errors import SuiteError, suggest
-from prunebench.pruning.sparsity import Pattern, parse_pattern
+from prunebench.pruning.sparsity import Pattern
 from prunebench.records.cell_facts import TuningFacts
 from prunebench.records.record import Record
+from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.cell import Cell
-from prunebench.suite.planning import chosen_entries, plan
-from prunebench.suite.schema import MethodEntry, PerplexityEntry, Suite
+from prunebench.suite.planning import plan_by_entry
+from prunebench.suite.schema import MethodEntry, Suite, ValidationText
+from prunebench.suite.stages import PlannedMethod
 
 TRIALS = "trials"  # a results folder of its own, in that of the suite
-Point = Mapping[str, Any]
-"""One combination of a grid's values, by option."""
+
+Combination = Mapping[str, Any]
+"""A value of each option of a grid."""
 
 
-def plan_trials(suite: Suite, *, only: Sequence[str] = (), **how: Any) -> tuple[Cell, ...]:
-    """The trials of every entry that is tuned; none in most suites.
-
-    The suite's own cells are planned as well, with the first combination of each grid, so that all that can be refused
-    is refused before the first trial runs.
+@dataclass(frozen=True)
+class Search:
+    """What chooses the options of one entry.
 
     Args:
-        suite: what is asked for.
-        only: labels or names of method entries; none means all.
-        how: further arguments of ``prunebench.suite.planning.plan``.
-
-    Raises:
-        UsageError: as in ``plan``; or a validation text is a test text, or a grid names what is no option.
+        like: the label of the entry whose trials choose them, where these are another's.
+        combinations: what was tried.
+        methods: the entry's methods with each combination.
+        trials: the cells of each combination, of all models, sparsities, allocations and seeds.
     """
-    tuned = _tuned_entries(suite, only)
-    if not tuned:
-        return ()
-    asked = plan(_with_options(suite, lambda entry, model, sparsity: points_of(entry)[0]), only=only, **how)
-    tests = {digest for cell in asked for evaluation in cell.evaluations if (digest := evaluation.facts.get("digest"))}
-    cells: dict[str, Cell] = {}
-    for text in dict.fromkeys(entry.tune.text for entry in tuned if entry.tune):
-        for cell in plan(_trial_suite(suite, tuned, text), **{**how, "tell": lambda line: None}):
-            if (facts := cell.evaluations[0].facts).get("digest") in tests:
-                raise SuiteError(
-                    f"the validation text {facts['protocol']} is one that the suite measures on: tune on another text, "
-                    "as another split"
-                )
-            cells[cell.id] = cell
-    return tuple(cells.values())
+
+    like: str | None
+    combinations: tuple[Combination, ...]
+    methods: tuple[PlannedMethod, ...]
+    trials: tuple[tuple[Cell, ...], ...]
+
+    def of(self, model: str) -> list[Cell]:
+        """The trials on a model, by its label."""
+        return [trial for cells in self.trials for trial in cells if trial.model == model]
+
+    def choose(self, cell: Cell, records: Mapping[str, Record]) -> Cell | None:
+        """A cell with the options of the combination that has the lowest mean loss over seeds; of equal ones the first.
+
+        Args:
+            cell: of the entry.
+            records: of trials, by cell id.
+
+        Returns:
+            None where no combination ran well.
+        """
+        places = dict.fromkeys((trial.sparsity, trial.allocation) for trial in self.of(cell.model))
+        nearest = min(places, key=lambda place: _distance(place, cell))
+        tried = [
+            [records[t.id] for t in cells if (t.model, t.sparsity, t.allocation) == (cell.model, *nearest)]
+            for cells in self.trials
+        ]
+        losses = [_mean_loss(of_one) for of_one in tried]
+        best = min(range(len(losses)), key=losses.__getitem__)
+        if math.isinf(losses[best]):
+            return None
+        facts = TuningFacts(
+            trials=len(tried),
+            tokens=tuple(_trained_tokens(record) for of_one in tried for record in of_one),
+            seconds=math.fsum(record.cost.prune_seconds or 0 for of_one in tried for record in of_one),
+            text=next(iter(tried[best][0].perplexity)),
+            sparsity=str(nearest[0]),
+            like=self.like,
+            options=dict(self.combinations[best]),
+        )
+        chosen = self.methods[best]
+        return cell.model_copy(update={"options": chosen.first.options, "then": chosen.then, "tuning": facts})
+
+
+@dataclass(frozen=True)
+class TunedPlan:
+    """The cells of a suite, some of which may await trials.
+
+    Args:
+        cells: in the suite's order. One that awaits trials has the options of the first combination.
+        trials: the trials of all entries that are tuned; none in most suites.
+        searches: what chooses the options of a cell, by its id.
+    """
+
+    cells: tuple[Cell, ...]
+    trials: tuple[Cell, ...]
+    searches: Mapping[str, Search]
+
+    def chosen(self, records: Iterable[Record]) -> tuple[tuple[Cell, ...], list[str]]:
+        """The cells with the options that their trials chose.
+
+        Args:
+            records: of all trials; others are passed over.
+
+        Returns:
+            The cells; and a line for each model, method and sparsity that is left out, since no combination ran well.
+        """
+        by_id = {record.cell.id: record for record in records}
+        found: dict[str, Cell] = {}
+        left_out: dict[str, None] = {}
+        for cell in self.cells:
+            search = self.searches.get(cell.id)
+            chosen = cell if search is None else search.choose(cell, by_id)
+            if chosen is not None:
+                found[chosen.id] = chosen
+            elif search is not None:
+                what = f"{cell.method} at {cell.sparsity} on {cell.model} is left out"
+                left_out[
+                    f"{what}: none of its {len(search.trials)} trials ran well; see their records in {TRIALS}/"
+                ] = None
+        return tuple(found.values()), list(left_out)
 
 
 def plan_tuned(
-    suite: Suite, trials: Iterable[Record], *, only: Sequence[str] = (), **how: Any
-) -> tuple[tuple[Cell, ...], list[str]]:
-    """The cells of a suite, with the options that its trials chose.
+    suite: Suite,
+    *,
+    only: Iterable[str] = (),
+    device: str | None = None,
+    plugin_files: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> TunedPlan:
+    """Plan a suite with the trials of every entry that is tuned. All that can be refused is refused here.
 
     Args:
-        suite: what is asked for.
-        trials: the records of ``plan_trials``.
-        only, how: as in ``plan_trials``.
-
-    Returns:
-        The cells; and a line for each model and sparsity at which no combination ran well, which have none.
+        suite, only, device, plugin_files, tell: as in ``prunebench.suite.planning.plan``.
 
     Raises:
-        UsageError: as in ``plan``, or there is no cell left.
+        UsageError: as there, of every combination; or the trials do not fit the suite.
     """
-    found = _Found(suite, trials)
-    cells = plan(_with_options(suite, found.point), only=only, **how)
-    facts = found.facts
-    named = ((cell, facts.get((cell.method, cell.model, str(cell.sparsity)))) for cell in cells)
-    return tuple(cell if known is None else cell.model_copy(update={"tuning": known}) for cell, known in named), [
-        f"{method} at {sparsity} on {model} is left out: none of its trials ran well, see {TRIALS}/"
-        for method, model, sparsity in found.missing
-    ]
+    reader = reader_of(plugin_files)
+    files = PluginFiles((file.resolve() for file in plugin_files), reader)
+    sources = {number: _source(suite, entry) for number, entry in enumerate(suite.methods) if entry.tune is not None}
+    first = tuple(
+        _with(entry, combinations_of(suite.methods[sources[number]])[0]) if number in sources else entry
+        for number, entry in enumerate(suite.methods)
+    )
+    asked = suite.model_copy(update={"methods": first})
+    planned = plan_by_entry(asked, only=only, device=device, plugin_files=files, tell=tell)
+    cells = tuple({cell.id: cell for _, cell in planned}.values())
+    tuned = [number for number in dict.fromkeys(number for number, _ in planned) if number in sources]
+    trials = _plan_trials(suite, list(dict.fromkeys(sources[number] for number in tuned)), device, files)
+    _refuse_test_texts(cells, trials)
+    searches = {}
+    for number in tuned:
+        entry, source = suite.methods[number], suite.methods[sources[number]]
+        combinations = combinations_of(source)
+        searches[number] = Search(
+            like=None if entry is source else source.title,
+            combinations=tuple(combinations),
+            methods=tuple(PlannedMethod.of(_with(entry, combination), files) for combination in combinations),
+            trials=tuple(tuple(trials[sources[number], place]) for place in range(len(combinations))),
+        )
+    by_cell = {cell.id: searches[number] for number, cell in planned if number in searches}
+    for cell in cells:
+        if cell.id in by_cell and not by_cell[cell.id].of(cell.model):
+            raise SuiteError(
+                f"the method {cell.method!r} is tuned by trials none of which is on the model {cell.model!r} and for a "
+                "sparsity that the method is for: change the models or the sparsities of the trials"
+            )
+    unique = {cell.id: cell for search in searches.values() for row in search.trials for cell in row}
+    return TunedPlan(cells, tuple(unique.values()), by_cell)
 
 
-def points_of(entry: MethodEntry) -> list[Point]:
-    """The combinations that are tried for an entry, in the order of its grid; of many, a random draw that is fixed."""
+def combinations_of(entry: MethodEntry) -> list[Combination]:
+    """What is tried for an entry, in the order of its grid; of more than it asks for, a draw that is always the same."""
     assert entry.tune is not None
     grid = entry.tune.grid
-    points: list[Point] = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    count = entry.tune.trials
-    if count is None or count >= len(points):
-        return points
-    drawn = sorted(random.Random(0).sample(range(len(points)), count))
-    return [points[index] for index in drawn]
+    every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    drawn = random.Random(0).sample(range(len(every)), entry.tune.trials or len(every))
+    return [every[place] for place in sorted(drawn)]
 
 
-def label_of(entry: MethodEntry, point: Point) -> str:
-    """What tables call a trial, as ``elsa lr=0.01``."""
-    return " ".join((entry.title, *(f"{name}={value}" for name, value in point.items())))
-
-
-def _tuned_entries(suite: Suite, only: Sequence[str]) -> list[MethodEntry]:
-    """The entries that the trials are of, those included that others take their options from."""
-    chosen = [_source(suite, entry) for entry in chosen_entries(suite.methods, list(only)) if entry.tune is not None]
-    return [entry for index, entry in enumerate(chosen) if entry not in chosen[:index]]
-
-
-def _source(suite: Suite, entry: MethodEntry) -> MethodEntry:
-    """The entry whose trials choose an entry's options: itself, or the one that it names."""
+def _source(suite: Suite, entry: MethodEntry) -> int:
+    """The position of the entry whose trials choose an entry's options: of itself, or of the one that it names."""
     assert entry.tune is not None
     if not entry.tune.like:
-        return entry
-    searched = {other.title: other for other in suite.methods if other.tune is not None and other.tune.grid}
-    if entry.tune.like not in searched:
+        return suite.methods.index(entry)
+    searched = [
+        (number, other.title)
+        for number, other in enumerate(suite.methods)
+        if other.tune is not None and other.tune.grid
+    ]
+    found = [number for number, title in searched if title == entry.tune.like]
+    if not found:
+        hint = suggest(entry.tune.like, {title for _, title in searched})
+        raise SuiteError(f"{entry.title!r} is tuned like {entry.tune.like!r}, which has no grid of its own: {hint}")
+    if len(found) > 1:
         raise SuiteError(
-            f"the method {entry.title!r} is tuned like {entry.tune.like!r}, which has no grid: "
-            f"{suggest(entry.tune.like, searched)}"
+            f"{entry.title!r} is tuned like {entry.tune.like!r}, and {len(found)} entries of that label have a grid: "
+            "give them labels of their own"
         )
-    return searched[entry.tune.like]
+    return found[0]
 
 
-def _trial_suite(suite: Suite, entries: Iterable[MethodEntry], text: PerplexityEntry | None) -> Suite:
-    """The suite of all trials on one text."""
-    assert text is not None
-    methods = []
-    for entry in entries:
-        assert entry.tune is not None
-        if entry.tune.text == text:
-            seeds = entry.tune.seeds or (entry.seeds or suite.seeds)[:1]
-            axes = {"sparsities": entry.tune.sparsities or entry.sparsities, "seeds": seeds, "tune": None}
-            for point in points_of(entry):
-                tried = _with_point(entry, point)
-                methods.append(tried.model_copy(update={**axes, "label": label_of(entry, point)}))
-    return suite.model_copy(update={"methods": tuple(methods), "evaluations": (text,), "published": None})
-
-
-def _with_options(suite: Suite, point_of: Callable[[MethodEntry, str, Pattern], Point | None]) -> Suite:
-    """The suite with an entry for each model and sparsity in place of each entry that is tuned."""
-    methods: list[MethodEntry] = []
-    for entry in suite.methods:
-        if entry.tune is None:
-            methods.append(entry)
-            continue
-        models = entry.models or tuple(model.name for model in suite.models)
-        for model, sparsity in itertools.product(models, entry.sparsities or suite.sparsities):
-            if (point := point_of(_source(suite, entry), model, sparsity)) is not None:
-                fixed = {"tune": None, "label": entry.title, "models": (model,), "sparsities": (sparsity,)}
-                methods.append(_with_point(entry, point).model_copy(update=fixed))
-    if not methods:
-        raise SuiteError("there is no cell to run: no trial of any method ran well")
-    return suite.model_copy(update={"methods": tuple(methods)})
-
-
-def _with_point(entry: MethodEntry, point: Point) -> MethodEntry:
-    """An entry with a combination of options; ``<method>.<option>`` is one of a stage that follows."""
+def _with(entry: MethodEntry, combination: Combination) -> MethodEntry:
+    """An entry with the options of a combination; ``STAGE.OPTION`` is one of a method that follows."""
     options: dict[str, dict[str, Any]] = {"": {}, **{stage.name: {} for stage in entry.then}}
-    for name, value in point.items():
+    for name, value in combination.items():
         stage, _, option = name.rpartition(".")
         if stage not in options:
             raise SuiteError(
-                f"the grid of {entry.title!r} names {name!r}, but no method of that name follows: "
+                f"{entry.title!r} is tuned over {name!r}, but no method {stage!r} follows in its entry: "
                 f"{suggest(stage, [stage.name for stage in entry.then])}"
             )
         options[stage][option] = value
-    then = (s.model_copy(update={"options": {**s.options, **options[s.name]}}) for s in entry.then)
-    return entry.model_copy(update={"options": {**entry.options, **options[""]}, "then": tuple(then)})
+    then = tuple(s.model_copy(update={"options": {**s.options, **options[s.name]}}) for s in entry.then)
+    return entry.model_copy(update={"options": {**entry.options, **options[""]}, "then": then})
 
 
-class _Found:
-    """What the trials of a suite found.
+def _plan_trials(
+    suite: Suite, numbers: Sequence[int], device: str | None, files: PluginFiles
+) -> dict[tuple[int, int], list[Cell]]:
+    """The trials of entries.
 
     Args:
-        suite: with the entries that are tuned.
-        trials: their records.
+        suite: with the entries.
+        numbers: the positions of those that are tried.
+        device, files: as in ``plan_tuned``.
 
-    Attributes:
-        facts: by (method, model, sparsity), of the choices that were asked for.
-        missing: the same keys, where there was nothing to choose from.
+    Returns:
+        By the position of an entry and that of a combination.
     """
-
-    def __init__(self, suite: Suite, trials: Iterable[Record]) -> None:
-        self._suite, self._trials = suite, list(trials)
-        self.facts: dict[tuple[str, str, str], TuningFacts] = {}
-        self.missing: list[tuple[str, str, str]] = []
-
-    def point(self, entry: MethodEntry, model: str, sparsity: Pattern) -> Point | None:
-        """The combination with the lowest validation loss; of equal ones the first. None where none ran well.
-
-        Where the sparsity was not searched at, that of the nearest one that was.
-        """
-        trials = list(self._nearest(entry, model, sparsity))
-        losses = {label_of(entry, point): point for point in points_of(entry)}
-        best = min(losses, key=lambda label: _mean_loss(r for r in trials if r.cell.method == label))
-        chosen = [record for record in trials if record.cell.method == best]
-        # Entries that are tuned like this one share its trials, and each of their cells tells of them.
-        keys = [(e.title, model, str(sparsity)) for e in self._suite.methods if self._is_like(e, entry)]
-        if not math.isfinite(_mean_loss(chosen)):
-            self.missing += [key for key in keys if key not in self.missing]
-            return None
-        known = TuningFacts(
-            trials=len(losses),
-            tokens=sum(record.cost.tokens_seen or 0 for record in trials),
-            text=next(iter(chosen[0].perplexity)),
-            sparsity=chosen[0].cell.sparsity,
-            options=dict(losses[best]),
-        )
-        self.facts |= dict.fromkeys([*keys, *((title, model, known.sparsity) for title, *_ in keys)], known)
-        return losses[best]
-
-    def _is_like(self, entry: MethodEntry, source: MethodEntry) -> bool:
-        return entry.tune is not None and _source(self._suite, entry) is source
-
-    def _nearest(self, entry: MethodEntry, model: str, sparsity: Pattern) -> Iterator[Record]:
-        """The trials of an entry on a model, at the searched sparsity that is nearest."""
-        labels = {label_of(entry, point) for point in points_of(entry)}
-        own = [record for record in self._trials if record.cell.model == model and record.cell.method in labels]
-        searched = {record.cell.sparsity: parse_pattern(record.cell.sparsity) for record in own}
-
-        def distance(text: str) -> tuple[float, bool, float]:
-            pattern = searched[text]
-            return abs(pattern.ratio - sparsity.ratio), pattern.kind != sparsity.kind, -pattern.ratio
-
-        nearest = str(sparsity) if str(sparsity) in searched else min(searched, key=distance, default=None)
-        return (record for record in own if record.cell.sparsity == nearest)
+    trials: dict[tuple[int, int], list[Cell]] = {}
+    by_text: dict[ValidationText, list[tuple[tuple[int, int], MethodEntry]]] = {}
+    for number in numbers:
+        entry = suite.methods[number]
+        assert entry.tune is not None and entry.tune.text is not None
+        axes = {
+            "sparsities": entry.tune.sparsities or entry.sparsities,
+            "seeds": entry.tune.seeds or (entry.seeds or suite.seeds)[:1],
+        }
+        for place, combination in enumerate(combinations_of(entry)):
+            label = " ".join([entry.title, *(f"{name}={value}" for name, value in combination.items())])
+            tried = _with(entry, combination).model_copy(update={**axes, "label": label})
+            trials[number, place] = []
+            by_text.setdefault(entry.tune.text, []).append(((number, place), tried))
+    for text, tried_on_it in by_text.items():
+        methods = tuple(entry for _, entry in tried_on_it)
+        alone = suite.model_copy(update={"methods": methods, "evaluations": (text,), "published": None})
+        for position, cell in plan_by_entry(alone, device=device, plugin_files=files):
+            trials[tried_on_it[position][0]].append(cell)
+    return trials
 
 
-def _mean_loss(records: Iterable[Record]) -> float:
-    """Mean validation loss over seeds, in nats; infinite where a seed failed or there is none."""
-    losses = [next((p.nll for p in r.perplexity.values()), math.inf) if r.status == "ok" else math.inf for r in records]
-    mean = math.fsum(losses) / len(losses) if losses else math.inf
+def _refuse_test_texts(cells: Iterable[Cell], trials: Mapping[Any, Sequence[Cell]]) -> None:
+    """Refuse to choose on a text that the suite measures on."""
+    tests = {evaluation.facts.get("digest") for cell in cells for evaluation in cell.evaluations}
+    for facts in (evaluation.facts for row in trials.values() for cell in row for evaluation in cell.evaluations):
+        if facts["digest"] in tests:
+            raise SuiteError(
+                f"the validation text {facts['protocol']} is one that the suite measures on: tune on another text, as "
+                "another split of the corpus"
+            )
+
+
+def _distance(place: tuple[Pattern, str], cell: Cell) -> tuple[bool, float, bool, float]:
+    """How far a sparsity and allocation of trials are from a cell's: of two as near, the sparser goes first."""
+    sparsity, allocation = place
+    other_kind = sparsity.kind != cell.sparsity.kind
+    return allocation != cell.allocation, abs(sparsity.ratio - cell.sparsity.ratio), other_kind, -sparsity.ratio
+
+
+def _mean_loss(records: Sequence[Record]) -> float:
+    """Mean validation loss over seeds, in nats; infinite where a cell failed or its loss is not finite."""
+    losses = [facts.nll for record in records if record.status == "ok" for facts in record.perplexity.values()]
+    mean = math.fsum(losses) / len(losses) if 0 < len(losses) == len(records) else math.inf
     return mean if math.isfinite(mean) else math.inf
+
+
+def _trained_tokens(record: Record) -> int | None:
+    """Tokens that went backward in a trial; None where they were not counted."""
+    counts = [effort.backward_tokens for effort in record.effort]
+    return sum(count for count in counts if count is not None) if counts and None not in counts else None
