@@ -138,7 +138,7 @@ def plan_tuned(
     """
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
-    sources = {number: _source(suite, entry) for number, entry in enumerate(suite.methods) if entry.tune is not None}
+    sources = {number: _source(suite, number) for number, entry in enumerate(suite.methods) if entry.tune}
     first = tuple(
         _with(entry, combinations_of(suite.methods[sources[number]])[0]) if number in sources else entry
         for number, entry in enumerate(suite.methods)
@@ -171,7 +171,7 @@ def plan_tuned(
 
 
 def combinations_of(entry: MethodEntry) -> list[Combination]:
-    """What is tried for an entry, in the order of its grid; of more than it asks for, a draw that is always the same."""
+    """What is tried for an entry, in the order of its grid: all, or a draw of some that is always the same."""
     assert entry.tune is not None
     grid = entry.tune.grid
     every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
@@ -179,17 +179,16 @@ def combinations_of(entry: MethodEntry) -> list[Combination]:
     return [every[place] for place in sorted(drawn)]
 
 
-def _source(suite: Suite, entry: MethodEntry) -> int:
+def _source(suite: Suite, number: int) -> int:
     """The position of the entry whose trials choose an entry's options: of itself, or of the one that it names."""
+    entry = suite.methods[number]
     assert entry.tune is not None
     if not entry.tune.like:
-        return suite.methods.index(entry)
+        return number
     searched = [
-        (number, other.title)
-        for number, other in enumerate(suite.methods)
-        if other.tune is not None and other.tune.grid
+        (place, other.title) for place, other in enumerate(suite.methods) if other.tune is not None and other.tune.grid
     ]
-    found = [number for number, title in searched if title == entry.tune.like]
+    found = [place for place, title in searched if title == entry.tune.like]
     if not found:
         hint = suggest(entry.tune.like, {title for _, title in searched})
         raise SuiteError(f"{entry.title!r} is tuned like {entry.tune.like!r}, which has no grid of its own: {hint}")
@@ -233,7 +232,8 @@ def _plan_trials(
     by_text: dict[ValidationText, list[tuple[tuple[int, int], MethodEntry]]] = {}
     for number in numbers:
         entry = suite.methods[number]
-        assert entry.tune is not None and entry.tune.text is not None
+        assert entry.tune is not None
+        assert entry.tune.text is not None
         axes = {
             "sparsities": entry.tune.sparsities or entry.sparsities,
             "seeds": entry.tune.seeds or (entry.seeds or suite.seeds)[:1],
