@@ -78,8 +78,12 @@ def run(
                 cells, left_out = planned.chosen(tried)
                 print_choices(cells, tried)
                 cells = shard_of(cells, shard)
-                if not cells and not left_out:
-                    return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
+                if not cells:
+                    for line in left_out or [
+                        f"--shard {shard} holds none of the suite's cells: there is nothing to do"
+                    ]:
+                        print_message(line)
+                    raise typer.Exit(1 if left_out else 0)
                 with display_for(sys.stderr) as display:
                     records = run_suite(
                         cells,
