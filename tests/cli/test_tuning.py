@@ -128,7 +128,7 @@ class TestRun:
         assert "2 cells: 0 to run, 2 already there" in second.stderr
         told = [found.cell.tuning.trials for found in read_records(out) if found.cell.tuning is not None]
         assert told == [4]
-        run(tuned(), out, "--set", "methods.mine.tune=null", "--set", "methods.mine.then.0.options.lr=0.01")
+        run(tuned(), out, "--set", "methods.mine.tune=null", "--set", "methods.mine.then.options.lr=0.01")
         assert [found.cell.tuning for found in read_records(out)] == [None, None]
 
     @pytest.mark.parametrize(

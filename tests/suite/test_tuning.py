@@ -117,7 +117,7 @@ class TestTrials:
         found = planned(
             methods,
             "methods.alps.tune.grid.rho=[7, 8]",
-            "methods.alps.tune.grid.damping=[1e-3]",
+            "methods.alps.tune.grid.damping=[last]",
             "methods.alps.tune.sparsities=[0.9]",
             "methods.w.tune.grid.retrain.lr=[1e-4]",
             "methods.w.tune.trials=1",
