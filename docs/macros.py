@@ -161,6 +161,8 @@ def _heading(name: str) -> str:
         "MethodEntry": "An entry of methods",
         "AllocationEntry": "An entry of allocation",
         "StageEntry": "An entry of then",
+        "Tune": "tune of an entry of methods",
+        "ValidationText": "text of tune",
         "CalibrationChange": "calibration of one method",
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",

@@ -94,6 +94,7 @@ def run(
     from prunebench.runner.isolated import Isolated
     from prunebench.runner.run_cell import Limits
     from prunebench.runner.sweep import run_suite
+    from prunebench.runner.trials import run_trials
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
         loaded, planned = _planned(suite, overrides, only, device, plugins, executor.reader)
@@ -101,7 +102,7 @@ def run(
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
         if planned.trials:
             with sweep_display(progress) as display:
-                run_suite(planned.trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+                run_trials(planned.trials, folder, display, fresh=fresh, executor=executor)
         cells = _chosen(planned, folder)
         with sweep_display(progress) as display:
             records = run_suite(

@@ -54,6 +54,7 @@ def run(
         from prunebench.runner.progress import display_for
         from prunebench.runner.run_cell import Limits
         from prunebench.runner.sweep import run_suite
+        from prunebench.runner.trials import run_trials
         from prunebench.suite.planning import shard_of
         from prunebench.suite.tuning import TRIALS
 
@@ -67,7 +68,7 @@ def run(
                 if own_trials := shard_of(planned.trials, shard):
                     print_message(f"trials of options, whose records are in {folder / TRIALS}:")
                     with display_for(sys.stderr) as display:
-                        run_suite(own_trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+                        run_trials(own_trials, folder, display, fresh=fresh, executor=executor)
                 tried = existing_trials(planned, folder)
                 if len(tried) < len(planned.trials):
                     return print_message(

@@ -18,6 +18,7 @@ from prunebench.suite.schema import (
     Strict,
     Suite,
     Tune,
+    ValidationText,
     ZeroShotEntry,
 )
 
@@ -29,6 +30,7 @@ PARTS: tuple[type[Strict], ...] = (
     MethodEntry,
     StageEntry,
     Tune,
+    ValidationText,
     CalibrationChange,
     AllocationEntry,
     PerplexityEntry,
@@ -75,6 +77,9 @@ def suite_schema() -> dict[str, Any]:
         }
         list_schema.pop("default", None)
         field["anyOf"] = [{"$ref": f"#/$defs/{entry}"}, *list_schema.get("anyOf", [list_schema])]
+    values = {"type": "array", "minItems": 1}
+    nested = {"type": "object", "additionalProperties": values}
+    definitions["Tune"]["properties"]["grid"]["additionalProperties"] = {"anyOf": [values, nested]}
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

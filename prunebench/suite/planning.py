@@ -33,7 +33,7 @@ def plan(
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
     A method that changes nothing (the dense baseline) is planned once for each model; one that takes no data has
-    nothing random and is planned for the first of its seeds.
+    nothing random and is planned for the first of its seeds. Tuning is no part of it: see ``suite.tuning.plan_tuned``.
 
     Args:
         suite: what is asked for.
