@@ -2,17 +2,19 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.arguments import check_files, described
 from prunebench.api.notebook import sweep_display
 from prunebench.api.results import Results
-from prunebench.errors import UsageError
+from prunebench.errors import RecordError, UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.quarantine import read_intact_record
+from prunebench.records.record import Record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
@@ -53,10 +55,9 @@ def plan(
 
     with Isolated() as processes:
         loaded, planned = _planned(suite, overrides, only, device, plugins, processes)
-    folder = _results_folder(output, loaded)
-    if any(read_intact_record(folder / TRIALS, trial.id) is None for trial in planned.trials):
-        return planned.trials + planned.cells
-    return planned.trials + _chosen(planned, folder)
+    tried = _tried(planned, _results_folder(output, loaded))
+    waits = len(tried) < len(planned.trials)
+    return planned.trials + (planned.cells if waits else _chosen(planned, tried))
 
 
 def run(
@@ -103,7 +104,7 @@ def run(
         if planned.trials:
             with sweep_display(progress) as display:
                 run_trials(planned.trials, folder, display, fresh=fresh, executor=executor)
-        cells = _chosen(planned, folder)
+        cells = _chosen(planned, _tried(planned, folder))
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,
@@ -172,10 +173,18 @@ def _planned(
         return loaded, plan_tuned(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
 
 
-def _chosen(planned: TunedPlan, folder: Path) -> "tuple[Cell, ...]":
+def _tried(planned: TunedPlan, folder: Path) -> list[Record]:
+    """The records of trials, but for those that are missing or damaged."""
+    found: list[Record] = []
+    for trial in planned.trials:
+        with suppress(RecordError):
+            found += [record] if (record := read_intact_record(folder / TRIALS, trial.id)) else []
+    return found
+
+
+def _chosen(planned: TunedPlan, tried: list[Record]) -> "tuple[Cell, ...]":
     """The cells of a suite whose trials have run."""
-    found = (read_intact_record(folder / TRIALS, trial.id) for trial in planned.trials)
-    cells, left_out = planned.chosen(record for record in found if record is not None)
+    cells, left_out = planned.chosen(tried)
     for line in left_out:
         warnings.warn(line, stacklevel=3)
     return cells

@@ -106,6 +106,7 @@ class TuningFacts(RecordPart):
             null where they were not counted, as of one that failed.
         seconds: of wall clock that the trials took to prune, all together.
         text: the protocol of the validation text, on which the chosen combination had the lowest mean loss.
+        split: of the corpus that this text is; null where the suite names none.
         sparsity: at which they were tried.
         like: the label of the entry whose trials they are; null where they are the cell's own entry's.
         options: the combination that was chosen, by option; "retrain.lr" is one of a method that follows.
@@ -115,6 +116,7 @@ class TuningFacts(RecordPart):
     tokens: tuple[Annotated[int, Field(ge=0)] | None, ...]
     seconds: Annotated[float, Field(ge=0)]
     text: str
+    split: str | None = None
     sparsity: str
     like: str | None = None
     options: dict[str, Any]

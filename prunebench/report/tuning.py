@@ -15,10 +15,14 @@ def tuning_caption(records: Iterable[Record]) -> str:
         records: of one model.
 
     Returns:
-        As "options tuned on mine/stream-128: elsa 6 trials of 524 k training tokens each at 0.7, 0.9; gmp like elsa".
+        As "options tuned on mine/stream-128 (validation): elsa 6 trials of 524 k training tokens each at 0.7, 0.9".
     """
     found = _searches(records)
-    texts = dict.fromkeys(facts.text for searches in found.values() for facts in searches)
+    texts = dict.fromkeys(
+        facts.text if facts.split is None else f"{facts.text} ({facts.split})"
+        for searches in found.values()
+        for facts in searches
+    )
     told = "; ".join(f"{method} {_told(searches)}" for method, searches in found.items())
     return f"options tuned on {', '.join(texts)}: {told}" if found else ""
 

@@ -58,7 +58,8 @@ class Search:
         Returns:
             None where no combination ran well.
         """
-        places = dict.fromkeys((trial.sparsity, trial.allocation) for trial in self.of(cell.model))
+        own = self.of(cell.model)
+        places = dict.fromkeys((trial.sparsity, trial.allocation) for trial in own)
         nearest = min(places, key=lambda place: _distance(place, cell))
         tried = [
             [records[t.id] for t in cells if (t.model, t.sparsity, t.allocation) == (cell.model, *nearest)]
@@ -73,6 +74,7 @@ class Search:
             tokens=tuple(_trained_tokens(record) for of_one in tried for record in of_one),
             seconds=math.fsum(record.cost.prune_seconds or 0 for of_one in tried for record in of_one),
             text=next(iter(tried[best][0].perplexity)),
+            split=own[0].evaluations[0].facts.get("split"),
             sparsity=str(nearest[0]),
             like=self.like,
             options=dict(self.combinations[best]),

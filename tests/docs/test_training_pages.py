@@ -56,4 +56,5 @@ def test_the_suite_that_tunes_is_one() -> None:
     assert len(planned.trials) == 3 * 2 * 2
     # Two baselines, of which the control takes data, and three seeds of three methods at two sparsities.
     assert len(planned.cells) == 1 + 3 + 3 * 3 * 2
+    assert {cell.evaluations[0].facts["split"] for cell in planned.trials} == {"validation"}
     assert {search.like for search in planned.searches.values()} == {None, "wanda+retrain"}

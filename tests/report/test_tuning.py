@@ -46,6 +46,12 @@ def test_trials_of_another_are_said_to_be_so_and_cost_nothing_more() -> None:
     assert tuning_cost(rows) == "trials took besides: short 30 s"
 
 
+def test_a_split_is_named() -> None:
+    assert tuning_caption([tuned("elsa", split="validation")]).startswith(
+        "options tuned on mine/stream-128 (validation): elsa"
+    )
+
+
 def test_tokens_that_were_not_counted() -> None:
     assert "6 trials of – training tokens each" in tuning_caption([tuned("elsa", tokens=(None,) * 6)])
 

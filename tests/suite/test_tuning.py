@@ -232,6 +232,7 @@ class TestChoice:
             "tokens": (7, 7, 7),
             "seconds": 6.0,
             "text": PROTOCOL,
+            "split": None,
             "sparsity": "0.5",
             "like": None,
             "options": {"rho": 3.0},
