@@ -57,12 +57,8 @@ def plan(
             print_message(line)
         awaited = set(planned.searches) if waiting else set()
         places = [(planned.trials, folder / TRIALS), (cells, folder)]
-        records = {
-            cell.id: record
-            for own, where in places
-            for cell in own
-            if cell.id not in awaited and (record := existing_record(where, cell)) is not None
-        }
+        kept = (existing_record(folder, cell) for cell in cells if cell.id not in awaited)
+        records = {record.cell.id: record for record in (*tried, *kept) if record is not None}
         to_run = [
             [cell for cell in own if cell.id not in records or records[cell.id].status != "ok"] for own, _ in places
         ]
