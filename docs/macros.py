@@ -161,6 +161,8 @@ def _heading(name: str) -> str:
         "MethodEntry": "An entry of methods",
         "AllocationEntry": "An entry of allocation",
         "StageEntry": "An entry of then",
+        "Tune": "tune of an entry of methods",
+        "ValidationText": "text of tune",
         "CalibrationChange": "calibration of one method",
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
@@ -176,7 +178,7 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
-    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts
+    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts, TuningFacts
     from prunebench.records.record import (
         Cost,
         Effort,
@@ -198,6 +200,7 @@ def record_keys() -> str:
         StageFacts: "cell.stages: each stage",
         PatternFacts: "cell.pattern",
         PublishedFigure: "cell.published: each figure",
+        TuningFacts: "cell.tuning",
         MethodFacts: "method",
         Effort: "effort: each stage",
         Failure: "error",

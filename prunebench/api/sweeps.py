@@ -2,22 +2,25 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.arguments import check_files, described
 from prunebench.api.notebook import sweep_display
 from prunebench.api.results import Results
-from prunebench.errors import UsageError
+from prunebench.errors import RecordError, UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
+from prunebench.records.quarantine import read_intact_record
+from prunebench.records.record import Record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
 from prunebench.suite.file import load_suite, suite_from
-from prunebench.suite.planning import plan as plan_cells
 from prunebench.suite.schema import Suite
+from prunebench.suite.tuning import TRIALS, TunedPlan, plan_tuned
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
@@ -30,8 +33,11 @@ def plan(
     only: str | Iterable[str] = (),
     device: str | None = None,
     plugins: Iterable[str | Path] = (),
+    output: str | Path | None = None,
 ) -> "tuple[Cell, ...]":
-    """The cells of a suite; nothing runs.
+    """The cells of a suite; nothing runs. Of one that tunes, its trials and then its own cells.
+
+    A cell that awaits its trials has the first combination of options, and ``tuning`` None.
 
     Args:
         suite: a file, a mapping with the same keys, or a ``Suite``. Relative paths in what is no file count from the
@@ -40,6 +46,7 @@ def plan(
         only: labels or names of methods.
         device: in place of every model's own.
         plugins: Python files whose plugins stand beside the installed ones.
+        output: where records of trials are looked for; by default ``results/<suite name>``.
 
     Raises:
         UsageError: the suite is wrong, or names what is not there.
@@ -47,7 +54,10 @@ def plan(
     from prunebench.runner.isolated import Isolated
 
     with Isolated() as processes:
-        return _planned(suite, overrides, only, device, plugins, processes)[1]
+        loaded, planned = _planned(suite, overrides, only, device, plugins, processes)
+    tried = _tried(planned, _results_folder(output, loaded))
+    waits = len(tried) < len(planned.trials)
+    return planned.trials + (planned.cells if waits else _chosen(planned, tried))
 
 
 def run(
@@ -85,11 +95,16 @@ def run(
     from prunebench.runner.isolated import Isolated
     from prunebench.runner.run_cell import Limits
     from prunebench.runner.sweep import run_suite
+    from prunebench.runner.trials import run_trials
 
     with quiet_libraries(), InProcess() if in_process else Isolated() as executor:
-        loaded, cells = _planned(suite, overrides, only, device, plugins, executor.reader)
-        folder = _folder(output) if output is not None else Path("results") / loaded.name
+        loaded, planned = _planned(suite, overrides, only, device, plugins, executor.reader)
+        folder = _results_folder(output, loaded)
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
+        if planned.trials:
+            with sweep_display(progress) as display:
+                run_trials(planned.trials, folder, display, fresh=fresh, executor=executor)
+        cells = _chosen(planned, _tried(planned, folder))
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,
@@ -144,7 +159,7 @@ def compare(
 
 def _planned(
     suite: Any, overrides: Any, only: Any, device: Any, plugins: Any, reader: Reader | None
-) -> "tuple[Suite, tuple[Cell, ...]]":
+) -> tuple[Suite, TunedPlan]:
     changes = [overrides] if isinstance(overrides, str) else list(overrides)
     files = PluginFiles(check_files(plugins), reader)
     if isinstance(suite, str | Path):
@@ -155,7 +170,28 @@ def _planned(
         raise UsageError(f"suite is {described(suite)}: give a YAML file, a mapping with its keys, or a Suite")
     chosen = [only] if isinstance(only, str) else list(only)
     with quiet_libraries():
-        return loaded, plan_cells(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
+        return loaded, plan_tuned(loaded, only=chosen, device=device, plugin_files=files, tell=warnings.warn)
+
+
+def _tried(planned: TunedPlan, folder: Path) -> list[Record]:
+    """The records of trials, but for those that are missing or damaged."""
+    found: list[Record] = []
+    for trial in planned.trials:
+        with suppress(RecordError):
+            found += [record] if (record := read_intact_record(folder / TRIALS, trial.id)) else []
+    return found
+
+
+def _chosen(planned: TunedPlan, tried: list[Record]) -> "tuple[Cell, ...]":
+    """The cells of a suite whose trials have run."""
+    cells, left_out = planned.chosen(tried)
+    for line in left_out:
+        warnings.warn(line, stacklevel=3)
+    return cells
+
+
+def _results_folder(output: Any, suite: Suite) -> Path:
+    return _folder(output) if output is not None else Path("results") / suite.name
 
 
 def _folder(value: Any) -> Path:

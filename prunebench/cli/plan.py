@@ -16,6 +16,7 @@ from prunebench.cli.suite_options import (
     plan_suite,
     reasons_to_run,
 )
+from prunebench.cli.trials import existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
 
 
@@ -36,37 +37,70 @@ def plan(
     """Show the cells of a suite, which have their record already, and what the others will cost.
 
     Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
-    that a report can show them against what was measured.
+    that a report can show them against what was measured. Of a suite that tunes, cells that await their trials are
+    shown, and foretold, with the first combination of options.
     """
     from prunebench.records.store import read_forecasts, write_forecasts
     from prunebench.runner.progress import sparsity_text
+    from prunebench.suite.tuning import TRIALS
 
     with quiet_libraries():
         from prunebench.runner.isolated import Isolated
 
         with Isolated() as processes:
-            _, cells, folder = plan_suite(suite, output, override, only, device, plugin, processes)
-        records = [existing_record(folder, cell) for cell in cells]
-        to_run = [cell for cell, record in zip(cells, records, strict=True) if record is None or record.status != "ok"]
-        if forecast and to_run:
+            _, planned, folder = plan_suite(suite, output, override, only, device, plugin, processes)
+        tried = existing_trials(planned, folder)
+        waiting = len(tried) < len(planned.trials)
+        cells, left_out = (planned.cells, []) if waiting else planned.chosen(tried)
+        print_choices(cells, tried)
+        for line in left_out:
+            print_message(line)
+        awaited = set(planned.searches) if waiting else set()
+        places = [(planned.trials, folder / TRIALS), (cells, folder)]
+        kept = (existing_record(folder, cell) for cell in cells if cell.id not in awaited)
+        records = {record.cell.id: record for record in (*tried, *kept) if record is not None}
+        to_run = [
+            [cell for cell in own if cell.id not in records or records[cell.id].status != "ok"] for own, _ in places
+        ]
+        if forecast and any(to_run):
+            both = [*to_run[0], *to_run[1]]
             with Isolated() as processes:
-                found = processes.forecast(to_run, folder, seconds=seconds, save_models=save_models, tell=print_message)
-            write_forecasts(folder, found)
-        forecasts = read_forecasts(folder)
-        reasons = reasons_to_run(folder, to_run)
+                found = processes.forecast(both, folder, seconds=seconds, save_models=save_models, tell=print_message)
+            for own, (_, where) in zip(to_run, places, strict=True):
+                names = {cell.id for cell in own}
+                if of_place := [each for each in found if each.cell in names]:
+                    write_forecasts(where, of_place)
+        forecasts = {name: each for _, where in places for name, each in read_forecasts(where).items()}
+        reasons = {
+            name: why
+            for own, (_, where) in zip(to_run, places, strict=True)
+            for name, why in reasons_to_run(where, own).items()
+        }
+        reasons |= dict.fromkeys(awaited, "with the options that the trials choose")
     if as_json:
         print_json(
             [
                 cell.model_dump(mode="json")
-                | {"record": record and record.status, "reason": reasons.get(cell.id)}
+                | {"record": known and known.status, "reason": reasons.get(cell.id), "trial": own is planned.trials}
                 | {"forecast": forecasts[cell.id].model_dump() if cell.id in forecasts else None}
-                for cell, record in zip(cells, records, strict=True)
+                for own, _ in places
+                for cell in own
+                for known in [records.get(cell.id)]
             ]
         )
         return
     from prunebench.report.tables.forecasts import forecast_tables, plan_table
 
-    rows = [((cell.model, cell.method, sparsity_text(cell), str(cell.seed)), cell.id) for cell in cells]
-    known = {record.cell.id: record for record in records if record is not None}
-    plans = plan_table(rows, known, forecasts, str(folder), reasons)
-    print_tables([plans, *forecast_tables(list(known.values()), forecasts)])
+    tables = [
+        plan_table(
+            [((cell.model, cell.method, sparsity_text(cell), str(cell.seed)), cell.id) for cell in own],
+            records,
+            forecasts,
+            str(where),
+            reasons,
+            what=what,
+        )
+        for (own, where), what in zip(places, ("trials", "cells"), strict=True)
+        if own
+    ]
+    print_tables([*tables, *forecast_tables(list(records.values()), forecasts)])

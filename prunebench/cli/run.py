@@ -10,6 +10,7 @@ from prunebench.cli.output import AsJson, print_block, print_json, print_message
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
 from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
+from prunebench.cli.trials import existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
 
 
@@ -53,18 +54,37 @@ def run(
         from prunebench.runner.progress import display_for
         from prunebench.runner.run_cell import Limits
         from prunebench.runner.sweep import run_suite
+        from prunebench.runner.trials import run_trials
         from prunebench.suite.planning import shard_of
+        from prunebench.suite.tuning import TRIALS
 
         folder = None
         try:
             with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                requested_suite, cells, folder = plan_suite(
+                requested_suite, planned, folder = plan_suite(
                     suite, output, override, only, device, plugin, executor.reader
                 )
+                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+                if own_trials := shard_of(planned.trials, shard):
+                    print_message(f"trials of options, whose records are in {folder / TRIALS}:")
+                    with display_for(sys.stderr) as display:
+                        run_trials(own_trials, folder, display, fresh=fresh, executor=executor)
+                tried = existing_trials(planned, folder)
+                if len(tried) < len(planned.trials):
+                    return print_message(
+                        f"the trials of --shard {shard} have run; the suite's own cells follow from those of all "
+                        "shards: join them (prunebench merge A/trials B/trials --output DIR/trials), then run again "
+                        "with --output DIR"
+                    )
+                cells, left_out = planned.chosen(tried)
+                print_choices(cells, tried)
                 cells = shard_of(cells, shard)
                 if not cells:
-                    return print_message(f"--shard {shard} holds none of the suite's cells: there is nothing to do")
-                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+                    for line in left_out or [
+                        f"--shard {shard} holds none of the suite's cells: there is nothing to do"
+                    ]:
+                        print_message(line)
+                    raise typer.Exit(1 if left_out else 0)
                 with display_for(sys.stderr) as display:
                     records = run_suite(
                         cells,
@@ -114,7 +134,9 @@ def run(
             f"{facts.excess:.3g} nats a token more, {facts.excess / facts.excess_stderr:.1f} standard errors: the "
             "method may know the text that it was tested on"
         )
+    for line in left_out:
+        print_message(line)
     if failed:
         print_message(f"{failed} of {len(records)} cells failed; the same command tries them again")
-    if failed or (verify and unconfirmed):
+    if failed or left_out or (verify and unconfirmed):
         raise typer.Exit(1)

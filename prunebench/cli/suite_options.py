@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prunebench.registry.reading import Reader
     from prunebench.suite.cell import Cell
     from prunebench.suite.schema import Suite
+    from prunebench.suite.tuning import TunedPlan
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (YAML).")]
 
@@ -47,20 +48,20 @@ def plan_suite(
     device: str | None,
     plugin: list[Path] | None,
     reader: "Reader | None",
-) -> "tuple[Suite, tuple[Cell, ...], Path]":
+) -> "tuple[Suite, TunedPlan, Path]":
     """Load a suite and plan it, with plugins imported by ``reader``.
 
     Returns:
-        The suite, its cells, and the folder of their records.
+        The suite, its cells and trials, and the folder of its records.
     """
     from prunebench.registry.reading import PluginFiles
     from prunebench.suite.file import load_suite
-    from prunebench.suite.planning import plan as plan_cells
+    from prunebench.suite.tuning import plan_tuned
 
     files = PluginFiles(plugin or (), reader)
     loaded = load_suite(suite, override or (), files)
-    cells = plan_cells(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
-    return loaded, cells, output or Path("results") / loaded.name
+    planned = plan_tuned(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
+    return loaded, planned, output or Path("results") / loaded.name
 
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":

@@ -97,6 +97,31 @@ class PatternFacts(RecordPart):
     text: str
 
 
+class TuningFacts(RecordPart):
+    """How a cell's options were chosen.
+
+    Args:
+        trials: how many combinations of options were tried.
+        tokens: what each trial was trained on, as ``effort.backward_tokens``: one number for each combination and seed;
+            null where they were not counted, as of one that failed.
+        seconds: of wall clock that the trials took to prune, all together.
+        text: the protocol of the validation text, on which the chosen combination had the lowest mean loss.
+        split: of the corpus that this text is; null where the suite names none.
+        sparsity: at which they were tried.
+        like: the label of the entry whose trials they are; null where they are the cell's own entry's.
+        options: the combination that was chosen, by option; "retrain.lr" is one of a method that follows.
+    """
+
+    trials: Annotated[int, Field(ge=1)]
+    tokens: tuple[Annotated[int, Field(ge=0)] | None, ...]
+    seconds: Annotated[float, Field(ge=0)]
+    text: str
+    split: str | None = None
+    sparsity: str
+    like: str | None = None
+    options: dict[str, Any]
+
+
 class CellFacts(RecordPart):
     """The cell as it ran; see ``prunebench.suite.cell.Cell``.
 
@@ -115,6 +140,7 @@ class CellFacts(RecordPart):
         calibration: corpus, split, nsamples, seqlen, windows and digest of the calibration text.
         evaluations: what was measured, each with its protocol, tasks or options.
         published: published figures for the cell.
+        tuning: how the options were chosen, if trials chose them.
     """
 
     id: CellId
@@ -131,3 +157,4 @@ class CellFacts(RecordPart):
     calibration: dict[str, Any]
     evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
     published: tuple[PublishedFigure, ...] = ()
+    tuning: TuningFacts | None = None

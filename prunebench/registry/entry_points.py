@@ -119,8 +119,11 @@ def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
     allowed = os.environ.get(RESTRICTION)
     names = None if allowed is None else {_plain(name) for name in allowed.split(",")}
     found: dict[str, list[Source]] = {}
+    named: dict[int, tuple[str, str]] = {}  # a distribution's metadata are parsed whenever it is asked for its name
     for point in entry_points(group=group):
-        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+        if id(point.dist) not in named:
+            named[id(point.dist)] = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+        distribution, version = named[id(point.dist)]
         known = [(source.point.value, source.distribution) for source in found.get(point.name, []) if source.point]
         if (names is None or _plain(distribution) in names) and (point.value, distribution) not in known:
             found.setdefault(point.name, []).append(Source(point.name, distribution, version, point))

@@ -56,7 +56,11 @@ class SavedState:
     @classmethod
     def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> Self:
         """That of a cell in a results folder, for this machine as it is now."""
-        content = {**cell.model_dump(mode="json", exclude={"published"}), **environment(cell), "started": None}
+        content = {
+            **cell.model_dump(mode="json", exclude={"published", "tuning"}),
+            **environment(cell),
+            "started": None,
+        }
         belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
         folder = None if cell.device == "disk" else output / FOLDER / cell.id  # too large to be written once more
         return cls(folder, belongs, interval=interval, stop=stop)

@@ -225,7 +225,7 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
 
 def for_pruning(cell: Cell) -> Cell:
     """A cell without what is measured later."""
-    return cell.model_copy(update={"evaluations": (), "published": ()})
+    return cell.model_copy(update={"evaluations": (), "published": (), "tuning": None})
 
 
 def plain(cell: Cell) -> dict[str, Any]:

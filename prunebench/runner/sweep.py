@@ -125,7 +125,7 @@ def run_suite(
             _say_for_whom(claims, waiting, said, lease)
             time.sleep(min(lease / 4, 1.0))
         left = waiting
-    records = [_with_published(output, cell, kept[cell.id], claims) for cell in cells]
+    records = [_with_facts(output, cell, kept[cell.id], claims) for cell in cells]
     claims.close()
     return records
 
@@ -230,14 +230,14 @@ def _seen(output: Path, cell: Cell) -> Record | None:
     return record if record is not None and record.status == "ok" else None
 
 
-def _with_published(output: Path, cell: Cell, record: Record, claims: Claims) -> Record:
-    """A kept record, with the published figures that the suite names now: they change no outcome."""
-    if record.cell.published == cell.published or record.status == "failed":
+def _with_facts(output: Path, cell: Cell, record: Record, claims: Claims) -> Record:
+    """A kept record, with the published figures and the tuning that the suite tells of now: they change no outcome."""
+    told = {"published": cell.published, "tuning": cell.tuning}
+    if record.status == "failed" or all(getattr(record.cell, name) == value for name, value in told.items()):
         return record
     with claims.held(cell.id) as claim:
         record = _outcome(output, cell) or record  # which another runner may have made anew
-        facts = record.cell.model_copy(update={"published": cell.published})
-        record = record.model_copy(update={"cell": facts})
+        record = record.model_copy(update={"cell": record.cell.model_copy(update=told)})
         with suppress(Abandoned):
             return record if claim is None else read_record(write_record(output, record, {}, fence=claim))
     return record

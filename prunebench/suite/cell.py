@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
 from prunebench.evaluation.interface import BoundEvaluation, is_ours
-from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts
+from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, TuningFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
@@ -18,7 +18,7 @@ COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
     *("id", "stages", "pattern", "source", "revision", "device"),
-    *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", *CLASS_FACTS),
 }
 
 RECORDED_OF_STAGES = ("distribution", "version", "plugin_file", "mask", *CLASS_FACTS)
@@ -128,14 +128,15 @@ class Cell(Sparing):
 
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
-    and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell.
+    and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell, ``tuning``
+    how its options were chosen.
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
     model's own code run.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then",)
+    spared: ClassVar[tuple[str, ...]] = ("then", "tuning")
 
     model: str
     source: str
@@ -161,6 +162,7 @@ class Cell(Sparing):
     calibration: CellCalibration
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
+    tuning: TuningFacts | None = None
     trust_remote_code: bool = False
     wrappers: dict[str, str] | None = None
     toolkit: int = 0

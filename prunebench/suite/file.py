@@ -137,7 +137,11 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
 
     def method(item: MethodEntry) -> MethodEntry:
         calibration = entry(item.calibration) if item.calibration else None
-        return item.model_copy(update={"calibration": calibration, "allocation": allocations(item.allocation)})
+        tune = item.tune
+        if tune is not None and tune.text is not None:
+            tune = tune.model_copy(update={"text": tune.text.located(lambda text: located(text, True))})
+        found = {"calibration": calibration, "allocation": allocations(item.allocation), "tune": tune}
+        return item.model_copy(update=found)
 
     published = tuple(located(file, True) for file in suite.published_files)
     return suite.model_copy(

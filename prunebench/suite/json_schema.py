@@ -17,6 +17,8 @@ from prunebench.suite.schema import (
     StageEntry,
     Strict,
     Suite,
+    Tune,
+    ValidationText,
     ZeroShotEntry,
 )
 
@@ -27,6 +29,8 @@ PARTS: tuple[type[Strict], ...] = (
     Calibration,
     MethodEntry,
     StageEntry,
+    Tune,
+    ValidationText,
     CalibrationChange,
     AllocationEntry,
     PerplexityEntry,
@@ -57,9 +61,10 @@ def suite_schema() -> dict[str, Any]:
         ]
     }
     schema["properties"]["sparsities"]["items"] = sparsity
-    for branch in definitions["MethodEntry"]["anyOf"][1]["properties"]["sparsities"]["anyOf"]:
-        if branch.get("type") == "array":
-            branch["items"] = sparsity
+    for part in (definitions["MethodEntry"]["anyOf"][1], definitions["Tune"]):
+        for branch in part["properties"]["sparsities"]["anyOf"]:
+            if branch.get("type") == "array":
+                branch["items"] = sparsity
     method = definitions["MethodEntry"]["anyOf"][1]
     for owner, key, entry in (
         (schema, "allocation", "AllocationEntry"),
@@ -72,6 +77,9 @@ def suite_schema() -> dict[str, Any]:
         }
         list_schema.pop("default", None)
         field["anyOf"] = [{"$ref": f"#/$defs/{entry}"}, *list_schema.get("anyOf", [list_schema])]
+    values = {"type": "array", "minItems": 1}
+    nested = {"type": "object", "additionalProperties": values}
+    definitions["Tune"]["properties"]["grid"]["additionalProperties"] = {"anyOf": [values, nested]}
     definitions["PluginEntry"]["properties"]["name"]["not"] = {"enum": ["perplexity", "zero_shot"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

@@ -33,7 +33,7 @@ def plan(
     """Every cell of a suite. All that can be refused is refused here, before anything runs.
 
     A method that changes nothing (the dense baseline) is planned once for each model; one that takes no data has
-    nothing random and is planned for the first of its seeds.
+    nothing random and is planned for the first of its seeds. Tuning is no part of it: see ``suite.tuning.plan_tuned``.
 
     Args:
         suite: what is asked for.
@@ -48,7 +48,26 @@ def plan(
     Raises:
         UsageError: a model, corpus, method, option, task or device that is not there or does not fit.
     """
-    entries = _chosen(suite.methods, list(only))
+    planned = plan_by_entry(suite, only=only, device=device, shared=shared, plugin_files=plugin_files, tell=tell)
+    # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
+    return tuple({cell.id: cell for _, cell in planned}.values())
+
+
+def plan_by_entry(
+    suite: Suite,
+    *,
+    only: Iterable[str] = (),
+    device: str | None = None,
+    shared: Shared | None = None,
+    plugin_files: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[tuple[int, Cell]]:
+    """Every cell of a suite, as ``plan``, with the position of its entry among the suite's methods.
+
+    A baseline's cell comes once for each entry that asks for it.
+    """
+    numbered = _chosen(suite.methods, list(only))
+    entries = list(numbered.values())
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
@@ -79,9 +98,9 @@ def plan(
         if skipped := [str(s) for s in entry.sparsities or suite.sparsities if not method.runs_at(s)]:
             tell(f"{entry.title} is for {', '.join(method.patterns)} sparsity: skipped at {', '.join(skipped)}")
     calibrations: dict[Calibration, CellCalibration] = {}
-    cells = []
+    planned: list[tuple[int, Cell]] = []
     for model, where, found in zip(suite.models, places, sources, strict=True):
-        for entry, method in zip(entries, methods, strict=True):
+        for (number, entry), method in zip(numbered.items(), methods, strict=True):
             if model.name not in (entry.models or [model.name]):
                 continue
             method.refuse_device(where, model.name, alone=len(entries) == 1)
@@ -90,44 +109,42 @@ def plan(
                 calibrations[calibration] = _found_calibration(calibration, files)
             names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
-                cells.append(
-                    Cell(
-                        model=model.name,
-                        source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
-                        revision=found.revision,
-                        dtype=pick_dtype(model.dtype, where),
-                        device=where,
-                        model_digest=found.digest,
-                        trust_remote_code=found.trust_remote_code,
-                        method=entry.title,
-                        plugin=method.first.name,
-                        distribution=method.first.distribution,
-                        version=method.first.version,
-                        plugin_file=str(method.first.file) if method.first.file else None,
-                        wrapper_files=wrapper_files,
-                        changes=method.changes,
-                        takes_data=method.takes_data,
-                        code=method.codes[0],
-                        options=method.first.options,
-                        then=method.then,
-                        sparsity=sparsity,
-                        allocation=allocation,
-                        allocation_rule=rules[allocation][0],
-                        seed=seed,
-                        calibration=calibrations[calibration],
-                        evaluations=evaluations[model.name],
-                        wrappers=wrappers or None,
-                        toolkit=REVISION,
-                        published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
-                    )
+                cell = Cell(
+                    model=model.name,
+                    source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
+                    revision=found.revision,
+                    dtype=pick_dtype(model.dtype, where),
+                    device=where,
+                    model_digest=found.digest,
+                    trust_remote_code=found.trust_remote_code,
+                    method=entry.title,
+                    plugin=method.first.name,
+                    distribution=method.first.distribution,
+                    version=method.first.version,
+                    plugin_file=str(method.first.file) if method.first.file else None,
+                    wrapper_files=wrapper_files,
+                    changes=method.changes,
+                    takes_data=method.takes_data,
+                    code=method.codes[0],
+                    options=method.first.options,
+                    then=method.then,
+                    sparsity=sparsity,
+                    allocation=allocation,
+                    allocation_rule=rules[allocation][0],
+                    seed=seed,
+                    calibration=calibrations[calibration],
+                    evaluations=evaluations[model.name],
+                    wrappers=wrappers or None,
+                    toolkit=REVISION,
+                    published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),
                 )
+                planned.append((number, cell))
     for model, found in zip(suite.models, sources, strict=True):
-        trials = {(c.allocation, c.sparsity) for c in cells if c.model == model.name}
+        trials = {(c.allocation, c.sparsity) for _, c in planned if c.model == model.name}
         try_allocations(rules, model.name, found, trials, files)
-    if not cells:
+    if not planned:
         raise SuiteError("there is no cell to run: no method is for a sparsity that it is asked for")
-    # Entries of one label that differ in what a baseline has not, as sparsities, are one baseline.
-    return tuple({cell.id: cell for cell in cells}.values())
+    return planned
 
 
 def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
@@ -149,12 +166,13 @@ def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
     return cells[part - 1 :: parts]
 
 
-def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> list[MethodEntry]:
+def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> dict[int, MethodEntry]:
+    """The entries that are asked for, by their position."""
     names = [name for entry in entries for name in (entry.title, entry.name)]
     for name in only:
         if name not in names:
             raise SuiteError(f"--only {name!r}: the suite has no such method: {suggest(name, set(names))}")
-    return [entry for entry in entries if not only or entry.title in only or entry.name in only]
+    return {n: entry for n, entry in enumerate(entries) if not only or entry.title in only or entry.name in only}
 
 
 def _runs(method: PlannedMethod, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:

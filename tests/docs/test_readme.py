@@ -16,6 +16,7 @@ from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.published import published_disagreements, read_published
 from prunebench.suite.schema import PerplexityEntry, Suite
+from prunebench.suite.tuning import combinations_of
 from prunebench.tinyworld import CORPORA, MODELS
 from prunebench.tinyworld.tasks import CHANCE
 from prunebench.yaml12 import read_yaml
@@ -52,6 +53,17 @@ def test_every_suite_can_be_planned(path: Path) -> None:
     cells = plan(load_suite(path))
     assert str(cells[0].sparsity) == "0"
     assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_the_budgets_are_equal() -> None:
+    """At each budget all methods that train have as many steps of as many windows, and as many trials."""
+    rows: dict[str, set[tuple[int, int, int]]] = {}
+    for entry in load_suite(ROOT / "suites" / "budget.yaml").methods:
+        if entry.tune is not None:
+            options = entry.then[-1].options if entry.then else entry.options
+            told = (options["steps"], options["batch_size"], len(combinations_of(entry)))
+            rows.setdefault(entry.title.split()[-1], set()).add(told)
+    assert rows == {"0.13M": {(128, 8, 6)}, "0.52M": {(512, 8, 6)}, "2.1M": {(2048, 8, 6)}}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "suites" / "paper").glob("*.yaml")), ids=lambda path: path.stem)

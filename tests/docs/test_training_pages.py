@@ -9,6 +9,7 @@ from prunebench.registry.method_class import MethodClass
 from prunebench.registry.plugin_files import plugins_in
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
+from prunebench.suite.tuning import plan_tuned
 from prunebench.testing import check
 from tests.helpers.paths import ROOT
 
@@ -47,3 +48,13 @@ def test_the_suite_is_one() -> None:
     cells = plan(load_suite(EXAMPLES / "stages.yaml"), plugin_files=[EXAMPLES / "tuned_norms.py"])
     assert {cell.method for cell in cells} == {"dense", "control", "wanda", "wanda+retrain", "wanda+tuned-norms"}
     assert sum(cell.method == "wanda+tuned-norms" for cell in cells) == 3
+
+
+def test_the_suite_that_tunes_is_one() -> None:
+    planned = plan_tuned(load_suite(EXAMPLES / "tuned.yaml"))
+    # Three values for each of two methods at two sparsities; the control takes those of one of them.
+    assert len(planned.trials) == 3 * 2 * 2
+    # Two baselines, of which the control takes data, and three seeds of three methods at two sparsities.
+    assert len(planned.cells) == 1 + 3 + 3 * 3 * 2
+    assert {cell.evaluations[0].facts["split"] for cell in planned.trials} == {"validation"}
+    assert {search.like for search in planned.searches.values()} == {None, "wanda+retrain"}

@@ -6,6 +6,7 @@ from prunebench import text
 from prunebench.records.record import Cost, Record
 from prunebench.report.grouping import DENSE, group_by, method_order, records_by_setting
 from prunebench.report.tables.table import Table, caption
+from prunebench.report.tuning import tuning_cost
 
 
 def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
@@ -25,7 +26,7 @@ def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Ta
         device = devices.pop() if len(devices) == 1 else ""
         tables.append(
             Table(
-                caption(f"Cost of pruning {setting.model}", setting.describe(groups), device),
+                caption(f"Cost of pruning {setting.model}", setting.describe(groups), device, tuning_cost(group)),
                 ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
                 tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
             )

@@ -16,6 +16,8 @@ def plan_table(
     forecasts: Mapping[str, Forecast],
     folder: str,
     reasons: Mapping[str, str] | None = None,
+    *,
+    what: str = "cells",
 ) -> Table:
     """The cells of a suite, whether each has a record, and its forecast cost.
 
@@ -25,6 +27,7 @@ def plan_table(
         forecasts: existing forecasts, by cell id.
         folder: the results folder, for the caption.
         reasons: why a cell is to be run although there are records of its kind, by cell id.
+        what: what they are called in the caption.
     """
 
     def costs(cell: str) -> tuple[str, ...]:
@@ -44,7 +47,7 @@ def plan_table(
         total += f", {text.size(disk)} of disk"
     done = sum(state(cell) == "ok" for _, cell in rows)
     return Table(
-        f"{len(rows)} cells, {done} already in {folder}{total}",
+        f"{len(rows)} {what}, {done} already in {folder}{total}",
         ("model", "method", "sparsity", "seed", "record", "prune", "measure", "peak memory", "disk"),
         tuple((*names, state(cell), *costs(cell)) for names, cell in rows),
     )

@@ -10,6 +10,7 @@ from prunebench.report.budgets import GROUPS, HEADERS, by_group, columns_of, gro
 from prunebench.report.grouping import DENSE, evaluation_texts, group_by, measured_on, setting_groups, text_title
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption
+from prunebench.report.tuning import tuning_caption
 
 
 def other_text_tables(
@@ -70,6 +71,7 @@ def other_text_tables(
                     f"{setting_group.setting.model} on several texts: perplexity (times the dense model's)",
                     f"calibrated on {setting_group.setting.corpus}",
                     setting_group.label,
+                    tuning_caption(record for group in groups for record in group),
                     told,
                     GROUPED_CAPTION if over_all else "",
                 ),

@@ -19,6 +19,7 @@ from prunebench.report.grouping import (
 )
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
+from prunebench.report.tuning import tuning_caption
 
 
 def perplexity_tables(
@@ -70,6 +71,7 @@ def _perplexity_table(
             ", ".join(dense) or "the dense model was not measured",
             setting.describe(groups),
             seeds_text(cells.values(), "standard deviation"),
+            tuning_caption([*base.values(), *rows]),
             marks_caption(entries, marked=bool(marked | over_all), evidence=array_store is not None),
             GROUPED_CAPTION if over_all else "",
         ),

@@ -7,6 +7,7 @@ from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, baselines_of, group_by, method_order, records_by_setting, sparsity_order
 from prunebench.report.tables.table import Table, caption, seeds_text
+from prunebench.report.tuning import tuning_caption
 
 
 def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
@@ -38,6 +39,7 @@ def measure_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list
                 ", ".join(dense),
                 setting.describe([setting]),
                 seeds_text(cells.values(), "standard deviation"),
+                tuning_caption([*base.values(), *group]),
             )
             tables.append(Table(caption(title, *caption_parts), ("method", *(columns or [DENSE])), rows))
     return tables

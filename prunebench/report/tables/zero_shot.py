@@ -18,6 +18,7 @@ from prunebench.report.grouping import (
 from prunebench.report.tables.best import best_accuracies, chance_of, marks_caption
 from prunebench.report.tables.scores import Column, Score, mean_over_seeds, mean_over_tasks, scores
 from prunebench.report.tables.table import Table, caption, seeds_text
+from prunebench.report.tuning import tuning_caption
 
 
 def zero_shot_tables(
@@ -74,6 +75,7 @@ def _table(
             f"Zero-shot tasks of {setting.model}: accuracy in percent (95 % interval)",
             setting.describe(groups),
             seeds_text(rows.values()),
+            tuning_caption(record for row in rows.values() for record in row),
             marks_caption(by_sparsity, marked=bool(marked), evidence=array_store is not None),
             "methods that are not above chance are not marked" if chance else "",
         ),

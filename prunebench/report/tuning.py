@@ -1,0 +1,59 @@
+"""What captions tell of tuning: how many trials chose a method's options, on which text, and what they took."""
+
+import math
+from collections.abc import Iterable
+
+from prunebench import text
+from prunebench.records.cell_facts import TuningFacts
+from prunebench.records.record import Record
+
+
+def tuning_caption(records: Iterable[Record]) -> str:
+    """The trials that chose the options of a table's rows; empty where no row was tuned.
+
+    Args:
+        records: of one model.
+
+    Returns:
+        As "options tuned on mine/stream-128 (validation): elsa 6 trials of 524 k training tokens each at 0.7, 0.9".
+    """
+    found = _searches(records)
+    texts = dict.fromkeys(
+        facts.text if facts.split is None else f"{facts.text} ({facts.split})"
+        for searches in found.values()
+        for facts in searches
+    )
+    told = "; ".join(f"{method} {_told(searches)}" for method, searches in found.items())
+    return f"options tuned on {', '.join(texts)}: {told}" if found else ""
+
+
+def tuning_cost(records: Iterable[Record]) -> str:
+    """How long the trials took to prune, by method; empty where no method had trials of its own."""
+    own = {
+        method: math.fsum(facts.seconds for facts in searches if facts.like is None)
+        for method, searches in _searches(records).items()
+        if any(facts.like is None for facts in searches)
+    }
+    told = ", ".join(f"{method} {text.seconds(seconds)}" for method, seconds in own.items())
+    return f"trials took besides: {told}" if own else ""
+
+
+def _searches(records: Iterable[Record]) -> dict[str, list[TuningFacts]]:
+    """By method, what chose its options; one for each sparsity at which was searched."""
+    found: dict[str, dict[tuple[str, str, str | None], TuningFacts]] = {}
+    for record in records:
+        if (facts := record.cell.tuning) is not None:
+            found.setdefault(record.cell.method, {})[facts.text, facts.sparsity, facts.like] = facts
+    return {method: list(searches.values()) for method, searches in found.items()}
+
+
+def _told(searches: list[TuningFacts]) -> str:
+    counts = dict.fromkeys(str(facts.trials) for facts in searches)
+    tokens = [count for facts in searches for count in facts.tokens if count is not None]
+    ends = dict.fromkeys((text.count(min(tokens)), text.count(max(tokens)))) if tokens else [text.MISSING]
+    own = (
+        f"{' to '.join(counts)} trials of {' to '.join(ends)} training tokens each at "
+        f"{', '.join(dict.fromkeys(facts.sparsity for facts in searches))}"
+    )
+    others = dict.fromkeys(facts.like for facts in searches if facts.like is not None)
+    return f"like {', '.join(others)}: {own}" if others else own

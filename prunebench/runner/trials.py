@@ -1,0 +1,27 @@
+"""Trials of options: run as any other cells are, in a folder of their own inside the suite's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prunebench.records.store import refuse_irregular
+from prunebench.runner.events import Display
+from prunebench.runner.sweep import Executor, run_suite
+from prunebench.suite.cell import Cell
+from prunebench.suite.tuning import TRIALS
+
+
+def run_trials(
+    trials: Sequence[Cell], folder: Path, display: Display, *, fresh: bool = False, executor: Executor | None = None
+) -> None:
+    """Run every trial whose record is not there, and write its record into the folder of trials.
+
+    Args:
+        trials: what to run, in this order.
+        folder: of the suite's own records.
+        display, fresh, executor: as in ``run_suite``.
+
+    Raises:
+        OutputError, UsageError: as in ``run_suite``.
+    """
+    refuse_irregular(folder, [TRIALS])
+    run_suite(trials, folder / TRIALS, display, fresh=fresh, executor=executor)

@@ -1,0 +1,284 @@
+"""Tuning: trials of a method's options on a text of their own, and the choice that the cells of the suite run with.
+
+A trial is an ordinary cell: a method entry with one combination of its grid, measured on the validation text alone. The
+choice is made from the trials' records, so that the suite's own cells are known only once all trials have run.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import SuiteError, suggest
+from prunebench.pruning.sparsity import Pattern
+from prunebench.records.cell_facts import TuningFacts
+from prunebench.records.record import Record
+from prunebench.registry.reading import PluginFiles, reader_of
+from prunebench.suite.cell import Cell
+from prunebench.suite.planning import plan_by_entry
+from prunebench.suite.schema import MethodEntry, Suite, ValidationText
+from prunebench.suite.stages import PlannedMethod
+
+TRIALS = "trials"  # a results folder of its own, in that of the suite
+
+Combination = Mapping[str, Any]
+"""A value of each option of a grid."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What chooses the options of one entry.
+
+    Args:
+        like: the label of the entry whose trials choose them, where these are another's.
+        combinations: what was tried.
+        methods: the entry's methods with each combination.
+        trials: the cells of each combination, of all models, sparsities, allocations and seeds.
+    """
+
+    like: str | None
+    combinations: tuple[Combination, ...]
+    methods: tuple[PlannedMethod, ...]
+    trials: tuple[tuple[Cell, ...], ...]
+
+    def of(self, model: str) -> list[Cell]:
+        """The trials on a model, by its label."""
+        return [trial for cells in self.trials for trial in cells if trial.model == model]
+
+    def choose(self, cell: Cell, records: Mapping[str, Record]) -> Cell | None:
+        """A cell with the options of the combination that has the lowest mean loss over seeds; of equal ones the first.
+
+        Args:
+            cell: of the entry.
+            records: of trials, by cell id.
+
+        Returns:
+            None where no combination ran well.
+        """
+        own = self.of(cell.model)
+        places = dict.fromkeys((trial.sparsity, trial.allocation) for trial in own)
+        nearest = min(places, key=lambda place: _distance(place, cell))
+        tried = [
+            [records[t.id] for t in cells if (t.model, t.sparsity, t.allocation) == (cell.model, *nearest)]
+            for cells in self.trials
+        ]
+        losses = [_mean_loss(of_one) for of_one in tried]
+        best = min(range(len(losses)), key=losses.__getitem__)
+        if math.isinf(losses[best]):
+            return None
+        facts = TuningFacts(
+            trials=len(tried),
+            tokens=tuple(_trained_tokens(record) for of_one in tried for record in of_one),
+            seconds=math.fsum(record.cost.prune_seconds or 0 for of_one in tried for record in of_one),
+            text=next(iter(tried[best][0].perplexity)),
+            split=own[0].evaluations[0].facts.get("split"),
+            sparsity=str(nearest[0]),
+            like=self.like,
+            options=dict(self.combinations[best]),
+        )
+        chosen = self.methods[best]
+        return cell.model_copy(update={"options": chosen.first.options, "then": chosen.then, "tuning": facts})
+
+
+@dataclass(frozen=True)
+class TunedPlan:
+    """The cells of a suite, some of which may await trials.
+
+    Args:
+        cells: in the suite's order. One that awaits trials has the options of the first combination.
+        trials: the trials of all entries that are tuned; none in most suites.
+        searches: what chooses the options of a cell, by its id.
+    """
+
+    cells: tuple[Cell, ...]
+    trials: tuple[Cell, ...]
+    searches: Mapping[str, Search]
+
+    def chosen(self, records: Iterable[Record]) -> tuple[tuple[Cell, ...], list[str]]:
+        """The cells with the options that their trials chose.
+
+        Args:
+            records: of all trials; others are passed over.
+
+        Returns:
+            The cells; and a line for each model, method and sparsity that is left out, since no combination ran well.
+        """
+        by_id = {record.cell.id: record for record in records}
+        found: dict[str, Cell] = {}
+        left_out: dict[str, None] = {}
+        for cell in self.cells:
+            search = self.searches.get(cell.id)
+            chosen = cell if search is None else search.choose(cell, by_id)
+            if chosen is not None:
+                found[chosen.id] = chosen
+            elif search is not None:
+                what = f"{cell.method} at {cell.sparsity} on {cell.model} is left out"
+                left_out[
+                    f"{what}: none of its {len(search.trials)} trials ran well; see their records in {TRIALS}/"
+                ] = None
+        return tuple(found.values()), list(left_out)
+
+
+def plan_tuned(
+    suite: Suite,
+    *,
+    only: Iterable[str] = (),
+    device: str | None = None,
+    plugin_files: Iterable[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> TunedPlan:
+    """Plan a suite with the trials of every entry that is tuned. All that can be refused is refused here.
+
+    Args:
+        suite, only, device, plugin_files, tell: as in ``prunebench.suite.planning.plan``.
+
+    Raises:
+        UsageError: as there, of every combination; or the trials do not fit the suite.
+    """
+    reader = reader_of(plugin_files)
+    files = PluginFiles((file.resolve() for file in plugin_files), reader)
+    sources = {number: _source(suite, number) for number, entry in enumerate(suite.methods) if entry.tune}
+    first = tuple(
+        _with(entry, combinations_of(suite.methods[sources[number]])[0]) if number in sources else entry
+        for number, entry in enumerate(suite.methods)
+    )
+    asked = suite.model_copy(update={"methods": first})
+    planned = plan_by_entry(asked, only=only, device=device, plugin_files=files, tell=tell)
+    cells = tuple({cell.id: cell for _, cell in planned}.values())
+    tuned = [number for number in dict.fromkeys(number for number, _ in planned) if number in sources]
+    trials = _plan_trials(suite, list(dict.fromkeys(sources[number] for number in tuned)), device, files)
+    _refuse_test_texts(cells, trials)
+    searches = {}
+    for number in tuned:
+        entry, source = suite.methods[number], suite.methods[sources[number]]
+        combinations = combinations_of(source)
+        searches[number] = Search(
+            like=None if entry is source else source.title,
+            combinations=tuple(combinations),
+            methods=tuple(PlannedMethod.of(_with(entry, combination), files) for combination in combinations),
+            trials=tuple(tuple(trials[sources[number], place]) for place in range(len(combinations))),
+        )
+    by_cell = {cell.id: searches[number] for number, cell in planned if number in searches}
+    for cell in cells:
+        if cell.id in by_cell and not by_cell[cell.id].of(cell.model):
+            raise SuiteError(
+                f"the method {cell.method!r} is tuned by trials none of which is on the model {cell.model!r} and for a "
+                "sparsity that the method is for: change the models or the sparsities of the trials"
+            )
+    unique = {cell.id: cell for search in searches.values() for row in search.trials for cell in row}
+    return TunedPlan(cells, tuple(unique.values()), by_cell)
+
+
+def combinations_of(entry: MethodEntry) -> list[Combination]:
+    """What is tried for an entry, in the order of its grid: all, or a draw of some that is always the same."""
+    assert entry.tune is not None
+    grid = entry.tune.grid
+    every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    drawn = random.Random(0).sample(range(len(every)), entry.tune.trials or len(every))
+    return [every[place] for place in sorted(drawn)]
+
+
+def _source(suite: Suite, number: int) -> int:
+    """The position of the entry whose trials choose an entry's options: of itself, or of the one that it names."""
+    entry = suite.methods[number]
+    assert entry.tune is not None
+    if not entry.tune.like:
+        return number
+    searched = [
+        (place, other.title) for place, other in enumerate(suite.methods) if other.tune is not None and other.tune.grid
+    ]
+    found = [place for place, title in searched if title == entry.tune.like]
+    if not found:
+        hint = suggest(entry.tune.like, {title for _, title in searched})
+        raise SuiteError(f"{entry.title!r} is tuned like {entry.tune.like!r}, which has no grid of its own: {hint}")
+    if len(found) > 1:
+        raise SuiteError(
+            f"{entry.title!r} is tuned like {entry.tune.like!r}, and {len(found)} entries of that label have a grid: "
+            "give them labels of their own"
+        )
+    return found[0]
+
+
+def _with(entry: MethodEntry, combination: Combination) -> MethodEntry:
+    """An entry with the options of a combination; ``STAGE.OPTION`` is one of a method that follows."""
+    options: dict[str, dict[str, Any]] = {"": {}, **{stage.name: {} for stage in entry.then}}
+    for name, value in combination.items():
+        stage, _, option = name.rpartition(".")
+        if stage not in options:
+            raise SuiteError(
+                f"{entry.title!r} is tuned over {name!r}, but no method {stage!r} follows in its entry: "
+                f"{suggest(stage, [stage.name for stage in entry.then])}"
+            )
+        options[stage][option] = value
+    then = tuple(s.model_copy(update={"options": {**s.options, **options[s.name]}}) for s in entry.then)
+    return entry.model_copy(update={"options": {**entry.options, **options[""]}, "then": then})
+
+
+def _plan_trials(
+    suite: Suite, numbers: Sequence[int], device: str | None, files: PluginFiles
+) -> dict[tuple[int, int], list[Cell]]:
+    """The trials of entries.
+
+    Args:
+        suite: with the entries.
+        numbers: the positions of those that are tried.
+        device, files: as in ``plan_tuned``.
+
+    Returns:
+        By the position of an entry and that of a combination.
+    """
+    trials: dict[tuple[int, int], list[Cell]] = {}
+    by_text: dict[ValidationText, list[tuple[tuple[int, int], MethodEntry]]] = {}
+    for number in numbers:
+        entry = suite.methods[number]
+        assert entry.tune is not None
+        assert entry.tune.text is not None
+        axes = {
+            "sparsities": entry.tune.sparsities or entry.sparsities,
+            "seeds": entry.tune.seeds or (entry.seeds or suite.seeds)[:1],
+        }
+        for place, combination in enumerate(combinations_of(entry)):
+            label = " ".join([entry.title, *(f"{name}={value}" for name, value in combination.items())])
+            tried = _with(entry, combination).model_copy(update={**axes, "label": label})
+            trials[number, place] = []
+            by_text.setdefault(entry.tune.text, []).append(((number, place), tried))
+    for text, tried_on_it in by_text.items():
+        methods = tuple(entry for _, entry in tried_on_it)
+        alone = suite.model_copy(update={"methods": methods, "evaluations": (text,), "published": None})
+        for position, cell in plan_by_entry(alone, device=device, plugin_files=files):
+            trials[tried_on_it[position][0]].append(cell)
+    return trials
+
+
+def _refuse_test_texts(cells: Iterable[Cell], trials: Mapping[Any, Sequence[Cell]]) -> None:
+    """Refuse to choose on a text that the suite measures on."""
+    tests = {evaluation.facts.get("digest") for cell in cells for evaluation in cell.evaluations}
+    for facts in (evaluation.facts for row in trials.values() for cell in row for evaluation in cell.evaluations):
+        if facts["digest"] in tests:
+            raise SuiteError(
+                f"the validation text {facts['protocol']} is one that the suite measures on: tune on another text, as "
+                "another split of the corpus"
+            )
+
+
+def _distance(place: tuple[Pattern, str], cell: Cell) -> tuple[bool, float, bool, float]:
+    """How far a sparsity and allocation of trials are from a cell's: of two as near, the sparser goes first."""
+    sparsity, allocation = place
+    other_kind = sparsity.kind != cell.sparsity.kind
+    return allocation != cell.allocation, abs(sparsity.ratio - cell.sparsity.ratio), other_kind, -sparsity.ratio
+
+
+def _mean_loss(records: Sequence[Record]) -> float:
+    """Mean validation loss over seeds, in nats; infinite where a cell failed or its loss is not finite."""
+    losses = [facts.nll for record in records if record.status == "ok" for facts in record.perplexity.values()]
+    mean = math.fsum(losses) / len(losses) if 0 < len(losses) == len(records) else math.inf
+    return mean if math.isfinite(mean) else math.inf
+
+
+def _trained_tokens(record: Record) -> int | None:
+    """Tokens that went backward in a trial; None where they were not counted."""
+    counts = [effort.backward_tokens for effort in record.effort]
+    return sum(count for count in counts if count is not None) if counts and None not in counts else None
