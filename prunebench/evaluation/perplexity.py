@@ -92,8 +92,16 @@ class Perplexity:
 
         return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)
 
+    def floor(self, facts: Mapping[str, Any], shared: Shared) -> float | None:
+        """What a model that knew the corpus's source would reach, computed once."""
+        key = ("floor", facts["digest"], facts["protocol"])
+        return shared.get(
+            key, lambda: perplexity_floor(self.corpus, self.split, self.windows, self.seqlen, _corpus_files(facts))
+        )
+
     def prepare(self, tokenizer: Any, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
         """Tokenise the corpus; the longest window, whose last token is only predicted."""
+        self.floor(facts, shared)
         return max(map(len, self.sequences(tokenizer, facts, shared, model_digest).tokens)) - 1
 
     def measure(
@@ -108,7 +116,7 @@ class Perplexity:
             "tokens": result.tokens,
             "dropped_tokens": result.dropped_tokens,
             "stderr": result.stderr,
-            "floor": perplexity_floor(self.corpus, self.split, self.windows, self.seqlen, _corpus_files(facts)),
+            "floor": self.floor(facts, shared),
         }
         arrays = {f"{protocol}/losses": result.losses, f"{protocol}/counts": result.counts}
         return Result({protocol: values}, arrays)
