@@ -35,12 +35,14 @@ class Perplexity:
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
         windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
             ``prunebench.evaluation.protocols``.
+        field: of a file's or the hub's records that holds the text; None for ``text``, else ``messages``.
     """
 
     corpus: str
     split: str | None = None
     seqlen: int | None = None
     windows: Windows = "stream"
+    field: str | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
@@ -49,7 +51,7 @@ class Perplexity:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
-        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"])
+        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"], facts.get("field"))
 
     def resolve(self, files: Sequence[Path]) -> dict[str, Any]:
         """The corpus found, and the protocol's name.
@@ -60,7 +62,7 @@ class Perplexity:
         Raises:
             CorpusError: there is no such corpus or protocol.
         """
-        corpus = find_corpus(self.corpus, self.split, "perplexity", files)
+        corpus = find_corpus(self.corpus, self.split, "perplexity", files, self.field)
         file = corpus_file(self.corpus, files)
         facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
@@ -72,6 +74,8 @@ class Perplexity:
             "digest": corpus.digest,
             **({"corpus_file": str(file)} if file else {}),
             **({"makes_text": True} if corpus.makes_text else {}),
+            **({"field": self.field} if self.field else {}),
+            **({"apply_chat_template": True} if corpus.templated else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
@@ -87,7 +91,8 @@ class Perplexity:
         """
 
         def cut() -> Sequences:
-            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts))
+            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts), self.field)
+            corpus = corpus.given(tokenizer=tokenizer) if corpus.wants else corpus
             return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
 
         return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)

@@ -11,14 +11,11 @@ from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, suggest
 from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
+from prunebench.models.tokenizer_files import chat_template_digest, tokenizer_files
 from prunebench.quiet import quiet_hub_libraries
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
 DTYPES = ("auto", "float32", "bfloat16")
-
-# A folder has at least one of the tokenizer files, and any of the extras.
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
 SUFFIXES = (".jinja", ".json", ".model", ".py", ".safetensors", ".txt")  # of the files that make a model
 
@@ -33,6 +30,7 @@ class ModelSource:
         revision: the hub's commit; None for a local folder or a builtin.
         digest: SHA-256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
         trust_remote_code: whether code that the model brings may run.
+        chat_template: digest of the tokenizer's chat templates, which ``digest`` does not cover; None for none.
     """
 
     source: str
@@ -40,6 +38,7 @@ class ModelSource:
     revision: str | None
     digest: str
     trust_remote_code: bool = False
+    chat_template: str | None = None
 
 
 def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
@@ -69,16 +68,14 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
         folder, revision = _snapshot(source, trust_remote_code)
     check_config(source, folder, trust_remote_code)
     weights = _check_weights(source, folder)
-    tokenizer = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
-    if not tokenizer:
-        raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
-    extras = [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
+    tokenizer = tokenizer_files(source, folder)
     code = folder.glob("*.py") if trust_remote_code else ()
     digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", *tokenizer, *extras, *weights, *code]):
+    for file in sorted([folder / "config.json", *tokenizer, *weights, *code]):
         with file.open("rb") as content:
             digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code)
+    template = chat_template_digest(source, folder)
+    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code, template)
 
 
 def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:

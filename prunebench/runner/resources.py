@@ -55,7 +55,8 @@ class Resources:
         """
         found = self.model(cell)
         state = self._states[cell.source, cell.trust_remote_code]
-        if found.digest != cell.model_digest or files_state(found) != state:
+        same = found.digest == cell.model_digest and cell.chat_template in (None, found.chat_template)
+        if not same or files_state(found) != state:
             raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")
 
     def pool(self, cell: Cell, tokenizer: Any) -> Pool:
@@ -87,7 +88,7 @@ class Resources:
     def _calibration_corpus(self, cell: Cell, tokenizer: Any) -> Corpus:
         spec = cell.calibration
         files = [Path(spec.plugin_file)] if spec.plugin_file else []
-        corpus = find_corpus(spec.source, spec.split, "calibration", files)
+        corpus = find_corpus(spec.source, spec.split, "calibration", files, spec.field)
         if corpus.wants:
             corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
         return corpus
@@ -96,7 +97,7 @@ class Resources:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
         return {
             "shared": self.shared,
-            "model_digest": cell.model_digest,
+            "model_digest": tokens_digest(cell),
             "seed": cell.seed,
             "dense": Deferred(lambda: self.dense(cell)),
             "windows": Deferred(lambda: self.windows(cell)),
@@ -158,7 +159,7 @@ class Resources:
 
     def tokenizer(self, cell: Cell) -> Any:
         """The tokenizer of a cell's model, loaded once."""
-        return self.shared.get(("tokenizer", cell.model_digest), lambda: load_tokenizer(self.model(cell)))
+        return self.shared.get(("tokenizer", tokens_digest(cell)), lambda: load_tokenizer(self.model(cell)))
 
     def _check_context(self, cell: Cell, name: str, length: int | None) -> None:
         context = context_length(self.model(cell))
@@ -169,10 +170,15 @@ class Resources:
             )
 
 
+def tokens_digest(cell: Cell) -> str:
+    """What decides how the model of a cell reads a text: its files, and its chat template where one is applied."""
+    return cell.model_digest if cell.chat_template is None else f"{cell.model_digest} {cell.chat_template}"
+
+
 def pool_key(cell: Cell) -> tuple[Any, ...]:
     """What cells have in common that have one calibration text."""
     spec = cell.calibration
-    return ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
+    return ("pool", tokens_digest(cell), spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
 
 
 def is_calibrated_by_plugin(cell: Cell) -> bool:

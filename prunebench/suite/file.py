@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from prunebench.data.text_files import is_text_file
 from prunebench.errors import SuiteError, quoted
-from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite, is_text_file
+from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 

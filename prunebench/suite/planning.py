@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
-from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
+from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError, suggest
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
@@ -99,6 +99,9 @@ def plan(
                         device=where,
                         model_digest=found.digest,
                         trust_remote_code=found.trust_remote_code,
+                        chat_template=_chat_template(
+                            model.name, found, calibrations[calibration], evaluations[model.name]
+                        ),
                         method=entry.title,
                         plugin=method.first.name,
                         distribution=method.first.distribution,
@@ -189,11 +192,13 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     if entry.calibration is None:
         return common
     changes = entry.calibration.model_dump(exclude_none=True)
+    if "corpus" in changes:
+        changes = {"field": None, **changes}
     return common.model_copy(update=changes)
 
 
 def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCalibration:
-    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
+    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files, calibration.field)
     file = corpus_file(calibration.corpus, files)
     return CellCalibration(
         corpus=corpus.name,
@@ -204,9 +209,29 @@ def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCali
         windows=calibration.windows,
         digest=corpus.digest,
         plugin_file=str(file) if file else None,
-        made=bool(corpus.wants),
+        made=bool(corpus.wants) and not corpus.templated,
         code=corpus.code,
+        field=calibration.field,
+        apply_chat_template=corpus.templated,
     )
+
+
+def _chat_template(
+    name: str, found: ModelSource, calibration: CellCalibration, evaluations: tuple[CellEvaluation, ...]
+) -> str | None:
+    """The digest of a model's chat template, where one of the texts or tasks is to be written by it.
+
+    Raises:
+        ModelError: it has none.
+    """
+    users = [calibration.source] if calibration.apply_chat_template else []
+    users += [each.facts.get("protocol", each.name) for each in evaluations if each.facts.get("apply_chat_template")]
+    if users and found.chat_template is None:
+        raise ModelError(
+            f"{users[0]} asks for a chat template, and the tokenizer of the model {name!r} has none: use the chat "
+            "version of the model, put a chat_template.jinja into its folder, or name another 'field' of the text"
+        )
+    return found.chat_template if users else None
 
 
 def _refuse_one_label_twice(evaluations: Iterable[EvaluationDescription]) -> None:

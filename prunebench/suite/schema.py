@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from prunebench.data.text_files import is_text_file
 from prunebench.errors import quoted, suggest
 from prunebench.pruning.sparsity import NM, Pattern, PatternError, Unstructured, parse_pattern
 from prunebench.registry.entry_points import EVALUATIONS, sources
@@ -38,6 +39,7 @@ def _fits_a_file_system(text: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 """A path, or what may be one: a model, a corpus."""
+FieldName = Annotated[str, Field(min_length=1)]
 Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
@@ -128,13 +130,15 @@ class Calibration(Strict):
     """The text that methods may use.
 
     Args:
-        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local .jsonl or .txt file.
+        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local file: .jsonl, .json, .csv, .parquet or .txt.
         nsamples: windows a layer-wise method sees.
         seqlen: tokens in a window.
         windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
             documents that are long enough; ``random`` draws a document of more than ``seqlen`` tokens and a place in
             it, as the literature does for C4.
         split: by default train (the builtin's: calibration); a local file has none.
+        field: of a file's or the hub's records that holds the text, or chats, which the tokenizer's chat template
+            writes; by default ``text``, and where there is none ``messages``.
     """
 
     corpus: Place
@@ -142,13 +146,14 @@ class Calibration(Strict):
     seqlen: Length = 2048
     windows: Windows = "stream"
     split: str | None = None
+    field: FieldName | None = None
 
 
 class CalibrationChange(Strict):
     """What one method entry changes of the suite's calibration; what is not named stays.
 
     Args:
-        corpus, nsamples, seqlen, windows, split: as in the suite's own.
+        corpus, nsamples, seqlen, windows, split, field: as in the suite's own; another corpus has its own field.
     """
 
     corpus: Place | None = None
@@ -156,6 +161,7 @@ class CalibrationChange(Strict):
     seqlen: Length | None = None
     windows: Windows | None = None
     split: str | None = None
+    field: FieldName | None = None
 
 
 class AllocationEntry(Strict):
@@ -259,11 +265,6 @@ class MethodEntry(Strict):
         return self.label or "+".join(self.names)
 
 
-def is_text_file(corpus: str) -> bool:
-    """Whether a corpus's name is the path of a local file."""
-    return Path(corpus).suffix in (".jsonl", ".txt")
-
-
 class EvaluationEntry(Strict):
     """What all entries of evaluations have in common: a name, for which models they are, and options by name."""
 
@@ -300,6 +301,7 @@ class PerplexityEntry(EvaluationEntry):
             ``stream-bos`` and ``paper-bos`` put BOS in the place of each window's first token; ``paper-random`` draws
             windows of C4's documents, as ALPS does.
         split: by default test (c4: validation); a local file has none.
+        field: as in calibration.
     """
 
     label: ClassVar[str] = ""
@@ -308,6 +310,7 @@ class PerplexityEntry(EvaluationEntry):
     seqlen: Length | None = None
     windows: Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"] = "stream"
     split: str | None = None
+    field: FieldName | None = None
 
     @model_validator(mode="after")
     def _windows_have_a_length(self) -> "PerplexityEntry":
