@@ -11,6 +11,7 @@ from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, suggest
 from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
+from prunebench.models.folders import has_head, other_format, refuse_wrapped_names
 from prunebench.models.tokenizer_files import chat_template_digest, tokenizer_files
 from prunebench.quiet import quiet_hub_libraries
 
@@ -31,6 +32,7 @@ class ModelSource:
         digest: SHA-256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
         trust_remote_code: whether code that the model brings may run.
         chat_template: digest of the tokenizer's chat templates, which ``digest`` does not cover; None for none.
+        has_head: whether one of the weights may be a language-modelling head, by its name.
     """
 
     source: str
@@ -39,6 +41,7 @@ class ModelSource:
     digest: str
     trust_remote_code: bool = False
     chat_template: str | None = None
+    has_head: bool = True
 
 
 def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
@@ -67,7 +70,7 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
             raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
         folder, revision = _snapshot(source, trust_remote_code)
     check_config(source, folder, trust_remote_code)
-    weights = _check_weights(source, folder)
+    weights, names = _check_weights(source, folder)
     tokenizer = tokenizer_files(source, folder)
     code = folder.glob("*.py") if trust_remote_code else ()
     digest = hashlib.sha256()
@@ -75,7 +78,7 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
         with file.open("rb") as content:
             digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     template = chat_template_digest(source, folder)
-    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code, template)
+    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code, template, has_head(names))
 
 
 def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
@@ -103,8 +106,8 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
     return Path(cached), Path(cached).name
 
 
-def _check_weights(source: str, folder: Path) -> list[Path]:
-    """The safetensors files of a folder, after checking that each is as long as its header says."""
+def _check_weights(source: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """The safetensors files of a folder, each as long as its header says, and the names of the weights."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_json(source, index).get("weight_map")
@@ -119,23 +122,23 @@ def _check_weights(source: str, folder: Path) -> list[Path]:
     else:
         files = [file for file in [folder / "model.safetensors"] if file.is_file()]
     if not files:
-        if pickled := sorted(file.name for file in folder.glob("pytorch_model*.bin")):
-            raise ModelError(
-                f"model {source} has its weights in {pickled[0]}, a pickle, which is not read: "
-                "convert them to safetensors, or name a revision that has them"
-            )
+        if other := other_format(folder):
+            raise ModelError(f"model {source} {other}")
         raise ModelError(f"model {source} has no weights: {folder} holds no model.safetensors")
+    names: list[str] = []
     for file in files:
-        expected, actual = _expected_size(source, file), file.stat().st_size
-        if actual != expected:
+        expected, own_names = _header(source, file)
+        names += own_names
+        if (actual := file.stat().st_size) != expected:
             raise ModelError(
                 f"model {source}: {file.name} has {actual} bytes, its header says {expected}: fetch it again"
             )
-    return files
+    refuse_wrapped_names(source, names)
+    return files, names
 
 
-def _expected_size(source: str, file: Path) -> int:
-    """Bytes that a safetensors file should have: 8 for the header's length, the header, the tensors."""
+def _header(source: str, file: Path) -> tuple[int, list[str]]:
+    """Bytes that a safetensors file should have (8 for the header's length, the header, the tensors), and its names."""
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
         try:
@@ -143,7 +146,7 @@ def _expected_size(source: str, file: Path) -> int:
             ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
             raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error
-    return 8 + length + max(ends, default=0)
+    return 8 + length + max(ends, default=0), [name for name in header if name != "__metadata__"]
 
 
 def weight_bytes(source: ModelSource, dtype: str) -> int:

@@ -8,6 +8,7 @@ from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError, suggest
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
+from prunebench.models.headless import refuse_headless
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
@@ -53,6 +54,8 @@ def plan(
     sources = [
         find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
     ]  # first, since what is out of reach is told quickly
+    for source in sources:
+        refuse_headless(source)
     _refuse_quantized_on_disk(suite, places, sources)
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
