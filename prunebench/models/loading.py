@@ -23,11 +23,17 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     with quiet_hub_libraries():
         try:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+                source.tokenizer_folder or source.folder,
+                local_files_only=True,
+                trust_remote_code=source.trust_remote_code,
             )
         except Exception as error:
             raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {first_line(error)}") from error
     return tokenizer
+
+
+def _attention(source: ModelSource) -> dict[str, str]:
+    return {"attn_implementation": source.attn_implementation} if source.attn_implementation else {}
 
 
 def load_skeleton(source: ModelSource) -> "PreTrainedModel":
@@ -43,7 +49,7 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
         try:
             trusted = {"trust_remote_code": source.trust_remote_code}
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **trusted, **_attention(source))
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     return model
@@ -56,7 +62,7 @@ def load_model(
 
     Args:
         source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
+        dtype: "float32", "bfloat16", "float16" or "auto".
         device: "cpu", "cuda" or "disk".
         work: for "disk", an empty folder for temporary files; see ``load_on_disk``.
 
@@ -80,6 +86,7 @@ def load_model(
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=source.trust_remote_code,
+                **_attention(source),
             )
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be loaded: {first_line(error)}") from error
@@ -97,7 +104,7 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
 
     Args:
         source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
+        dtype: "float32", "bfloat16", "float16" or "auto".
         work: an empty folder, for the pruned blocks and for hidden states.
 
     Returns:
@@ -118,7 +125,9 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
             loaded_dtype = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
             with init_empty_weights(include_buffers=False):
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=loaded_dtype)
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                    config, dtype=loaded_dtype, **_attention(source)
+                )
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     CheckpointStore(source.source, source.folder, model, work)

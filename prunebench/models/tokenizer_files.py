@@ -26,8 +26,30 @@ def tokenizer_files(source: str, folder: Path) -> list[Path]:
     """
     found = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
     if not found:
-        raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
+        raise ModelError(
+            f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}; name "
+            "one with 'tokenizer'"
+        )
     return found + [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
+
+
+def refuse_tokenizer_code(source: str, folder: Path, trusted: bool) -> None:
+    """Refuse another model's tokenizer that brings code of its own.
+
+    Args:
+        source: what messages call the tokenizer.
+        folder: of its files.
+        trusted: whether its code may run.
+
+    Raises:
+        ModelError: it may not.
+    """
+    config = folder / "tokenizer_config.json"
+    if not trusted and config.is_file() and read_json(source, config).get("auto_map"):
+        raise ModelError(
+            f"the tokenizer {source} brings code of its own (auto_map), which is not run unless the model's entry in "
+            "the suite says trust_remote_code: true; read the code before"
+        )
 
 
 def chat_template_digest(source: str, folder: Path) -> str | None:

@@ -1,7 +1,7 @@
 """What the cells of one sweep share, so that it is found, tokenised and loaded once."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,15 @@ class Resources:
     def __init__(self, shared: Shared | None = None, output: Path | None = None) -> None:
         self.shared = shared or Shared()
         self.output = output or Path(tempfile.gettempdir())
-        self._models: dict[tuple[str, bool], ModelSource] = {}
-        self._states: dict[tuple[str, bool], object] = {}
+        self._models: dict[Hashable, ModelSource] = {}
+        self._states: dict[Hashable, object] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
-        key = (cell.source, cell.trust_remote_code)
+        asked = {name: getattr(cell, name) for name in ("trust_remote_code", "tokenizer", "attn_implementation")}
+        key = (cell.source, *asked.values())
         if key not in self._models:
-            self._models[key] = found = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._models[key] = found = find_model(cell.source, **asked)
             self._states[key] = files_state(found)
         return self._models[key]
 
@@ -54,7 +55,7 @@ class Resources:
             ContractError: they were.
         """
         found = self.model(cell)
-        state = self._states[cell.source, cell.trust_remote_code]
+        state = self._states[cell.source, cell.trust_remote_code, cell.tokenizer, cell.attn_implementation]
         same = found.digest == cell.model_digest and cell.chat_template in (None, found.chat_template)
         if not same or files_state(found) != state:
             raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")

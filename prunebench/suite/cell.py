@@ -17,7 +17,7 @@ CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's co
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
-    *("id", "stages", "pattern", "source", "revision", "device"),
+    *("id", "stages", "pattern", "source", "revision", "device", "tokenizer"),
     *("distribution", "version", "plugin_file", "wrapper_files", "published", *CLASS_FACTS),
 }
 
@@ -136,9 +136,10 @@ class Cell(Sparing):
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
     model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
+    ``tokenizer`` is where another one than the model's own lies, whose content is in ``model_digest``.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then", "chat_template")
+    spared: ClassVar[tuple[str, ...]] = ("then", "chat_template", "tokenizer", "attn_implementation")
 
     model: str
     source: str
@@ -166,6 +167,8 @@ class Cell(Sparing):
     published: tuple[PublishedFigure, ...] = ()
     trust_remote_code: bool = False
     chat_template: str | None = None
+    tokenizer: str | None = None
+    attn_implementation: str | None = None
     wrappers: dict[str, str] | None = None
     toolkit: int = 0
 

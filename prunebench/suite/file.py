@@ -125,11 +125,13 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
     def entry(item: Any) -> Any:
         return item if item.corpus is None else item.model_copy(update={"corpus": corpus(item.corpus)})
 
+    def place(text: str) -> str:
+        is_path = text.startswith((".", "/", "~")) or (not text.startswith("builtin/") and (folder / text).is_dir())
+        return located(text, is_path)
+
     def model(item: ModelEntry) -> ModelEntry:
-        local = item.id.startswith((".", "/", "~")) or (
-            not item.id.startswith("builtin/") and (folder / item.id).is_dir()
-        )
-        return item.model_copy(update={"id": located(item.id, local), "label": item.name})
+        tokenizer = item.tokenizer and place(item.tokenizer)
+        return item.model_copy(update={"id": place(item.id), "label": item.name, "tokenizer": tokenizer})
 
     def allocations(items: tuple[AllocationEntry, ...] | None) -> tuple[AllocationEntry, ...] | None:
         if items is None:

@@ -8,7 +8,7 @@ from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError, suggest
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
-from prunebench.models.headless import refuse_headless
+from prunebench.models.skeleton_checks import refuse_attention, refuse_headless
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
@@ -52,10 +52,17 @@ def plan(
     entries = _chosen(suite.methods, list(only))
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [
-        find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
+        find_model(
+            m.id,
+            trust_remote_code=m.trust_remote_code,
+            tokenizer=m.tokenizer,
+            attn_implementation=m.attn_implementation,
+        )
+        for m in suite.models
     ]  # first, since what is out of reach is told quickly
     for source in sources:
         refuse_headless(source)
+        refuse_attention(source)
     _refuse_quantized_on_disk(suite, places, sources)
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
@@ -102,6 +109,8 @@ def plan(
                         device=where,
                         model_digest=found.digest,
                         trust_remote_code=found.trust_remote_code,
+                        tokenizer=model.tokenizer,
+                        attn_implementation=model.attn_implementation,
                         chat_template=_chat_template(
                             model.name, found, calibrations[calibration], evaluations[model.name]
                         ),

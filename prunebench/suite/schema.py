@@ -102,18 +102,23 @@ class ModelEntry(Strict):
     Args:
         id: where it comes from.
         label: what tables call it; by default the last part of ``id``.
-        dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
+        dtype: float32, bfloat16, float16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on
+            the CPU.
         device: cpu, cuda, auto (cuda where there is one), or disk for a model larger than memory: the CPU, with one
             decoder block in memory at a time.
         trust_remote_code: let code that the model's folder brings run on this machine, with all your rights; without
             it such a model is refused. The record tells of it.
+        tokenizer: where another tokenizer than the model's own is: a builtin, a local folder, or a hub id.
+        attn_implementation: eager, sdpa or flex_attention, as transformers computes attention; by default its choice.
     """
 
     id: Place
     label: str = ""
-    dtype: Literal["float32", "bfloat16", "auto"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] | None = None
     device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
     trust_remote_code: bool = Field(default=False, strict=True)
+    tokenizer: Place | None = None
+    attn_implementation: Literal["eager", "sdpa", "flex_attention"] | None = None
 
     @model_validator(mode="before")
     @classmethod

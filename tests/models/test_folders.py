@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prunebench.errors import ModelError
-from prunebench.models.headless import refuse_headless
+from prunebench.models.skeleton_checks import refuse_headless
 from prunebench.models.source import find_model
 
 Change = Callable[[Path, dict[str, torch.Tensor]], object]

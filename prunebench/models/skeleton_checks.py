@@ -1,4 +1,4 @@
-"""Models without a language-modelling head, found before their weights are read."""
+"""What only a model's modules tell, asked of a skeleton before any weights are read: its head, and its attention."""
 
 from prunebench.errors import ModelError
 from prunebench.models.config import read_json
@@ -31,3 +31,16 @@ def refuse_headless(found: ModelSource) -> None:
         f"model {found.source} has no {name}: its weights are those of a model without a language-modelling head, as a "
         f"base, reward or embedding model is: name the checkpoint of a {type(skeleton).__name__}"
     )
+
+
+def refuse_attention(found: ModelSource) -> None:
+    """Refuse a way to compute attention that a model does not have, where one is asked for.
+
+    Args:
+        found: the model; of one whose own code may run nothing is asked.
+
+    Raises:
+        ModelError: transformers cannot build it so.
+    """
+    if found.attn_implementation is not None and not found.trust_remote_code:
+        load_skeleton(found)
