@@ -241,7 +241,8 @@ def _chat_template(
     if users and found.chat_template is None:
         raise ModelError(
             f"{users[0]} asks for a chat template, and the tokenizer of the model {name!r} has none: use the chat "
-            "version of the model, put a chat_template.jinja into its folder, or name another 'field' of the text"
+            "version of the model, put a chat_template.jinja into its folder, or ask for none (of a text with "
+            "another 'field')"
         )
     return found.chat_template if users else None
 

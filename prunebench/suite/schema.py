@@ -338,7 +338,11 @@ class ZeroShotEntry(EvaluationEntry):
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
-        batch_size: requests in one forward pass.
+        batch_size: requests in one forward pass; auto is the largest that fits a GPU's memory, and 32 on the CPU.
+        apply_chat_template: put each question into the tokenizer's chat template.
+        fewshot_as_multiturn: worked examples as turns of the chat; by default where the template is applied.
+        gen_kwargs: of tasks that let the model write: arguments of its generation, as max_gen_toks, temperature or
+            do_sample, in place of a task's own.
         trust_remote_code: let code that the task files bring (``!function``, metrics to be fetched, templates that
             reach Python's internals) run on this machine, with all your rights; without it such tasks are refused.
             The record tells of it.
@@ -350,8 +354,17 @@ class ZeroShotEntry(EvaluationEntry):
     limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     include_path: Place | None = None
-    batch_size: Count = 32
+    batch_size: Count | Literal["auto"] = 32
+    apply_chat_template: bool = Field(default=False, strict=True)
+    fewshot_as_multiturn: Annotated[bool, Field(strict=True)] | None = None
+    gen_kwargs: Annotated[dict[str, bool | int | float | str | list[str] | None], Field(min_length=1)] | None = None
     trust_remote_code: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _turns_are_of_a_chat(self) -> "ZeroShotEntry":
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn: true needs apply_chat_template: true, whose turns the examples are")
+        return self
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with the folder of task files counted from the suite file."""
