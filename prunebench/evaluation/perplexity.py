@@ -13,8 +13,9 @@ from prunebench.data.corpora import corpus_file, find_corpus, fresh_corpus, perp
 from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
-from prunebench.pruning.callbacks import track
+from prunebench.pruning.callbacks import note, track
 from prunebench.pruning.hidden_states import run_block_by_block
+from prunebench.pruning.offload import store_of
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -106,7 +107,9 @@ class Perplexity:
     ) -> Result:
         """The perplexity, and the loss of each sequence."""
         protocol = facts["protocol"]
-        result = perplexity(model, self.sequences(tokenizer, facts, shared, model_digest), protocol=protocol)
+        sequences = self.sequences(tokenizer, facts, shared, model_digest)
+        result = perplexity(model, sequences, protocol=protocol)
+        note_missing_bos(model, tokenizer, sequences)
         values = {
             "value": result.value,
             "nll": result.nll,
@@ -163,6 +166,36 @@ class Perplexity:
     def tokens_on_disk(self, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
         """All tokens; tokenised already. Rows of a batch are as long as the longest, little more than themselves."""
         return sum(map(len, self.sequences(None, facts, shared, model_digest).tokens))
+
+
+MISSED = 0.5  # nats per token that a model loses without BOS from which it is told
+
+
+def note_missing_bos(model: "PreTrainedModel", tokenizer: Any, sequences: Sequences) -> None:
+    """Note where a model needs BOS at the start of what it reads (Gemma), and the windows have none.
+
+    Two windows are scored once more, with BOS in the place of their first token, and compared on the tokens predicted.
+
+    Args:
+        model: as it was measured; nothing is asked of one on disk.
+        tokenizer: its own.
+        sequences: on which it was measured.
+    """
+    import torch
+
+    bos = getattr(tokenizer, "bos_token_id", None)
+    found = [tokens for tokens in sequences.tokens if len(tokens) > 2 and bos is not None and int(tokens[0]) != bos][:2]
+    if not found or store_of(model) is not None:
+        return
+    without = with_bos = 0.0
+    with torch.no_grad():
+        for window in found:
+            tokens: Any = window.clone().to(model.device)[None]
+            without += float(_token_losses(model, tokens, tokens.shape[1])[:, 1:].mean())
+            tokens[0, 0] = bos
+            with_bos += float(_token_losses(model, tokens, tokens.shape[1])[:, 1:].mean())
+    if (without - with_bos) / len(found) > MISSED:
+        note(f"windows have no BOS at their start, without which this model loses over {MISSED} nats a token")
 
 
 def _corpus_files(facts: Mapping[str, Any]) -> list[Path]:

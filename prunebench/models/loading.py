@@ -56,7 +56,7 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
 
 
 def load_model(
-    source: ModelSource, *, dtype: str, device: str, work: Path | None = None
+    source: ModelSource, *, dtype: str, device: str, work: Path | None = None, unused: list[str] | None = None
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model and its tokenizer, in eval mode.
 
@@ -65,6 +65,7 @@ def load_model(
         dtype: "float32", "bfloat16", "float16" or "auto".
         device: "cpu", "cuda" or "disk".
         work: for "disk", an empty folder for temporary files; see ``load_on_disk``.
+        unused: takes the names of weights that have no place in the model; on disk they are not told.
 
     Raises:
         ModelError: transformers cannot read it, or the files lack a weight.
@@ -96,6 +97,8 @@ def load_model(
             f"model {source.source} is incomplete: {len(missing)} weights are missing or of the wrong shape, "
             f"{sorted(map(str, missing))[0]} for one; fetch it again"
         )
+    if unused is not None:
+        unused += map(str, info["unexpected_keys"])
     return model.to(device).eval(), tokenizer
 
 

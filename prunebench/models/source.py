@@ -203,6 +203,16 @@ def weight_bytes(source: ModelSource, dtype: str) -> int:
     return total
 
 
+def weight_names(source: ModelSource) -> list[str]:
+    """Names of all tensors in a model's files, from their headers."""
+    found: list[str] = []
+    for file in sorted(source.folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        found += [name for name in header if name != "__metadata__"]
+    return found
+
+
 def pick_device(requested: str) -> str:
     """The device to run on: "cpu", "cuda", or "disk" for the CPU with the decoder blocks on disk.
 
