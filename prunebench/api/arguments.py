@@ -163,7 +163,7 @@ def calibration_data(
             f"calibration: a window of {spec.seqlen} tokens is longer than the model's context, {context}: set seqlen "
             f"to at most {context}"
         )
-    corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration", files)
+    corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration", files, spec.field)
     if corpus.wants:
         corpus = corpus.given(model=model, tokenizer=tokenizer, seed=seed)
     pool = calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)

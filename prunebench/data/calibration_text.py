@@ -35,7 +35,8 @@ def calibration_text(
     if corpus.once:
         return pool_of(tensors_of(corpus, tokenizer, seqlen=seqlen, windows=windows), corpus.name, seqlen, windows)
     if windows == "random":
-        return RandomPool(StoredDocuments(corpus.documents(), tokenizer, seqlen), corpus.name, seqlen)
+        documents = StoredDocuments(corpus.documents(), tokenizer, seqlen, special=not corpus.templated)
+        return RandomPool(documents, corpus.name, seqlen)
     first = first_part(corpus, tokenizer, seqlen=seqlen, windows=windows)
     if first.last:
         return TokenPool(first.tokens)
@@ -55,7 +56,7 @@ def tensors_of(
     """
     if windows != "random":
         return {"pool": calibration_pool(corpus, tokenizer, seqlen=seqlen, windows=windows).contiguous()}
-    lengths, tokens = held_documents(corpus.documents(), tokenizer, seqlen)
+    lengths, tokens = held_documents(corpus.documents(), tokenizer, seqlen, special=not corpus.templated)
     return {"lengths": lengths, "tokens": tokens}
 
 

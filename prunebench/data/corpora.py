@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from prunebench.data.corpus import Corpus, json_lines, whole_file
+from prunebench.data.corpus import Corpus
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
+from prunebench.data.text_files import READERS, is_text_file, local_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
@@ -22,33 +23,40 @@ BUILTIN = "builtin/"
 MADE_FROM = ("model", "tokenizer", "seed")
 
 
-def find_corpus(source: str, split: str | None, purpose: Purpose, files: Iterable[Path] = ()) -> Corpus:
+def find_corpus(
+    source: str, split: str | None, purpose: Purpose, files: Iterable[Path] = (), field: str | None = None
+) -> Corpus:
     """Find a corpus and read through it once, so that what is wrong with it shows before anything runs.
 
     Args:
         source: the name of a corpus plugin (with prunebench come ``builtin/tinyworld`` and its variants, ``c4`` and
-            ``wikitext2``), the path of a ``.jsonl`` (field ``text``) or ``.txt`` (one document) file, or a hub id
-            ``owner/name[:config][@revision]``.
+            ``wikitext2``), the path of a file (``.jsonl``, ``.json``, ``.csv``, ``.parquet``, or ``.txt``, one
+            document), or a hub id ``owner/name[:config][@revision]``.
         split: None for the corpus's default: train for calibration, test for perplexity (C4: validation; builtins:
             calibration and test). A local file has none.
         purpose: decides the default split.
         files: plugin files, whose corpora stand beside the installed ones.
+        field: of a file's or the hub's records that holds text or chats; None for ``text``, else ``messages``. Chats
+            want the tokenizer.
 
     Raises:
-        CorpusError: it is missing, empty, unreadable or out of reach, or has no such split.
+        CorpusError: it is missing, empty, unreadable or out of reach, or has no such split or field.
     """
     path, files = Path(source).expanduser(), files if isinstance(files, PluginFiles) else PluginFiles(files)
     plugins = sources(CORPORA, files)
     if source in plugins:
+        if field is not None:
+            raise CorpusError(f"corpus {source} is made of texts and has no fields: leave out 'field' ({field!r})")
         return _plugin_corpus(source, split, purpose, files)
     if source.startswith(BUILTIN):
         builtins = [name for name in plugins if name.startswith(BUILTIN)]
         raise CorpusError(f"unknown corpus {source!r}: {suggest(source, builtins)}")
-    if path.is_absolute() or path.exists() or path.suffix in {".jsonl", ".txt"}:
-        return _local_corpus(path, split)
-    if (match := HUB_ID.fullmatch(source)) and path.suffix not in {".json", ".csv", ".gz", ".parquet"}:
-        return hub_corpus(source, match, split or DEFAULT_SPLITS[purpose])
-    raise CorpusError(f"no corpus {source!r}: valid are a .jsonl or .txt file, {', '.join(plugins)} or a hub id")
+    if path.is_absolute() or path.exists() or is_text_file(source):
+        return local_corpus(path, split, field)
+    if (match := HUB_ID.fullmatch(source)) and path.suffix != ".gz":
+        return hub_corpus(source, match, split or DEFAULT_SPLITS[purpose], field)
+    kinds = ", ".join(READERS)
+    raise CorpusError(f"no corpus {source!r}: valid are a local file ({kinds}), {', '.join(plugins)} or a hub id")
 
 
 def _plugin_corpus(source: str, split: str | None, purpose: Purpose, files: PluginFiles) -> Corpus:
@@ -130,24 +138,6 @@ def _content_digest(source: str, documents: Any) -> str:
     if empty:
         raise CorpusError(f"corpus {source} is empty: it holds no text")
     return digest.hexdigest()
-
-
-def _local_corpus(path: Path, split: str | None) -> Corpus:
-    if split is not None:
-        raise CorpusError(f"corpus {path} is a file and has no splits: leave out 'split' (it says {split!r})")
-    if path.suffix not in {".jsonl", ".txt"}:
-        raise CorpusError(f"corpus {path} is neither a .jsonl (field 'text') nor a .txt file: convert it")
-    if not path.is_file():
-        raise CorpusError(f"corpus {path} does not exist or is not a file: check the path")
-    documents = partial(json_lines if path.suffix == ".jsonl" else whole_file, path)
-    try:
-        if not sum(bool(text.strip()) for text in documents()):
-            raise CorpusError(f"corpus {path} is empty: it holds no text")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CorpusError(f"corpus {path} cannot be read: {error.strerror}") from error
-    return Corpus(path.stem, digest, documents)
 
 
 def fresh_corpus(source: str, split: str | None, seed: int, files: Iterable[Path] = ()) -> Corpus | None:

@@ -1,15 +1,11 @@
-"""A corpus: a named body of text; and the files that one is read from: JSON lines, plain text, Parquet."""
+"""A corpus: a named body of text."""
 
-import gzip
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from prunebench.errors import CorpusError
-from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.options import call_named
 
 
@@ -26,6 +22,7 @@ class Corpus:
         once: a calibration text is read in one pass, and no more of it than is in memory at a time: the documents are
             made, or by code of others, which does not run where they are used.
         makes_text: whether more of the same kind can be made: ``prunebench.data.corpora.fresh_corpus``.
+        templated: a chat template wrote the documents with their special tokens, so that the tokenizer adds none.
     """
 
     name: str
@@ -35,6 +32,7 @@ class Corpus:
     wants: tuple[str, ...] = ()
     once: bool = False
     makes_text: bool = False
+    templated: bool = False
 
     def given(self, **available: Any) -> "Corpus":
         """The corpus with what its documents are made from.
@@ -48,65 +46,12 @@ class Corpus:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def text_fields(source: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """The field ``text`` of each row.
+def half_character(document: Any) -> str | None:
+    """What is wrong with a text, or with plain JSON that holds texts, of which a character was cut in two; else None.
 
-    Raises:
-        CorpusError: a row has none.
+    JSON may hold such a half, as cut texts do, and no tokenizer takes it.
     """
-    for row in rows:
-        if not isinstance(row.get("text"), str):
-            raise CorpusError(f"corpus {source} has no field 'text'; its fields: {', '.join(row)}")
-        yield row["text"]
-
-
-def json_lines(path: Path) -> Iterator[str]:
-    """The field ``text`` of each line of a ``.jsonl`` or ``.gz`` file of JSON objects.
-
-    Raises:
-        CorpusError: a line is no such object, or the file is not UTF-8.
-    """
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                    raise CorpusError(f"corpus {path}, line {number}: no field 'text' that is a string")
-                if half := _SURROGATE.search(row["text"]):
-                    raise CorpusError(
-                        f"corpus {path}, line {number}: the text holds half of a character ({half[0]!r}), as cut texts "
-                        "do: remove or replace it"
-                    )
-                yield row["text"]
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"corpus {path}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"corpus {path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def whole_file(path: Path) -> Iterator[str]:
-    """A text file as one document.
-
-    Raises:
-        CorpusError: it is not UTF-8.
-    """
-    try:
-        yield path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"corpus {path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def parquet(path: Path) -> Iterator[str]:
-    """The column ``text`` of a Parquet file.
-
-    Raises:
-        CorpusError: it has none.
-    """
-    import datasets
-
-    with quiet_hub_libraries():
-        rows = datasets.Dataset.from_parquet(str(path), columns=["text"])
-    yield from text_fields(str(path), rows)
+    text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, default=str)
+    if text.isascii() or not (half := _SURROGATE.search(text)):
+        return None
+    return f"the text holds half of a character ({half[0]!r}), as cut texts do: remove or replace it"

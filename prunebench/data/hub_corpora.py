@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prunebench import hub
-from prunebench.data.corpus import Corpus, json_lines, parquet, text_fields
+from prunebench.data.chats import render_chats
+from prunebench.data.corpus import Corpus
+from prunebench.data.text_files import FIELDS, documents_of, field_of, told
 from prunebench.errors import CorpusError, suggest
 from prunebench.quiet import quiet_hub_libraries
 
@@ -54,7 +56,7 @@ class HubFiles:
             raise CorpusError(f"corpus {self.name} ({self.repository}) cannot be had: {reason}") from error
         if path is None:
             raise CorpusError(f"corpus {self.name} ({self.repository}) cannot be had: {hub.unreachable_message()}")
-        return parquet(path) if path.suffix == ".parquet" else json_lines(path)
+        return documents_of(path, "text")
 
     def digest(self, split: str) -> str:
         """sha256 (hex) of ``repository@commit/path``, which stand for the content."""
@@ -78,16 +80,17 @@ WIKITEXT2 = HubFiles(
 )
 
 
-def hub_corpus(source: str, match: re.Match[str], split: str) -> Corpus:
+def hub_corpus(source: str, match: re.Match[str], split: str, field: str | None) -> Corpus:
     """A data set of the hub, from the local cache where it is there.
 
     Args:
         source: as a suite names it.
         match: of ``HUB_ID``.
         split: which one.
+        field: that holds the text; None for the first of ``FIELDS`` that there is.
 
     Raises:
-        CorpusError: it cannot be had, or has no such split.
+        CorpusError: it cannot be had, or has no such split or field.
     """
     import datasets
 
@@ -107,11 +110,22 @@ def hub_corpus(source: str, match: re.Match[str], split: str) -> Corpus:
     if splits and split not in splits:
         raise CorpusError(f"corpus {source} has no split {split!r}: {suggest(split, splits)}")
 
-    def documents() -> Iterator[str]:
+    def rows() -> Any:
         with quiet_hub_libraries():
-            rows = builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
-        return text_fields(source, rows)
+            return builder.as_dataset(split) if cached else builder.as_streaming_dataset(split)
+
+    fields: Mapping[str, Any] = builder.info.features or next(iter(rows()), {})
+    chosen = field or next((name for name in FIELDS if name in fields), FIELDS[0])
+    if chosen not in fields:
+        raise CorpusError(f"corpus {source} has no field {chosen!r}; {told(fields)}")
+    are_chats = not isinstance(fields[chosen], str | datasets.Value)
+
+    def documents() -> Iterator[Any]:
+        return field_of(f"corpus {source}", ((f"record {n}", row) for n, row in enumerate(rows(), start=1)), chosen)
 
     # The builder's hash is the commit that its revision stood for.
-    digest = hashlib.sha256(f"{match['id']}@{builder.hash}/{builder.config.name}/{split}".encode()).hexdigest()
-    return Corpus(match["id"].rpartition("/")[2], digest, documents)
+    named = f"{match['id']}@{builder.hash}/{builder.config.name}/{split}" + (f"#{field}" if field else "")
+    name, digest = match["id"].rpartition("/")[2], hashlib.sha256(named.encode()).hexdigest()
+    if not are_chats:
+        return Corpus(name, digest, documents)
+    return Corpus(name, digest, partial(render_chats, source, documents), wants=("tokenizer",), templated=True)

@@ -53,13 +53,16 @@ class StoredDocuments:
         documents: one pass over the texts.
         tokenizer: the model's own.
         seqlen: tokens in a window; only longer documents are kept in memory.
+        special: with the special tokens that the tokenizer adds by itself, or without.
 
     Raises:
         CorpusError: the system's folder for temporary files has no room.
     """
 
-    def __init__(self, documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", seqlen: int) -> None:
-        self._tokenizer, self._seqlen = tokenizer, seqlen
+    def __init__(
+        self, documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", seqlen: int, *, special: bool = True
+    ) -> None:
+        self._tokenizer, self._seqlen, self._special = tokenizer, seqlen, special
         self._places = array("q", [0])
         with _room():
             self._file = TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
@@ -95,7 +98,7 @@ class StoredDocuments:
 
         begin, end = self._places[number], self._places[number + 1]
         text = os.pread(self._file.fileno(), end - begin, begin).decode("utf-8", "surrogatepass")
-        ids: list[int] = next(tokenised([text], self._tokenizer, special=True), [])
+        ids: list[int] = next(tokenised([text], self._tokenizer, special=self._special), [])
         self._lengths[number] = len(ids)
         found = torch.tensor(ids, dtype=torch.int64)
         if len(ids) > self._seqlen:
@@ -145,14 +148,14 @@ class HeldDocuments:
 
 
 def held_documents(
-    documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", seqlen: int
+    documents: Iterable[str], tokenizer: "PreTrainedTokenizerBase", seqlen: int, *, special: bool = True
 ) -> tuple["Tensor", "Tensor"]:
     """Lengths and tokens for ``HeldDocuments``, of the first ``POOL_TOKENS`` tokens of a corpus that is read once."""
     import torch
 
     lengths, long, total = [], [torch.empty(0, dtype=torch.int64)], 0
     for text in documents:
-        ids: list[int] = next(tokenised([text], tokenizer, special=True), [])
+        ids: list[int] = next(tokenised([text], tokenizer, special=special), [])
         lengths.append(len(ids))
         if len(ids) > seqlen:
             long.append(torch.tensor(ids))

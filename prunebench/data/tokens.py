@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from prunebench.data.corpus import Corpus
+from prunebench.data.corpus import Corpus, half_character
 from prunebench.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -26,9 +26,14 @@ def tokenised(
         tokenizer: the model's own.
         special: with the special tokens that the tokenizer adds by itself (BOS for LLaMA), or without.
         batch: documents passed to the tokenizer at a time.
+
+    Raises:
+        CorpusError: a document holds half of a character.
     """
     texts = written(documents)
     while chunk := list(itertools.islice(texts, batch)):
+        if half := next(filter(None, map(half_character, chunk)), None):
+            raise CorpusError(f"a corpus cannot be tokenised: {half}")
         yield from tokenizer(chunk, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
 
 
@@ -76,7 +81,9 @@ def read_part(
     documents: list[torch.Tensor] = []
     total = longest = 0
     end, last = begin, True
-    for ids in tokenised(itertools.islice(written(corpus.documents()), begin, None), tokenizer, special=True):
+    for ids in tokenised(
+        itertools.islice(written(corpus.documents()), begin, None), tokenizer, special=not corpus.templated
+    ):
         end += 1
         longest = max(longest, len(ids))
         if windows == "stream" or len(ids) >= seqlen:

@@ -1,7 +1,8 @@
 """The tasks of lm-eval by name, each read once."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class TaskLibrary:
         """Args: builtin: lm-eval configurations by task name; None for the embedded default's."""
         self._builtin = builtin
         self._managers: dict[tuple[str | None, bool], Any] = {}
-        self._loaded: dict[tuple[str, str | None, int | None, bool], list[Any]] = {}
+        self._loaded: dict[Hashable, list[Any]] = {}
 
     def check(self, tasks: Iterable[str], include_path: str | None, *, trusted: bool = False) -> None:
         """Refuse names that nobody knows and task files with code, without building anything.
@@ -41,7 +42,13 @@ class TaskLibrary:
                 refuse_code(name, source.task_index)
 
     def load(
-        self, tasks: Iterable[str], include_path: str | None, num_fewshot: int | None, *, trusted: bool = False
+        self,
+        tasks: Iterable[str],
+        include_path: str | None,
+        num_fewshot: int | None,
+        *,
+        trusted: bool = False,
+        gen_kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """The tasks as ``lm_eval.evaluate`` takes them.
 
@@ -50,21 +57,30 @@ class TaskLibrary:
             include_path: folder of task files.
             num_fewshot: worked examples, in place of a task's own number.
             trusted: whether code that task files bring may run.
+            gen_kwargs: arguments of generation, which replace a task's own.
 
         Raises:
             TaskError: an unknown name, code that may not run, data that cannot be had, or one task asked for twice.
         """
         tasks = list(tasks)
         with silent(), confined_templates(trusted=trusted):
-            items = [item for name in tasks for item in self._items(name, include_path, num_fewshot, trusted)]
+            asked = (include_path, num_fewshot, trusted, gen_kwargs)
+            items = [item for name in tasks for item in self._items(name, *asked)]
             try:
                 return self._manager(None, defaults=False).load(items)
             except ValueError as error:
                 raise TaskError(f"tasks {', '.join(tasks)}: {error}") from error
 
-    def _items(self, name: str, include_path: str | None, num_fewshot: int | None, trusted: bool) -> list[Any]:
+    def _items(
+        self,
+        name: str,
+        include_path: str | None,
+        num_fewshot: int | None,
+        trusted: bool,
+        gen_kwargs: Mapping[str, Any] | None,
+    ) -> list[Any]:
         """The task, the group, or a tag's tasks."""
-        key = (name, include_path, num_fewshot, trusted)
+        key = (name, include_path, num_fewshot, trusted, json.dumps(gen_kwargs and dict(gen_kwargs), sort_keys=True))
         if key not in self._loaded:
             self.check([name], include_path, trusted=trusted)
             source = self._source(name, include_path)
@@ -78,6 +94,8 @@ class TaskLibrary:
                 own = task.get_config("num_fewshot")
                 if own is None or (num_fewshot is not None and own != 0):
                     task.set_config(key="num_fewshot", value=num_fewshot or 0)
+                if gen_kwargs and task.get_config("output_type") == "generate_until":
+                    task.set_config(key="generation_kwargs", value=dict(gen_kwargs), update=True)
             groups = loaded.get("groups", {})
             self._loaded[key] = [groups[name]] if name in groups else list(loaded["tasks"].values())
         return self._loaded[key]
@@ -131,6 +149,28 @@ def check_tasks(tasks: Sequence[str], include_path: str | None, library: TaskLib
         TaskError: an unknown name, no such folder, or code that may not run.
     """
     library.check(tasks, include_path, trusted=trusted)
+
+
+# What lm-eval takes besides the arguments of transformers' generation.
+OWN_ARGUMENTS = ("max_gen_toks", "max_tokens", "max_completion_tokens", "until")
+
+
+def check_generation(gen_kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments of generation that nobody knows, which would fail when the model writes.
+
+    Args:
+        gen_kwargs: by name.
+
+    Raises:
+        TaskError: one is unknown.
+    """
+    from transformers import GenerationConfig
+
+    valid = (*OWN_ARGUMENTS, *(name for name in vars(GenerationConfig()) if not name.startswith("_")))
+    for name in gen_kwargs:
+        if name not in valid:
+            near = get_close_matches(name, valid, n=3, cutoff=0.5)
+            raise TaskError(f"gen_kwargs: unknown argument {name!r}: {suggest(name, near or OWN_ARGUMENTS)}")
 
 
 def task_files_digest(include_path: str | None) -> str | None:

@@ -13,8 +13,9 @@ from prunebench.data.corpora import corpus_file, find_corpus, fresh_corpus, perp
 from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
-from prunebench.pruning.callbacks import track
+from prunebench.pruning.callbacks import note, track
 from prunebench.pruning.hidden_states import run_block_by_block
+from prunebench.pruning.offload import store_of
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -35,12 +36,14 @@ class Perplexity:
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
         windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
             ``prunebench.evaluation.protocols``.
+        field: of a file's or the hub's records that holds the text; None for ``text``, else ``messages``.
     """
 
     corpus: str
     split: str | None = None
     seqlen: int | None = None
     windows: Windows = "stream"
+    field: str | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
@@ -49,7 +52,7 @@ class Perplexity:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
-        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"])
+        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"], facts.get("field"))
 
     def resolve(self, files: Sequence[Path]) -> dict[str, Any]:
         """The corpus found, and the protocol's name.
@@ -60,7 +63,7 @@ class Perplexity:
         Raises:
             CorpusError: there is no such corpus or protocol.
         """
-        corpus = find_corpus(self.corpus, self.split, "perplexity", files)
+        corpus = find_corpus(self.corpus, self.split, "perplexity", files, self.field)
         file = corpus_file(self.corpus, files)
         facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
@@ -72,6 +75,8 @@ class Perplexity:
             "digest": corpus.digest,
             **({"corpus_file": str(file)} if file else {}),
             **({"makes_text": True} if corpus.makes_text else {}),
+            **({"field": self.field} if self.field else {}),
+            **({"apply_chat_template": True} if corpus.templated else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
 
@@ -87,7 +92,8 @@ class Perplexity:
         """
 
         def cut() -> Sequences:
-            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts))
+            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts), self.field)
+            corpus = corpus.given(tokenizer=tokenizer) if corpus.wants else corpus
             return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
 
         return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)
@@ -109,7 +115,9 @@ class Perplexity:
     ) -> Result:
         """The perplexity, and the loss of each sequence."""
         protocol = facts["protocol"]
-        result = perplexity(model, self.sequences(tokenizer, facts, shared, model_digest), protocol=protocol)
+        sequences = self.sequences(tokenizer, facts, shared, model_digest)
+        result = perplexity(model, sequences, protocol=protocol)
+        note_missing_bos(model, tokenizer, sequences)
         values = {
             "value": result.value,
             "nll": result.nll,
@@ -166,6 +174,36 @@ class Perplexity:
     def tokens_on_disk(self, facts: Mapping[str, Any], shared: Shared, model_digest: str) -> int:
         """All tokens; tokenised already. Rows of a batch are as long as the longest, little more than themselves."""
         return sum(map(len, self.sequences(None, facts, shared, model_digest).tokens))
+
+
+MISSED = 0.5  # nats per token that a model loses without BOS from which it is told
+
+
+def note_missing_bos(model: "PreTrainedModel", tokenizer: Any, sequences: Sequences) -> None:
+    """Note where a model needs BOS at the start of what it reads (Gemma), and the windows have none.
+
+    Two windows are scored once more, with BOS in the place of their first token, and compared on the tokens predicted.
+
+    Args:
+        model: as it was measured; nothing is asked of one on disk.
+        tokenizer: its own.
+        sequences: on which it was measured.
+    """
+    import torch
+
+    bos = getattr(tokenizer, "bos_token_id", None)
+    found = [tokens for tokens in sequences.tokens if len(tokens) > 2 and bos is not None and int(tokens[0]) != bos][:2]
+    if not found or store_of(model) is not None:
+        return
+    without = with_bos = 0.0
+    with torch.no_grad():
+        for window in found:
+            tokens: Any = window.clone().to(model.device)[None]
+            without += float(_token_losses(model, tokens, tokens.shape[1])[:, 1:].mean())
+            tokens[0, 0] = bos
+            with_bos += float(_token_losses(model, tokens, tokens.shape[1])[:, 1:].mean())
+    if (without - with_bos) / len(found) > MISSED:
+        note(f"windows have no BOS at their start, without which this model loses over {MISSED} nats a token")
 
 
 def _corpus_files(facts: Mapping[str, Any]) -> list[Path]:

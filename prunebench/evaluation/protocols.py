@@ -104,6 +104,7 @@ def evaluation_sequences(
         CorpusError: there is no such protocol, or not even one sequence, or no BOS to put at the start.
     """
     protocol_name(corpus.name, windows, seqlen)
+    special = not corpus.templated
     if windows == "document":
         return _documents(corpus, tokenizer, seqlen)
     if windows.endswith(BOS) and tokenizer.bos_token_id is None:
@@ -116,10 +117,10 @@ def evaluation_sequences(
         if paper.separator is None:
             return _random(corpus, tokenizer, paper)
         text = paper.separator.join(islice(corpus.documents(), paper.documents))
-        cut = _stream(corpus.name, tokenised([text], tokenizer, special=True), paper.seqlen, paper.windows)
+        cut = _stream(corpus.name, tokenised([text], tokenizer, special=special), paper.seqlen, paper.windows)
     else:
         assert seqlen is not None
-        cut = _stream(corpus.name, tokenised(corpus.documents(), tokenizer, special=True), seqlen)
+        cut = _stream(corpus.name, tokenised(corpus.documents(), tokenizer, special=special), seqlen)
     return _begun_with(int(tokenizer.bos_token_id), cut) if windows.endswith(BOS) else cut
 
 
@@ -145,7 +146,7 @@ def _begun_with(bos: int, cut: Sequences) -> Sequences:
 
 
 def _random(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", paper: Protocol) -> Sequences:
-    documents = StoredDocuments(corpus.documents(), tokenizer, paper.seqlen)
+    documents = StoredDocuments(corpus.documents(), tokenizer, paper.seqlen, special=not corpus.templated)
     generator = random.Random(0)
     windows: list[Tensor] = []
     held: dict[int, set[int]] = {}
@@ -181,7 +182,7 @@ def _documents(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", seqlen: int
     import torch
 
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    prefix = [] if start is None else [start]
+    prefix = [] if start is None or corpus.templated else [start]  # a chat template writes its own
     sequences: list[Tensor] = []
     dropped = 0
     for ids in tokenised(corpus.documents(), tokenizer, special=False):

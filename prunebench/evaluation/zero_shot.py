@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from prunebench.data.chats import fixed_day
+from prunebench.errors import TaskError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task
 from prunebench.evaluation.lm_eval_output import silent
-from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks, task_files_digest
+from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_generation, check_tasks, task_files_digest
 from prunebench.evaluation.task_files import confined_templates
+from prunebench.pruning.callbacks import note
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +27,7 @@ RECORDED_PARTS = ("results", "groups", "versions", "n-shot", "n-samples", "highe
 # Accuracies have a closed-form standard error. Other metrics are resampled this often; 0 would leave all without one.
 BOOTSTRAP_ITERS = 100
 
+CPU_BATCH = 32  # what batch_size: auto is on the CPU
 FEW, MORE = 4, 20  # questions of a task, to tell the time of a question from what comes before the first
 
 
@@ -36,7 +40,10 @@ class ZeroShot:
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
-        batch_size: requests in one forward pass.
+        batch_size: requests in one forward pass; "auto" is the largest that fits a GPU's memory, and 32 on the CPU.
+        apply_chat_template: put each question into the tokenizer's chat template.
+        fewshot_as_multiturn: worked examples as turns of the chat; by default where the template is applied.
+        gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run; without it such tasks are refused, and templates are
             rendered in a sandbox.
     """
@@ -45,7 +52,10 @@ class ZeroShot:
     limit: int | float | None = None
     num_fewshot: int | None = None
     include_path: str | None = None
-    batch_size: int = 32
+    batch_size: int | Literal["auto"] = 32
+    apply_chat_template: bool = False
+    fewshot_as_multiturn: bool | None = None
+    gen_kwargs: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
 
     revision: ClassVar[int] = 1
@@ -55,7 +65,8 @@ class ZeroShot:
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
         options = {option.name: facts[option.name] for option in fields(cls) if option.name in facts}
-        return cls(**{**options, "tasks": tuple(facts["tasks"])})
+        turns = bool(facts.get("fewshot_as_multiturn"))
+        return cls(**{**options, "tasks": tuple(facts["tasks"]), "fewshot_as_multiturn": turns})
 
     def resolve(self, shared: Shared) -> dict[str, Any]:
         """The options, and a digest of the task files.
@@ -63,11 +74,13 @@ class ZeroShot:
         Raises:
             TaskError: an unknown name, no such folder, or code that may not run.
         """
+        check_generation(self.gen_kwargs or {})
         check_tasks(self.tasks, self.include_path, library_of(shared), trusted=self.trust_remote_code)
         facts = {**asdict(self), "digest": task_files_digest(self.include_path)}
-        if not self.trust_remote_code:  # as it was before there was a choice
-            del facts["trust_remote_code"]
-        return facts
+        turns = self.apply_chat_template if self.fewshot_as_multiturn is None else self.fewshot_as_multiturn
+        facts["fewshot_as_multiturn"] = turns
+        later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs")
+        return {name: value for name, value in facts.items() if value or name not in later}  # the first had no others
 
     def label(self, facts: Mapping[str, Any]) -> None:
         """None: results stand under the tasks' names."""
@@ -81,7 +94,9 @@ class ZeroShot:
         import lm_eval.evaluator
         import lm_eval.models.huggingface  # noqa: F401
 
-        library_of(shared).load(self.tasks, self.include_path, self.num_fewshot, trusted=self.trust_remote_code)
+        library_of(shared).load(
+            self.tasks, self.include_path, self.num_fewshot, trusted=self.trust_remote_code, gen_kwargs=self.gen_kwargs
+        )
 
     def measure(self, model: Any, tokenizer: Any, seed: int, shared: Shared, saved: SavedAnswers) -> Result:
         """What lm-eval finds, and the correctness of each question."""
@@ -109,6 +124,11 @@ class ZeroShot:
         seen = [sum(min(total, count) for total in totals) for count in (FEW, MORE)]
         each = max(0.0, more - few) / max(1, seen[1] - seen[0])
         return Expected(few + each * (sum(questions) - seen[0]), sum(questions) // 5)
+
+
+def generates(task: Any) -> bool:
+    """Whether a task of lm-eval lets the model write."""
+    return bool(task.get_config("output_type") == "generate_until")
 
 
 def library_of(shared: Shared) -> TaskLibrary:
@@ -142,7 +162,10 @@ def zero_shot(
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     include_path: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | Literal["auto"] = 16,
+    apply_chat_template: bool = False,
+    fewshot_as_multiturn: bool | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     seed: int = 0,
     library: TaskLibrary | None = None,
@@ -157,9 +180,12 @@ def zero_shot(
         limit: the first so many documents of each task, or below 1 the first share of them; None for all.
         num_fewshot: worked examples before each question; None for the task's own number, else 0.
         include_path: folder of task files.
-        batch_size: requests per forward pass.
+        batch_size: requests per forward pass; "auto" on a GPU for as many as fit.
+        apply_chat_template: put each question into the tokenizer's chat template.
+        fewshot_as_multiturn: worked examples as turns of the chat; None for ``apply_chat_template``.
+        gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run, and render templates without a sandbox.
-        seed: for the choice of worked examples.
+        seed: for the choice of worked examples, and of tokens where generation samples.
         library: keeps tasks from one call to the next.
         answers: keeps the model's answers to finished tasks, for a run that is interrupted.
 
@@ -172,14 +198,32 @@ def zero_shot(
     from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    loaded = (library or TaskLibrary()).load(tasks, include_path, num_fewshot, trusted=trust_remote_code)
+    if apply_chat_template and not tokenizer.chat_template:
+        raise TaskError("apply_chat_template: the model's tokenizer has no chat template: leave it out")
+    if fewshot_as_multiturn is None:
+        fewshot_as_multiturn = apply_chat_template
+    if batch_size == "auto" and model.device.type != "cuda":  # where nothing says that memory is short until it is gone
+        batch_size = CPU_BATCH
+    loaded = (library or TaskLibrary()).load(
+        tasks, include_path, num_fewshot, trusted=trust_remote_code, gen_kwargs=gen_kwargs
+    )
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=seed)
-    with silent(), confined_templates(trusted=trust_remote_code):
+    if gen_kwargs and not any(generates(task) for task in loaded["tasks"].values()):
+        note("gen_kwargs changed nothing: no task lets the model write")
+    with silent(), fixed_day(), confined_templates(trusted=trust_remote_code):
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
-        ask_by_task(lm, answers)
-        outcome = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_ITERS, log_samples=True)
+        ask_by_task(lm, answers, seed)
+        outcome = evaluate(
+            lm=lm,
+            task_dict=loaded,
+            limit=limit,
+            bootstrap_iters=BOOTSTRAP_ITERS,
+            log_samples=True,
+            apply_chat_template=apply_chat_template,
+            fewshot_as_multiturn=fewshot_as_multiturn,
+        )
     recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
     plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
     return ZeroShotResult(plain, _correct(outcome["samples"]), _chance(loaded["tasks"], outcome["samples"]))

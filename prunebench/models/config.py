@@ -8,8 +8,8 @@ from typing import Any
 from prunebench.errors import ModelError, first_line, quoted
 from prunebench.files import MEBIBYTE, read_regular_file
 from prunebench.models.architecture import check_architecture
+from prunebench.models.folders import ADAPTER, other_format
 
-ADAPTER = "adapter_config.json"
 # Implementations that come with torch and transformers. All others are fetched from the hub, or may be.
 IMPLEMENTATIONS = {
     "attn_implementation": ("eager", "sdpa", "flex_attention"),
@@ -30,6 +30,8 @@ def check_config(source: str, folder: Path, trust_remote_code: bool) -> None:
     """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+    if not (folder / "config.json").exists() and (other := other_format(folder)):
+        raise ModelError(f"model {source} {other}")
     if (folder / ADAPTER).exists():
         raise ModelError(
             f"model {source} holds an adapter ({ADAPTER}), which would change its weights and is part of no digest: "

@@ -24,11 +24,17 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     with quiet_hub_libraries():
         try:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                source.folder, local_files_only=True, trust_remote_code=source.trust_remote_code
+                source.tokenizer_folder or source.folder,
+                local_files_only=True,
+                trust_remote_code=source.trust_remote_code,
             )
         except Exception as error:
             raise ModelError(f"the tokenizer of {source.source} cannot be loaded: {first_line(error)}") from error
     return tokenizer
+
+
+def _attention(source: ModelSource) -> dict[str, str]:
+    return {"attn_implementation": source.attn_implementation} if source.attn_implementation else {}
 
 
 def load_skeleton(source: ModelSource) -> "PreTrainedModel":
@@ -44,22 +50,23 @@ def load_skeleton(source: ModelSource) -> "PreTrainedModel":
         try:
             trusted = {"trust_remote_code": source.trust_remote_code}
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True, **trusted)
-            model: PreTrainedModel = auto_class(config).from_config(config, **trusted)
+            model: PreTrainedModel = auto_class(config).from_config(config, **trusted, **_attention(source))
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     return model
 
 
 def load_model(
-    source: ModelSource, *, dtype: str, device: str, work: Path | None = None
+    source: ModelSource, *, dtype: str, device: str, work: Path | None = None, unused: list[str] | None = None
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a model and its tokenizer, in eval mode.
 
     Args:
         source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
+        dtype: "float32", "bfloat16", "float16" or "auto".
         device: "cpu", "cuda" or "disk".
         work: for "disk", an empty folder for temporary files; see ``load_on_disk``.
+        unused: takes the names of weights that have no place in the model; on disk they are not told.
 
     Raises:
         ModelError: transformers cannot read it, or the files lack a weight.
@@ -83,6 +90,7 @@ def load_model(
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=source.trust_remote_code,
+                **_attention(source),
             )
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be loaded: {first_line(error)}") from error
@@ -92,6 +100,8 @@ def load_model(
             f"model {source.source} is incomplete: {len(missing)} weights are missing or of the wrong shape, "
             f"{sorted(map(str, missing))[0]} for one; fetch it again"
         )
+    if unused is not None:
+        unused += map(str, info["unexpected_keys"])
     return model.to(device).eval(), tokenizer
 
 
@@ -100,7 +110,7 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
 
     Args:
         source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
+        dtype: "float32", "bfloat16", "float16" or "auto".
         work: an empty folder, for the pruned blocks and for hidden states.
 
     Returns:
@@ -121,7 +131,9 @@ def load_on_disk(source: ModelSource, *, dtype: str, work: Path) -> "PreTrainedM
             config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
             loaded_dtype = (config.dtype or torch.float32) if dtype == "auto" else getattr(torch, dtype)
             with init_empty_weights(include_buffers=False):
-                model: PreTrainedModel = auto_class(config).from_config(config, dtype=loaded_dtype)
+                model: PreTrainedModel = auto_class(config).from_config(
+                    config, dtype=loaded_dtype, **_attention(source)
+                )
         except Exception as error:
             raise ModelError(f"model {source.source} cannot be built: {first_line(error)}") from error
     CheckpointStore(source.source, source.folder, model, work)

@@ -11,14 +11,15 @@ from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, suggest
 from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
+from prunebench.models.folders import has_head, other_format, refuse_wrapped_names
+from prunebench.models.tokenizer_files import chat_template_digest, refuse_tokenizer_code, tokenizer_files
 from prunebench.quiet import quiet_hub_libraries
 
 DEVICES = ("auto", "cpu", "cuda", "disk")
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-# A folder has at least one of the tokenizer files, and any of the extras.
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+TOKENIZER_PATTERNS = ("*.json", "*.model", "*.txt", "*.jinja")  # of the files that are fetched
+MODEL_PATTERNS = (*TOKENIZER_PATTERNS, "*.safetensors")
 
 SUFFIXES = (".jinja", ".json", ".model", ".py", ".safetensors", ".txt")  # of the files that make a model
 
@@ -33,6 +34,10 @@ class ModelSource:
         revision: the hub's commit; None for a local folder or a builtin.
         digest: SHA-256 (hex) over names and bytes of configuration, tokenizer and weights, and of code that may run.
         trust_remote_code: whether code that the model brings may run.
+        chat_template: digest of the tokenizer's chat templates, which ``digest`` does not cover; None for none.
+        has_head: whether one of the weights may be a language-modelling head, by its name.
+        tokenizer_folder: of another tokenizer than the model's own.
+        attn_implementation: transformers' name of how attention is computed; None for its default.
     """
 
     source: str
@@ -40,14 +45,26 @@ class ModelSource:
     revision: str | None
     digest: str
     trust_remote_code: bool = False
+    chat_template: str | None = None
+    has_head: bool = True
+    tokenizer_folder: Path | None = None
+    attn_implementation: str | None = None
 
 
-def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
+def find_model(
+    source: str,
+    *,
+    trust_remote_code: bool = False,
+    tokenizer: str | None = None,
+    attn_implementation: str | None = None,
+) -> ModelSource:
     """Find a model, download it where it is on the hub, and check its files without loading them.
 
     Args:
         source: ``builtin/<name>``, a local folder, or a hub id ``owner/name[@revision]``.
         trust_remote_code: let code that the model brings run; without it such a model is refused.
+        tokenizer: where another tokenizer is, named as a model is; its files stand in the digest for the model's own.
+        attn_implementation: as in ``ModelSource``.
 
     Returns:
         The checked model.
@@ -55,6 +72,35 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
     Raises:
         ModelError: there is none of that name, it is out of reach, incomplete or unreadable.
     """
+    folder, revision = _folder_of(source, trust_remote_code)
+    check_config(source, folder, trust_remote_code)
+    weights, names = _check_weights(source, folder)
+    tokens_folder = folder
+    if tokenizer is not None:
+        tokens_folder = _folder_of(tokenizer, trust_remote_code, TOKENIZER_PATTERNS)[0]
+        refuse_tokenizer_code(tokenizer, tokens_folder, trust_remote_code)
+    files = [folder / "config.json", *tokenizer_files(tokenizer or source, tokens_folder), *weights]
+    for place in {folder, tokens_folder} if trust_remote_code else ():
+        files += place.glob("*.py")
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: (file.name, file != folder / file.name)):
+        with file.open("rb") as content:
+            digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return ModelSource(
+        source,
+        folder,
+        revision,
+        digest.hexdigest(),
+        trust_remote_code,
+        chat_template=chat_template_digest(source, tokens_folder),
+        has_head=has_head(names),
+        tokenizer_folder=None if tokenizer is None else tokens_folder,
+        attn_implementation=attn_implementation,
+    )
+
+
+def _folder_of(source: str, with_code: bool, files: tuple[str, ...] = MODEL_PATTERNS) -> tuple[Path, str | None]:
+    """Folder and commit of a model or tokenizer: a builtin, a folder or on the hub."""
     folder, revision = Path(source).expanduser(), None
     if source.startswith("builtin/"):
         from prunebench.tinyworld import MODELS, model_folder
@@ -66,28 +112,17 @@ def find_model(source: str, *, trust_remote_code: bool = False) -> ModelSource:
     elif not folder.is_dir():
         if folder.is_absolute() or source.startswith((".", "~")) or (source.count("/") > 1 and "@" not in source):
             raise ModelError(f"model {source} is not a folder: check the path, or use a hub id or a builtin")
-        folder, revision = _snapshot(source, trust_remote_code)
-    check_config(source, folder, trust_remote_code)
-    weights = _check_weights(source, folder)
-    tokenizer = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
-    if not tokenizer:
-        raise ModelError(f"model {source} has no tokenizer: {folder} holds none of {', '.join(TOKENIZERS)}")
-    extras = [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
-    code = folder.glob("*.py") if trust_remote_code else ()
-    digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", *tokenizer, *extras, *weights, *code]):
-        with file.open("rb") as content:
-            digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return ModelSource(source, folder, revision, digest.hexdigest(), trust_remote_code)
+        folder, revision = _snapshot(source, with_code, files)
+    return folder, revision
 
 
-def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
+def _snapshot(source: str, with_code: bool, patterns: tuple[str, ...]) -> tuple[Path, str]:
     """Folder and commit of a model on the hub; from the local cache alone where the hub is out of reach."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repo, _, requested = source.partition("@")
-    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
+    files = [*patterns, *(["*.py"] if with_code else [])]
     try:
         try:
             cached = snapshot_download(repo, revision=requested or None, allow_patterns=files, local_files_only=True)
@@ -106,8 +141,8 @@ def _snapshot(source: str, with_code: bool) -> tuple[Path, str]:
     return Path(cached), Path(cached).name
 
 
-def _check_weights(source: str, folder: Path) -> list[Path]:
-    """The safetensors files of a folder, after checking that each is as long as its header says."""
+def _check_weights(source: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """The safetensors files of a folder, each as long as its header says, and the names of the weights."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_json(source, index).get("weight_map")
@@ -122,23 +157,23 @@ def _check_weights(source: str, folder: Path) -> list[Path]:
     else:
         files = [file for file in [folder / "model.safetensors"] if file.is_file()]
     if not files:
-        if pickled := sorted(file.name for file in folder.glob("pytorch_model*.bin")):
-            raise ModelError(
-                f"model {source} has its weights in {pickled[0]}, a pickle, which is not read: "
-                "convert them to safetensors, or name a revision that has them"
-            )
+        if other := other_format(folder):
+            raise ModelError(f"model {source} {other}")
         raise ModelError(f"model {source} has no weights: {folder} holds no model.safetensors")
+    names: list[str] = []
     for file in files:
-        expected, actual = _expected_size(source, file), file.stat().st_size
-        if actual != expected:
+        expected, own_names = _header(source, file)
+        names += own_names
+        if (actual := file.stat().st_size) != expected:
             raise ModelError(
                 f"model {source}: {file.name} has {actual} bytes, its header says {expected}: fetch it again"
             )
-    return files
+    refuse_wrapped_names(source, names)
+    return files, names
 
 
-def _expected_size(source: str, file: Path) -> int:
-    """Bytes that a safetensors file should have: 8 for the header's length, the header, the tensors."""
+def _header(source: str, file: Path) -> tuple[int, list[str]]:
+    """Bytes that a safetensors file should have (8 for the header's length, the header, the tensors), and its names."""
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
         try:
@@ -146,7 +181,7 @@ def _expected_size(source: str, file: Path) -> int:
             ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as error:
             raise ModelError(f"model {source}: {file.name} is not a whole safetensors file: fetch it again") from error
-    return 8 + length + max(ends, default=0)
+    return 8 + length + max(ends, default=0), [name for name in header if name != "__metadata__"]
 
 
 def weight_bytes(source: ModelSource, dtype: str) -> int:
@@ -154,18 +189,28 @@ def weight_bytes(source: ModelSource, dtype: str) -> int:
 
     Args:
         source: from ``find_model``.
-        dtype: "float32", "bfloat16" or "auto".
+        dtype: "float32", "bfloat16", "float16" or "auto".
     """
     total = 0
     for file in sorted(source.folder.glob("*.safetensors")):
         with file.open("rb") as content:
             header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
         header.pop("__metadata__", None)
-        size = {"float32": 4, "bfloat16": 2}.get(dtype)
+        size = {"float32": 4, "bfloat16": 2, "float16": 2}.get(dtype)
         for entry in header.values():
             begin, end = entry["data_offsets"]
             total += end - begin if size is None else math.prod(entry["shape"]) * size
     return total
+
+
+def weight_names(source: ModelSource) -> list[str]:
+    """Names of all tensors in a model's files, from their headers."""
+    found: list[str] = []
+    for file in sorted(source.folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        found += [name for name in header if name != "__metadata__"]
+    return found
 
 
 def pick_device(requested: str) -> str:
@@ -190,7 +235,7 @@ def pick_device(requested: str) -> str:
 
 
 def pick_dtype(requested: str | None, device: str) -> str:
-    """The dtype to load a model in: "float32", "bfloat16", or "auto" for that of the checkpoint.
+    """The dtype to load a model in: "float32", "bfloat16", "float16", or "auto" for that of the checkpoint.
 
     Args:
         requested: one of those; None for auto on CUDA and float32 on the CPU, whose bfloat16 products are slower.
@@ -208,7 +253,8 @@ def pick_dtype(requested: str | None, device: str) -> str:
 
 def files_state(source: ModelSource) -> tuple[tuple[str, int, int, int, int], ...]:
     """What the system says of a model's files: another value where one was written to, however it was dated back."""
-    files = [path for path in sorted(source.folder.iterdir()) if path.suffix in SUFFIXES]
+    folders = [source.folder, *([source.tokenizer_folder] if source.tokenizer_folder else [])]
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
     states = [(path.name, path.stat()) for path in files]
     return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in states)
 

@@ -45,4 +45,5 @@ def _work_bytes(cell: Cell, resources: Resources, width: int) -> int:
     """The most that one cell has on disk while it runs: its blocks once more, and hidden states of a text."""
     texts = [cell.calibration.nsamples * cell.calibration.seqlen]
     texts += [evaluation.bound().tokens_on_disk(**resources.available(cell)) for evaluation in cell.evaluations]
-    return weight_bytes(resources.model(cell), cell.dtype) + max(texts) * width * (2 if cell.dtype == "bfloat16" else 4)
+    size = 2 if cell.dtype in ("bfloat16", "float16") else 4
+    return weight_bytes(resources.model(cell), cell.dtype) + max(texts) * width * size

@@ -236,7 +236,7 @@ def _disk_bytes(cell: Cell, weights: int, pruned: _Pruning, measured: Expected, 
     kept = RECORD_BYTES + measured.bytes + min(SAMPLED_WEIGHTS, pruned.prunable) // 8
     if not save_models or pruned.prunable == 0:
         return kept
-    size = 2 if cell.dtype == "bfloat16" else 4
+    size = 2 if cell.dtype in ("bfloat16", "float16") else 4
     zeros = cell.sparsity.ratio * pruned.prunable
     return kept + 2 * weights - round(size * zeros - pruned.prunable / 8)
 

@@ -29,6 +29,7 @@ from prunebench.runner.memory import PeakMemory
 from prunebench.runner.resources import Resources
 from prunebench.runner.resume import Clock, ResumeContext
 from prunebench.runner.saved_state import SavedState
+from prunebench.runner.silent import note_silent
 from prunebench.suite.cell import Cell
 from prunebench.suite.identity import refuse_changed_code
 
@@ -78,8 +79,11 @@ def _prune(
 ) -> Declared:
     display, own = events.display, cell.methods[0 if before is None else before.stage + 1]
     display.phase("load")
-    model, tokenizer = load_model(resources.model(cell), dtype=cell.dtype, device=cell.device, work=work)
-    if before is not None:
+    source, unused = resources.model(cell), list[str]()
+    model, tokenizer = load_model(source, dtype=cell.dtype, device=cell.device, work=work, unused=unused)
+    if before is None:
+        note_silent(model, tokenizer, source, unused)
+    else:
         resources.refuse_changed_model(cell)
         take_over_checked(model, cell, before)
         tell("masks", mask_digests(model))

@@ -1,7 +1,7 @@
 """What the cells of one sweep share, so that it is found, tokenised and loaded once."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,15 @@ class Resources:
     def __init__(self, shared: Shared | None = None, output: Path | None = None) -> None:
         self.shared = shared or Shared()
         self.output = output or Path(tempfile.gettempdir())
-        self._models: dict[tuple[str, bool], ModelSource] = {}
-        self._states: dict[tuple[str, bool], object] = {}
+        self._models: dict[Hashable, ModelSource] = {}
+        self._states: dict[Hashable, object] = {}
 
     def model(self, cell: Cell) -> ModelSource:
         """The model of a cell, found and hashed once."""
-        key = (cell.source, cell.trust_remote_code)
+        asked = {name: getattr(cell, name) for name in ("trust_remote_code", "tokenizer", "attn_implementation")}
+        key = (cell.source, *asked.values())
         if key not in self._models:
-            self._models[key] = found = find_model(cell.source, trust_remote_code=cell.trust_remote_code)
+            self._models[key] = found = find_model(cell.source, **asked)
             self._states[key] = files_state(found)
         return self._models[key]
 
@@ -55,8 +56,9 @@ class Resources:
             ContractError: they were.
         """
         found = self.model(cell)
-        state = self._states[cell.source, cell.trust_remote_code]
-        if found.digest != cell.model_digest or files_state(found) != state:
+        state = self._states[cell.source, cell.trust_remote_code, cell.tokenizer, cell.attn_implementation]
+        same = found.digest == cell.model_digest and cell.chat_template in (None, found.chat_template)
+        if not same or files_state(found) != state:
             raise ContractError(f"the files of the model {cell.model} were changed while the cell ran: run it again")
 
     def pool(self, cell: Cell, tokenizer: Any) -> Pool:
@@ -88,7 +90,7 @@ class Resources:
     def _calibration_corpus(self, cell: Cell, tokenizer: Any) -> Corpus:
         spec = cell.calibration
         files = [Path(spec.plugin_file)] if spec.plugin_file else []
-        corpus = find_corpus(spec.source, spec.split, "calibration", files)
+        corpus = find_corpus(spec.source, spec.split, "calibration", files, spec.field)
         if corpus.wants:
             corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
         return corpus
@@ -97,7 +99,7 @@ class Resources:
         """What the evaluations of a cell may name; see ``prunebench.evaluation.interface.Evaluation``."""
         return {
             "shared": self.shared,
-            "model_digest": cell.model_digest,
+            "model_digest": tokens_digest(cell),
             "seed": cell.seed,
             "dense": Deferred(lambda: self.dense(cell)),
             "windows": Deferred(lambda: self.windows(cell)),
@@ -177,7 +179,7 @@ class Resources:
 
     def tokenizer(self, cell: Cell) -> Any:
         """The tokenizer of a cell's model, loaded once."""
-        return self.shared.get(("tokenizer", cell.model_digest), lambda: load_tokenizer(self.model(cell)))
+        return self.shared.get(("tokenizer", tokens_digest(cell)), lambda: load_tokenizer(self.model(cell)))
 
     def _check_context(self, cell: Cell, name: str, length: int | None) -> None:
         context = context_length(self.model(cell))
@@ -188,10 +190,15 @@ class Resources:
             )
 
 
+def tokens_digest(cell: Cell) -> str:
+    """What decides how the model of a cell reads a text: its files, and its chat template where one is applied."""
+    return cell.model_digest if cell.chat_template is None else f"{cell.model_digest} {cell.chat_template}"
+
+
 def pool_key(cell: Cell) -> tuple[Any, ...]:
     """What cells have in common that have one calibration text."""
     spec = cell.calibration
-    return ("pool", cell.model_digest, spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
+    return ("pool", tokens_digest(cell), spec.digest, spec.seqlen, spec.windows, cell.seed if spec.made else None)
 
 
 def is_calibrated_by_plugin(cell: Cell) -> bool:

@@ -17,7 +17,7 @@ CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's co
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
-    *("id", "stages", "pattern", "source", "revision", "device"),
+    *("id", "stages", "pattern", "source", "revision", "device", "tokenizer"),
     *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", *CLASS_FACTS),
 }
 
@@ -33,7 +33,8 @@ class CellCalibration(Sparing):
     """Calibration text, found: ``corpus`` is its name, ``source`` where it lies, ``digest`` the SHA-256 of it.
 
     ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
-    ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub.
+    ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub. ``field`` is that
+    of its records that holds the text; ``apply_chat_template`` says that these are chats.
     """
 
     corpus: str
@@ -46,7 +47,9 @@ class CellCalibration(Sparing):
     plugin_file: str | None = None
     made: bool = False
     code: str | None = None
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made")
+    field: str | None = None
+    apply_chat_template: bool = False
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made", "field", "apply_chat_template")
 
 
 class CellEvaluation(BaseModel):
@@ -133,10 +136,11 @@ class Cell(Sparing):
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
-    model's own code run.
+    model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
+    ``tokenizer`` is where another one than the model's own lies, whose content is in ``model_digest``.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then", "tuning")
+    spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation")
 
     model: str
     source: str
@@ -164,6 +168,9 @@ class Cell(Sparing):
     published: tuple[PublishedFigure, ...] = ()
     tuning: TuningFacts | None = None
     trust_remote_code: bool = False
+    chat_template: str | None = None
+    tokenizer: str | None = None
+    attn_implementation: str | None = None
     wrappers: dict[str, str] | None = None
     toolkit: int = 0
 

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from prunebench.data.text_files import is_text_file
 from prunebench.errors import SuiteError, quoted
-from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite, is_text_file
+from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 
@@ -124,11 +125,13 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
     def entry(item: Any) -> Any:
         return item if item.corpus is None else item.model_copy(update={"corpus": corpus(item.corpus)})
 
+    def place(text: str) -> str:
+        is_path = text.startswith((".", "/", "~")) or (not text.startswith("builtin/") and (folder / text).is_dir())
+        return located(text, is_path)
+
     def model(item: ModelEntry) -> ModelEntry:
-        local = item.id.startswith((".", "/", "~")) or (
-            not item.id.startswith("builtin/") and (folder / item.id).is_dir()
-        )
-        return item.model_copy(update={"id": located(item.id, local), "label": item.name})
+        tokenizer = item.tokenizer and place(item.tokenizer)
+        return item.model_copy(update={"id": place(item.id), "label": item.name, "tokenizer": tokenizer})
 
     def allocations(items: tuple[AllocationEntry, ...] | None) -> tuple[AllocationEntry, ...] | None:
         if items is None:

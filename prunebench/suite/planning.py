@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
-from prunebench.errors import AllocationError, DeviceError, SuiteError, suggest
+from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError, suggest
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
+from prunebench.models.skeleton_checks import refuse_attention, refuse_headless
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
@@ -70,8 +71,17 @@ def plan_by_entry(
     entries = list(numbered.values())
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [
-        find_model(m.id, trust_remote_code=m.trust_remote_code) for m in suite.models
+        find_model(
+            m.id,
+            trust_remote_code=m.trust_remote_code,
+            tokenizer=m.tokenizer,
+            attn_implementation=m.attn_implementation,
+        )
+        for m in suite.models
     ]  # first, since what is out of reach is told quickly
+    for source in sources:
+        refuse_headless(source)
+        refuse_attention(source)
     _refuse_quantized_on_disk(suite, places, sources)
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
@@ -117,6 +127,9 @@ def plan_by_entry(
                     device=where,
                     model_digest=found.digest,
                     trust_remote_code=found.trust_remote_code,
+                    tokenizer=model.tokenizer,
+                    attn_implementation=model.attn_implementation,
+                    chat_template=_chat_template(model.name, found, calibrations[calibration], evaluations[model.name]),
                     method=entry.title,
                     plugin=method.first.name,
                     distribution=method.first.distribution,
@@ -207,11 +220,13 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
     if entry.calibration is None:
         return common
     changes = entry.calibration.model_dump(exclude_none=True)
+    if "corpus" in changes:
+        changes = {"field": None, **changes}
     return common.model_copy(update=changes)
 
 
 def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCalibration:
-    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files)
+    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files, calibration.field)
     file = corpus_file(calibration.corpus, files)
     return CellCalibration(
         corpus=corpus.name,
@@ -222,9 +237,30 @@ def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCali
         windows=calibration.windows,
         digest=corpus.digest,
         plugin_file=str(file) if file else None,
-        made=bool(corpus.wants),
+        made=bool(corpus.wants) and not corpus.templated,
         code=corpus.code,
+        field=calibration.field,
+        apply_chat_template=corpus.templated,
     )
+
+
+def _chat_template(
+    name: str, found: ModelSource, calibration: CellCalibration, evaluations: tuple[CellEvaluation, ...]
+) -> str | None:
+    """The digest of a model's chat template, where one of the texts or tasks is to be written by it.
+
+    Raises:
+        ModelError: it has none.
+    """
+    users = [calibration.source] if calibration.apply_chat_template else []
+    users += [each.facts.get("protocol", each.name) for each in evaluations if each.facts.get("apply_chat_template")]
+    if users and found.chat_template is None:
+        raise ModelError(
+            f"{users[0]} asks for a chat template, and the tokenizer of the model {name!r} has none: use the chat "
+            "version of the model, put a chat_template.jinja into its folder, or ask for none (of a text with "
+            "another 'field')"
+        )
+    return found.chat_template if users else None
 
 
 def _refuse_one_label_twice(evaluations: Iterable[EvaluationDescription]) -> None:

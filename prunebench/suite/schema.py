@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from prunebench.data.text_files import is_text_file
 from prunebench.errors import quoted, suggest
 from prunebench.pruning.sparsity import NM, Pattern, PatternError, Unstructured, parse_pattern
 from prunebench.registry.entry_points import EVALUATIONS, sources
@@ -39,6 +40,7 @@ def _fits_a_file_system(text: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 """A path, or what may be one: a model, a corpus."""
+FieldName = Annotated[str, Field(min_length=1)]
 Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
@@ -103,18 +105,23 @@ class ModelEntry(Strict):
     Args:
         id: where it comes from.
         label: what tables call it; by default the last part of ``id``.
-        dtype: float32, bfloat16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on the CPU.
+        dtype: float32, bfloat16, float16, or auto (what the checkpoint holds); by default auto on CUDA and float32 on
+            the CPU.
         device: cpu, cuda, auto (cuda where there is one), or disk for a model larger than memory: the CPU, with one
             decoder block in memory at a time.
         trust_remote_code: let code that the model's folder brings run on this machine, with all your rights; without
             it such a model is refused. The record tells of it.
+        tokenizer: where another tokenizer than the model's own is: a builtin, a local folder, or a hub id.
+        attn_implementation: eager, sdpa or flex_attention, as transformers computes attention; by default its choice.
     """
 
     id: Place
     label: str = ""
-    dtype: Literal["float32", "bfloat16", "auto"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] | None = None
     device: Literal["cpu", "cuda", "auto", "disk"] = "auto"
     trust_remote_code: bool = Field(default=False, strict=True)
+    tokenizer: Place | None = None
+    attn_implementation: Literal["eager", "sdpa", "flex_attention"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -131,13 +138,15 @@ class Calibration(Strict):
     """The text that methods may use.
 
     Args:
-        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local .jsonl or .txt file.
+        corpus: a builtin, an alias (c4, wikitext2), a hub id, or a local file: .jsonl, .json, .csv, .parquet or .txt.
         nsamples: windows a layer-wise method sees.
         seqlen: tokens in a window.
         windows: ``stream`` cuts windows from the joined documents; ``document`` takes the first ``seqlen`` tokens of
             documents that are long enough; ``random`` draws a document of more than ``seqlen`` tokens and a place in
             it, as the literature does for C4.
         split: by default train (the builtin's: calibration); a local file has none.
+        field: of a file's or the hub's records that holds the text, or chats, which the tokenizer's chat template
+            writes; by default ``text``, and where there is none ``messages``.
     """
 
     corpus: Place
@@ -145,13 +154,14 @@ class Calibration(Strict):
     seqlen: Length = 2048
     windows: Windows = "stream"
     split: str | None = None
+    field: FieldName | None = None
 
 
 class CalibrationChange(Strict):
     """What one method entry changes of the suite's calibration; what is not named stays.
 
     Args:
-        corpus, nsamples, seqlen, windows, split: as in the suite's own.
+        corpus, nsamples, seqlen, windows, split, field: as in the suite's own; another corpus has its own field.
     """
 
     corpus: Place | None = None
@@ -159,6 +169,7 @@ class CalibrationChange(Strict):
     seqlen: Length | None = None
     windows: Windows | None = None
     split: str | None = None
+    field: FieldName | None = None
 
 
 class AllocationEntry(Strict):
@@ -201,11 +212,6 @@ def _entries(value: Any) -> Any:
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
-def is_text_file(corpus: str) -> bool:
-    """Whether a corpus's name is the path of a local file."""
-    return Path(corpus).suffix in (".jsonl", ".txt")
-
-
 class EvaluationEntry(Strict):
     """What all entries of evaluations have in common: a name, for which models they are, and options by name."""
 
@@ -242,6 +248,7 @@ class PerplexityEntry(EvaluationEntry):
             ``stream-bos`` and ``paper-bos`` put BOS in the place of each window's first token; ``paper-random`` draws
             windows of C4's documents, as ALPS does.
         split: by default test (c4: validation); a local file has none.
+        field: as in calibration.
     """
 
     label: ClassVar[str] = ""
@@ -250,6 +257,7 @@ class PerplexityEntry(EvaluationEntry):
     seqlen: Length | None = None
     windows: Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"] = "stream"
     split: str | None = None
+    field: FieldName | None = None
 
     @model_validator(mode="after")
     def _windows_have_a_length(self) -> "PerplexityEntry":
@@ -424,7 +432,11 @@ class ZeroShotEntry(EvaluationEntry):
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
         include_path: a folder of task files, besides those of lm-eval.
-        batch_size: requests in one forward pass.
+        batch_size: requests in one forward pass; auto is the largest that fits a GPU's memory, and 32 on the CPU.
+        apply_chat_template: put each question into the tokenizer's chat template.
+        fewshot_as_multiturn: worked examples as turns of the chat; by default where the template is applied.
+        gen_kwargs: of tasks that let the model write: arguments of its generation, as max_gen_toks, temperature or
+            do_sample, in place of a task's own.
         trust_remote_code: let code that the task files bring (``!function``, metrics to be fetched, templates that
             reach Python's internals) run on this machine, with all your rights; without it such tasks are refused.
             The record tells of it.
@@ -436,8 +448,17 @@ class ZeroShotEntry(EvaluationEntry):
     limit: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)] | None = None
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     include_path: Place | None = None
-    batch_size: Count = 32
+    batch_size: Count | Literal["auto"] = 32
+    apply_chat_template: bool = Field(default=False, strict=True)
+    fewshot_as_multiturn: Annotated[bool, Field(strict=True)] | None = None
+    gen_kwargs: Annotated[dict[str, bool | int | float | str | list[str] | None], Field(min_length=1)] | None = None
     trust_remote_code: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _turns_are_of_a_chat(self) -> "ZeroShotEntry":
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn: true needs apply_chat_template: true, whose turns the examples are")
+        return self
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with the folder of task files counted from the suite file."""

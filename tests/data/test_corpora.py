@@ -49,7 +49,7 @@ def test_local_text_is_one_document(tmp_path: Path) -> None:
         ("list.jsonl", b"[1]\n", "line 1: no field 'text'"),
         ("number.jsonl", b'{"text": 3}\n', "line 1: no field 'text'"),
         ("latin.txt", b"\xff\xfe\xfa", "is not UTF-8"),
-        ("table.csv", b"text\na\n", "neither a .jsonl"),
+        ("table.tsv", b"text\na\n", "is neither of these files"),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
