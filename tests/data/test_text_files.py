@@ -141,7 +141,7 @@ def test_a_template_that_is_missing_or_refuses_is_told(tmp_path: Path) -> None:
         ("a.csv", "text\na\n".encode("utf-16"), "not UTF-8 but UTF-16"),
         ("a.parquet", b"no such thing", "cannot be read as .parquet"),
         ("a.jsonl.gz", b'{"text": "a"}\n', "is not a whole gzip file"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9)[:-9], "is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9, mtime=0)[:-9], "is not a whole gzip file"),
         ("a.jsonl", b'{"text": null, "b": 1}', "no field 'text' that is a string; it is None"),
         ("a.jsonl", b'{"text": ["a", "b"]}', "'text' is a list, so it has to hold a chat.*'role' and 'content'"),
         ("a.jsonl", b'{"messages": [{"from": "human", "value": "a"}]}', "found the keys from, value"),
