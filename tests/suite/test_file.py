@@ -114,7 +114,7 @@ def test_unquoted_patterns_and_exponents_work(tmp_path: Path) -> None:
         ({"evaluations": "evaluations: [{name: perplexity, corpus: a.txt}]"}, "windows: stream needs a seqlen"),
         ({"evaluations": "evaluations: [{name: zero_shot, tasks: []}]"}, "tasks"),
         ({"allocation": "allocation: [3]"}, "allocation.0: "),
-        ({"models": "models: [{id: x, dtype: fp8}]"}, "dtype: .*'float32', 'bfloat16' or 'auto', got 'fp8'"),
+        ({"models": "models: [{id: x, dtype: fp8}]"}, "dtype: .*'float32', 'bfloat16', 'float16' or 'auto', got 'fp8'"),
         ({"name": "name: [}"}, "no valid YAML: line 1"),
         ({"x": "name: twice"}, "the key 'name' stands twice"),
     ],
