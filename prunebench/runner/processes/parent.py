@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import psutil
 
+from prunebench.runner.malloc import keeping
 from prunebench.runner.openmp import waiting
 from prunebench.runner.processes.child import GRACE, LOOK, TICK, Child, Watch, death_of, raise_refusal, resident
 from prunebench.runner.processes.messages import Lines, decode
@@ -63,7 +64,7 @@ class Template:
             stdout=write,
             stderr=write,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **waiting(), MARK: mark},
+            env={**os.environ, **waiting(), **keeping(), MARK: mark},
             start_new_session=True,  # Ctrl-C is for the parent, which ends the others in its own time
         )
         theirs.close()
