@@ -1,7 +1,7 @@
 """Block-wise reconstruction of a sparse model (EBFT: Guo et al., arXiv 2402.12419)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -38,10 +38,10 @@ class Reconstruct:
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Go block by block; a block's own inputs are what the fitted blocks before it give."""
         for block in blocks(model, data, sparsity, dense=self.inputs == "dense", teacher=data.teacher):
-            held = masks(layer.parameter for layer, _ in block.layers)
+            targets, held = block.targets, masks(layer.parameter for layer, _ in block.layers)
 
-            def loss(step: int, block: Block = block) -> Tensor:
-                batch = step % len(block)
-                return (block.run(batch).float() - block.targets[batch].float()).square().mean()
+            def loss(step: int, block: Block = block, targets: Any = targets) -> Tensor:
+                apart: Tensor = block.run(step % len(block)).float() - targets[step % len(block)].float()
+                return apart.square().mean()
 
             fit(loss, held, steps=self.epochs * len(block), lr=self.lr, model=block.module, held=held)
