@@ -2,7 +2,8 @@
 
 A sweep is run once without interruption. Then it is run again and again in a fresh folder, each time killed (`kill -9`:
 the runner, its worker, or both) until it comes to its end, and its records are held against the first's. The moments
-are drawn so that most fall into cells and not into the start of the program.
+are drawn so that most fall into cells and not into the start of the program, and by what the first sweep took, so that
+a slow or busy machine gets on as well.
 """
 
 import argparse
@@ -90,15 +91,20 @@ def kill(process: subprocess.Popen[str], whom: str) -> bool:
 
 
 def struck(
-    said: Iterable[str], process: subprocess.Popen[str], dice: random.Random, budget: int, kills: Counter[str]
+    said: Iterable[str],
+    process: subprocess.Popen[str],
+    dice: random.Random,
+    patience: float,
+    budget: int,
+    kills: Counter[str],
 ) -> int:
-    """Kill a sweep at a random moment, its worker perhaps several times; how many kills there were."""
+    """Kill a sweep within ``patience`` seconds, its worker perhaps several times; how many kills there were."""
     done = 0
     while done < budget and dice.random() > 0.05:
         into_a_cell = dice.random() < 0.9
         if into_a_cell and not any(line.rstrip().endswith("…") for line in said):
             return done  # no cell began any more
-        time.sleep(dice.uniform(0, 4))
+        time.sleep(dice.uniform(0, patience))
         whom = dice.choice(WHOM)
         if process.poll() is not None or not kill(process, whom):
             return done
@@ -116,14 +122,16 @@ def _heard(process: subprocess.Popen[str], heard: list[str]) -> Iterator[str]:
         yield line
 
 
-def interrupted(suite: Path, output: Path, dice: random.Random, budget: int, kills: Counter[str]) -> int:
+def interrupted(
+    suite: Path, output: Path, dice: random.Random, patience: float, budget: int, kills: Counter[str]
+) -> int:
     """Run a sweep to its end with kills on the way, at most ``budget``; how many there were."""
     done = 0
     for _ in range(10_000):
         process = start(suite, output)
         heard: list[str] = []
         said = _heard(process, heard)
-        done += struck(said, process, dice, budget - done, kills)
+        done += struck(said, process, dice, patience, budget - done, kills)
         for _ in said:
             pass
         code = process.wait()
@@ -158,14 +166,16 @@ def main() -> int:
         suite = args.suite or folder / "suite.yaml"
         if args.suite is None:
             suite.write_text(SUITE)
+        started = time.monotonic()
         process = start(suite, folder / "whole")
         _, said = process.communicate()
         if process.returncode:
             raise SystemExit(f"the uninterrupted sweep failed: {said}")
         expected = outcome(folder / "whole")
+        patience = 1.5 * (time.monotonic() - started) / len(expected)  # so that a kill may fall into the cell after
         while kills.total() < args.kills:
             output = folder / f"sweep-{sweeps}"
-            interrupted(suite, output, dice, args.kills - kills.total(), kills)
+            interrupted(suite, output, dice, patience, args.kills - kills.total(), kills)
             found = outcome(output)
             lost += len(expected.keys() - found.keys())
             for cell in expected.keys() & found.keys():
