@@ -170,5 +170,5 @@ class TestStage:
         assert {record.sparsity.reached for record in records if record.sparsity} == {0, 0.5}
 
     def test_alone_it_is_refused(self, write_suite: Callable[..., Path]) -> None:
-        with pytest.raises(MethodError, match="the method .swaps. only follows another"):
+        with pytest.raises(MethodError, match="the method 'swaps' only follows another"):
             plan(load_suite(write_suite(methods="methods: [dense, swaps]")))
