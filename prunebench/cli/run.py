@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli import suite_options
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
@@ -32,12 +33,7 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
     ] = None,
-    in_process: Annotated[
-        bool,
-        typer.Option(
-            "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
-        ),
-    ] = False,
+    in_process: suite_options.InProcess = False,
     every: Annotated[
         float,
         typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two saves of a cell's progress."),

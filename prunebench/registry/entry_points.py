@@ -240,6 +240,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         mask=method.mask,
         after=method.after,
         control=method.control,
+        brought=method.brought,
         options=method.resolve(options),
     )
 
