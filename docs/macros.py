@@ -150,6 +150,8 @@ def needs() -> str:
     rows = []
     for name in (m["name"] for m in describe_all() if m["distribution"] == "prunebench" and m["error"] is None):
         method = load_method(name)
+        if method.brought:
+            continue  # it asks for nothing and does nothing
         used = toolkit_names(method.cls)
         losses, loops = {"language_loss", "distillation_loss"} & used, {"fit", "trainable"} & used
         trains = ("the whole model" if losses else "block by block") if loops else "–"

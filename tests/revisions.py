@@ -170,7 +170,8 @@ def subjects() -> dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]]:
     found: dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]] = {"toolkit": (f"revision {REVISION}", toolkit)}
     for kind, make in MAKERS.items():
         for name, (source, *_) in sources(KINDS[kind]).items():
-            if source.distribution == "prunebench":
+            brings = kind == "method" and load_method(name).brought  # its outcome is what somebody else made
+            if source.distribution == "prunebench" and not brings:
                 revisions = f"{source.code}, toolkit {REVISION}" if kind in ("method", "allocation") else source.code
                 found[f"{kind} {name}"] = (revisions, lambda name=name, make=make: make(name))  # type: ignore[misc]
     return found

@@ -1,6 +1,5 @@
 """The documentation is complete, current, and its code runs."""
 
-import importlib.util
 import inspect
 import json
 import re
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -33,22 +31,12 @@ from prunebench.suite.schema import Suite
 from prunebench.testing import check
 from prunebench.yaml12 import read_yaml
 from tests.helpers import tiny
+from tests.helpers.modules import module_from
 from tests.helpers.observers import SilentDisplay
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import DOCS, ROOT
 
-DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 PAGES = sorted(DOCS.rglob("*.md"))
-
-
-def module_from(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
