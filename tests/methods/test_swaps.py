@@ -1,7 +1,9 @@
 """Refinement of masks against every exchange tried, DSnoT's rule in loops, and what neither may do."""
 
 import sys
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,15 @@ from prunebench_plugins.swaps.dsnot import THRESHOLD
 from prunebench_plugins.wanda import Wanda
 from torch import Tensor
 
+from prunebench.errors import MethodError
 from prunebench.pruning import NM, FeatureMoments, Hessian, Pattern, Target, Unstructured, calibrated, prunable
 from prunebench.pruning.sparsity import parse_pattern
+from prunebench.runner.sweep import run_suite
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.helpers import tiny
 from tests.helpers.layerwise import hessian_of, layer_of, problem
+from tests.helpers.observers import SilentDisplay
 from tests.oracles.leastsquares import exact_on_mask, layer_error
 from tests.oracles.swaps import dsnot_row, refined_row
 
@@ -153,3 +160,15 @@ class TestStage:
         one, other = self.refine(Swaps(swaps=0), Wanda(), "0.5"), tiny.llama()
         Wanda().prune(other, tiny.calibration(), Unstructured(0.5))
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+    def test_in_a_suite(self, write_suite: Callable[..., Path], tmp_path: Path) -> None:
+        """After one method, and after two; masks are counted, and the dense model is had."""
+        methods = "methods: [dense, {name: wanda, then: swaps}, {name: alps, then: [swaps, reconstruct]}]"
+        records = run_suite(plan(load_suite(write_suite(methods=methods))), tmp_path / "out", SilentDisplay())
+        assert [record.error for record in records if record.error] == []
+        assert {record.cell.method for record in records} == {"dense", "wanda+swaps", "alps+swaps+reconstruct"}
+        assert {record.sparsity.reached for record in records if record.sparsity} == {0, 0.5}
+
+    def test_alone_it_is_refused(self, write_suite: Callable[..., Path]) -> None:
+        with pytest.raises(MethodError, match="the method 'swaps' only follows another"):
+            plan(load_suite(write_suite(methods="methods: [dense, swaps]")))
