@@ -68,6 +68,17 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(amount: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 model", "2 models".
+
+    Args:
+        amount: how many.
+        noun: for one.
+        plural: for any other number; by default the noun with an s.
+    """
+    return f"{amount} {noun if amount == 1 else plural or noun + 's'}"
+
+
 def count(value: float) -> str:
     """Format a count: 512, 16.4 k, 2.10 M."""
     if value < 10_000:

@@ -62,14 +62,14 @@ def outcome_text(record: Record, seconds: float) -> str:
     if record.cost.evaluate_seconds is not None:
         parts.append(f"measure {text.seconds(record.cost.evaluate_seconds)}")
     if noted := sum(record.notes.values()):
-        parts.append("1 note" if noted == 1 else f"{noted} notes")
+        parts.append(text.counted(noted, "note"))
     return ", ".join(parts)
 
 
 def counts_text(cells: int, existing: int) -> str:
     """How many cells a sweep has, and how many of them are to run."""
     suffix = f", {existing} already there" if existing else ""
-    return f"{cells} cell{'' if cells == 1 else 's'}: {cells - existing} to run{suffix}"
+    return f"{text.counted(cells, 'cell')}: {cells - existing} to run{suffix}"
 
 
 def values_text(values: Mapping[str, float]) -> str:
