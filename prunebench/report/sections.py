@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by, latest_records, method_styles
+from prunebench.report.grouping import group_by, latest_records, method_styles, scenes
 from prunebench.report.plots import charts
+from prunebench.report.plots.budget_plots import budget_plots
 from prunebench.report.plots.pareto import front_tables, pareto_plots
 from prunebench.report.plots.plot import Plot
 from prunebench.report.summary import Paragraph, summarise
+from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
 from prunebench.report.tables.forecasts import forecast_tables
@@ -57,6 +59,7 @@ def report_sections(
     """
     shown, left_out = latest_records(records)
     styles = method_styles(shown, order)
+    found = scenes(shown)
     models = list(group_by(shown, lambda record: record.cell.model).values())
 
     def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
@@ -75,6 +78,14 @@ def report_sections(
             "the upper edge: the value is not finite.",
             tuple(charts.perplexity_plots(shown, styles, array_store)),
             joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
+        ),
+        Section(
+            "budgets",
+            "What training buys",
+            "Entries that differ in how long they trained are one line; methods that train nothing are at zero. What "
+            "more training buys by itself, the dense model shows that was trained on, where a suite has one.",
+            tuple(budget_plots(found, array_store)),
+            tuple(budget_tables(found, array_store)),
         ),
         Section(
             "pareto",
@@ -173,6 +184,7 @@ def all_tables(
         tables += measure_tables(model_records, order)
         tables += overlap_tables(model_records, order, array_store)
         tables += cost_tables(model_records, order)
+    tables += budget_tables(scenes(shown), array_store)
     tables += other_text_tables(shown, method_styles(shown, order), array_store)
     tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [

@@ -12,6 +12,7 @@ import pytest
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_record, write_record
+from prunebench.report.grouping import COLOURS, style_number
 from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import report_sections
 from tests.helpers.records import PROTOCOL, record
@@ -120,9 +121,8 @@ class TestPage:
 
     def test_colours_are_the_readers(self, source: str) -> None:
         drawn = "".join(re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL))
-        assert {"var(--series-1)", "var(--series-2)", "var(--line)"} <= set(
-            re.findall(r"var\(--[a-z]+(?:-\d)?\)", drawn)
-        )
+        colours = {f"var(--series-{style_number(method) % COLOURS})" for method in ("wanda", "other")}
+        assert {*colours, "var(--line)"} <= set(re.findall(r"var\(--[a-z]+(?:-\d)?\)", drawn))
         assert "currentColor" in drawn
         assert not re.search(r"#[0-9a-f]{6}\b", drawn)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import Record
-from prunebench.report.grouping import method_styles
+from prunebench.report.grouping import COLOURS, MARKERS, method_styles, style_number
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
@@ -44,6 +44,37 @@ def sized(zeros: float, value: float, *, parameters: int = 4000, model: str = "s
     return found.model_copy(update={"sparsity": facts})
 
 
+class TestStyles:
+    NAMES = ("alps", "elsa", "elsa-l", "gmp", "magnitude", "sparsegpt", "wanda", "admm")
+
+    def test_a_style_follows_from_the_name_alone(self) -> None:
+        alone, among = method_styles([record("wanda")]), method_styles([record(name) for name in self.NAMES])
+        assert alone["wanda"] == among["wanda"] == style_number("wanda")
+
+    def test_the_methods_that_come_with_it_have_colours_and_markers_of_their_own(self) -> None:
+        numbers = [style_number(name) for name in self.NAMES]
+        assert len({number % COLOURS for number in numbers}) == len({number % MARKERS for number in numbers}) == 8
+        assert (len(draw.COLOURS), len(draw.MARKERS)) == (COLOURS, MARKERS)
+
+    def test_budgets_of_one_method_share_its_colour(self) -> None:
+        styles = method_styles([record(name) for name in ("elsa 1M", "elsa 2M", "elsa")])
+        assert {number % COLOURS for number in styles.values()} == {style_number("elsa") % COLOURS}
+        assert len(set(styles.values())) == 3
+
+    def test_no_two_methods_of_a_report_look_alike_while_there_are_styles(self) -> None:
+        styles = method_styles([record(f"m{number}") for number in range(COLOURS * MARKERS)])
+        assert len(set(styles.values())) == COLOURS * MARKERS
+
+    def test_methods_stand_in_the_order_in_which_they_were_started(self) -> None:
+        found = [
+            record("a", started="2026-01-02"),
+            record("b", started="2026-01-01"),
+            record("c", started="2026-01-03"),
+        ]
+        assert list(method_styles(found)) == ["b", "a", "c"]
+        assert list(method_styles(found, ["c"])) == ["c", "b", "a"]
+
+
 class TestPerplexity:
     RECORDS = (
         record("dense", "0", value=5.0),
@@ -76,7 +107,9 @@ class TestPerplexity:
     def test_a_method_looks_the_same_in_every_plot(self) -> None:
         records = [record("b"), record("a"), record("b", model="other")]
         plots = plotted(charts.perplexity_plots, records)
-        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": 0, "b": 1}, {"b": 1}]
+        a, b = style_number("a"), style_number("b")
+        assert a != b
+        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": a, "b": b}, {"b": b}]
 
 
 def test_patterns_stand_apart_on_the_axis() -> None:

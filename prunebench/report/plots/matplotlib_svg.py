@@ -232,7 +232,7 @@ def _line_style(series: Series, *, markers: bool | None = None, line: bool | Non
     """matplotlib's keyword arguments for the style of a series."""
     number = series.style
     marked, joined = series.markers if markers is None else markers, series.line if line is None else line
-    dash = series.dash if series.dash is not None else 0 if number is None else number // len(COLOURS)
+    dash = series.dash or 0
     return {
         "color": INK if number is None else COLOURS[number % len(COLOURS)],
         "marker": ("*" if number is None else MARKERS[number % len(MARKERS)]) if marked else "",

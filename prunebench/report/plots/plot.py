@@ -28,13 +28,13 @@ class Series:
 
     Args:
         label: name in the legend; series of one label and style share an entry.
-        style: number of the colour, marker and dash; None for the dense models, which are drawn in the text colour.
+        style: number of the colour and marker; None for the dense models, which are drawn in the text colour.
         points: (x, y); a y that is not finite is drawn at the upper edge.
         bars: (low, high) of each y; empty for none.
         names: written beside the points; empty for none.
         line, markers: whether the points are joined by a line, and whether they have markers.
         steps: whether the line has steps, as a Pareto front does.
-        dash: number of a dash that replaces the style's own.
+        dash: number of a dash; None for a line without gaps.
         faint: drawn in the background.
     """
 
