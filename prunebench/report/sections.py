@@ -15,6 +15,7 @@ from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
 from prunebench.report.tables.forecasts import forecast_tables
+from prunebench.report.tables.heat import heat_table
 from prunebench.report.tables.mask_overlap import overlap_tables
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
@@ -60,6 +61,7 @@ def report_sections(
     shown, left_out = latest_records(records)
     styles = method_styles(shown, order)
     found = scenes(shown)
+    first = [scene for scene in found if scene.title == found[0].title]
     models = list(group_by(shown, lambda record: record.cell.model).values())
 
     def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
@@ -67,7 +69,12 @@ def report_sections(
 
     forecasts = forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     all_sections = [
-        Section("summary", "Summary", paragraphs=tuple(summarise(shown, styles, array_store))),
+        Section(
+            "summary",
+            "Summary",
+            tables=tuple(table for scene in first if (table := heat_table(scene, list(styles), array_store))),
+            paragraphs=tuple(summarise(shown, first, array_store)),
+        ),
         Section("failed", "Failed cells", tables=(failure_table(shown),)),
         Section(
             "perplexity",
