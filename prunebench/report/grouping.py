@@ -4,7 +4,6 @@ A table never mixes models, checkpoints of one name, number formats, allocations
 records, made with different options or versions, only the later is shown.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,6 @@ from prunebench.records.record import Record
 K = TypeVar("K")
 T = TypeVar("T")
 DENSE = "0"
-COLOURS, MARKERS = 8, 9
-STYLES = COLOURS * MARKERS
-SALT = 395_972
-"""Of the style numbers: chosen by search so that methods often seen together have colours and markers of their own."""
 
 
 @dataclass(frozen=True)
@@ -232,86 +227,6 @@ def _is_control(record: Record, setting: Setting) -> bool:
     """Whether a record is that of a setting's dense model after it was trained on."""
     trained = any(effort.backward_tokens for effort in record.effort)
     return record.status == "ok" and trained and Setting.of(record).checkpoint == setting.checkpoint
-
-
-def method_styles(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
-    """A style number for each method that prunes, in the order to show them: its colour and its marker in every plot.
-
-    The number follows from the method's name, whatever else is in a report. The names of one method at several budgets
-    ("elsa 0.5M", "elsa 2M") begin alike and have one colour, and markers of their own. Only where two methods of a
-    report had the same colour and marker, the one that comes later by name has the next ones that are free.
-    """
-    pruning = [record for record in records if record.cell.sparsity != DENSE]
-    methods = method_order(pruning, order)
-    numbers: dict[str, int] = {}
-    for method in sorted(methods):
-        own = style_number(method)
-        # Another marker of the same colour, and when all are taken the next colour.
-        tried = ((own + COLOURS * step + step // MARKERS) % STYLES for step in range(STYLES))
-        numbers[method] = next((number for number in tried if number not in numbers.values()), own)
-    return {method: numbers[method] for method in methods}
-
-
-def style_number(method: str) -> int:
-    """The style that a method's name asks for: its first word the colour, the whole of it the marker.
-
-    Returns:
-        A number below ``STYLES``, modulo 8 that of the colour, modulo 9 that of the marker.
-    """
-    colour, marker = (
-        int.from_bytes(hashlib.sha256(f"{SALT}{text}".encode()).digest()[:4], "big")
-        for text in (method.partition(" ")[0], method)
-    )
-    # By the Chinese remainder theorem one number has both remainders: 9 ≡ 1 modulo 8, 64 ≡ 1 modulo 9.
-    return (9 * (colour % COLOURS) + 64 * (marker % MARKERS)) % STYLES
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What one plot or table of perplexities compares: the cells of one setting on one text.
-
-    Args:
-        protocol: of the text.
-        title: the protocol, with the text's digest where two texts have one protocol.
-        group: the cells.
-        dense: perplexity of the dense model; None where it was not measured.
-    """
-
-    protocol: str
-    title: str
-    group: SettingGroup
-    dense: float | None
-
-    @property
-    def model(self) -> str:
-        """The label of the model."""
-        return self.group.setting.model
-
-    @property
-    def entries(self) -> dict[tuple[str, str], list[Record]]:
-        """Measured cells, one record per seed, by (method, sparsity); without those of which a seed failed."""
-        return {
-            key: records
-            for key, records in self.group.entries.items()
-            if key not in self.group.failed and all(self.protocol in record.perplexity for record in records)
-        }
-
-
-def scenes(records: Sequence[Record]) -> list[Scene]:
-    """Group the records of a report once for all that compares perplexities: by text, model and setting.
-
-    Args:
-        records: those to show; see ``latest_records``.
-    """
-    found, texts = [], evaluation_texts(records)
-    for protocol, digest in texts:
-        title = text_title(protocol, digest, texts)
-        for group in setting_groups(measured_on(records, protocol, digest)):
-            known = [r for r in group.baselines.values() if protocol in r.perplexity]
-            untouched = [r for r in known if not any(effort.backward_tokens for effort in r.effort)]
-            dense = next((record.perplexity[protocol].value for record in untouched or known), None)
-            found.append(Scene(protocol, title, group, dense))
-    return found
 
 
 def evaluation_texts(records: Iterable[Record]) -> list[tuple[str, str]]:

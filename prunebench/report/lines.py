@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from prunebench.records.record import Record
 from prunebench.report.budgets import trained_tokens
-from prunebench.report.grouping import Scene, group_by, style_number
+from prunebench.report.grouping import group_by
+from prunebench.report.scenes import Scene
+from prunebench.report.styles import style_number
 
 SCALED = ("steps", "lr")
 """Options of ``fit`` that go with a budget: how many steps, and how long each of them is."""
@@ -33,7 +35,7 @@ class Line:
 
     Args:
         label: what the labels of its entries have in common.
-        style: see ``prunebench.report.grouping.style_number``; None for the dense model that was trained on.
+        style: see ``prunebench.report.styles.style_number``; None for the dense model that was trained on.
         budgets: the smallest first.
     """
 

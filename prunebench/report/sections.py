@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by, latest_records, method_styles, scenes
+from prunebench.report.grouping import group_by, latest_records
 from prunebench.report.plots import charts
 from prunebench.report.plots.budget_plots import budget_plots
 from prunebench.report.plots.pareto import front_tables, pareto_plots
+from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Plot
+from prunebench.report.scenes import scenes
+from prunebench.report.styles import method_styles
 from prunebench.report.summary import Paragraph, summarise
 from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
@@ -79,11 +82,11 @@ def report_sections(
         Section(
             "perplexity",
             "Perplexity against sparsity",
-            "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
-            "intervals over seeds and test sequences, over sequences alone where one seed was run; all methods are "
-            "measured on the same sequences, so that marks can tell methods apart whose bars overlap. A triangle at "
-            "the upper edge: the value is not finite.",
-            tuple(charts.perplexity_plots(shown, styles, array_store)),
+            "Times the dense model's perplexity where that was measured; lower is better. The scale is logarithmic and "
+            "ends at ten times: a triangle at its end is a value beyond, with its number. Bars are 95 % intervals over "
+            "seeds and test sequences, over sequences alone where one seed was run; all methods are measured on the "
+            "same sequences, so that marks can tell methods apart whose bars overlap.",
+            tuple(perplexity_plots(shown, styles, array_store)),
             joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
         ),
         Section(

@@ -7,7 +7,8 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, described, group_of
-from prunebench.report.grouping import DENSE, Scene
+from prunebench.report.grouping import DENSE
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import MARKS, perplexity_marks
 from prunebench.report.tables.heat import most_shared, times_dense, times_text
 

@@ -9,9 +9,9 @@ from prunebench.errors import RecordError
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
-from prunebench.report.grouping import scenes
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.paired import paired_by_seed, perplexity_change, task_answers
+from prunebench.report.scenes import scenes
 from prunebench.report.summary import verdict
 from prunebench.report.tables.best import MARKED_CAPTION, ONE_SEED_CAPTION, OTHER_SEEDS_CAPTION, perplexity_marks
 from prunebench.report.tables.perplexity import perplexity_tables

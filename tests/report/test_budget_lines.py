@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import Effort, MethodFacts, Record
-from prunebench.report.grouping import scenes
 from prunebench.report.lines import budget_lines, sparsities_with_lines
 from prunebench.report.plots.budget_plots import budget_plots
+from prunebench.report.scenes import scenes
 from prunebench.report.sections import report_sections
 from prunebench.report.tables.budget_lines import budget_tables
 from tests.helpers.records import record

@@ -11,12 +11,13 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Effort, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.budgets import budget, described, group_of, trained_tokens, training_of
-from prunebench.report.grouping import method_styles, scenes
 from prunebench.report.output.frame import frame_rows
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.output.tidy import to_csv
-from prunebench.report.plots.charts import perplexity_plots
+from prunebench.report.plots.perplexity_plots import perplexity_plots
+from prunebench.report.scenes import scenes
+from prunebench.report.styles import method_styles
 from prunebench.report.summary import verdict
 from prunebench.report.tables.best import GROUPED_CAPTION
 from prunebench.report.tables.other_texts import other_text_tables

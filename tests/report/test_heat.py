@@ -5,8 +5,9 @@ import math
 import pytest
 
 from prunebench.records.record import Effort, MethodFacts, Record
-from prunebench.report.grouping import Scene, method_styles, scenes
 from prunebench.report.output.html_page import to_html
+from prunebench.report.scenes import Scene, scenes
+from prunebench.report.styles import method_styles
 from prunebench.report.tables.heat import heat_table, most_shared, times_text
 from prunebench.report.tables.table import Table
 from tests.helpers.records import record

@@ -12,9 +12,9 @@ import pytest
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_record, write_record
-from prunebench.report.grouping import COLOURS, style_number
 from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import report_sections
+from prunebench.report.styles import COLOURS, style_number
 from tests.helpers.records import PROTOCOL, record
 
 SHIFTED = "shifted/document-256"

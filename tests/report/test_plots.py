@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import Record
-from prunebench.report.grouping import COLOURS, MARKERS, method_styles, style_number
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
+from prunebench.report.styles import COLOURS, MARKERS, method_styles, style_number
 from tests.helpers.records import PROTOCOL, record
 
 
@@ -86,27 +87,41 @@ class TestPerplexity:
     )
 
     def test_lines_over_fractions_and_marks_over_patterns(self) -> None:
-        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
-        assert plot.y == Axis("perplexity", "log")
-        line, marks = series_of(plot)["a"]
-        assert line.points == ((50.0, 7.0), (90.0, 9.0))
-        assert (line.line, marks.line) == (True, False)
-        assert marks.points == ((100.0, 7.0),)
-        assert plot.x.ticks == ((50.0, "50"), (90.0, "90"), (100.0, "2:4"))
+        """In times the dense model's, which is 5; patterns are dots of a plot of their own, a row for each method."""
+        plot, dots = plotted(perplexity_plots, list(self.RECORDS))
+        assert plot.y == Axis("perplexity, times dense (5.000)", "log", cut=10.0)
+        (line,) = series_of(plot)["a"]
+        assert line.points == ((50.0, 1.4), (90.0, 1.8))
+        assert line.line
+        assert plot.x.ticks == ((50.0, "50"), (90.0, "90"))
         assert series_of(plot)["b"][0].points == ((50.0, math.inf),)
-        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 5.0, "floor 7.500": 7.5}
+        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 1.0, "floor 7.500": 1.5}
+        assert dots.sideways
+        assert (dots.y.ticks, dots.series[0].points) == (((0.0, "a"),), ((1.4, 0.0),))
+        assert dots.panel.endswith("2:4")
+
+    def test_without_a_dense_model_it_is_the_perplexity(self) -> None:
+        (plot,) = plotted(perplexity_plots, [record("a", value=6.0), record("b", value=600.0)])
+        assert plot.y == Axis("perplexity", "log")
+
+    def test_what_collapsed_is_cut_and_its_number_written(self) -> None:
+        found = [record("dense", "0", value=5.0), record("a", "0.9", value=9.0), record("b", "0.9", value=5000.0)]
+        (plot,) = plotted(perplexity_plots, found)
+        assert ">1000</text>" in draw.to_svg(plot, "p")
+        (alone,) = plotted(perplexity_plots, [found[0], found[2]])
+        assert alone.y.cut is None
 
     def test_bars_are_the_interval_over_seeds(self) -> None:
-        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
-        low, high = series_of(plot)["a"][0].bars[0]
+        plot, _ = plotted(perplexity_plots, list(self.RECORDS))
+        low, high = (5 * end for end in series_of(plot)["a"][0].bars[0])
         # Student's t with one degree of freedom: 12.706 · √2 / √2
         assert high == pytest.approx(7 + 12.706, abs=1e-3)
-        assert low == 0.7  # below zero, which a log axis does not have: a tenth of the mean
+        assert low == pytest.approx(0.7)  # below zero, which a log axis does not have: a tenth of the mean
         assert all(math.isnan(end) for end in series_of(plot)["a"][0].bars[1])
 
     def test_a_method_looks_the_same_in_every_plot(self) -> None:
         records = [record("b"), record("a"), record("b", model="other")]
-        plots = plotted(charts.perplexity_plots, records)
+        plots = plotted(perplexity_plots, records)
         a, b = style_number("a"), style_number("b")
         assert a != b
         assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": a, "b": b}, {"b": b}]

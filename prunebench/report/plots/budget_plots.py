@@ -6,10 +6,10 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.averages import Estimate, mean_perplexities
-from prunebench.report.grouping import Scene
 from prunebench.report.lines import Line, budget_lines, sparsities_with_lines
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import Column, mean_over_seeds, mean_over_tasks, scores
 
@@ -22,7 +22,7 @@ def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None)
     Methods that train nothing stand at zero, which the logarithmic axis has at its left end.
 
     Args:
-        scenes: see ``prunebench.report.grouping.scenes``.
+        scenes: see ``prunebench.report.scenes.scenes``.
         array_store: the arrays of the records; without them bars are intervals over seeds alone.
     """
     plots: list[Plot] = []

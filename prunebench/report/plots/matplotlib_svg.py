@@ -7,6 +7,7 @@ import html
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -149,15 +150,21 @@ def _adapt_tag(tag: str, prefix: str) -> str:
 
 
 def _figure(plot: Plot) -> Figure:
-    figure = Figure(figsize=SIZE, layout="constrained")
+    rows = len(plot.y.ticks) if plot.sideways else 0
+    figure = Figure(figsize=(SIZE[0], max(1.2, 0.6 + 0.24 * rows)) if rows else SIZE, layout="constrained")
     axes = figure.add_subplot()
+    bars = [end for series in plot.series for bar in series.bars for end in bar]
     values = [y for series in plot.series for _, y in series.points] + [rule.y for rule in plot.lines]
-    values += [end for series in plot.series for bar in series.bars for end in bar]
-    _set_scale(axes, "y", plot.y, values)
-    zero = _set_scale(axes, "x", plot.x, [x for series in plot.series for x, _ in series.points])
+    _set_scale(axes, "y", plot.y, values + ([] if plot.sideways else bars))
+    across = [x for series in plot.series for x, _ in series.points] + (bars if plot.sideways else [])
+    zero = _set_scale(axes, "x", plot.x, across)
+    if plot.sideways:
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+    taken: Counter[float] = Counter()
     for depth, series in enumerate(plot.series, start=3):
-        _draw_series(axes, series, zero, depth)
-    _draw_horizontal_lines(axes, [rule for rule in plot.lines if math.isfinite(rule.y)])
+        _draw_series(axes, plot, series, zero, depth, taken)
+    _draw_horizontal_lines(axes, [rule for rule in plot.lines if not plot.y.beyond(rule.y)])
     axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
     return figure
 
@@ -168,7 +175,7 @@ def _set_scale(axes: Axes, which: Literal["x", "y"], requested: Axis, values: It
     Returns:
         The position at which a value of zero is drawn.
     """
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [value if requested.cut is None else min(value, requested.cut) for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
     log = requested.scale == "log" and bool(positive)
     zero = 0.0
@@ -245,27 +252,47 @@ def _line_style(series: Series, *, markers: bool | None = None, line: bool | Non
     }
 
 
-def _draw_series(axes: Axes, series: Series, zero: float, depth: int) -> None:
+def _draw_series(axes: Axes, plot: Plot, series: Series, zero: float, depth: int, taken: "Counter[float]") -> None:
+    """Draw one series.
+
+    Args:
+        axes, plot, series: where and what.
+        zero: where x = 0 is drawn.
+        depth: later series are above earlier ones.
+        taken: how many values stand at the upper edge already, by their x.
+    """
     points = [(x if x or axes.get_xscale() == "linear" else zero, y) for x, y in series.points]
-    finite = [point for point in points if math.isfinite(point[1])]
+    finite = [point for point in points if all(map(math.isfinite, point))]
     style = _line_style(series)
-    if finite:
+    if finite:  # a line to a value beyond the cut leaves by the upper edge
         xs, ys = zip(*finite, strict=True)
         axes.plot(xs, ys, drawstyle="steps-post" if series.steps else "default", zorder=depth, **style)
     for (x, y), (low, high) in zip(points, series.bars, strict=False):
-        if math.isfinite(y) and math.isfinite(low) and math.isfinite(high):
-            axes.plot([x, x], [low, high], color=style["color"], linewidth=1.0, alpha=style["alpha"], zorder=depth)
+        if math.isfinite(low) and math.isfinite(high) and not (plot.y.beyond(y) or plot.x.beyond(x)):
+            ends = ([low, high], [y, y]) if plot.sideways else ([x, x], [low, high])
+            axes.plot(*ends, color=style["color"], linewidth=1.0, alpha=style["alpha"], zorder=depth)
+    off = {**style, "linestyle": "", "clip_on": False, "zorder": depth}
     for x, y in points:
-        if not math.isfinite(y):
-            off = {**style, "linestyle": "", "marker": "^", "clip_on": False}
-            axes.plot([x], [0.97], transform=axes.get_xaxis_transform(), zorder=depth, **off)
-            axes.annotate(
-                text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_label_offset(left=True, up=False)
-            )
+        if plot.y.beyond(y):
+            height = 0.97 - 0.075 * taken[x]
+            taken[x] += 1
+            edge = axes.get_xaxis_transform()
+            axes.plot([x], [height], transform=edge, **{**off, "marker": "^"})
+            axes.annotate(_beyond_text(y, plot.y), (x, height), xycoords=edge, **_label_offset(left=True, up=False))
+        elif plot.sideways and plot.x.beyond(x):
+            edge = axes.get_yaxis_transform()
+            axes.plot([0.97], [y], transform=edge, **{**off, "marker": ">"})
+            place = {**_label_offset(left=True, up=False), "xytext": (-6, 0), "va": "center"}
+            axes.annotate(_beyond_text(x, plot.x), (0.97, y), xycoords=edge, **place)
     for number, (point, name) in enumerate(zip(points, series.names, strict=False)):
         if name and math.isfinite(point[1]):
             left = _fraction(axes, point)[0] > 0.6
             axes.annotate(printable(name), point, zorder=depth, **_label_offset(left=left, up=number % 2 == 0))
+
+
+def _beyond_text(value: float, axis: Axis) -> str:
+    """The number that is written for a value at the edge."""
+    return text.number(value) if axis.cut is None or not math.isfinite(value) else text.count(value)
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:

@@ -129,7 +129,7 @@ def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot
 
     Args:
         records: the records to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``prunebench.report.grouping.method_styles``.
+        styles: see ``prunebench.report.styles.method_styles``.
     """
     plots = []
     for protocol, candidates in comparable_families(records):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
-from prunebench.report.grouping import Scene
 from prunebench.report.lines import Budget, budget_lines, sparsities_with_lines
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import best_perplexities, marks_caption
 from prunebench.report.tables.perplexity import mean_over_seeds
 from prunebench.report.tables.table import Table, caption, seeds_text
@@ -16,7 +16,7 @@ def budget_tables(scenes: Sequence[Scene], array_store: ArrayStore | None = None
     """One table for each text, model and sparsity where a method was trained with several budgets.
 
     Args:
-        scenes: see ``prunebench.report.grouping.scenes``.
+        scenes: see ``prunebench.report.scenes.scenes``.
         array_store: the arrays of the records; without them nothing is marked as best.
     """
     return [_table(scene, sparsity, array_store) for scene in scenes for sparsity in sparsities_with_lines(scene)]

@@ -9,7 +9,8 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import GROUPS, columns_of, group_of
-from prunebench.report.grouping import Scene, group_by, sparsity_order
+from prunebench.report.grouping import group_by, sparsity_order
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
