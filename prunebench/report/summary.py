@@ -29,9 +29,10 @@ def summarise(records: Sequence[Record], first: Sequence[Scene], array_store: Ar
         first: scenes of the first text, one verdict each.
         array_store: the arrays of the records; without them ties are not mentioned.
     """
-    paragraphs = [Paragraph(overview(records)), *map(Paragraph, filter(None, [_where_and_when(records)]))]
     several = len(first) > 1
-    paragraphs += [Paragraph(said) for scene in first if (said := verdict(scene, array_store, named=several))]
+    verdicts = [verdict(scene, array_store, named=several) for scene in first]
+    paragraphs = [Paragraph(said) for said in verdicts if said]
+    paragraphs.append(Paragraph(" ".join(filter(None, [overview(records), _where_and_when(records)]))))
     if noted := sum(bool(record.notes) for record in records):
         paragraphs.append(Paragraph(f"{text.counted(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
     return paragraphs
@@ -104,7 +105,7 @@ def verdict(scene: Scene, array_store: ArrayStore | None, *, named: bool = False
     group = group_of(entries[best])
     rivals: dict[str, str] = {}
     for method in others:
-        if (kind := group_of(entries[method])) not in (group, NOT_MEASURED):
+        if NOT_MEASURED not in (group, kind := group_of(entries[method])) and kind != group:
             rivals.setdefault(kind, method)
     parts = [f"{where} the best is {told(best)}" if marks[best] in MARKS else f"{where} the lowest is {told(best)}"]
     if marks[best] not in MARKS:
