@@ -28,7 +28,7 @@ from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.pruning import NM, REVISION, FeatureNorm, Hessian, Target, Unstructured, calibrated, damped_cholesky
-from prunebench.pruning.apply import HELD, held
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import Allocated
 from prunebench.registry.entry_points import KINDS, load_method, load_plugin, sources
 from prunebench.registry.manager import plugin_manager

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from prunebench.cli import suite_options
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite, read_suite
 from prunebench.cli.trials import existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
 
@@ -45,22 +46,20 @@ def run(
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
     with quiet_libraries(), raise_on_signals():
-        from prunebench.runner.in_process import InProcess
-        from prunebench.runner.isolated import Isolated
-        from prunebench.runner.progress import display_for
-        from prunebench.runner.run_cell import Limits
-        from prunebench.runner.sweep import run_suite
-        from prunebench.runner.trials import run_trials
-        from prunebench.suite.planning import shard_of
-        from prunebench.suite.tuning import TRIALS
-
         folder = None
         try:
-            with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                requested_suite, planned, folder = plan_suite(
-                    suite, output, override, only, device, plugin, executor.reader
-                )
-                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+            with Executors(in_process=in_process, every=every) as executors:
+                asked = read_suite(suite, override, only, plugin, executors.reader)
+                executor = executors.started()
+                from prunebench.runner.progress import display_for
+                from prunebench.runner.run_cell import Limits
+                from prunebench.runner.sweep import run_suite
+                from prunebench.runner.trials import run_trials
+                from prunebench.suite.planning import shard_of
+                from prunebench.suite.tuning import TRIALS
+
+                planned, folder = plan_suite(asked, output, only, device, plugin, executor.reader)
+                executor.limits = Limits(asked.timeout, asked.memory_limit)
                 if own_trials := shard_of(planned.trials, shard):
                     print_message(f"trials of options, whose records are in {folder / TRIALS}:")
                     with display_for(sys.stderr) as display:

@@ -7,7 +7,7 @@ from prunebench.allocations import check_budget
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, ContractError
 from prunebench.pruning import Allocated, Unstructured
-from prunebench.pruning.apply import HELD
+from prunebench.pruning.nested import HELD
 from prunebench.records.record import SparsityFacts
 from prunebench.runner.declared import HandedOver, sparsity_of
 from prunebench.runner.handover import take_over

@@ -15,10 +15,14 @@ from rich.text import Text
 
 from prunebench import text
 from prunebench.records.record import Record
+from prunebench.runner.pace import Pace
 from prunebench.text import printable
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
+
+
+PRUNE = "prune"  # the phase that measuring follows
 
 
 class SweepDisplay(Protocol):
@@ -62,14 +66,14 @@ def outcome_text(record: Record, seconds: float) -> str:
     if record.cost.evaluate_seconds is not None:
         parts.append(f"measure {text.seconds(record.cost.evaluate_seconds)}")
     if noted := sum(record.notes.values()):
-        parts.append("1 note" if noted == 1 else f"{noted} notes")
+        parts.append(text.counted(noted, "note"))
     return ", ".join(parts)
 
 
 def counts_text(cells: int, existing: int) -> str:
     """How many cells a sweep has, and how many of them are to run."""
     suffix = f", {existing} already there" if existing else ""
-    return f"{cells} cell{'' if cells == 1 else 's'}: {cells - existing} to run{suffix}"
+    return f"{text.counted(cells, 'cell')}: {cells - existing} to run{suffix}"
 
 
 def values_text(values: Mapping[str, float]) -> str:
@@ -135,7 +139,8 @@ class LiveDisplay:
         self._number = 0
         self._cell = self._phase = self._values = ""
         self._steps: dict[str, str] = {}
-        self._ran = 0.0
+        self._ran = self._measured = 0.0
+        self._pace: Pace | None = None
         self._started = self._cell_started = time.monotonic()
         self._live = Live(
             console=console,
@@ -164,11 +169,11 @@ class LiveDisplay:
         """Show another cell."""
         self._number, self._cell_started = number, time.monotonic()
         self._cell = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
-        self._phase, self._steps, self._values = "", {}, ""
+        self._phase, self._steps, self._values, self._pace = "", {}, "", None
 
     def phase(self, name: str) -> None:
         """Show another phase."""
-        self._phase, self._steps, self._values = printable(name), {}, ""
+        self._phase, self._steps, self._values, self._pace = printable(name), {}, "", None
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
@@ -176,6 +181,10 @@ class LiveDisplay:
         position = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
         current = {} if done == total else {label: position}
         self._steps = {**dict(outer), **current}
+        pace = self._pace
+        if total is not None and (pace is None or pace.label == label or pace.ended):
+            self._pace = pace if pace and pace.label == label else Pace(label)  # of the outermost loop alone
+            self._pace.take(done, total, time.monotonic())
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
@@ -189,10 +198,11 @@ class LiveDisplay:
         self._ended += 1
         self._failed += record.status == "failed"
         self._ran += seconds
+        self._measured += record.cost.evaluate_seconds or 0.0
         line = Text(f"[{self._number}/{self._cells}] {self._cell}: ")
         line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)
-        self._cell, self._phase, self._steps, self._values = "", "", {}, ""
+        self._cell, self._phase, self._steps, self._values, self._pace = "", "", {}, "", None
 
     def _view(self) -> RenderableType:
         """The current display; called from the refresh thread."""
@@ -215,13 +225,22 @@ class LiveDisplay:
         return Group(header, *lines)
 
     def _seconds_left(self) -> float | None:
-        """Estimated seconds left, from the mean of the cells that ran; None before the first has ended."""
-        if not self._ended:
-            return None
-        mean = self._ran / self._ended
-        left = self._cells - self._existing - self._ended
-        running = min(time.monotonic() - self._cell_started, mean) if self._cell else 0.0
-        return max(left * mean - running, 0.0)
+        """Seconds left: of the running cell by the rate of its steps, of the rest by the mean of the cells before.
+
+        None before there is either.
+        """
+        now = time.monotonic()
+        mean = self._ran / self._ended if self._ended else None
+        ran = now - self._cell_started if self._cell else 0.0
+        of_cell = self._pace.left(now) if self._pace is not None else None
+        if of_cell is not None and self._ended and self._phase == PRUNE:
+            of_cell += self._measured / self._ended
+        if of_cell is None:
+            if mean is None:
+                return None
+            of_cell = max(mean - ran, 0.0) if self._cell else 0.0
+        others = self._cells - self._existing - self._ended - bool(self._cell)
+        return max(of_cell + others * (ran + of_cell if mean is None else mean), 0.0)
 
 
 def clock_text(seconds: float) -> str:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from prunebench.pruning import CalibrationData
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.hidden_states import HiddenStates
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.describe import describe_all
 from prunebench.registry.entry_points import load_method
