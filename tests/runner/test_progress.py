@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from prunebench.runner.events import Display
-from prunebench.runner.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
+from prunebench.runner.progress import LiveDisplay, PlainDisplay, ShownDisplay, clock_text, display_for
 from tests.helpers.records import record
 
 
@@ -16,7 +16,7 @@ class _Terminal(io.StringIO):
 
 
 class TestDisplay:
-    def show(self, display: SweepDisplay) -> None:
+    def show(self, display: ShownDisplay) -> None:
         accepted: Display = display  # both displays are what the runner asks for
         with display:
             accepted.start(3, 1)
@@ -30,7 +30,7 @@ class TestDisplay:
                 self.during(display)
                 accepted.end(ended, 2.0)
 
-    def during(self, display: SweepDisplay) -> None:
+    def during(self, display: ShownDisplay) -> None:
         if isinstance(display, LiveDisplay):
             display._live.refresh()
 
@@ -66,10 +66,10 @@ class TestDisplay:
         display.step("block", 0, 2)
         display.step("batch", 0, 1)
         display.step("batch", 1, 1)
-        assert list(display._steps.values()) == ["block 1/2"]
+        assert list(display._running.steps.values()) == ["block 1/2"]
         display.step("token", 7, None)
         display.step("block", 1, 2)
-        assert list(display._steps.values()) == ["block 2/2"]
+        assert list(display._running.steps.values()) == ["block 2/2"]
 
     def test_a_terminal_is_recognised(self) -> None:
         assert isinstance(display_for(_Terminal()), LiveDisplay)
