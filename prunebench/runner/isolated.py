@@ -226,7 +226,7 @@ class Isolated:
         """Run a cell; see ``prunebench.runner.in_process.InProcess.run``."""
         output = output.resolve()
         remove_left_work(output, cell)
-        saved_state = SavedState.of(output, cell, interval=self.every)
+        saved_state = SavedState.of(output, cell, interval=self.every, share=self.share)
         with suppress(Died):  # if they follow others that died: their start is not the cell's time
             self.templates(output, self._watch(wanted))
         claim = wanted.standing if isinstance(wanted, Claim) else None

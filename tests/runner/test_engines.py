@@ -300,7 +300,7 @@ class TestAWorkerProgram:
                     heard.append(event[0])
                     relay.hear(event)
             os.kill(program.pid, signal.SIGKILL)
-            with pytest.raises(WorkerLost, match="killed by SIGKILL"):
+            with pytest.raises(WorkerLost, match="killed by signal 9"):
                 list(program.run(cells[0].id))
         finally:
             program.stop()

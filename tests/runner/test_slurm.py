@@ -105,7 +105,7 @@ class TestTheScript:
 
     @pytest.mark.parametrize("options", [{"workers": 0}, {"cpus": 0}, {"partition": "a\nb"}, {"setup": ("",)}])
     def test_nonsense_is_refused(self, options: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match="workers and cpus|no line of a script"):
+        with pytest.raises(ValueError, match=r"workers and cpus|no line of a script"):
             Slurm(**options)
 
     @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import EngineError
-from prunebench.records.record import Record
-from prunebench.runner.engines.interface import Work
-from prunebench.runner.events import Display
-from prunebench.runner.processes.child import death_of, raise_refusal
+
+if TYPE_CHECKING:  # a process that only starts a worker need not import torch
+    from prunebench.records.record import Record
+    from prunebench.runner.engines.interface import Work
+    from prunebench.runner.events import Display
 
 INTERVAL = 0.5  # seconds between two events that only say how far a cell is
 END = 15.0  # seconds for a worker to end
@@ -47,7 +48,7 @@ class Told:
     def note(self, what: str, where: dict[str, object]) -> None: ...
     def start(self, cells: int, existing: int) -> None: ...
     def begin(self, number: int, cell: Any) -> None: ...
-    def end(self, record: Record, seconds: float) -> None: ...
+    def end(self, record: "Record", seconds: float) -> None: ...
 
     def another(self) -> "Told":
         return self
@@ -65,9 +66,14 @@ class Relay:
         work: the sweep.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: "Work") -> None:
         self._work = work
         self._displays: dict[str, Display] = {}
+
+    @property
+    def heard(self) -> bool:
+        """Whether any cell has begun."""
+        return bool(self._displays)
 
     def hear(self, event: Event) -> None:
         """Take one event."""
@@ -127,12 +133,15 @@ class WorkerProgram:
         for line in self._process.stdout:
             name, *content = event = json.loads(line)
             if name == "refused":
+                from prunebench.runner.processes.child import raise_refusal
+
                 self.stop()
                 raise_refusal(*content)
             if name == "done":
                 return
             yield event
-        raise WorkerLost(str(death_of(self._process.wait())))
+        code = self._process.wait()
+        raise WorkerLost(f"it was killed by signal {-code}" if code < 0 else f"it ended with exit status {code}")
 
     def stop(self) -> None:
         """End it, within seconds."""
