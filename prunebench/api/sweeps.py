@@ -110,7 +110,8 @@ def run(
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
         entry = loaded.engine if engine is None else _engine_entry(engine)
         common: dict[str, Any] = {"fresh": fresh, "executor": executor}
-        common |= {"engine": chosen_engine(entry, workers=_count(workers), files=check_files(plugins))}
+        files = PluginFiles(check_files(plugins), executor.reader)
+        common |= {"engine": chosen_engine(entry, workers=_count(workers), files=files)}
         if planned.trials:
             with sweep_display(progress) as display:
                 run_trials(planned.trials, folder, display, **common)

@@ -54,11 +54,13 @@ def run(
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
     with quiet_libraries(), raise_on_signals():
+        from prunebench.registry.reading import PluginFiles as ReadFiles
         from prunebench.runner.engines.chosen import chosen_engine, preview_of
         from prunebench.runner.in_process import InProcess
         from prunebench.runner.isolated import Isolated
         from prunebench.runner.progress import display_for
         from prunebench.runner.run_cell import Limits
+        from prunebench.runner.saved_state import INTERVAL
         from prunebench.runner.sweep import preview_job, run_suite
         from prunebench.runner.trials import run_trials
         from prunebench.suite.planning import shard_of
@@ -71,9 +73,14 @@ def run(
                     suite, output, override, only, device, plugin, executor.reader
                 )
                 executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
-                engine = chosen_engine(requested_suite.engine, on, workers, plugin or ())
+                files = ReadFiles(plugin or (), executor.reader)
+                engine = chosen_engine(requested_suite.engine, on, workers, files)
                 given: dict[str, Any] = {"--set": override, "--only": only, "--device": device, "--shard": shard}
-                given |= {"--save-models": save_models, "--verify": verify, "--checkpoint-every": every}
+                given |= {
+                    "--save-models": save_models,
+                    "--verify": verify,
+                    "--checkpoint-every": None if every == INTERVAL else every,
+                }
                 common: dict[str, Any] = {
                     "fresh": fresh,
                     "executor": executor,
