@@ -40,7 +40,7 @@ class InProcess:
     """
 
     def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._resources, self.limits = Resources(shared), Limits()
+        self._resources, self.limits, self.alone = Resources(shared), Limits(), True
         self._every, self._stop = every, stop
 
     def __enter__(self) -> Self:

@@ -60,6 +60,7 @@ class Isolated:
         share: Share = WHOLE,
         stop: Event | None = None,
     ) -> None:
+        self.alone = False
         self.limits, self.share, self._stop = limits or Limits(), share, stop or Event()
         self.every, self._way = every, way
         self._pools: tempfile.TemporaryDirectory[str] | None = None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,16 @@ class TestShares:
         on_gpus = [cell.model_copy(update={"device": "cuda"}) for cell in cells]
         with pytest.raises(EngineError, match="3 workers, but 2 GPUs are here: ask for at most one worker a GPU"):
             run_suite(on_gpus, tmp_path, SilentDisplay(), engine=Local(3))
+
+    def test_in_process_there_is_one_whatever_there_is(
+        self, cells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        on_gpus = tuple(cell.model_copy(update={"device": "cuda"}) for cell in cells)
+        with Isolated() as isolated:
+            work = work_of(on_gpus, tmp_path)
+            assert [Local()._count(replace(work, executor=each)) for each in (work.executor, isolated)] == [1, 2]
+            assert Local()._count(replace(work_of(cells, tmp_path), executor=isolated)) == 1
 
     def test_more_workers_than_cores_is_told(self, cells: Any, tmp_path: Path, caplog: Any) -> None:
         with pytest.raises(EngineError, match="--in-process runs one cell at a time"):

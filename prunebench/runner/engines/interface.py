@@ -19,6 +19,8 @@ class Executor(Protocol):
     """Who runs one cell at a time: this process, or processes of its own."""
 
     limits: Limits
+    alone: bool
+    """Whether there can be no other beside it."""
 
     def side_by_side(self, shares: Sequence[Share]) -> "Sequence[ThreadedExecutor]":
         """An executor for each of several workers of this machine: this one, and others like it.

@@ -39,16 +39,16 @@ class Local:
             EngineError: more workers are asked for than there are GPUs.
             UsageError: a text does not fit its windows or the model.
         """
-        count = min(self._count(work), len(work.cells))
-        if count > 1:
-            return ManyWorkers(work, shares(work, count))
+        count = self._count(work)
+        if count > 1:  # shares do not depend on how many cells are left, nor do figures
+            return ManyWorkers(work, shares(work, count)[: len(work.cells)])
         work.executor.prepare(list(work.cells.values()), work.output, save_models=work.save_models)
         return OneWorker(work)
 
     def _count(self, work: Work) -> int:
         gpus = torch.cuda.device_count() if any(cell.device == "cuda" for cell in work.cells.values()) else 0
         if self.workers is None:
-            return max(gpus, 1)
+            return gpus if gpus > 1 and not work.executor.alone else 1
         if gpus and self.workers > gpus:
             here = "GPU is" if gpus == 1 else "GPUs are"
             raise EngineError(f"{self.workers} workers, but {gpus} {here} here: ask for at most one worker a GPU")
