@@ -53,6 +53,7 @@ def run(
 
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
+    stdout = sys.stdout  # which is not to be written to by libraries
     with quiet_libraries(), raise_on_signals():
         from prunebench.registry.reading import PluginFiles as ReadFiles
         from prunebench.runner.engines.chosen import chosen_engine, preview_of
@@ -91,7 +92,7 @@ def run(
                 if dry_run:
                     preview_of(engine)
                     first = (own_trials, folder / TRIALS) if own_trials else (shard_of(planned.cells, shard), folder)
-                    return typer.echo(preview_job(*first, **common), nl=False)
+                    return typer.echo(preview_job(*first, **common), file=stdout, nl=False)
                 if own_trials:
                     print_message(f"trials of options, whose records are in {folder / TRIALS}:")
                     with display_for(sys.stderr) as display:

@@ -1,43 +1,39 @@
 """The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on.
 
-Here it is decided what is to run, and waited for what others run; who runs it is an engine.
+Here it is decided what is to run; ``rounds`` waits for what others run, and who runs it is an engine.
 """
 
 import logging
 import secrets
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import EngineError, OutputError, PrunebenchError
+from prunebench.errors import EngineError, OutputError
 from prunebench.evaluation.interface import Shared
-from prunebench.files import is_disk_error
 from prunebench.models.saving import is_saved
 from prunebench.records.folder_store import FolderStore
 from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record
-from prunebench.records.record import MODELS_FOLDER, SCHEMA, SPARSE_FOLDER, CellFacts, Failure, Record
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
 from prunebench.records.store import refuse_irregular
 from prunebench.runner.board import Board
 from prunebench.runner.claims import FOLDER as CLAIMS
 from prunebench.runner.claims import LEASE, Abandoned, Claims
-from prunebench.runner.engines.interface import Engine, Executor, Work, Workers
+from prunebench.runner.engines.interface import Engine, Executor, Work
 from prunebench.runner.engines.local import Local
 from prunebench.runner.events import Silent, SweepDisplay
 from prunebench.runner.in_process import InProcess
+from prunebench.runner.rounds import Rounds, blamed, give_up
 from prunebench.runner.saved_state import FOLDER as PARTIAL
 from prunebench.runner.saved_state import INTERVAL, remove_stale
-from prunebench.suite.cell import CLASS_FACTS, Cell
-from prunebench.tracebacks import describe_error
+from prunebench.suite.cell import Cell
 
 _LOG = logging.getLogger(__name__)
 
 
 # What a results folder holds besides files.
 FOLDERS = (CLAIMS, PARTIAL, QUARANTINE_FOLDER, MODELS_FOLDER, SPARSE_FOLDER)
-PATIENCE = 5  # rounds in which an engine may give a cell back that nobody has
 
 
 def run_suite(
@@ -92,12 +88,12 @@ def run_suite(
         display.start(len(cells), len(kept))
         remove_stale(output, cells, kept)
     else:
-        with _blamed(engine := engine or Local()):
+        with blamed(engine := engine or Local()):
             workers = engine.start(work)
         try:
             display.start(len(cells), len(kept))
             remove_stale(output, cells, kept)
-            kept |= _Sweep(work, workers, engine, board).run(wait=wait)
+            kept |= Rounds(work, workers, engine, board).run(wait=wait)
         finally:
             workers.stop()
     records = [_with_facts(output, cell, kept[cell.id], work.claims) for cell in cells if cell.id in kept]
@@ -115,7 +111,9 @@ def preview_job(cells: Iterable[Cell], output: Path, *, engine: Any, executor: E
         EngineError: there can be no such job.
     """
     work, _, _ = _asked(list(cells), output, Silent(), executor, **options)
-    with _blamed(engine):
+    if not work.cells:
+        raise EngineError("every cell has its record: there is no job to submit")
+    with blamed(engine):
         return str(engine.preview(work))
 
 
@@ -155,104 +153,9 @@ def _asked(
         command=command,
         begin=board.begin,
         tell=lambda line: _LOG.warning("%s", line),
-        fail=lambda cell, why: _give_up(store, numbered[cell][1], why),
+        fail=lambda cell, why: give_up(store, numbered[cell][1], why),
     )
     return work, board, kept
-
-
-def _say_for_whom(claims: Claims, waiting: Iterable[str], said: set[str], lease: float) -> None:
-    """Log for which runners this one waits, each once."""
-    cells: dict[str, list[str]] = {}
-    for cell in waiting:
-        if (holder := claims.holder(cell)) is not None and holder not in said:
-            cells.setdefault(holder, []).append(cell)
-    for holder, names in cells.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        _LOG.warning("%s", f"waiting for {holder}, which has {names[0]}{more}; overtaken after {lease:g} s of silence")
-        said.add(holder)
-
-
-class _Sweep:
-    """The cells of one sweep that are to run.
-
-    Args:
-        work: them.
-        workers: who runs them.
-        engine: whose workers they are.
-        board: shows them.
-    """
-
-    def __init__(self, work: Work, workers: Workers, engine: Engine, board: Board) -> None:
-        self._work, self._workers, self._engine, self._board = work, workers, engine, board
-        self._said, self._given_back = set[str](), Counter[str]()
-
-    def run(self, *, wait: bool) -> dict[str, Record]:
-        """The records, by cell, of all that ran, here or elsewhere."""
-        records: dict[str, Record] = {}
-        left = list(self._work.cells)
-        while left:
-            held = self._round(left, records)
-            if held and not wait:
-                _LOG.warning("%s", f"{len(held)} cell{'s are' if len(held) > 1 else ' is'} left to other runners")
-                break
-            if len(held) == len(left):
-                self._wait_for(held)
-            left = held
-        return records
-
-    def _round(self, cells: Iterable[str], records: dict[str, Record]) -> list[str]:
-        """Have cells run that nobody else has; those that somebody has."""
-        held = []
-        with _blamed(self._engine):
-            for cell in cells:
-                self._workers.submit(cell)
-            for cell in self._workers.finished():
-                record = self._work.store.written_since(cell, self._work.before[cell])
-                if record is None:
-                    self._board.leave(cell)
-                    held.append(cell)
-                else:
-                    self._board.end(cell, record)
-                    records[cell] = record
-        return held
-
-    def _wait_for(self, cells: Iterable[str]) -> None:
-        claims, lease = self._work.claims, self._work.lease
-        for cell in cells:
-            self._given_back[cell] = 0 if claims.is_held(cell) else self._given_back[cell] + 1
-            if self._given_back[cell] > PATIENCE:
-                raise EngineError(f"the engine {_name_of(self._engine)} gives {cell} back without its record")
-        _say_for_whom(claims, cells, self._said, lease)
-        time.sleep(min(lease / 4, 1.0))
-
-
-@contextmanager
-def _blamed(engine: Engine) -> Iterator[None]:
-    """Tell of what goes wrong in an engine in a line.
-
-    Raises:
-        EngineError: something went wrong that has no line of its own.
-    """
-    try:
-        yield
-    except PrunebenchError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        if isinstance(error, OSError) and is_disk_error(error):
-            raise
-        message = f"the engine {_name_of(engine)} failed: {type(error).__name__}: {describe_error(error)}"
-        raise EngineError(message) from error
-
-
-def _name_of(engine: Engine) -> str:
-    return repr(type(engine).__name__)
-
-
-def _give_up(store: FolderStore, cell: Cell, why: str) -> None:
-    """Write the record of a cell that no worker brought to an end; one that ran well before stays beside it."""
-    facts = CellFacts.model_validate(cell.model_dump(mode="json", exclude=set(CLASS_FACTS)))
-    error = Failure(type="WorkerLost", message=why)
-    store.write(Record(schema_version=SCHEMA, cell=facts, status="failed", error=error), {})
 
 
 def _outcome(output: Path, cell: Cell) -> Record | None:

@@ -20,7 +20,7 @@ from rich.console import Console
 from prunebench.errors import EngineError, OutputError, SuiteError, UsageError
 from prunebench.records.record import Record
 from prunebench.records.store import read_latest
-from prunebench.runner import sweep
+from prunebench.runner import rounds
 from prunebench.runner.claims import Claims
 from prunebench.runner.engines.chosen import chosen_engine
 from prunebench.runner.engines.claimed import ClaimedCells
@@ -135,7 +135,7 @@ class TestTheSeam:
     def test_one_that_only_says_it_is_done_is_blamed(
         self, cells: tuple[Cell, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sweep, "PATIENCE", 1)
+        monkeypatch.setattr(rounds, "PATIENCE", 1)
         with pytest.raises(EngineError, match=r"the engine 'Inline' gives .* back without its record"):
             run_suite(cells, tmp_path, SilentDisplay(), engine=Inline(fails_to="run"), lease=0.1)
 

@@ -149,6 +149,9 @@ class TestSubmission:
         assert preview.stdout.startswith("#!/bin/bash\n")
         assert preview.stdout.endswith(" --on local --workers 1 --no-wait\n")
         assert not (tmp_path / "new").exists()
+        prunebench("run", write_suite(), "-o", tmp_path / "out")
+        done = prunebench("run", write_suite(), "-o", tmp_path / "out", "--on", "slurm", "--dry-run")
+        assert one_line(done) == "error: every cell has its record: there is no job to submit"
 
 
 @pytest.mark.slow

@@ -66,20 +66,20 @@ class Ray:
             import ray
         except ImportError:
             raise EngineError("Ray is not installed: pip install 'prunebench[ray]'") from None
-        ours = not ray.is_initialized()
-        if ours:
-            self._connect(ray)
+        connect = not ray.is_initialized()
+        ours = connect and self._connect(ray)
         try:
             needs = AllNeeds(work)
             demands = {name: self.demand(cell, needs.of(cell)) for name, cell in work.cells.items()}
-            self._check_room(ray, demands)
+            self._check_room(ray, work, demands, may_grow=not ours)
         except BaseException:
-            if ours:
+            if connect:
                 ray.shutdown()
             raise
-        return RayWorkers(self, work, ray, demands, shut_down=ours)
+        return RayWorkers(self, work, ray, demands, shut_down=connect)
 
-    def _connect(self, ray: ModuleType) -> None:
+    def _connect(self, ray: ModuleType) -> bool:
+        """Connect; whether the cluster is one of this machine alone, started here."""
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address is not None and address not in ("auto", "local"):
             host, _, port = address.rpartition(":")
@@ -98,6 +98,7 @@ class Ray:
         except Exception as error:  # Ray has several, for one and the same
             where = f"at {address}" if address else "on this machine"
             raise EngineError(f"Ray cannot be had {where}: {first_line(error)}") from None
+        return bool(options)
 
     def demand(self, cell: "Cell", needs: "Needs") -> dict[str, float]:
         """What a cell asks Ray for, which knows whole and fractional GPUs and no bytes of them."""
@@ -108,15 +109,17 @@ class Ray:
             gpus = max(-(-needs.gpu_bytes * 10 // card), 1) / 10
         return {"num_cpus": self.cpus_per_cell, "num_gpus": gpus}
 
-    def _check_room(self, ray: ModuleType, demands: Mapping[str, dict[str, float]]) -> None:
+    def _check_room(
+        self, ray: ModuleType, work: "Work", demands: Mapping[str, dict[str, float]], *, may_grow: bool
+    ) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for what, name in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
             most = max((node.get(name, 0) for node in nodes), default=0)
             if (asked := max(demand[what] for demand in demands.values())) > most:
-                raise EngineError(
-                    f"a cell asks for {asked:g} {name}s, and the largest node of the Ray cluster has {most:g}: ask for "
-                    f"fewer ({what.removeprefix('num_')}_per_cell), or start a node that has as many"
-                )
+                line = f"a cell asks for {asked:g} {name}s, and no node of the Ray cluster has more than {most:g}"
+                if not may_grow:
+                    raise EngineError(f"{line}: ask for fewer ({what.removeprefix('num_')}_per_cell)")
+                work.tell(f"{line}: it waits until one is started")
 
 
 def _card_bytes() -> int | None:
