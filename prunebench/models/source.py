@@ -102,6 +102,11 @@ def find_model(
     )
 
 
+def find_folder(source: str) -> Path:
+    """Where the files of a model are that was found before; they are not checked again."""
+    return _folder_of(source, False)[0]
+
+
 def _folder_of(source: str, with_code: bool, files: tuple[str, ...] = MODEL_PATTERNS) -> tuple[Path, str | None]:
     """Folder and commit of a model or tokenizer: a builtin, a folder or on the hub."""
     folder, revision = Path(source).expanduser(), None
@@ -194,8 +199,13 @@ def weight_bytes(source: ModelSource, dtype: str) -> int:
         source: from ``find_model``.
         dtype: "float32", "bfloat16", "float16" or "auto".
     """
+    return bytes_in(source.folder, dtype)
+
+
+def bytes_in(folder: Path, dtype: str) -> int:
+    """The same of a folder whose files nobody has hashed."""
     total = 0
-    for file in sorted(source.folder.glob("*.safetensors")):
+    for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as content:
             header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
         header.pop("__metadata__", None)

@@ -24,7 +24,15 @@ WRAPPERS = "prunebench.wrappers"
 CORPORA = "prunebench.corpora"
 EVALUATIONS = "prunebench.evaluations"
 ALLOCATIONS = "prunebench.allocations"
-KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
+ENGINES = "prunebench.engines"
+KINDS = {
+    "method": GROUP,
+    "wrapper": WRAPPERS,
+    "corpus": CORPORA,
+    "evaluation": EVALUATIONS,
+    "allocation": ALLOCATIONS,
+    "engine": ENGINES,
+}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
 METHODS = "prunebench_plugins"  # the package of the methods that come with prunebench
 

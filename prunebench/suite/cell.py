@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
 
+from prunebench.errors import SuiteError
 from prunebench.evaluation.interface import BoundEvaluation, is_ours
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, TuningFacts
 from prunebench.records.record import SCHEMA
@@ -214,6 +215,24 @@ class Cell(Sparing):
     def pattern(self) -> PatternFacts:
         """The sparsity with its kind."""
         return PatternFacts(kind=self.sparsity.kind, text=str(self.sparsity))
+
+    def to_json(self) -> str:
+        """The cell as JSON: all that is needed to run it, on this machine or another."""
+        return self.model_dump_json(exclude={"id", "key"})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The cell that ``to_json`` wrote: of the same id, which is worked out anew.
+
+        Raises:
+            SuiteError: it is none.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part)[:80] for part in first["loc"])
+            raise SuiteError(f"this is no cell in JSON: {f'{place}: ' if place else ''}{first['msg']}") from None
 
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:

@@ -23,6 +23,7 @@ from prunebench.records.store import read_record
 from prunebench.registry.describe import describe_all
 from prunebench.registry.entry_points import KINDS, entry_points, load_method
 from prunebench.report.sections import all_tables
+from prunebench.runner.engines.chosen import chosen_engine
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.json_schema import PARTS, schema_text, suite_schema
@@ -267,3 +268,16 @@ class TestOtherPlugins:
     def test_wrong_words(self, entry: str, message: str, write_suite: Callable[..., Path]) -> None:
         with pytest.raises((SuiteError, MethodError), match=message):
             plan(load_suite(write_suite(evaluations=f"evaluations: [{entry}]")))
+
+
+@pytest.mark.slow
+def test_an_engine(write_suite: Callable[..., Path], tmp_path: Path) -> None:
+    told = "engine: {name: through, options: {command: [env, GOMP_SPINCOUNT=7]}}"
+    suite = load_suite(write_suite(methods="methods: [dense, wanda]", sparsities="sparsities: [0.5]", engine=told))
+    display = SilentDisplay()
+    records = run_suite(
+        plan(suite), tmp_path / "out", display, engine=chosen_engine(suite.engine, files=[EXAMPLES / "through.py"])
+    )
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert [record.environment["openmp"] for record in records] == [{"GOMP_SPINCOUNT": "7"}] * 2
+    assert display.begun == [record.cell.id for record in records]

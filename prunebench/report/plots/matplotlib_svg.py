@@ -150,7 +150,7 @@ def _with_values(element: str, plot: Plot) -> str:
             titles = iter([html.escape(printable(_value_text(plot, series, point))) for point in shown])
             rest = re.sub(
                 r"(<use [^>]*?)\s*/>",
-                lambda marker, titles=titles: f"{marker[1]}><title>{next(titles)}</title></use>",  # type: ignore[misc]
+                lambda marker, titles=titles: f"{marker[1]}><title>{next(titles)}</title></use>",
                 rest,
                 count=len(shown),
             )
