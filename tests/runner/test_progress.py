@@ -110,7 +110,7 @@ def test_the_first_cell_tells_its_time_left(monkeypatch: pytest.MonkeyPatch) -> 
     now = 0.0
     monkeypatch.setattr("prunebench.runner.progress.time.monotonic", lambda: now)
     display = LiveDisplay(Console(file=io.StringIO(), width=80))
-    display._cells = 2
+    display._sweep.cells = 2
     display.begin(1, record().cell)  # type: ignore[arg-type]
     display.phase("prune")
     display.step("block", 0, 4)
