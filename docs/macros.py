@@ -74,6 +74,16 @@ def options(name: str) -> str:
 
 
 @macro
+def engine(name: str) -> str:
+    """The options of an engine that comes with prunebench, from its class."""
+    from prunebench.registry.engines import load_engine
+
+    found = load_engine(name)
+    rows = [(code(o), code(json.dumps(default)), found.option_docs.get(o, "")) for o, default in found.options.items()]
+    return table(("option", "default", "what"), rows)
+
+
+@macro
 def summary(name: str) -> str:
     """The first lines of a method's docstring."""
     from prunebench.registry.entry_points import load_method
@@ -150,6 +160,8 @@ def needs() -> str:
     rows = []
     for name in (m["name"] for m in describe_all() if m["distribution"] == "prunebench" and m["error"] is None):
         method = load_method(name)
+        if method.brought:
+            continue  # it asks for nothing and does nothing
         used = toolkit_names(method.cls)
         losses, loops = {"language_loss", "distillation_loss"} & used, {"fit", "trainable"} & used
         trains = ("the whole model" if losses else "block by block") if loops else "–"
@@ -206,6 +218,7 @@ def _heading(name: str) -> str:
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
         "PluginEntry": "An evaluation: a plugin's",
+        "EngineEntry": "engine",
     }
     return words[name]
 

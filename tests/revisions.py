@@ -28,7 +28,7 @@ from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.pruning import NM, REVISION, FeatureNorm, Hessian, Target, Unstructured, calibrated, damped_cholesky
-from prunebench.pruning.apply import HELD, held
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import Allocated
 from prunebench.registry.entry_points import KINDS, load_method, load_plugin, sources
 from prunebench.registry.manager import plugin_manager
@@ -170,7 +170,8 @@ def subjects() -> dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]]:
     found: dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]] = {"toolkit": (f"revision {REVISION}", toolkit)}
     for kind, make in MAKERS.items():
         for name, (source, *_) in sources(KINDS[kind]).items():
-            if source.distribution == "prunebench":
+            brings = kind == "method" and load_method(name).brought  # its outcome is what somebody else made
+            if source.distribution == "prunebench" and not brings:
                 revisions = f"{source.code}, toolkit {REVISION}" if kind in ("method", "allocation") else source.code
                 found[f"{kind} {name}"] = (revisions, lambda name=name, make=make: make(name))  # type: ignore[misc]
     return found

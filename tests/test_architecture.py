@@ -138,6 +138,25 @@ def test_importing_costs_no_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def modules_after(*words: str) -> set[str]:
+    """The large libraries that a command has imported by its end."""
+    code = "import sys; sys.argv[0] = 'prunebench'; from prunebench.cli.app import app; app(standalone_mode=False);"
+    code += "print([m for m in ('torch', 'transformers', 'lm_eval', 'datasets') if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return set(ast.literal_eval(done.stderr.splitlines()[-1]))
+
+
+def test_a_plan_of_builtin_models_imports_no_more_than_torch(tmp_path: Path) -> None:
+    assert modules_after("plan", str(ROOT / "suites" / "extreme.yaml"), "--output", str(tmp_path)) <= {"torch"}
+
+
+def test_a_suite_is_read_without_torch() -> None:
+    code = "import sys; from pathlib import Path; from prunebench.suite.file import load_suite;"
+    code += "load_suite(Path(sys.argv[1])); sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT / "suites" / "extreme.yaml")], check=False)
+    assert done.returncode == 0
+
+
 def test_no_pickle_and_no_foreign_code() -> None:
     for path in [*CORE.rglob("*.py"), *PLUGINS.rglob("*.py")]:
         assert not {"pickle", "joblib", "dill"} & {name.split(".")[0] for name in imports(path)}, path

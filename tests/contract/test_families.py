@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from prunebench.contract.checks import Snapshot
 from prunebench.pruning import NM, CalibrationData, Held, Pattern, Unstructured, prunable
-from prunebench.pruning.apply import HELD
+from prunebench.pruning.nested import HELD
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
 from prunebench.testing.models import prune_by_magnitude

@@ -6,20 +6,25 @@ import pytest
 import torch
 
 from prunebench.pruning import CalibrationData
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.hidden_states import HiddenStates
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.describe import describe_all
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
 from prunebench.testing.models import prune_by_magnitude
-from tests.docs.test_docs import DOCS, module_from
 from tests.helpers import tiny
+from tests.helpers.modules import module_from
+from tests.helpers.paths import DOCS
 from tests.revisions import MODELS, QUICK
 
 # Needed with an option only, which the trial below does not set.
 OPTIONAL = {("elsa", "walks"), ("elsa-l", "walks"), ("retrain", "dense model")}
-METHODS = [method["name"] for method in describe_all() if method["distribution"] == "prunebench"]
+METHODS = [
+    method["name"]
+    for method in describe_all()
+    if method["distribution"] == "prunebench" and not load_method(method["name"]).brought
+]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from prunebench.report.plots.plot import legend_entries
 from prunebench.report.sections import Section, report_sections
 from prunebench.report.tables.table import Table
 
+SHADES = 10  # of a table's heat, as classes heat-0 to heat-9
 WRAP_LENGTH = 40  # characters; longer entries are wrapped
 
 
@@ -77,7 +78,7 @@ def _table_context(table: Table) -> dict[str, Any]:
                 {
                     "text": text.printable(entry),
                     "sort": _javascript_number(text.sort_key(entry)) if numeric[column] else None,
-                    "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
+                    "kind": _classes(entry, numeric=numeric[column], heat=table.heat.get((row, column))),
                     "marked": (row, column) in table.marked,
                     "over_all": (row, column) in table.over_all,
                 }
@@ -86,6 +87,12 @@ def _table_context(table: Table) -> dict[str, Any]:
             for row, entries in enumerate(table.rows)
         ],
     }
+
+
+def _classes(entry: str, *, numeric: bool, heat: float | None) -> str:
+    """The classes of an entry in the page's style: how it is aligned, and the nearest of its shades."""
+    kind = "number" if numeric else "long" if len(entry) > WRAP_LENGTH else ""
+    return kind if heat is None else f"{kind} heat-{min(int(heat * SHADES), SHADES - 1)}".strip()
 
 
 def _javascript_number(value: float | None) -> str | None:
@@ -110,4 +117,8 @@ def _colours() -> str:
         "".join(f"--series-{number}: {colour}; " for number, colour in enumerate(colours))
         for colours in (draw.COLOURS, draw.DARK_COLOURS)
     )
-    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+    shades = "".join(
+        f".heat-{shade} {{ background: color-mix(in srgb, var(--heat) {6 * shade + 2} %, var(--card)); }}\n"
+        for shade in range(SHADES)
+    ).replace(" %", "%")
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{shades}"
