@@ -371,3 +371,41 @@ def world_curves() -> str:
         gain = 1 - along[-1] / along[-2]
         rows.append((code(model), f"{curve[-1]['tokens'] / 1e6:.1f} M", *map("{:.3f}".format, along), f"{gain:.2%}"))
     return table(("model", "tokens", *map("{:.0%}".format, shares), "gain of the last tenth"), rows)
+
+
+@macro
+def families() -> str:
+    """The architectures of the tests: matrices that are pruned in a tiny model of each, and what its blocks keep."""
+    import re
+    import sys
+
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from prunebench.pruning import Unstructured, prunable
+    from tests.helpers import families as tested
+    from tests.helpers import tiny
+
+    def last(name: str) -> str:
+        return [part for part in name.removesuffix(".weight").split(".") if not part.isdigit()][-1]
+
+    def row(build: Callable[[], Any]) -> tuple[str, ...]:
+        model = build()
+        layers = [layer for layer, _ in prunable(model, Unstructured(0.5))]
+        pruned = {id(layer.parameter) for layer in layers}
+        others = [name for name, weight in model.named_parameters() if weight.dim() > 1 and id(weight) not in pruned]
+        seeing = re.compile(r"vision|visual")
+        kept = [
+            last(name) for name in others if re.search(r"(layers|blocks|h)\.\d+\.", name) and not seeing.search(name)
+        ]
+        kept += ["vision tower"] if any(map(seeing.search, others)) else []
+        columns = (map(last, (layer.name for layer in layers)), kept)
+        names = (", ".join(dict.fromkeys(map(code, column))) or "–" for column in columns)
+        return code(model.config.model_type), type(model).__name__, *names
+
+    builds = [
+        *tiny.MODELS.values(),
+        *(lambda family=family: tested.build(family) for family in (*tested.PLAIN, *tested.FAMILIES)),
+        *(lambda family=family: tested.build_wrapper(family) for family in tested.WRAPPERS),
+    ]
+    rows = {found[0]: found for found in map(row, builds)}
+    return table(("`model_type`", "class of transformers", "pruned", "kept dense in the blocks"), sorted(rows.values()))

@@ -28,6 +28,16 @@ for source in sys.argv[1:]:
     except PrunebenchError as error:
         print(error)
 """
+READ = """
+from prunebench.data.corpora import find_corpus
+from prunebench.errors import CorpusError
+for source, field in [("me/articles", "content"), ("me/articles", None), ("me/chats", None)]:
+    try:
+        corpus = find_corpus(source, "train", "calibration", field=field)
+        print(corpus.name, corpus.wants, "" if corpus.templated else [text[:9] for text in corpus.documents()])
+    except CorpusError as error:
+        print(error)
+"""
 MODEL = {path.name: path for path in model_folder("tinyworld-llama-300k").iterdir()}
 
 
@@ -115,3 +125,19 @@ def test_a_corpus_that_is_cut_off_is_told_in_a_line(hub: StandInHub, tmp_path: P
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=hub.environment(tmp_path / "cache"), capture_output=True, text=True, check=False)
     assert "CorpusError: corpus c4 (allenai/c4) cannot be had" in done.stderr.splitlines()[-1]
+
+
+def test_a_data_set_with_a_field_of_another_name_or_with_chats(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "Who has a horse?"}, {"role": "assistant", "content": "Anna."}]
+    records = {"articles": {"content": "Anna has a horse.", "id": 1}, "chats": {"messages": chat}}
+    for name, record in records.items():
+        (tmp_path / f"{name}.jsonl").write_text(f"{json.dumps(record)}\n" * 2)
+    data = {f"me/{name}": Repository({"train.jsonl": tmp_path / f"{name}.jsonl"}) for name in records}
+    with StandInHub({}, data) as server:
+        environment = server.environment(tmp_path / "cache")
+        command = [sys.executable, "-c", READ]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    content, text, messages = done.stdout.splitlines()
+    assert content == "articles () ['Anna has ', 'Anna has ']"
+    assert text == "corpus me/articles has no field 'text'; its fields: content, id; name one with 'field'"
+    assert messages.split() == ["chats", "('tokenizer',)"]

@@ -80,6 +80,7 @@ def find_model(
         tokens_folder = _folder_of(tokenizer, trust_remote_code, TOKENIZER_PATTERNS)[0]
         refuse_tokenizer_code(tokenizer, tokens_folder, trust_remote_code)
     files = [folder / "config.json", *tokenizer_files(tokenizer or source, tokens_folder), *weights]
+    files += folder.glob("generation_config.json")  # its settings decide on what the model writes
     for place in {folder, tokens_folder} if trust_remote_code else ():
         files += place.glob("*.py")
     digest = hashlib.sha256()

@@ -63,7 +63,7 @@ def test_the_budgets_are_equal() -> None:
             trained = [options for options in (entry.options, *(stage.options for stage in entry.then)) if options]
             windows = sum(options["steps"] * options["batch_size"] for options in trained)
             trials = 0 if entry.tune.like else len(combinations_of(entry))
-            rows.setdefault(entry.title.split()[-1], set()).add((windows, trials))
+            rows.setdefault(entry.title.split()[1], set()).add((windows, trials))
     assert rows == {"0.13M": {(128 * 8, 6)}, "0.52M": {(512 * 8, 6)}, "2.1M": {(2048 * 8, 0)}}
 
 
