@@ -74,6 +74,16 @@ def options(name: str) -> str:
 
 
 @macro
+def engine(name: str) -> str:
+    """The options of an engine that comes with prunebench, from its class."""
+    from prunebench.registry.engines import load_engine
+
+    found = load_engine(name)
+    rows = [(code(o), code(json.dumps(default)), found.option_docs.get(o, "")) for o, default in found.options.items()]
+    return table(("option", "default", "what"), rows)
+
+
+@macro
 def summary(name: str) -> str:
     """The first lines of a method's docstring."""
     from prunebench.registry.entry_points import load_method
@@ -136,6 +146,47 @@ def methods() -> str:
 
 
 @macro
+def needs() -> str:
+    """What each method that comes with prunebench asks for, and what it can be asked for.
+
+    Patterns and places are what its class says; the rest is what its files import of the toolkit.
+    """
+    from prunebench.registry.describe import describe_all
+    from prunebench.registry.entry_points import load_method
+
+    def mark(has: bool) -> str:
+        return "yes" if has else "–"
+
+    rows = []
+    for name in (m["name"] for m in describe_all() if m["distribution"] == "prunebench" and m["error"] is None):
+        method = load_method(name)
+        if method.brought:
+            continue  # it asks for nothing and does nothing
+        used = toolkit_names(method.cls)
+        losses, loops = {"language_loss", "distillation_loss"} & used, {"fit", "trainable"} & used
+        trains = ("the whole model" if losses else "block by block") if loops else "–"
+        place = {None: "alone", "held": "after another; masks held", "moves": "after another; masks move"}[method.mask]
+        gradients = bool(losses or loops or "gradients" in used)
+        walks = bool({"blocks", "calibrated"} & used)
+        patterns = "any" if len(method.patterns) > 1 else ", ".join(method.patterns)
+        row = (mark(method.takes_data), mark(gradients), mark(walks), mark("teacher" in used), trains, patterns, place)
+        rows.append((f"[{name}]({name}.md)", *row))
+    headers = ("method", "data", "gradients", "walks over blocks", "dense model", "trains", "patterns", "place")
+    return table(headers, rows)
+
+
+def toolkit_names(cls: type) -> set[str]:
+    """What the files of a method import of the toolkit, and the attributes of other objects that they read."""
+    import ast
+
+    path = Path(inspect.getfile(cls))
+    beside = sorted(path.parent.glob("*.py")) if path.parent.name != "prunebench_plugins" else [path]
+    nodes = [node for file in beside for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+@macro
 def suite_keys() -> str:
     """Every key of a suite file, from the models that read it."""
     from prunebench.registry.options import argument_docs
@@ -167,6 +218,7 @@ def _heading(name: str) -> str:
         "PerplexityEntry": "An evaluation: perplexity",
         "ZeroShotEntry": "An evaluation: zero_shot",
         "PluginEntry": "An evaluation: a plugin's",
+        "EngineEntry": "engine",
     }
     return words[name]
 
@@ -360,3 +412,41 @@ def world_curves() -> str:
         gain = 1 - along[-1] / along[-2]
         rows.append((code(model), f"{curve[-1]['tokens'] / 1e6:.1f} M", *map("{:.3f}".format, along), f"{gain:.2%}"))
     return table(("model", "tokens", *map("{:.0%}".format, shares), "gain of the last tenth"), rows)
+
+
+@macro
+def families() -> str:
+    """The architectures of the tests: matrices that are pruned in a tiny model of each, and what its blocks keep."""
+    import re
+    import sys
+
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from prunebench.pruning import Unstructured, prunable
+    from tests.helpers import families as tested
+    from tests.helpers import tiny
+
+    def last(name: str) -> str:
+        return [part for part in name.removesuffix(".weight").split(".") if not part.isdigit()][-1]
+
+    def row(build: Callable[[], Any]) -> tuple[str, ...]:
+        model = build()
+        layers = [layer for layer, _ in prunable(model, Unstructured(0.5))]
+        pruned = {id(layer.parameter) for layer in layers}
+        others = [name for name, weight in model.named_parameters() if weight.dim() > 1 and id(weight) not in pruned]
+        seeing = re.compile(r"vision|visual")
+        kept = [
+            last(name) for name in others if re.search(r"(layers|blocks|h)\.\d+\.", name) and not seeing.search(name)
+        ]
+        kept += ["vision tower"] if any(map(seeing.search, others)) else []
+        columns = (map(last, (layer.name for layer in layers)), kept)
+        names = (", ".join(dict.fromkeys(map(code, column))) or "–" for column in columns)
+        return code(model.config.model_type), type(model).__name__, *names
+
+    builds = [
+        *tiny.MODELS.values(),
+        *(lambda family=family: tested.build(family) for family in (*tested.PLAIN, *tested.FAMILIES)),
+        *(lambda family=family: tested.build_wrapper(family) for family in tested.WRAPPERS),
+    ]
+    rows = {found[0]: found for found in map(row, builds)}
+    return table(("`model_type`", "class of transformers", "pruned", "kept dense in the blocks"), sorted(rows.values()))

@@ -44,6 +44,10 @@ class AllocationError(UsageError):
     """An allocation that does not exist, or does not fit its model or its sparsity."""
 
 
+class EngineError(UsageError):
+    """An engine that is not installed, cannot be reached, or fails."""
+
+
 class TaskError(UsageError):
     """A zero-shot task that lm-eval does not know."""
 

@@ -31,7 +31,7 @@ LEVELS = (
 )
 # Folders of tests that belong to no package of the core.
 BESIDE = {"adversary", "benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
-FOREIGN = {"plugins": {"torch", "triton"}, "pruning": {"torch", "numpy"}}
+FOREIGN = {"plugins": {"torch", "triton", "scipy"}, "pruning": {"torch", "numpy"}}
 
 
 def module_of(path: Path) -> str:

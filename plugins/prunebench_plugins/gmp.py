@@ -1,7 +1,7 @@
 """Gradual magnitude pruning: zeros are added while the model trains (Zhu and Gupta, arXiv 1710.01878)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from prunebench.pruning import CalibrationData, Sparsity, fit, language_loss, pr
 
 @dataclass(frozen=True)
 class GMP:
-    """Train the whole model; every few steps the smallest weights of each matrix are pruned, and stay so.
+    """Train the model; every few steps the smallest weights of each matrix are pruned, and stay so.
 
     Steps and batch are those of ELSA's recipe, so that the defaults of both push as many tokens.
 
@@ -22,6 +22,7 @@ class GMP:
         batch_size: windows a step, drawn with replacement from the whole calibration text.
         interval: Δt, steps between two prunings.
         ramp: share of the steps until the final sparsity is reached; the rest trains with the mask fixed.
+        only: all, every parameter; prunable, the pruned matrices alone: embeddings, head, norms and biases stay.
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
     """
 
@@ -33,6 +34,7 @@ class GMP:
     batch_size: int = 8
     interval: int = 32
     ramp: float = 0.5
+    only: Literal["all", "prunable"] = "all"
     grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class GMP:
 
         fit(
             lambda step: language_loss(model, next(data.batches(self.batch_size, step))),
-            model.parameters(),
+            model.parameters() if self.only == "all" else held,
             steps=self.steps,
             lr=self.lr,
             model=model,

@@ -1,5 +1,6 @@
 """Progress where a program shows it: in a notebook one piece of output that is updated, on a terminal one line."""
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from rich.console import Console
 from prunebench.records.record import Record
 from prunebench.runner.progress import (
     PlainDisplay,
-    SweepDisplay,
+    ShownDisplay,
     counts_text,
     display_for,
     outcome_text,
@@ -72,11 +73,13 @@ class StatusLine:
 
 
 class NotebookDisplay(StatusLine):
-    """A ``SweepDisplay``: a line for each finished cell, and one for the running one."""
+    """A ``ShownDisplay``: a line for each finished cell, and one for the running one."""
 
     def __init__(self, show: Show) -> None:
         super().__init__(self._show_all)
         self._output, self._lines, self._cell, self._cells = show, [""], "", 0
+        self._running: list[str] = [""]  # the state of each worker's cell
+        self._place = 0
 
     def __enter__(self) -> "NotebookDisplay":
         return self
@@ -85,7 +88,15 @@ class NotebookDisplay(StatusLine):
         self._output("\n".join(self._lines))
 
     def _show_all(self, line: str) -> None:
-        self._output("\n".join([*self._lines, line]))
+        self._running[self._place] = line
+        self._output("\n".join([*self._lines, *self._running]))
+
+    def another(self) -> "NotebookDisplay":
+        """One that shows the cells of another worker below."""
+        other = copy.copy(self)
+        other._show, other._place = other._show_all, len(self._running)
+        self._running.append("")
+        return other
 
     def start(self, cells: int, existing: int) -> None:
         """Show the number of cells."""
@@ -118,7 +129,7 @@ def output_cell() -> Show:
     return lambda text: handle.update({"text/plain": text}, raw=True)
 
 
-def sweep_display(progress: bool | None) -> SweepDisplay:
+def sweep_display(progress: bool | None) -> ShownDisplay:
     """The display of a sweep: in a notebook, on a terminal, as lines where it is asked for elsewhere, or silent.
 
     Args:

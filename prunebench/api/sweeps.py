@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from prunebench.api.arguments import check_files, described
 from prunebench.api.notebook import sweep_display
 from prunebench.api.results import Results
@@ -18,8 +20,8 @@ from prunebench.records.record import Record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
-from prunebench.suite.file import load_suite, suite_from
-from prunebench.suite.schema import Suite
+from prunebench.suite.file import explain, load_suite, suite_from
+from prunebench.suite.schema import EngineEntry, Suite
 from prunebench.suite.tuning import TRIALS, TunedPlan, plan_tuned
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def run(
     verify: bool = False,
     in_process: bool = False,
     progress: bool | None = None,
+    engine: str | Mapping[str, Any] | None = None,
+    workers: int | None = None,
 ) -> Results:
     """Run every cell of a suite whose record is not there yet.
 
@@ -84,6 +88,8 @@ def run(
         verify: measure once more on text made after pruning, where a corpus can make some (``record.verified``).
         in_process: run cells in this process, where one that crashes takes it along; otherwise in a worker.
         progress: whether to show progress; by default in notebooks and on terminals.
+        engine: where cells run: a name, or a mapping of ``name`` and ``options``; by default as the suite says.
+        workers: cells at a time; by default one for each GPU, on a CPU one.
 
     Returns:
         The record of every cell; a failed cell is a record with its error.
@@ -91,6 +97,7 @@ def run(
     Raises:
         UsageError: the suite is wrong, names what is not there, or the folder cannot be written.
     """
+    from prunebench.runner.engines.chosen import chosen_engine
     from prunebench.runner.in_process import InProcess
     from prunebench.runner.isolated import Isolated
     from prunebench.runner.run_cell import Limits
@@ -101,19 +108,22 @@ def run(
         loaded, planned = _planned(suite, overrides, only, device, plugins, executor.reader)
         folder = _results_folder(output, loaded)
         executor.limits = Limits(loaded.timeout, loaded.memory_limit)
+        entry = loaded.engine if engine is None else _engine_entry(engine)
+        common: dict[str, Any] = {"fresh": fresh, "executor": executor}
+        files = PluginFiles(check_files(plugins), executor.reader)
+        common |= {"engine": chosen_engine(entry, workers=_count(workers), files=files)}
         if planned.trials:
             with sweep_display(progress) as display:
-                run_trials(planned.trials, folder, display, fresh=fresh, executor=executor)
+                run_trials(planned.trials, folder, display, **common)
         cells = _chosen(planned, _tried(planned, folder))
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,
                 folder,
                 display,
-                fresh=fresh,
                 save_models=save_models,
                 verify=verify,
-                executor=executor,
+                **common,
             )
     return Results(tuple(records), folder, tuple(dict.fromkeys(cell.method for cell in cells)))
 
@@ -188,6 +198,19 @@ def _chosen(planned: TunedPlan, tried: list[Record]) -> "tuple[Cell, ...]":
     for line in left_out:
         warnings.warn(line, stacklevel=3)
     return cells
+
+
+def _engine_entry(value: Any) -> EngineEntry:
+    try:
+        return EngineEntry.model_validate(value)
+    except ValidationError as error:
+        raise UsageError(f"engine is {described(value)}: {explain(error)}") from None
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise UsageError(f"workers is {described(value)}: give a number from 1")
+    return value
 
 
 def _results_folder(output: Any, suite: Suite) -> Path:

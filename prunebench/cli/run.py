@@ -2,10 +2,12 @@
 
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli import suite_options
+from prunebench.cli.engine_options import DryRun, NoWait, On, WorkerCount, command_words
 from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
@@ -33,42 +35,69 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
     ] = None,
-    in_process: Annotated[
-        bool,
-        typer.Option(
-            "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
-        ),
-    ] = False,
+    in_process: suite_options.InProcess = False,
     every: Annotated[
         float,
         typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two saves of a cell's progress."),
     ] = 60.0,
+    on: On = None,
+    workers: WorkerCount = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every cell of a suite whose record is not there yet, and print the tables.
 
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
+    stdout = sys.stdout  # which is not to be written to by libraries
     with quiet_libraries(), raise_on_signals():
         folder = None
         try:
             with Executors(in_process=in_process, every=every) as executors:
                 asked = read_suite(suite, override, only, plugin, executors.reader)
                 executor = executors.started()
+                from prunebench.registry.reading import PluginFiles as ReadFiles
+                from prunebench.runner.engines.chosen import chosen_engine, preview_of
                 from prunebench.runner.progress import display_for
                 from prunebench.runner.run_cell import Limits
-                from prunebench.runner.sweep import run_suite
+                from prunebench.runner.saved_state import INTERVAL
+                from prunebench.runner.sweep import preview_job, run_suite
                 from prunebench.runner.trials import run_trials
                 from prunebench.suite.planning import shard_of
                 from prunebench.suite.tuning import TRIALS
 
                 planned, folder = plan_suite(asked, output, only, device, plugin, executor.reader)
                 executor.limits = Limits(asked.timeout, asked.memory_limit)
-                if own_trials := shard_of(planned.trials, shard):
+                files = ReadFiles(plugin or (), executor.reader)
+                engine = chosen_engine(asked.engine, on, workers, files)
+                given: dict[str, Any] = {"--set": override, "--only": only, "--device": device, "--shard": shard}
+                given |= {
+                    "--save-models": save_models,
+                    "--verify": verify,
+                    "--checkpoint-every": None if every == INTERVAL else every,
+                }
+                common: dict[str, Any] = {
+                    "fresh": fresh,
+                    "executor": executor,
+                    "engine": engine,
+                    "command": command_words(suite, folder, given, plugin or ()),
+                }
+                own_trials = shard_of(planned.trials, shard)
+                if dry_run:
+                    preview_of(engine)
+                    first = (own_trials, folder / TRIALS) if own_trials else (shard_of(planned.cells, shard), folder)
+                    return typer.echo(preview_job(*first, **common), file=stdout, nl=False)
+                if own_trials:
                     print_message(f"trials of options, whose records are in {folder / TRIALS}:")
                     with display_for(sys.stderr) as display:
-                        run_trials(own_trials, folder, display, fresh=fresh, executor=executor)
+                        run_trials(own_trials, folder, display, **common)
                 tried = existing_trials(planned, folder)
+                if len(tried) < len(planned.trials) and shard is None:
+                    return print_message(
+                        f"{len(planned.trials) - len(tried)} of {len(planned.trials)} trials have no record yet; the "
+                        "suite's own cells follow from all: the same command goes on"
+                    )
                 if len(tried) < len(planned.trials):
                     return print_message(
                         f"the trials of --shard {shard} have run; the suite's own cells follow from those of all "
@@ -89,10 +118,10 @@ def run(
                         cells,
                         folder,
                         display,
-                        fresh=fresh,
                         save_models=save_models,
                         verify=verify,
-                        executor=executor,
+                        wait=not no_wait,
+                        **common,
                     )
         except KeyboardInterrupt as interrupt:
             if folder is None:
@@ -109,10 +138,12 @@ def run(
         if record.error is not None and record.error.traceback:
             print_block(f"{record.cell.id}\n{record.error.traceback}")
     failed = sum(record.status == "failed" for record in records)
+    if missing := len(cells) - len(records):
+        print_message(f"{missing} of {len(cells)} cells have no record yet; the same command goes on")
     if as_json:
         cell_states = [{"id": record.cell.id, "status": record.status} for record in records]
         print_json({"output": str(folder), "ok": len(records) - failed, "failed": failed, "cells": cell_states})
-    else:
+    elif records:
         from prunebench.records.arrays import ArrayStore
         from prunebench.report.output.files import write_html
         from prunebench.report.sections import all_tables

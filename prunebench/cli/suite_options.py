@@ -39,6 +39,13 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, auto or disk, for every model.")
 ]
 
+InProcess = Annotated[
+    bool,
+    typer.Option(
+        "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
+    ),
+]
+
 
 def read_suite(
     suite: Path, override: list[str] | None, only: list[str] | None, plugin: list[Path] | None, reader: "Reader | None"

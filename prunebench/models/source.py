@@ -82,6 +82,7 @@ def find_model(
         tokens_folder = _folder_of(tokenizer, trust_remote_code, TOKENIZER_PATTERNS)[0]
         refuse_tokenizer_code(tokenizer, tokens_folder, trust_remote_code)
     files = [folder / "config.json", *tokenizer_files(tokenizer or source, tokens_folder), *weights]
+    files += folder.glob("generation_config.json")  # its settings decide on what the model writes
     for place in {folder, tokens_folder} if trust_remote_code else ():
         files += place.glob("*.py")
     digest = hashlib.sha256()
@@ -99,6 +100,11 @@ def find_model(
         tokenizer_folder=None if tokenizer is None else tokens_folder,
         attn_implementation=attn_implementation,
     )
+
+
+def find_folder(source: str) -> Path:
+    """Where the files of a model are that was found before; they are not checked again."""
+    return _folder_of(source, False)[0]
 
 
 def _folder_of(source: str, with_code: bool, files: tuple[str, ...] = MODEL_PATTERNS) -> tuple[Path, str | None]:
@@ -193,8 +199,13 @@ def weight_bytes(source: ModelSource, dtype: str) -> int:
         source: from ``find_model``.
         dtype: "float32", "bfloat16", "float16" or "auto".
     """
+    return bytes_in(source.folder, dtype)
+
+
+def bytes_in(folder: Path, dtype: str) -> int:
+    """The same of a folder whose files nobody has hashed."""
     total = 0
-    for file in sorted(source.folder.glob("*.safetensors")):
+    for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as content:
             header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
         header.pop("__metadata__", None)

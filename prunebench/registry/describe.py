@@ -1,12 +1,13 @@
 """Installed plugins and their options, as plain JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from prunebench.errors import UsageError
+from prunebench.registry.engines import load_engine
 from prunebench.registry.entry_points import (
     KINDS,
     Source,
@@ -119,5 +120,6 @@ def try_loading(kind: str, name: str, files: Iterable[Path] = ()) -> None:
     Raises:
         UsageError: it cannot be.
     """
-    load = {"method": load_method, "wrapper": load_wrapper, "evaluation": load_evaluation}
+    load: dict[str, Callable[..., Any]] = {"method": load_method, "wrapper": load_wrapper}
+    load |= {"evaluation": load_evaluation, "engine": load_engine}
     load[kind](name, files) if kind in load else load_plugin(kind, name, files)

@@ -24,7 +24,15 @@ WRAPPERS = "prunebench.wrappers"
 CORPORA = "prunebench.corpora"
 EVALUATIONS = "prunebench.evaluations"
 ALLOCATIONS = "prunebench.allocations"
-KINDS = {"method": GROUP, "wrapper": WRAPPERS, "corpus": CORPORA, "evaluation": EVALUATIONS, "allocation": ALLOCATIONS}
+ENGINES = "prunebench.engines"
+KINDS = {
+    "method": GROUP,
+    "wrapper": WRAPPERS,
+    "corpus": CORPORA,
+    "evaluation": EVALUATIONS,
+    "allocation": ALLOCATIONS,
+    "engine": ENGINES,
+}
 RESTRICTION = "PRUNEBENCH_PLUGINS"
 METHODS = "prunebench_plugins"  # the package of the methods that come with prunebench
 
@@ -249,6 +257,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         mask=method.mask,
         after=method.after,
         control=method.control,
+        brought=method.brought,
         options=method.resolve(options),
     )
 

@@ -6,6 +6,7 @@ What a file defines is recognised by its shape, and called by its name in kebab 
 * a dataclass with another function ``prune`` is a method;
 * a dataclass with a function ``measure`` is an evaluation;
 * a dataclass that says what it ``needs`` is an allocation;
+* a dataclass with a function ``start`` is an engine;
 * a function whose first argument is called ``split`` is a corpus.
 
 Names that begin with an underscore, and what a file imports from elsewhere, are no plugins.
@@ -49,8 +50,8 @@ def plugins_in(file: Path) -> dict[str, dict[str, Any]]:
     if not found:
         raise MethodError(
             f"the plugin file {file} holds no plugin: define a dataclass with a function 'prune' (a method) or "
-            "'measure' (an evaluation), one that says what it needs (an allocation), a wrapper, or a function of a "
-            "split (a corpus)"
+            "'measure' (an evaluation) or 'start' (an engine), one that says what it needs (an allocation), a wrapper, "
+            "or a function of a split (a corpus)"
         )
     return found
 
@@ -90,6 +91,8 @@ def _kinds_of(value: Any) -> Iterator[str]:
         yield "evaluation"
     if is_dataclass(value) and hasattr(value, "needs"):
         yield "allocation"
+    if is_dataclass(value) and callable(getattr(value, "start", None)):
+        yield "engine"
 
 
 def kebab(name: str) -> str:

@@ -1,9 +1,9 @@
 """Sweeps: cells in, records out, each cell in a process of its own, resumable at any moment.
 
-``sweep`` runs the cells of a suite that have no record, ``run_cell`` is one cell in its stages, ``prune_stage`` and
-``measure_stage``. ``isolated``, ``stage_processes`` and ``processes`` run these in fresh processes; ``in_process`` runs
-them in this one. ``claims`` shares a results folder among runners, ``saved_state`` and ``resume`` let an interrupted
-cell go on, and ``forecast`` tells beforehand what cells will cost.
+``sweep`` has the cells of a suite run that have no record, ``engines`` hand them to workers, ``run_cell`` is one cell
+in its stages, ``prune_stage`` and ``measure_stage``. ``isolated``, ``stage_processes`` and ``processes`` run these in
+fresh processes; ``in_process`` runs them in this one. ``claims`` shares a results folder among workers, ``saved_state``
+and ``resume`` let an interrupted cell go on, and ``forecast`` tells beforehand what cells will cost.
 """
 
 from typing import TYPE_CHECKING

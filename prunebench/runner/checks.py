@@ -40,4 +40,4 @@ def take_over_checked(model: Any, cell: Cell, handed: HandedOver) -> SparsityFac
             raise ContractError("the masks that a method holds are not known")
         before = replace(before, masks=handed.masks)
     take_over(model, handed.file)
-    return before.verify(model)
+    return before.verify(model, counted=cell.brought)

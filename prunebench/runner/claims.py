@@ -155,9 +155,9 @@ class Claims:
         try:
             if kind := irregular(self._folder, folder=True):
                 raise OutputError(f"cannot claim a cell in {self._folder}: it is {kind}; remove it")
-            generation = _latest(self._folder, cell)
-            if generation and not self._dead(cell, generation):
+            if self.is_held(cell):
                 return None
+            generation = _latest(self._folder, cell)
             path = self._folder / f"{cell}.{generation + 1}"
             made = self._make(path, content)
         except OSError as error:
@@ -190,6 +190,15 @@ class Claims:
         finally:
             if claim is not None:
                 claim.release()
+
+    def is_held(self, cell: str) -> bool:
+        """Whether a runner has a cell, as far as it shows.
+
+        Raises:
+            OSError: the file system is away.
+        """
+        generation = _latest(self._folder, cell)
+        return bool(generation) and not self._dead(cell, generation)
 
     def holder(self, cell: str) -> str | None:
         """Who has a cell that could not be claimed, in words; None where that is not known."""

@@ -2,7 +2,9 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,13 +17,38 @@ from prunebench.suite.cell import Cell
 VERSIONED = ("prunebench", "torch", "transformers", "lm-eval", "datasets", "numpy", "pluggy")
 
 
-def environment(cell: Cell) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Share:
+    """What a worker has of its machine.
+
+    Args:
+        threads: of each of its processes; None for as many as torch takes by default.
+        gpu: which of the GPUs that this process sees is its own; None for the first.
+        variables: environment variables of its processes, which see no more than that.
+    """
+
+    threads: int | None = None
+    gpu: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads of each process."""
+        return self.threads or torch.get_num_threads()
+
+
+WHOLE = Share()
+
+
+def environment(cell: Cell, share: Share = WHOLE) -> dict[str, Any]:
     """What a result may depend on besides the cell: versions, device, threads, commit, digests."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if cell.device == "cuda" else _processor() + _blocks_on(cell.device),
-        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(share.gpu)
+        if cell.device == "cuda"
+        else _processor() + _blocks_on(cell.device),
+        "threads": share.thread_count,
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_digest": cell.model_digest,

@@ -37,6 +37,13 @@ class Display(Protocol):
         """The cell is over and its record written."""
 
 
+class SweepDisplay(Display, Protocol):
+    """What shows the progress of several workers."""
+
+    def another(self) -> "SweepDisplay":
+        """The same for the cells of another worker, which run at the same time."""
+
+
 class Silent:
     """A ``Display`` that shows nothing."""
 
@@ -47,6 +54,9 @@ class Silent:
     def note(self, what: str, where: dict[str, object]) -> None: ...
     def trace(self, step: int, values: dict[str, float]) -> None: ...
     def end(self, record: Record, seconds: float) -> None: ...
+
+    def another(self) -> "Silent":
+        return self
 
 
 class EventRecorder:

@@ -4,16 +4,18 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 
+from prunebench.errors import EngineError
 from prunebench.evaluation.interface import Shared
 from prunebench.files import Fence
+from prunebench.records.folder_store import FolderStore
 from prunebench.records.record import Record
-from prunebench.records.store import read_record, write_record
 from prunebench.runner.declared import Declared, HandedOver
 from prunebench.runner.disk_space import check_room
+from prunebench.runner.environment import WHOLE, Share
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.measure_stage import Measuring, ToMeasure
 from prunebench.runner.openmp import own_setting
@@ -38,7 +40,7 @@ class InProcess:
     """
 
     def __init__(self, shared: Shared | None = None, *, every: float = INTERVAL, stop: Event | None = None) -> None:
-        self._resources, self.limits = Resources(shared), Limits()
+        self._resources, self.limits, self.alone = Resources(shared), Limits(), True
         self._every, self._stop = every, stop
 
     def __enter__(self) -> Self:
@@ -51,6 +53,14 @@ class InProcess:
     def reader(self) -> None:
         """Plugins are imported here, as anywhere in this process."""
         return None
+
+    def side_by_side(self, shares: Sequence[Share]) -> NoReturn:
+        """No other worker has this process.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("--in-process runs one cell at a time, in this process: leave it out, or --workers")
 
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> None:
         """Tokenise every text, load every task, see that there is room.
@@ -110,13 +120,13 @@ def finish(
         OutputError: the folder cannot be written.
         Abandoned: the record is not wanted any more: another runner has the cell.
     """
-    path = write_record(output, record, arrays, fence=wanted)
+    written = FolderStore(output).write(record, arrays, fence=wanted)
     if record.status == "ok":
         saved_state.remove()
     else:  # a model that is pruned is kept, if it was kept
         for stage in range(len(record.cell.stages)):
             saved_state.part(of_stage(PRUNE, stage)).remove()
-    return read_record(path)
+    return written
 
 
 def run_cell(
@@ -151,7 +161,7 @@ def run_cell(
 class _Here:
     """All stages in this process."""
 
-    measured = "in-process"
+    measured, share = "in-process", WHOLE
 
     def __init__(self, resources: Resources, display: Display, fence: Fence | None) -> None:
         self._resources, self._display, self._fence = resources, display, fence

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from prunebench.errors import MethodError, OutputError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.records.record import Forecast, Record
 from prunebench.runner.claims import Abandoned, Claim
+from prunebench.runner.environment import WHOLE, Share
 from prunebench.runner.events import Display, Silent
 from prunebench.runner.forecast import forecast_cells
 from prunebench.runner.in_process import finish
@@ -45,11 +47,22 @@ class Isolated:
         limits: what a cell may take.
         every: seconds between two saves of a cell's progress.
         way: how processes come to be, "fork" or "spawn"; see ``prunebench.runner.processes.template``.
+        share: what the processes have of the machine.
+        stop: once set, by another thread, what runs ends as by Ctrl-C.
     """
 
-    def __init__(self, limits: Limits | None = None, *, every: float = INTERVAL, way: str = WAY) -> None:
-        self.limits = limits or Limits()
-        self._every, self._way = every, way
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        every: float = INTERVAL,
+        way: str = WAY,
+        share: Share = WHOLE,
+        stop: Event | None = None,
+    ) -> None:
+        self.alone = False
+        self.limits, self.share, self._stop = limits or Limits(), share, stop or Event()
+        self.every, self._way = every, way
         self._pools: tempfile.TemporaryDirectory[str] | None = None
         self._pruning: Template | None = None
         self._measuring: Template | None = None
@@ -68,12 +81,13 @@ class Isolated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self.end()
 
     def _started(self) -> Template:
-        return Template.start(way=self._way)
+        return Template.start(way=self._way, variables=self.share.variables)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End all processes; those that are needed later are started anew."""
         if self._pools is not None:
             self._pools.cleanup()
             self._pools = None
@@ -82,6 +96,16 @@ class Isolated:
         for template in (measuring, pruning):
             if template is not None:
                 template.end()
+
+    def side_by_side(self, shares: Sequence[Share]) -> "list[Isolated]":
+        """Executors with processes of their own, of which this one is the first."""
+        self.share = shares[0]
+        others = [Isolated(self.limits, every=self.every, way=self._way, share=share) for share in shares[1:]]
+        return [self, *others]
+
+    def stop(self) -> None:
+        """Have what runs, or will, in another thread end as by Ctrl-C: within seconds, its state kept."""
+        self._stop.set()
 
     @property
     def reader(self) -> Self:
@@ -95,7 +119,7 @@ class Isolated:
             UsageError: the plugin cannot be had, or refuses what it is given.
         """
         if self._pruning is None or not self._pruning.alive:
-            self._end()
+            self.end()
             self._pruning = self._started()
         request = {"stage": "read", "what": what, "asked": arguments}
         try:
@@ -130,6 +154,10 @@ class Isolated:
         except (KeyError, TypeError, ValidationError) as error:
             raise OutputError(f"the process that foretells said what is no forecast: {first_line(error)}") from None
 
+    def expect(self, cells: Sequence[Cell], *, save_models: bool) -> None:
+        """Say which cells will run, of which another worker has seen already that they can."""
+        self._cells, self._save_models = list(cells), save_models
+
     def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
         """Have templates read what cells need; see ``prunebench.runner.in_process.InProcess.prepare``.
 
@@ -137,13 +165,13 @@ class Isolated:
             UsageError: what does not fit.
             OutputError: a template died, or took more than a cell may.
         """
-        self._cells, self._save_models = list(cells), save_models
+        self.expect(cells, save_models=save_models)
         for left in reversed(range(ATTEMPTS)):
             try:
                 self.templates(output, self._watch(lambda: True))
                 return self._try_others(cells, output)
             except Died as death:
-                self._end()
+                self.end()
                 if death.kind in (MEMORY_LIMIT, "TimeLimit"):
                     raise OutputError(f"while texts and tasks were read: {death}; raise it in the suite") from None
                 if not left:
@@ -158,7 +186,7 @@ class Isolated:
         if pruning is not None and measuring is not None and pruning.alive and measuring.alive:
             return pruning, measuring
         if measuring is not None or (pruning is not None and not pruning.alive):
-            self._end()
+            self.end()
         pruning = self._pruning = self._pruning or self._started()
         others = {pool_key(cell): cell for cell in self._cells if is_calibrated_by_plugin(cell)}
         ours = [cell for cell in self._cells if pool_key(cell) not in others]
@@ -199,17 +227,17 @@ class Isolated:
         """Run a cell; see ``prunebench.runner.in_process.InProcess.run``."""
         output = output.resolve()
         remove_left_work(output, cell)
-        saved_state = SavedState.of(output, cell, interval=self._every)
+        saved_state = SavedState.of(output, cell, interval=self.every, share=self.share)
         with suppress(Died):  # if they follow others that died: their start is not the cell's time
             self.templates(output, self._watch(wanted))
         claim = wanted.standing if isinstance(wanted, Claim) else None
-        stages = StageProcesses(partial(self.templates, output), display, self._watch(wanted), claim)
+        stages = StageProcesses(partial(self.templates, output), display, self._watch(wanted), claim, self.share)
         try:
             with work_folder(output, cell) as work:
                 save_to = output if save_models else None
                 record, arrays = run_stages(cell, stages, work, saved_state, save_to, verify=verify)
         except BaseException:  # an interruption: the processes are gone before anybody else may have the cell
-            self._end()
+            self.end()
             raise
         if record.error is not None and record.error.type == MEMORY_LIMIT:
             saved_state.remove()  # what an attempt that goes on holds besides may be what was too much
@@ -220,6 +248,8 @@ class Isolated:
         began, (seconds, most) = time.monotonic(), (self.limits.seconds, self.limits.bytes)
 
         def watch(found: int) -> None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
             if not wanted():
                 raise Abandoned
             if seconds is not None and time.monotonic() - began > seconds:

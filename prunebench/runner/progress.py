@@ -1,8 +1,10 @@
 """Progress of a running sweep: a live display on a terminal, plain lines elsewhere."""
 
+import copy
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import takewhile
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
@@ -15,6 +17,7 @@ from rich.text import Text
 
 from prunebench import text
 from prunebench.records.record import Record
+from prunebench.runner.events import SweepDisplay
 from prunebench.runner.pace import Pace
 from prunebench.text import printable
 
@@ -25,20 +28,13 @@ if TYPE_CHECKING:
 PRUNE = "prune"  # the phase that measuring follows
 
 
-class SweepDisplay(Protocol):
-    """A ``prunebench.runner.events.Display`` that is also a context manager, shown while its block runs."""
+class ShownDisplay(SweepDisplay, Protocol):
+    """A display that is also a context manager, shown while its block runs."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-    def start(self, cells: int, existing: int) -> None: ...
-    def begin(self, number: int, cell: "Cell") -> None: ...
-    def phase(self, name: str) -> None: ...
-    def step(self, label: str, done: int, total: int | None) -> None: ...
-    def note(self, what: str, where: dict[str, object]) -> None: ...
-    def trace(self, step: int, values: dict[str, float]) -> None: ...
-    def end(self, record: Record, seconds: float) -> None: ...
 
 
 def sparsity_text(cell: "Cell") -> str:
@@ -46,7 +42,7 @@ def sparsity_text(cell: "Cell") -> str:
     return str(cell.sparsity) if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
 
 
-def display_for(stream: TextIO) -> SweepDisplay:
+def display_for(stream: TextIO) -> ShownDisplay:
     """The display for a stream: live on a terminal, else lines."""
     if stream.isatty():
         return LiveDisplay(Console(file=stream, highlight=False))
@@ -127,21 +123,83 @@ class PlainDisplay:
         """Print how the cell ended."""
         self._print(f"{self._cell}: {outcome_text(record, seconds)}")
 
+    def another(self) -> Self:
+        """One that prints the lines of another worker's cells."""
+        return copy.copy(self)
+
+
+class _Running:
+    """The cell that one worker runs."""
+
+    def __init__(self) -> None:
+        self.cell = self.phase = self.values = ""
+        self.steps: dict[str, str] = {}
+        self.began = time.monotonic()
+        self.pace: Pace | None = None
+
+    @property
+    def details(self) -> str:
+        """Where it is."""
+        return " · ".join(filter(None, (self.phase, *self.steps.values(), self.values)))
+
+    def take_pace(self, label: str, done: int, total: int | None) -> None:
+        """Note a step of the outermost loop, whose rate tells the time that is left."""
+        if total is not None and (self.pace is None or self.pace.label == label or self.pace.ended):
+            self.pace = self.pace if self.pace and self.pace.label == label else Pace(label)
+            self.pace.take(done, total, time.monotonic())
+
+    def seconds_left(self, now: float, measuring: float) -> float | None:
+        """Seconds left of the cell by the rate of its steps; None before there is one.
+
+        Args:
+            now: by the monotonic clock.
+            measuring: what comes after pruning, seconds.
+        """
+        left = None if self.pace is None else self.pace.left(now)
+        return left + measuring if left is not None and self.phase == PRUNE else left
+
+
+@dataclass
+class _Sweep:
+    """What all workers of a sweep have in common."""
+
+    cells: int = 0
+    existing: int = 0
+    ended: int = 0
+    failed: int = 0
+    ran: float = 0.0
+    measured: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    running: list[_Running] = field(default_factory=list)
+
+    def seconds_left(self) -> float | None:
+        """Seconds left: of running cells by the rate of their steps, of the rest by the mean of the cells before.
+
+        None before there is either.
+        """
+        now, busy = time.monotonic(), [each for each in self.running if each.cell]
+        measuring = self.measured / self.ended if self.ended else 0.0
+        left = {id(each): seconds for each in busy if (seconds := each.seconds_left(now, measuring)) is not None}
+        if self.ended:
+            whole = self.ran / self.ended
+        elif left:
+            whole = max(now - each.began + left[id(each)] for each in busy if id(each) in left)
+        else:
+            return None
+        of_cells = sum(left.get(id(each), max(whole - (now - each.began), 0.0)) for each in busy)
+        others = self.cells - self.existing - self.ended - len(busy)
+        return max(of_cells + others * whole, 0.0) / len(self.running)
+
 
 class LiveDisplay:
-    """A progress bar over all cells and the state of the running one; finished cells scroll by above, a line each."""
+    """A progress bar over all cells and the state of those that run; finished cells scroll by above, a line each."""
 
     REFRESHES_PER_SECOND = 4
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._cells = self._existing = self._ended = self._failed = 0
-        self._number = 0
-        self._cell = self._phase = self._values = ""
-        self._steps: dict[str, str] = {}
-        self._ran = self._measured = 0.0
-        self._pace: Pace | None = None
-        self._started = self._cell_started = time.monotonic()
+        self._running = _Running()
+        self._sweep = _Sweep(running=[self._running])
         self._live = Live(
             console=console,
             get_renderable=self._view,
@@ -159,88 +217,76 @@ class LiveDisplay:
 
     def start(self, cells: int, existing: int) -> None:
         """Start the live display."""
-        self._cells, self._existing = cells, existing
-        self._started = time.monotonic()
+        self._sweep.cells, self._sweep.existing = cells, existing
+        self._sweep.started = time.monotonic()
         self._console.print(Text(counts_text(cells, existing)))
         if cells > existing:
             self._live.start()
 
+    def another(self) -> Self:
+        """One that shows the cells of another worker below."""
+        other = copy.copy(self)
+        other._running = _Running()
+        self._sweep.running.append(other._running)
+        return other
+
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
-        self._number, self._cell_started = number, time.monotonic()
-        self._cell = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
-        self._phase, self._steps, self._values, self._pace = "", {}, "", None
+        name = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
+        self._running.began = time.monotonic()
+        self._running.cell = f"[{number}/{self._sweep.cells}] {name}"
+        self.phase("")
 
     def phase(self, name: str) -> None:
         """Show another phase."""
-        self._phase, self._steps, self._values, self._pace = printable(name), {}, "", None
+        self._running.phase, self._running.steps, self._running.values = printable(name), {}, ""
+        self._running.pace = None
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
-        outer = takewhile(lambda item: item[0] != label, self._steps.items())
+        outer = takewhile(lambda item: item[0] != label, self._running.steps.items())
         position = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
         current = {} if done == total else {label: position}
-        self._steps = {**dict(outer), **current}
-        pace = self._pace
-        if total is not None and (pace is None or pace.label == label or pace.ended):
-            self._pace = pace if pace and pace.label == label else Pace(label)  # of the outermost loop alone
-            self._pace.take(done, total, time.monotonic())
+        self._running.steps = {**dict(outer), **current}
+        self._running.take_pace(label, done, total)
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
 
     def trace(self, step: int, values: dict[str, float]) -> None:
         """Show an iterative method's numbers."""
-        self._values = values_text(values)
+        self._running.values = values_text(values)
 
     def end(self, record: Record, seconds: float) -> None:
         """Print the finished cell above the live display."""
-        self._ended += 1
-        self._failed += record.status == "failed"
-        self._ran += seconds
-        self._measured += record.cost.evaluate_seconds or 0.0
-        line = Text(f"[{self._number}/{self._cells}] {self._cell}: ")
+        self._sweep.ended += 1
+        self._sweep.failed += record.status == "failed"
+        self._sweep.ran += seconds
+        self._sweep.measured += record.cost.evaluate_seconds or 0.0
+        line = Text(f"{self._running.cell}: ")
         line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)
-        self._cell, self._phase, self._steps, self._values, self._pace = "", "", {}, "", None
+        self._running.cell = ""
+        self.phase("")
 
     def _view(self) -> RenderableType:
         """The current display; called from the refresh thread."""
-        done = self._existing + self._ended
-        parts = [f"{done}/{self._cells} cells", clock_text(time.monotonic() - self._started)]
-        if (left := self._seconds_left()) is not None:
+        sweep = self._sweep
+        done = sweep.existing + sweep.ended
+        parts = [f"{done}/{sweep.cells} cells", clock_text(time.monotonic() - sweep.started)]
+        if (left := sweep.seconds_left()) is not None:
             parts.append(f"about {clock_text(left)} left")
-        if self._failed:
-            parts.append(f"{self._failed} failed")
+        if sweep.failed:
+            parts.append(f"{sweep.failed} failed")
         summary = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         header = Grid.grid(padding=(0, 1), expand=True)
         header.add_column(ratio=1, min_width=4)
         header.add_column(no_wrap=True, overflow="ellipsis")
-        header.add_row(ProgressBar(total=max(self._cells, 1), completed=done), summary)
-        details = " · ".join(filter(None, (self._phase, *self._steps.values(), self._values)))
-        heading = f"[{self._number}/{self._cells}] {self._cell}" if self._cell else ""
-        lines = (
-            Text(line, no_wrap=True, overflow="ellipsis") for line in (heading, f"    {details}" if details else "")
-        )
-        return Group(header, *lines)
-
-    def _seconds_left(self) -> float | None:
-        """Seconds left: of the running cell by the rate of its steps, of the rest by the mean of the cells before.
-
-        None before there is either.
-        """
-        now = time.monotonic()
-        mean = self._ran / self._ended if self._ended else None
-        ran = now - self._cell_started if self._cell else 0.0
-        of_cell = self._pace.left(now) if self._pace is not None else None
-        if of_cell is not None and self._ended and self._phase == PRUNE:
-            of_cell += self._measured / self._ended
-        if of_cell is None:
-            if mean is None:
-                return None
-            of_cell = max(mean - ran, 0.0) if self._cell else 0.0
-        others = self._cells - self._existing - self._ended - bool(self._cell)
-        return max(of_cell + others * (ran + of_cell if mean is None else mean), 0.0)
+        header.add_row(ProgressBar(total=max(sweep.cells, 1), completed=done), summary)
+        lines = []
+        for each in list(sweep.running):
+            lines += [each.cell, f"    {each.details}" if each.details else ""]
+        return Group(header, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
 
 def clock_text(seconds: float) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import is_ours
-from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
+from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
 from prunebench.records.store import record_to_json
 from prunebench.runner.declared import Declared, HandedOver, cost_of, efforts_of, sparsity_of, training_of
-from prunebench.runner.environment import environment
+from prunebench.runner.environment import Share, environment
 from prunebench.runner.measure_stage import Measured, ToMeasure
 from prunebench.runner.pruning_stages import PruningStages
 from prunebench.runner.resume import MEASURE, OTHERS
@@ -47,6 +47,8 @@ class Stages(Protocol):
     measured: str
     waiting: dict[str, str]
     """The environment variables that say how threads wait; see ``prunebench.runner.openmp``."""
+    share: Share
+    """What its worker has of the machine."""
 
     def prune(
         self, cell: Cell, saved_state: SavedState, work: Path, before: HandedOver | None
@@ -144,8 +146,8 @@ class _Run:
         self.cell, self.stages, self.work, self.saved_state = cell, stages, work, saved_state
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
-            "environment": {**environment(cell), "openmp": stages.waiting},
-            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
+            "environment": {**environment(cell, stages.share), "openmp": stages.waiting},
+            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data, brought=cell.brought),
         }
         self.arrays: dict[str, np.ndarray] = {}
         self.notes = Counter[str]()
@@ -169,9 +171,12 @@ class _Run:
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
             self.notes["calibration and perplexity use the same text"] += 1
         said, handed = PruningStages(cell, self.stages, self.work, self.saved_state, self._hear).run()
-        self.facts["cost"] = cost_of(said)
-        self.facts["effort"] = efforts_of(said)
-        self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
+        if cell.brought:  # pruned elsewhere, at a cost that nobody counted
+            self.facts["cost"] = Cost()
+        else:
+            self.facts["cost"] = cost_of(said)
+            self.facts["effort"] = efforts_of(said)
+            self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
         sparsity_of(cell, handed.layers)
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]

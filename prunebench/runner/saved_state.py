@@ -24,7 +24,7 @@ from torch import Tensor
 from prunebench.errors import OutputError
 from prunebench.files import atomic_replacement, remove_tree, write_atomically
 from prunebench.pruning.callbacks import MethodState
-from prunebench.runner.environment import environment
+from prunebench.runner.environment import WHOLE, Share, environment
 from prunebench.suite.cell import Cell
 
 FOLDER = ".partial"
@@ -54,11 +54,19 @@ class SavedState:
         self.stop = stop or Event()
 
     @classmethod
-    def of(cls, output: Path, cell: Cell, *, interval: float = INTERVAL, stop: Event | None = None) -> Self:
-        """That of a cell in a results folder, for this machine as it is now."""
+    def of(
+        cls,
+        output: Path,
+        cell: Cell,
+        *,
+        interval: float = INTERVAL,
+        stop: Event | None = None,
+        share: Share = WHOLE,
+    ) -> Self:
+        """That of a cell in a results folder, for this machine as it is now, and a worker with a share of it."""
         content = {
             **cell.model_dump(mode="json", exclude={"published", "tuning"}),
-            **environment(cell),
+            **environment(cell, share),
             "started": None,
         }
         belongs = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

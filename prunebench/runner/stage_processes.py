@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -18,6 +17,7 @@ from prunebench.records.array_files import ARRAYS_LIMIT, is_row
 from prunebench.records.record import Failure
 from prunebench.runner.claims import Standing
 from prunebench.runner.declared import Broken, Declared, HandedOver
+from prunebench.runner.environment import WHOLE, Share
 from prunebench.runner.events import Display, EventRecorder
 from prunebench.runner.measure_stage import Measured, ToMeasure
 from prunebench.runner.openmp import waiting
@@ -44,12 +44,20 @@ class StageProcesses:
         display: shows the progress.
         watch: ends what takes too much.
         claim: on the cell, for the process that saves its model; None where there is none.
+        share: what these processes have of the machine.
     """
 
     measured = "reloaded"
 
-    def __init__(self, templates: Templates, display: Display, watch: Watch, claim: Standing | None = None) -> None:
-        self._find, self._display, self._watch = templates, display, watch
+    def __init__(
+        self,
+        templates: Templates,
+        display: Display,
+        watch: Watch,
+        claim: Standing | None = None,
+        share: Share = WHOLE,
+    ) -> None:
+        self._find, self._display, self._watch, self.share = templates, display, watch, share
         self.waiting = waiting()
         self._claim = claim
 
@@ -141,7 +149,7 @@ class StageProcesses:
     ) -> tuple[Child, tuple[str, Any]]:
         """Run a stage to its end."""
         folder = saved_state.folder and str(saved_state.folder)
-        request |= {"threads": torch.get_num_threads(), "saved": [folder, saved_state.belongs, saved_state.interval]}
+        request |= {"threads": self.share.thread_count, "saved": [folder, saved_state.belongs, saved_state.interval]}
         said: Sequence[str] = ()
         try:
             child = template.fork(request, self._watch)

@@ -1,27 +1,32 @@
-"""The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on."""
+"""The sweep: cells in, records out. A failed cell is a record with its error; the sweep goes on.
+
+Here it is decided what is to run; ``rounds`` waits for what others run, and who runs it is an engine.
+"""
 
 import logging
 import secrets
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from prunebench.errors import OutputError
+from prunebench.errors import EngineError, OutputError
 from prunebench.evaluation.interface import Shared
-from prunebench.files import discard_tree
 from prunebench.models.saving import is_saved
-from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record, successful_record
+from prunebench.records.folder_store import FolderStore
+from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record
 from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
-from prunebench.records.store import FAILED, read_record, refuse_irregular, write_record
+from prunebench.records.store import refuse_irregular
+from prunebench.runner.board import Board
 from prunebench.runner.claims import FOLDER as CLAIMS
-from prunebench.runner.claims import LEASE, Abandoned, Claim, Claims
-from prunebench.runner.events import Display
+from prunebench.runner.claims import LEASE, Abandoned, Claims
+from prunebench.runner.engines.interface import Engine, Executor, Work
+from prunebench.runner.engines.local import Local
+from prunebench.runner.events import Silent, SweepDisplay
 from prunebench.runner.in_process import InProcess
+from prunebench.runner.rounds import Rounds, blamed, give_up
 from prunebench.runner.saved_state import FOLDER as PARTIAL
-from prunebench.runner.saved_state import SavedState, remove_stale
+from prunebench.runner.saved_state import INTERVAL, remove_stale
 from prunebench.suite.cell import Cell
 
 _LOG = logging.getLogger(__name__)
@@ -31,39 +36,20 @@ _LOG = logging.getLogger(__name__)
 FOLDERS = (CLAIMS, PARTIAL, QUARANTINE_FOLDER, MODELS_FOLDER, SPARSE_FOLDER)
 
 
-class Executor(Protocol):
-    """Who runs cells: this process, a worker."""
-
-    def prepare(self, cells: Sequence[Cell], output: Path, *, save_models: bool) -> None:
-        """See to what cells need, so that what is amiss shows before anything runs."""
-
-    def run(
-        self,
-        cell: Cell,
-        output: Path,
-        display: Display,
-        *,
-        save_models: bool,
-        wanted: Callable[[], bool],
-        verify: bool = False,
-    ) -> Record:
-        """Run a cell and write its record; may raise ``Abandoned`` once the result is not ``wanted`` any more.
-
-        ``wanted`` is asked while the cell runs, and immediately before its record is renamed into place.
-        """
-
-
 def run_suite(
     cells: Iterable[Cell],
     output: Path,
-    display: Display,
+    display: SweepDisplay,
     *,
     fresh: bool = False,
     shared: Shared | None = None,
     save_models: bool = False,
     verify: bool = False,
     executor: Executor | None = None,
+    engine: Engine | None = None,
     lease: float = LEASE,
+    wait: bool = True,
+    command: tuple[str, ...] | None = None,
 ) -> list[Record]:
     """Run every cell whose record is not there, and write its record.
 
@@ -78,142 +64,98 @@ def run_suite(
         save_models: keep the pruned models too; cells whose model is not there are run again.
         verify: make evaluations once more on text that is made after pruning; cells that were not verified, though one
             of their evaluations can be, are run again.
-        executor: who runs them; by default this process.
+        executor: who runs a cell on this machine; by default this process.
+        engine: who hands cells to workers; by default those of this machine.
         lease: seconds after which another runner that gives no sign is held for dead.
+        wait: for cells that other runners have; else their records are missing from what is returned.
+        command: the words of the command that asked for this, for an engine that submits it.
 
     Returns:
-        The record of every cell, those that were there included.
+        The records of the cells, in their order, those that were there included: of all, but for those that are not
+        waited for, and those of an engine that only submits a job.
 
     Raises:
         OutputError: the folder cannot be written, or its disk lacks room for models that are worked on there.
+        EngineError: the engine cannot be had, or failed.
         UsageError: a text does not fit its windows or the model; nothing ran.
     """
-    cells = list(cells)
-    executor = executor or InProcess(shared)
+    options: dict[str, Any] = {"fresh": fresh, "save_models": save_models, "verify": verify, "lease": lease}
     _ensure_writable(output)
     refuse_irregular(output, FOLDERS)
-    found = {cell.id: _signature(output, cell) for cell in cells}
+    cells, runs = list(cells), InProcess(shared) if executor is None else executor
+    work, board, kept = _asked(cells, output, display, runs, command=command, **options)
+    if not work.cells:
+        display.start(len(cells), len(kept))
+        remove_stale(output, cells, kept)
+    else:
+        with blamed(engine := engine or Local()):
+            workers = engine.start(work)
+        try:
+            display.start(len(cells), len(kept))
+            remove_stale(output, cells, kept)
+            kept |= Rounds(work, workers, engine, board).run(wait=wait)
+        finally:
+            workers.stop()
+    records = [_with_facts(output, cell, kept[cell.id], work.claims) for cell in cells if cell.id in kept]
+    work.claims.close()
+    return records
+
+
+def preview_job(cells: Iterable[Cell], output: Path, *, engine: Any, executor: Executor, **options: Any) -> str:
+    """The text of the job that an engine would submit; nothing runs.
+
+    Args:
+        cells, output, engine, executor, options: as in ``run_suite``; the engine has ``preview``.
+
+    Raises:
+        EngineError: there can be no such job.
+    """
+    work, _, _ = _asked(list(cells), output, Silent(), executor, **options)
+    if not work.cells:
+        raise EngineError("every cell has its record: there is no job to submit")
+    with blamed(engine):
+        return str(engine.preview(work))
+
+
+def _asked(
+    cells: Sequence[Cell],
+    output: Path,
+    display: SweepDisplay,
+    executor: Executor,
+    *,
+    fresh: bool = False,
+    save_models: bool = False,
+    verify: bool = False,
+    lease: float = LEASE,
+    command: tuple[str, ...] | None = None,
+) -> tuple[Work, Board, dict[str, Record]]:
+    """What is to run, who shows it, and the records that are there already, by cell; see ``run_suite``."""
+    store = FolderStore(output)
+    found = {cell.id: store.signature(cell.id) for cell in cells}
     there = {} if fresh else {cell.id: record for cell in cells if (record := _seen(output, cell))}
     kept = {name: record for name, record in there.items() if not save_models or _needs_no_model(output, record)}
     if verify:
         verifiable = {cell.id for cell in cells if any(e.verifies for e in cell.evaluations)}
         kept = {name: record for name, record in kept.items() if name not in verifiable or _is_verified(record)}
-    if to_run := [cell for cell in cells if cell.id not in kept]:
-        executor.prepare(to_run, output, save_models=save_models)
-    display.start(len(cells), len(kept))
-
-    remove_stale(output, cells, kept)
-    sweep = _Sweep(
-        output, display, executor, list(output.glob(".*.tmp")), fresh=fresh, save_models=save_models, verify=verify
+    numbered = {cell.id: (number, cell) for number, cell in enumerate(cells, start=1)}
+    board, claims = Board(display, numbered), Claims(output, lease)
+    work = Work(
+        cells={name: cell for name, (_, cell) in numbered.items() if name not in kept},
+        output=output,
+        before=found,
+        executor=executor,
+        claims=claims,
+        fresh=fresh,
+        save_models=save_models,
+        verify=verify,
+        every=getattr(executor, "every", INTERVAL),
+        lease=lease,
+        command=command,
+        begin=board.begin,
+        tell=lambda line: _LOG.warning("%s", line),
+        fail=lambda cell, why: give_up(store, numbered[cell][1], why),
     )
-    claims = Claims(output, lease)
-    left = [(number, cell) for number, cell in enumerate(cells, start=1) if cell.id not in kept]
-    said: set[str] = set()
-    while left:
-        waiting = []
-        for number, cell in left:
-            with claims.held(cell.id) as claim:
-                if claim is None:
-                    waiting.append((number, cell))
-                elif record := _written_since(output, cell, found[cell.id]):
-                    kept[cell.id] = record  # another runner has run it since
-                elif record := sweep.run(number, cell, claim):
-                    kept[cell.id] = record
-                else:
-                    waiting.append((number, cell))
-        if len(waiting) == len(left):
-            _say_for_whom(claims, waiting, said, lease)
-            time.sleep(min(lease / 4, 1.0))
-        left = waiting
-    records = [_with_facts(output, cell, kept[cell.id], claims) for cell in cells]
-    claims.close()
-    return records
-
-
-def _say_for_whom(claims: Claims, waiting: Iterable[tuple[int, Cell]], said: set[str], lease: float) -> None:
-    """Log for which runners this one waits, each once."""
-    cells: dict[str, list[str]] = {}
-    for _, cell in waiting:
-        if (holder := claims.holder(cell.id)) is not None and holder not in said:
-            cells.setdefault(holder, []).append(cell.id)
-    for holder, names in cells.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        _LOG.warning("%s", f"waiting for {holder}, which has {names[0]}{more}; overtaken after {lease:g} s of silence")
-        said.add(holder)
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """What the cells of one sweep have in common.
-
-    Args:
-        output: the results folder.
-        display: shows the progress.
-        executor: runs a cell.
-        torn: files that runners were writing when the sweep began; of a cell that is claimed, those of a dead one.
-        fresh: run cells anew.
-        save_models: keep the pruned models.
-        verify: measure on fresh text too.
-    """
-
-    output: Path
-    display: Display
-    executor: Executor
-    torn: list[Path]
-    fresh: bool
-    save_models: bool
-    verify: bool
-
-    def run(self, number: int, cell: Cell, claim: Claim) -> Record | None:
-        """Run a cell that is claimed; None where another runner has taken it over meanwhile."""
-        refuse_irregular(self.output / PARTIAL, [cell.id], inside=True)
-        successful_record(self.output, cell.id)  # sets one aside that is not whole
-        # Of a holder that was stopped these are taken away after the claim is made: it cannot rename them any more.
-        for path in self.output.glob(".*.tmp") if claim.took_over else self.torn:
-            if path.name.startswith(f".{cell.id}."):
-                path.unlink(missing_ok=True)
-        for folder in (MODELS_FOLDER, SPARSE_FOLDER) if claim.took_over else ():  # nor a model
-            for path in (self.output / folder).glob(f".{cell.id}.*.tmp"):
-                discard_tree(path)
-        if self.fresh:
-            SavedState.of(self.output, cell).remove()
-        self.display.begin(number, cell)
-        began = time.perf_counter()
-        try:
-            record = self.executor.run(
-                cell, self.output, self.display, save_models=self.save_models, wanted=claim, verify=self.verify
-            )
-        except Abandoned:
-            return None
-        self.display.end(record, time.perf_counter() - began)
-        return record
-
-
-Signature = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
-
-
-def _signature(output: Path, cell: Cell) -> Signature:
-    """Changes when a cell's record is written, the good one or that of a failure; no clock is trusted."""
-    return _seen_file(output / f"{cell.id}.json"), _seen_file(output / f"{cell.id}{FAILED}")
-
-
-def _seen_file(path: Path) -> tuple[int, ...] | None:
-    try:
-        seen = path.lstat()
-    except OSError:
-        return None
-    return seen.st_ino, seen.st_size, seen.st_mtime_ns
-
-
-def _written_since(output: Path, cell: Cell, before: Signature) -> Record | None:
-    """The record of a cell, be it failed, that another runner has written; None where there is none that is whole."""
-    now = _signature(output, cell)
-    try:
-        if now[1] is not None and now[1] != before[1]:
-            return read_record(output / f"{cell.id}{FAILED}")
-        return read_intact_record(output, cell.id) if now[0] != before[0] else None
-    except OutputError:
-        return None
+    return work, board, kept
 
 
 def _outcome(output: Path, cell: Cell) -> Record | None:
@@ -239,7 +181,7 @@ def _with_facts(output: Path, cell: Cell, record: Record, claims: Claims) -> Rec
         record = _outcome(output, cell) or record  # which another runner may have made anew
         record = record.model_copy(update={"cell": record.cell.model_copy(update=told)})
         with suppress(Abandoned):
-            return record if claim is None else read_record(write_record(output, record, {}, fence=claim))
+            return record if claim is None else FolderStore(output).write(record, {}, fence=claim)
     return record
 
 

@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prunebench.records.store import refuse_irregular
-from prunebench.runner.events import Display
-from prunebench.runner.sweep import Executor, run_suite
+from prunebench.runner.events import SweepDisplay
+from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
 from prunebench.suite.tuning import TRIALS
 
 
-def run_trials(
-    trials: Sequence[Cell], folder: Path, display: Display, *, fresh: bool = False, executor: Executor | None = None
-) -> None:
+def run_trials(trials: Sequence[Cell], folder: Path, display: SweepDisplay, **options: Any) -> None:
     """Run every trial whose record is not there, and write its record into the folder of trials.
 
     Args:
         trials: what to run, in this order.
         folder: of the suite's own records.
-        display, fresh, executor: as in ``run_suite``.
+        display, options: as in ``run_suite``.
 
     Raises:
         OutputError, UsageError: as in ``run_suite``.
     """
     refuse_irregular(folder, [TRIALS])
-    run_suite(trials, folder / TRIALS, display, fresh=fresh, executor=executor)
+    run_suite(trials, folder / TRIALS, display, **options)

@@ -3,17 +3,22 @@
 import hashlib
 import json
 import re
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
 
+from prunebench.errors import SuiteError
 from prunebench.evaluation.interface import BoundEvaluation, is_ours
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, TuningFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
 
-CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
+CLASS_FACTS = (
+    "changes",
+    "takes_data",
+    "brought",
+)  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
@@ -135,9 +140,10 @@ class Cell(Sparing):
     how its options were chosen.
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
-    ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
-    model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
-    ``tokenizer`` is where another one than the model's own lies, whose content is in ``model_digest``.
+    ``takes_data`` are what the methods' classes say: the widest, and whether any does; ``brought`` says that the first
+    one brings weights that were pruned elsewhere. ``trust_remote_code`` lets the model's own code run.
+    ``chat_template`` is the digest of the tokenizer's chat template, where one is applied. ``tokenizer`` is where
+    another one than the model's own lies, whose content is in ``model_digest``.
     """
 
     spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation")
@@ -156,6 +162,7 @@ class Cell(Sparing):
     wrapper_files: tuple[str, ...] = ()
     changes: str = "prunable"
     takes_data: bool = True
+    brought: bool = False
     code: str | None = None
     options: dict[str, Any]
     then: tuple[CellStage, ...] = ()
@@ -208,6 +215,24 @@ class Cell(Sparing):
     def pattern(self) -> PatternFacts:
         """The sparsity with its kind."""
         return PatternFacts(kind=self.sparsity.kind, text=str(self.sparsity))
+
+    def to_json(self) -> str:
+        """The cell as JSON: all that is needed to run it, on this machine or another."""
+        return self.model_dump_json(exclude={"id", "key"})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The cell that ``to_json`` wrote: of the same id, which is worked out anew.
+
+        Raises:
+            SuiteError: it is none.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part)[:80] for part in first["loc"])
+            raise SuiteError(f"this is no cell in JSON: {f'{place}: ' if place else ''}{first['msg']}") from None
 
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:

@@ -10,6 +10,7 @@ from prunebench.suite.schema import (
     AllocationEntry,
     Calibration,
     CalibrationChange,
+    EngineEntry,
     MethodEntry,
     ModelEntry,
     PerplexityEntry,
@@ -36,6 +37,7 @@ PARTS: tuple[type[Strict], ...] = (
     PerplexityEntry,
     ZeroShotEntry,
     PluginEntry,
+    EngineEntry,
 )
 
 

@@ -139,6 +139,7 @@ def plan_by_entry(
                     wrapper_files=wrapper_files,
                     changes=method.changes,
                     takes_data=method.takes_data,
+                    brought=method.first.brought,
                     code=method.codes[0],
                     options=method.first.options,
                     then=method.then,

@@ -498,6 +498,23 @@ Evaluation = Annotated[
 ]
 
 
+class EngineEntry(Strict):
+    """Where the cells of a suite run; never part of what they are.
+
+    Args:
+        name: local, ray, slurm, or the engine of a plugin.
+        options: of the engine; what is not named has its default.
+    """
+
+    name: str = Field(min_length=1)
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Suite(Strict):
     """Models × methods × sparsities × seeds, and how to measure them.
 
@@ -515,6 +532,7 @@ class Suite(Strict):
             several sources. See ``prunebench.suite.published``.
         timeout: seconds, or a text as 90s, 30m, 2h, 1d, after which a cell fails; by default none.
         memory_limit: bytes, or a text as 20GiB, of resident memory above which a cell fails; by default none.
+        engine: where cells run; by default on this machine.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -529,6 +547,7 @@ class Suite(Strict):
     published: Place | Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
+    engine: EngineEntry | None = None
 
     @property
     def published_files(self) -> tuple[str, ...]:

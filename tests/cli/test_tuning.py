@@ -170,8 +170,9 @@ class TestRun:
 
 
 class TestPlan:
-    def test_before_and_after_the_trials(self, tuned: Write, tmp_path: Path) -> None:
-        suite, out = tuned("1e-6, 1e-2"), tmp_path / "out"
+    def test_before_and_after_the_trials(self, tuned: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        suite, out = tuned("1e-6, 1e-2"), Path("out")
+        monkeypatch.chdir(tmp_path)
         words = ("plan", suite, "--output", out, "--no-forecast")
         before = prunebench(*words)
         assert before.exit_code == 0, before.output

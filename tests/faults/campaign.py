@@ -1,8 +1,9 @@
 """Sweeps of all methods, killed at random moments and resumed: `python -m tests.faults.campaign --kills 200`.
 
 A sweep is run once without interruption. Then it is run again and again in a fresh folder, each time killed (`kill -9`:
-the runner, its worker, or both) until it comes to its end, and its records are held against the first's. The moments
-are drawn so that most fall into cells and not into the start of the program.
+the runner, one of its workers, or all) until it comes to its end, and its records are held against the first's. The
+moments are drawn so that most fall into cells and not into the start of the program, and by what the first sweep took,
+so that a slow or busy machine gets on as well.
 """
 
 import argparse
@@ -65,22 +66,24 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-def start(suite: Path, output: Path) -> subprocess.Popen[str]:
-    """A sweep that keeps its state twice a second, in a process group of its own."""
+def start(suite: Path, output: Path, workers: int = 1) -> subprocess.Popen[str]:
+    """A sweep that keeps its state twice a second."""
     code = "from prunebench.cli.app import main; main()"
     words = [sys.executable, "-c", code, "run", str(suite), "-o", str(output), "--checkpoint-every", "0.5", "--json"]
+    words += ["--workers", str(workers)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PRUNEBENCH_IN_PROCESS": ""}
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def kill(process: subprocess.Popen[str], whom: str) -> bool:
+def kill(process: subprocess.Popen[str], whom: str, dice: random.Random) -> bool:
     """Kill it; whether there was something to kill."""
     workers = []
     try:
         workers = psutil.Process(process.pid).children()
         if whom != "worker":
             process.kill()
-        for worker in workers if whom != "runner" else ():
+        struck = workers if whom == "both" else dice.sample(workers, min(1, len(workers)))
+        for worker in struck if whom != "runner" else ():
             os.killpg(worker.pid, signal.SIGKILL)
     except (psutil.Error, ProcessLookupError):
         return False
@@ -90,17 +93,22 @@ def kill(process: subprocess.Popen[str], whom: str) -> bool:
 
 
 def struck(
-    said: Iterable[str], process: subprocess.Popen[str], dice: random.Random, budget: int, kills: Counter[str]
+    said: Iterable[str],
+    process: subprocess.Popen[str],
+    dice: random.Random,
+    patience: float,
+    budget: int,
+    kills: Counter[str],
 ) -> int:
-    """Kill a sweep at a random moment, its worker perhaps several times; how many kills there were."""
+    """Kill a sweep within ``patience`` seconds, its worker perhaps several times; how many kills there were."""
     done = 0
     while done < budget and dice.random() > 0.05:
         into_a_cell = dice.random() < 0.9
         if into_a_cell and not any(line.rstrip().endswith("…") for line in said):
             return done  # no cell began any more
-        time.sleep(dice.uniform(0, 4))
+        time.sleep(dice.uniform(0, patience))
         whom = dice.choice(WHOM)
-        if process.poll() is not None or not kill(process, whom):
+        if process.poll() is not None or not kill(process, whom, dice):
             return done
         done += 1
         kills[whom] += 1
@@ -116,14 +124,22 @@ def _heard(process: subprocess.Popen[str], heard: list[str]) -> Iterator[str]:
         yield line
 
 
-def interrupted(suite: Path, output: Path, dice: random.Random, budget: int, kills: Counter[str]) -> int:
+def interrupted(
+    suite: Path,
+    output: Path,
+    dice: random.Random,
+    patience: float,
+    budget: int,
+    kills: Counter[str],
+    workers: int = 1,
+) -> int:
     """Run a sweep to its end with kills on the way, at most ``budget``; how many there were."""
     done = 0
     for _ in range(10_000):
-        process = start(suite, output)
+        process = start(suite, output, workers)
         heard: list[str] = []
         said = _heard(process, heard)
-        done += struck(said, process, dice, budget - done, kills)
+        done += struck(said, process, dice, patience, budget - done, kills)
         for _ in said:
             pass
         code = process.wait()
@@ -148,6 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="of the sweeps that are killed")
     parser.add_argument("--suite", type=Path, help="in place of the campaign's own")
     args = parser.parse_args()
     dice, kills = random.Random(args.seed), Counter[str]()
@@ -158,14 +175,16 @@ def main() -> int:
         suite = args.suite or folder / "suite.yaml"
         if args.suite is None:
             suite.write_text(SUITE)
+        started = time.monotonic()
         process = start(suite, folder / "whole")
         _, said = process.communicate()
         if process.returncode:
             raise SystemExit(f"the uninterrupted sweep failed: {said}")
         expected = outcome(folder / "whole")
+        patience = 1.5 * (time.monotonic() - started) / len(expected)  # so that a kill may fall into the cell after
         while kills.total() < args.kills:
             output = folder / f"sweep-{sweeps}"
-            interrupted(suite, output, dice, args.kills - kills.total(), kills)
+            interrupted(suite, output, dice, patience, args.kills - kills.total(), kills, args.workers)
             found = outcome(output)
             lost += len(expected.keys() - found.keys())
             for cell in expected.keys() & found.keys():

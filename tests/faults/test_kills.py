@@ -22,7 +22,7 @@ def test_killed_at_random_nothing_is_lost_and_nothing_different(
 ) -> None:
     suite, kills = write_suite(methods=METHODS), Counter[str]()
     run_suite(plan(load_suite(suite)), tmp_path / "whole", SilentDisplay())
-    done = campaign.interrupted(suite, tmp_path / "killed", random.Random(1), budget=2, kills=kills)
+    done = campaign.interrupted(suite, tmp_path / "killed", random.Random(1), 4, budget=2, kills=kills)
     assert done == kills.total() >= 1
     whole, killed = campaign.outcome(tmp_path / "whole"), campaign.outcome(tmp_path / "killed")
     assert whole.keys() == killed.keys()

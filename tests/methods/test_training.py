@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.gmp import GMP, ramped_share
 from prunebench_plugins.perp import PERP, adapted, lora, small_parameters
 from prunebench_plugins.retrain import Retrain
@@ -39,6 +40,27 @@ def weights(model: nn.Module) -> Tensor:
 FOLLOWERS = [Retrain(**QUICK), PERP(**QUICK, rank=3)]
 
 
+PRUNABLE_ALONE = {
+    "retrain": Retrain(**QUICK, only="prunable"),
+    "perp": PERP(**QUICK, rank=3, parts=("adapters",)),
+    "gmp": GMP(**QUICK, interval=2, only="prunable"),
+    "elsa": Elsa(**QUICK, interval=2, only="prunable"),
+    "elsa-l": ElsaL(**QUICK, interval=2, only="prunable"),
+}
+
+
+@pytest.mark.parametrize("name", PRUNABLE_ALONE)
+@pytest.mark.parametrize("architecture", ["llama", "opt", "gpt2", "mixtral"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_pruned_matrices_alone_are_trained(name: str, architecture: str, dtype: torch.dtype) -> None:
+    model = sparse(architecture, dtype=dtype)
+    before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
+    follow(PRUNABLE_ALONE[name], model)
+    changed = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
+    matrices = {layer.parameter for layer, _ in prunable(model, HALF)}
+    assert changed == {key for key, parameter in model.named_parameters() if parameter in matrices}
+
+
 class TestBoth:
     @pytest.mark.parametrize("method", FOLLOWERS, ids=["retrain", "perp"])
     @pytest.mark.parametrize("pattern", ["0.83", "2:4"])
@@ -72,13 +94,6 @@ class TestRetrain:
         adamw_textbook(loss, list(other.parameters()), steps=6, lr=1e-3, masks=held)
         torch.testing.assert_close(weights(model), weights(other), rtol=1e-4, atol=1e-5)
         assert (weights(model) - weights(sparse())).abs().max() > 1e-3
-
-    def test_only_prunable(self) -> None:
-        model = sparse()
-        follow(Retrain(**QUICK, only="prunable"), model)
-        before = sparse().state_dict()
-        changed = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
-        assert changed == {f"{layer.name}.weight" for layer, _ in prunable(model, HALF)}
 
     def test_distillation_draws_it_to_the_dense_model(self) -> None:
         def distance(model: Any) -> float:

@@ -65,10 +65,13 @@ def test_the_digest_is_that_of_the_content(folder: Path, tmp_path: Path) -> None
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     (moved / "README.md").write_text("says nothing about the model")
     assert find_model(str(moved)).digest == before
+    (moved / "generation_config.json").write_text('{"repetition_penalty": 1.3}')
+    generating = find_model(str(moved)).digest
+    assert generating != before
     weights = load_file(moved / "model.safetensors")
     weights["model.norm.weight"][0] += 1
     save_file(weights, moved / "model.safetensors", metadata={"format": "pt"})
-    assert find_model(str(moved)).digest != before
+    assert find_model(str(moved)).digest not in (before, generating)
 
 
 def test_no_config(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prunebench.registry.code_digest import Code, code_of_file, code_of_object
-from prunebench.registry.entry_points import KINDS, Source, sources
+from prunebench.registry.entry_points import ENGINES, KINDS, Source, sources
 
 HEAD = """
 import dataclasses
@@ -176,7 +176,7 @@ def test_two_classes_of_one_name_in_a_file(tmp_path: Path) -> None:
 
 
 def test_built_ins_are_believed() -> None:
-    for group in KINDS.values():
+    for group in set(KINDS.values()) - {ENGINES}:  # whose code no cell depends on
         for name, (source, *_) in sources(group).items():
             if source.is_ours:
                 assert source.doubt is None, name

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from prunebench.runner.events import Display
 from prunebench.runner.pace import Pace
-from prunebench.runner.progress import LiveDisplay, PlainDisplay, SweepDisplay, clock_text, display_for
+from prunebench.runner.progress import LiveDisplay, PlainDisplay, ShownDisplay, clock_text, display_for
 from tests.helpers.records import record
 
 
@@ -17,7 +17,7 @@ class _Terminal(io.StringIO):
 
 
 class TestDisplay:
-    def show(self, display: SweepDisplay) -> None:
+    def show(self, display: ShownDisplay) -> None:
         accepted: Display = display  # both displays are what the runner asks for
         with display:
             accepted.start(3, 1)
@@ -31,7 +31,7 @@ class TestDisplay:
                 self.during(display)
                 accepted.end(ended, 2.0)
 
-    def during(self, display: SweepDisplay) -> None:
+    def during(self, display: ShownDisplay) -> None:
         if isinstance(display, LiveDisplay):
             display._live.refresh()
 
@@ -67,10 +67,10 @@ class TestDisplay:
         display.step("block", 0, 2)
         display.step("batch", 0, 1)
         display.step("batch", 1, 1)
-        assert list(display._steps.values()) == ["block 1/2"]
+        assert list(display._running.steps.values()) == ["block 1/2"]
         display.step("token", 7, None)
         display.step("block", 1, 2)
-        assert list(display._steps.values()) == ["block 2/2"]
+        assert list(display._running.steps.values()) == ["block 2/2"]
 
     def test_a_terminal_is_recognised(self) -> None:
         assert isinstance(display_for(_Terminal()), LiveDisplay)
@@ -110,17 +110,17 @@ def test_the_first_cell_tells_its_time_left(monkeypatch: pytest.MonkeyPatch) -> 
     now = 0.0
     monkeypatch.setattr("prunebench.runner.progress.time.monotonic", lambda: now)
     display = LiveDisplay(Console(file=io.StringIO(), width=80))
-    display._cells = 2
+    display._sweep.cells = 2
     display.begin(1, record().cell)  # type: ignore[arg-type]
     display.phase("prune")
     display.step("block", 0, 4)
     for now in (1.0, 2.0, 3.0, 10.0):
         display.step("row", int(now), 10)
     display.step("block", 1, 4)
-    assert display._seconds_left() == 30.0 + 40.0
+    assert display._sweep.seconds_left() == 30.0 + 40.0
     for now in (20.0, 30.0, 40.0):
         display.step("block", int(now / 10), 4)
     display.step("step", 0, 10)  # another loop of the same phase
     now = 45.0
     display.step("step", 5, 10)
-    assert display._seconds_left() == 5.0 + 50.0
+    assert display._sweep.seconds_left() == 5.0 + 50.0

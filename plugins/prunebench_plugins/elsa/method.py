@@ -38,6 +38,7 @@ from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradi
 from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]
+Only = Literal["all", "prunable"]
 ENOUGH_TRAVEL = 3.0
 ENOUGH_UPDATES = 30
 
@@ -67,6 +68,8 @@ class Elsa:
         layout: one-state keeps z − u and a bit for each weight, two-state z and u: the same numbers, more bytes.
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error on the
             calibration windows, with the whole budget of steps for each matrix.
+        only: all, every parameter is trained; prunable, the pruned matrices alone: embeddings, head, norms and biases
+            stay.
     """
 
     revision: ClassVar[int] = 1
@@ -84,6 +87,7 @@ class Elsa:
     grad_checkpointing: bool = False
     layout: Layout = "one-state"
     loss: Loss = "global"
+    only: Only = "all"
 
     def __post_init__(self) -> None:
         for name in ("steps", "interval", "batch_size", "grad_accumulation"):
@@ -101,20 +105,22 @@ class Elsa:
             ("projection", Projection),
             ("layout", Layout),
             ("loss", Loss),
+            ("only", Only),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown: valid: {', '.join(get_args(kind))}")
 
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
-        """Train and prune all parameters; see ``algorithm.elsa``."""
+        """Train and prune; see ``algorithm.elsa``."""
         if self.loss == "layerwise":
             return self.prune_layerwise(model, data, sparsity)
         pruned: dict[nn.Parameter, list[tuple[Layer, Target]]] = {}  # a mixture's experts share a parameter
         for layer, target in prunable(model, sparsity):
             pruned.setdefault(layer.parameter, []).append((layer, target))
         dtypes = {parameter: parameter.dtype for parameter in pruned}
-        with trainable(model, grad_checkpointing=self.grad_checkpointing) as parameters:
+        chosen = None if self.only == "all" else pruned
+        with trainable(model, chosen, grad_checkpointing=self.grad_checkpointing) as parameters:
             matrices = [
                 Matrix(
                     parameter,
@@ -125,8 +131,7 @@ class Elsa:
                 )
                 for parameter, members in pruned.items()
             ]
-            chosen = {id(matrix.x) for matrix in matrices}
-            others = [Variable(x, self.moments(x.detach())) for x in parameters if id(x) not in chosen]
+            others = [Variable(x, self.moments(x.detach())) for x in parameters if x not in pruned]
             self.note_short_run(matrices)
             account(
                 state_bytes=sum(nbytes([x.W, *x.moments.tensors(), *x.split.tensors()]) for x in matrices),
@@ -209,6 +214,7 @@ class ElsaL(Elsa):
         layout: one-state keeps z − u and a bit for each weight; two-state is the paper's, z in e4m3 and u in bf16, 9
             bytes a weight.
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error.
+        only: all, every parameter is trained; prunable, the pruned matrices alone.
         c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
     """
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -47,12 +47,13 @@ class Template:
         control.settimeout(PATIENCE)  # for what is sent; reading, by the other descriptor, does not wait
 
     @classmethod
-    def start(cls, stages: str = STAGES, way: str = WAY) -> Self:
+    def start(cls, stages: str = STAGES, way: str = WAY, variables: Mapping[str, str] | None = None) -> Self:
         """Start the first template.
 
         Args:
             stages: the module that says what its children do.
             way: "fork", or "spawn" where that is not safe; see ``template``.
+            variables: environment variables of it and its children, besides this process's own.
         """
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
@@ -64,7 +65,7 @@ class Template:
             stdout=write,
             stderr=write,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **waiting(), **keeping(), MARK: mark},
+            env={**os.environ, **waiting(), **keeping(), **(variables or {}), MARK: mark},
             start_new_session=True,  # Ctrl-C is for the parent, which ends the others in its own time
         )
         theirs.close()
