@@ -68,8 +68,7 @@ def budget_lines(scene: Scene, sparsity: str) -> list[Line]:
     ]
     lines = []
     for own in group_by(budgets, lambda budget: _identity(budget.records[0])).values():
-        apart = len({budget.tokens for budget in own}) < len(own)  # they differ in more than how long they trained
-        for members in [[budget] for budget in own] if apart else [own]:
+        for members in _apart(own):
             label = _common_label([budget.method for budget in members])
             pruned = members[0].records[0].cell.sparsity == sparsity
             ordered = tuple(sorted(members, key=lambda budget: budget.tokens))
@@ -84,6 +83,18 @@ def sparsities_with_lines(scene: Scene) -> list[str]:
         for sparsity in scene.group.sparsities
         if any(len(line.budgets) > 1 and line.style is not None for line in budget_lines(scene, sparsity))
     ]
+
+
+def _apart(budgets: list[Budget]) -> list[list[Budget]]:
+    """Entries of one identity as lines: several of one budget differ in more, and then their labels must tell them."""
+
+    def clash(some: Sequence[Budget]) -> bool:
+        return len({budget.tokens for budget in some}) < len(some)
+
+    if not clash(budgets):
+        return [budgets]
+    by_label = group_by(budgets, lambda budget: budget.method.rpartition(" ")[0] or budget.method).values()
+    return [lines for own in by_label for lines in ([[budget] for budget in own] if clash(own) else [own])]
 
 
 def _identity(record: Record) -> str:

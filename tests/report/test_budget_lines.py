@@ -19,7 +19,7 @@ def trained(
     method: str, tokens: int, value: float, options: dict[str, Any] | None = None, sparsity: str = "0.9", **facts: Any
 ) -> Record:
     """A record whose training was counted."""
-    plugin = method.partition(" ")[0].partition("+")[0]
+    plugin = method.partition(" ")[0]
     found = record(method, sparsity, value=value, plugin=plugin, options=options or {}, **facts)
     effort = Effort(stage=0, forward_tokens=tokens + 9, backward_tokens=tokens, flops=1e9, seconds=1.0)
     how = MethodFacts(changes="all", takes_data=True, training="end-to-end" if tokens else "none")
@@ -76,12 +76,19 @@ def test_two_entries_of_one_budget_are_two_lines() -> None:
     assert not budget_plots([scene])
 
 
+def test_where_options_do_not_tell_lines_apart_labels_do() -> None:
+    found = [trained(f"elsa {kind} {tokens}", tokens, 4.0) for kind in ("a", "b") for tokens in (1000, 4000)]
+    (scene,) = scenes(found)
+    assert [line.label for line in budget_lines(scene, "0.9")] == ["elsa a", "elsa b"]
+
+
 def test_the_plots() -> None:
     perplexity, accuracy = budget_plots(scenes(study()))
     found = {series.label: series for series in perplexity.series}
-    assert found["elsa"].points == ((1000, 4.5), (4000, 3.5))
+    assert found["elsa"].points == ((1000, 1.5), (4000, 3.5 / 3))  # times the dense model's 3.0
+    assert perplexity.x.ticks == ((1000, "1000"), (4000, "4000"))
     assert found["elsa"].line
-    assert found["wanda"].points == ((0, 9.0),)
+    assert found["wanda"].points == ((0, 3.0),)
     assert found["train (dense)"].style is None
     assert [rule.label for rule in perplexity.lines] == ["dense 3.000"]
     assert accuracy.y.label == "mean accuracy (%)"

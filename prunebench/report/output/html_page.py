@@ -13,12 +13,15 @@ from markupsafe import Markup
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
+from prunebench.report.grouping import DENSE, method_order, sparsity_order
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.plot import legend_entries
 from prunebench.report.sections import Section, report_sections
+from prunebench.report.tables.scores import scores
 from prunebench.report.tables.table import Table
 
+FOLDED = ("convergence", "masks", "layers", "provenance", "cells")  # sections that are read by few
 SHADES = 10  # of a table's heat, as classes heat-0 to heat-9
 WRAP_LENGTH = 40  # characters; longer entries are wrapped
 
@@ -43,6 +46,7 @@ def to_html(
         title=text.printable(title),
         sections=[_section_context(section) for section in all_sections],
         tiles=_tiles(records),
+        filters=_filters(records),
         style=Markup(_colours() + style),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -54,6 +58,7 @@ def _section_context(section: Section) -> dict[str, Any]:
     return {
         "name": name,
         "title": section.title,
+        "folded": name in FOLDED,
         "explanation": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
@@ -109,6 +114,19 @@ def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:
         (str(len({cell.method for cell in cells})), "methods"),
         (str(failed), "failed"),
     ]
+
+
+def _filters(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """What a reader may filter by, with the choices."""
+    pruned = [record for record in records if record.cell.sparsity != DENSE]
+    columns = {column.task for record in records for column in scores(record)}
+    choices = {
+        "model": list(dict.fromkeys(record.cell.model for record in records)),
+        "method": method_order(pruned),
+        "sparsity": sparsity_order(record.cell.sparsity for record in pruned),
+        "task": sorted(columns),
+    }
+    return [(name, [text.printable(choice) for choice in found]) for name, found in choices.items()]
 
 
 def _colours() -> str:

@@ -8,6 +8,7 @@ from prunebench.records.record import Record
 from prunebench.report.averages import Estimate, mean_perplexities
 from prunebench.report.lines import Line, budget_lines, sparsities_with_lines
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
+from prunebench.report.plots.perplexity_plots import times_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
 from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import chance_of
@@ -30,16 +31,19 @@ def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None)
     for scene in scenes:
         for sparsity in sparsities_with_lines(scene):
             lines = budget_lines(scene, sparsity)
-            dense = [] if scene.dense is None else [HorizontalLine(f"dense {text.number(scene.dense)}", scene.dense)]
+            dense = [] if scene.dense is None else [HorizontalLine(f"dense {text.number(scene.dense)}", 1.0)]
+            series = _series(lines, _perplexities(lines, scene, array_store))
+            amounts = sorted({budget.tokens for line in lines for budget in line.budgets} - {0})
+            ticks = tuple({text.count(tokens): (tokens, text.count(tokens)) for tokens in amounts}.values())
             where = f"{scene.model} at {sparsity}"
             plots.append(
                 Plot(
                     name=file_stem("budget", scene.model, scene.title, sparsity, scene.group.label),
                     title=join_title(f"Perplexity of {where} on {scene.title} against {TOKENS}", scene.group.label),
                     panel=join_title(where, scene.title, scene.group.label),
-                    x=Axis(TOKENS, "log"),
-                    y=Axis("perplexity", "log"),
-                    series=_series(lines, _perplexities(lines, scene.protocol, array_store)),
+                    x=Axis(TOKENS, "log", ticks),
+                    y=times_axis(scene, series),
+                    series=series,
                     lines=tuple(dense),
                 )
             )
@@ -55,7 +59,7 @@ def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None)
                 name=file_stem("budget-tasks", scene.model, sparsity, scene.group.label),
                 title=join_title(f"Mean accuracy of {where} against {TOKENS}", scene.group.label),
                 panel=join_title(where, f"mean of {text.counted(len(tasks), 'task')}", scene.group.label),
-                x=Axis(TOKENS, "log"),
+                x=Axis(TOKENS, "log", ticks),
                 y=Axis("mean accuracy (%)"),
                 series=_series(lines, known),
                 lines=tuple(HorizontalLine(f"{name} {y:.1f}", y) for name, y in rules if y is not None),
@@ -75,9 +79,11 @@ def _series(lines: Sequence[Line], estimates: dict[str, Estimate]) -> tuple[Seri
     return tuple(found)
 
 
-def _perplexities(lines: Sequence[Line], protocol: str, array_store: ArrayStore | None) -> dict[str, Estimate]:
+def _perplexities(lines: Sequence[Line], scene: Scene, array_store: ArrayStore | None) -> dict[str, Estimate]:
+    """By label of an entry, in times the dense model's where that was measured."""
     groups = {budget.method: budget.records for line in lines for budget in line.budgets}
-    return mean_perplexities(groups, protocol, array_store)
+    found, unit = mean_perplexities(groups, scene.protocol, array_store), scene.dense or 1.0
+    return {name: (value / unit, low / unit, high / unit) for name, (value, low, high) in found.items()}
 
 
 def _tasks(record: Record) -> list[Column]:

@@ -320,12 +320,13 @@ def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: "Count
             taken[x] += 1
             edge = axes.get_xaxis_transform()
             axes.plot([x], [height], transform=edge, **{**off, "marker": "^"})
-            axes.annotate(_beyond_text(y, plot.y), (x, height), xycoords=edge, **_label_offset(left=True, up=False))
+            beside = _label_offset(left=_fraction(axes, (x, 1.0))[0] > 0.3, up=False)
+            axes.annotate(_beyond_text(y), (x, height), xycoords=edge, gid=off["gid"], **beside)
         elif plot.sideways and plot.x.beyond(x):
             edge = axes.get_yaxis_transform()
             axes.plot([0.97], [y], transform=edge, **{**off, "marker": ">"})
             offset = {**_label_offset(left=True, up=False), "xytext": (-6, 0), "va": "center"}
-            axes.annotate(_beyond_text(x, plot.x), (0.97, y), xycoords=edge, **offset)
+            axes.annotate(_beyond_text(x), (0.97, y), xycoords=edge, gid=off["gid"], **offset)
     for place, (point, name) in enumerate(zip(points, series.names, strict=False)):
         if name and math.isfinite(point[1]):
             left = _fraction(axes, point)[0] > 0.6
@@ -337,9 +338,11 @@ def _within(plot: Plot, points: Iterable[Point]) -> list[Point]:
     return [(x, y) for x, y in points if math.isfinite(x) and not (plot.x.beyond(x) or plot.y.beyond(y))]
 
 
-def _beyond_text(value: float, axis: Axis) -> str:
-    """The number that is written for a value at the edge."""
-    return text.number(value) if axis.cut is None or not math.isfinite(value) else text.count(value)
+def _beyond_text(value: float) -> str:
+    """The number that is written for a value at the edge: 10.5, 1174, inf."""
+    if not math.isfinite(value):
+        return text.number(value)
+    return f"{value:.1f}" if value < 100 else text.count(value)
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def perplexity_plots(
                 title=join_title(f"Perplexity of {scene.model} on {scene.title}", scene.group.label, kind),
                 panel=join_title(scene.model, scene.title, scene.group.label, kind),
                 x=fractions if is_line else axis,
-                y=_times_axis(scene, own),
+                y=times_axis(scene, own),
                 series=own,
                 lines=tuple(lines),
             )
@@ -56,7 +56,7 @@ def perplexity_plots(
     return drop_empty(plots)
 
 
-def _times_axis(scene: Scene, series: Sequence[Series]) -> Axis:
+def times_axis(scene: Scene, series: Sequence[Series]) -> Axis:
     """An axis of perplexities, cut where models have collapsed if any has not."""
     if scene.dense is None:
         return Axis("perplexity", "log")

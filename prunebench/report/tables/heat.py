@@ -94,10 +94,11 @@ def times_dense(scene: Scene, group: Sequence[Record]) -> float | None:
 
 
 def most_shared(scene: Scene) -> str:
-    """The sparsity that most methods were measured at; of several the highest."""
+    """The sparsity that most methods were measured at; of several the highest fraction, before any n:m pattern."""
     counts = Counter(sparsity for _, sparsity in _all_entries(scene))
     most = max(counts.values(), default=0)
-    return next((s for s in reversed(sparsity_order(counts)) if counts[s] == most), "")
+    shared = [sparsity for sparsity in sparsity_order(counts) if counts[sparsity] == most]
+    return next((sparsity for sparsity in reversed(shared) if ":" not in sparsity), shared[-1] if shared else "")
 
 
 def times_text(value: float) -> str:
