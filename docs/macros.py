@@ -146,6 +146,47 @@ def methods() -> str:
 
 
 @macro
+def needs() -> str:
+    """What each method that comes with prunebench asks for, and what it can be asked for.
+
+    Patterns and places are what its class says; the rest is what its files import of the toolkit.
+    """
+    from prunebench.registry.describe import describe_all
+    from prunebench.registry.entry_points import load_method
+
+    def mark(has: bool) -> str:
+        return "yes" if has else "–"
+
+    rows = []
+    for name in (m["name"] for m in describe_all() if m["distribution"] == "prunebench" and m["error"] is None):
+        method = load_method(name)
+        if method.brought:
+            continue  # it asks for nothing and does nothing
+        used = toolkit_names(method.cls)
+        losses, loops = {"language_loss", "distillation_loss"} & used, {"fit", "trainable"} & used
+        trains = ("the whole model" if losses else "block by block") if loops else "–"
+        place = {None: "alone", "held": "after another; masks held", "moves": "after another; masks move"}[method.mask]
+        gradients = bool(losses or loops or "gradients" in used)
+        walks = bool({"blocks", "calibrated"} & used)
+        patterns = "any" if len(method.patterns) > 1 else ", ".join(method.patterns)
+        row = (mark(method.takes_data), mark(gradients), mark(walks), mark("teacher" in used), trains, patterns, place)
+        rows.append((f"[{name}]({name}.md)", *row))
+    headers = ("method", "data", "gradients", "walks over blocks", "dense model", "trains", "patterns", "place")
+    return table(headers, rows)
+
+
+def toolkit_names(cls: type) -> set[str]:
+    """What the files of a method import of the toolkit, and the attributes of other objects that they read."""
+    import ast
+
+    path = Path(inspect.getfile(cls))
+    beside = sorted(path.parent.glob("*.py")) if path.parent.name != "prunebench_plugins" else [path]
+    nodes = [node for file in beside for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+@macro
 def suite_keys() -> str:
     """Every key of a suite file, from the models that read it."""
     from prunebench.registry.options import argument_docs

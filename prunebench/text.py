@@ -59,7 +59,7 @@ def seconds(value: float) -> str:
     if value < 0.001:
         return "<0.001 s"
     if value < 10:
-        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+        return f"{value:.2g} s" if value < 0.995 else f"{value:.1f} s"
     whole = round(value)
     if whole < 60:
         return f"{whole} s"
@@ -68,11 +68,28 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(amount: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 model", "2 models".
+
+    Args:
+        amount: how many.
+        noun: for one.
+        plural: for any other number; by default the noun with an s.
+    """
+    return f"{amount} {noun if amount == 1 else plural or noun + 's'}"
+
+
 def count(value: float) -> str:
-    """Format a count: 512, 16.4 k, 2.10 M."""
+    """Format a count: 512, 16.4 k, 2.10 M, 7.49 T."""
     if value < 10_000:
         return str(round(value))
-    for limit, scale, unit in ((1e6, 1e3, "k"), (1e9, 1e6, "M"), (math.inf, 1e9, "G")):
+    for limit, scale, unit in (
+        (1e6, 1e3, "k"),
+        (1e9, 1e6, "M"),
+        (1e12, 1e9, "G"),
+        (1e15, 1e12, "T"),
+        (math.inf, 1e15, "P"),
+    ):
         if value < limit:
             return f"{value / scale:.3g} {unit}"
     return str(value)
@@ -87,9 +104,9 @@ def size(value: float) -> str:
     return f"{value:.3g} GiB"
 
 
-_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
-_UNITS["GiB"] = 1 << 30
-_AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (s|min|h|k|M|G|B|KiB|MiB|GiB)\b)?")
+_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_UNITS |= {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_AMOUNT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (s|min|h|k|M|G|T|P|B|KiB|MiB|GiB)\b)?")
 
 
 def sort_key(entry: str) -> float | None:

@@ -28,7 +28,7 @@ from prunebench.data.corpora import find_corpus
 from prunebench.data.tokens import calibration_pool
 from prunebench.evaluation.interface import BoundEvaluation, Shared
 from prunebench.pruning import NM, REVISION, FeatureNorm, Hessian, Target, Unstructured, calibrated, damped_cholesky
-from prunebench.pruning.apply import held
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import Allocated
 from prunebench.registry.entry_points import KINDS, load_method, load_plugin, sources
 from prunebench.registry.manager import plugin_manager
@@ -49,6 +49,11 @@ QUICK = {
     "gmp": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "retrain": {"steps": 8, "batch_size": 2, "lr": 0.01},
     "perp": {"steps": 8, "batch_size": 2, "lr": 0.01, "rank": 2},
+    "reconstruct": {"epochs": 8, "lr": 0.01},
+    "ria": {"permutation": True},
+    "swaps": {"swaps": 5},
+    "maskllm": {"steps": 8, "batch_size": 2, "lr": 0.01},
+    "safe": {"epochs": 15, "interval": 3, "lr": 0.01, "activation": True},
 }
 MODELS = {"elsa-l": tiny.wide_llama}  # the moments of small tensors are kept in fp32
 SHOWN = ("model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight")  # kept as arrays
@@ -61,13 +66,14 @@ def pruned(name: str) -> tuple[Outcome, str]:
     One that only follows another follows magnitude.
     """
     shown, digest = {}, hashlib.sha256()
-    for pattern in (Unstructured(0.5), NM(2, 4)):
-        model, method = MODELS.get(name, tiny.llama)(), load_method(name)
+    method, make = load_method(name), MODELS.get(name, tiny.llama)
+    for pattern in filter(method.is_for, (Unstructured(0.5), NM(2, 4))):
+        model = make()
         if method.after:
             prune_by_magnitude(model, pattern)
         hook = plugin_manager(method, QUICK.get(name, {})).hook
-        asked = held(pattern) if method.after else pattern
-        hook.prune(model=model, data=tiny.calibration(), sparsity=asked)
+        asked = held(pattern) if method.mask == HELD else pattern
+        hook.prune(model=model, data=tiny.calibration(teacher=make), sparsity=asked)
         for key, weight in sorted(model.state_dict().items()):
             digest.update(key.encode() + weight.numpy().tobytes())
         shown |= {f"{pattern}/{key}": model.state_dict()[key].numpy().astype(np.float16) for key in SHOWN}
@@ -164,7 +170,8 @@ def subjects() -> dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]]:
     found: dict[str, tuple[str, Callable[[], tuple[Outcome, str]]]] = {"toolkit": (f"revision {REVISION}", toolkit)}
     for kind, make in MAKERS.items():
         for name, (source, *_) in sources(KINDS[kind]).items():
-            if source.distribution == "prunebench":
+            brings = kind == "method" and load_method(name).brought  # its outcome is what somebody else made
+            if source.distribution == "prunebench" and not brings:
                 revisions = f"{source.code}, toolkit {REVISION}" if kind in ("method", "allocation") else source.code
                 found[f"{kind} {name}"] = (revisions, lambda name=name, make=make: make(name))  # type: ignore[misc]
     return found

@@ -11,6 +11,7 @@ import pytest
 
 import prunebench.pruning
 from tests.helpers.paths import ROOT, TESTS
+from tests.helpers.text import code_lines
 
 PLUGINS = ROOT / "plugins" / "prunebench_plugins"
 CORE = ROOT / "prunebench"
@@ -31,7 +32,7 @@ LEVELS = (
 )
 # Folders of tests that belong to no package of the core.
 BESIDE = {"adversary", "benchmarks", "docs", "faults", "fixtures", "fuzz", "golden", "helpers", "methods", "oracles"}
-FOREIGN = {"plugins": {"torch", "triton"}, "pruning": {"torch", "numpy"}}
+FOREIGN = {"plugins": {"torch", "triton", "scipy"}, "pruning": {"torch", "numpy"}}
 
 
 def module_of(path: Path) -> str:
@@ -92,6 +93,16 @@ def test_a_method_imports_what_a_third_party_may(path: Path) -> None:
     assert foreign(path) <= FOREIGN["plugins"]
 
 
+@pytest.mark.parametrize(
+    ("file", "most"),
+    [(f"{name}.py", 60) for name in ("gmp", "ria", "gblm", "maskllm", "safe")]
+    + [(name, 30) for name in ("reconstruct.py", "swaps/method.py", "swaps/exact.py", "swaps/dsnot.py")],
+)
+def test_a_method_is_as_short_as_its_paper(file: str, most: int) -> None:
+    """Lines without docstrings and blanks."""
+    assert code_lines(PLUGINS / file) <= most
+
+
 @pytest.mark.parametrize("path", sorted((CORE / "pruning").rglob("*.py")), ids=lambda path: path.name)
 def test_the_toolkit_imports_torch_numpy_and_itself(path: Path) -> None:
     assert all(name.startswith("prunebench.pruning") for name in own(imports(path)))
@@ -125,6 +136,25 @@ def test_a_report_needs_no_model(path: Path) -> None:
 def test_importing_costs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pydantic')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def modules_after(*words: str) -> set[str]:
+    """The large libraries that a command has imported by its end."""
+    code = "import sys; sys.argv[0] = 'prunebench'; from prunebench.cli.app import app; app(standalone_mode=False);"
+    code += "print([m for m in ('torch', 'transformers', 'lm_eval', 'datasets') if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return set(ast.literal_eval(done.stderr.splitlines()[-1]))
+
+
+def test_a_plan_of_builtin_models_imports_no_more_than_torch(tmp_path: Path) -> None:
+    assert modules_after("plan", str(ROOT / "suites" / "extreme.yaml"), "--output", str(tmp_path)) <= {"torch"}
+
+
+def test_a_suite_is_read_without_torch() -> None:
+    code = "import sys; from pathlib import Path; from prunebench.suite.file import load_suite;"
+    code += "load_suite(Path(sys.argv[1])); sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT / "suites" / "extreme.yaml")], check=False)
+    assert done.returncode == 0
 
 
 def test_no_pickle_and_no_foreign_code() -> None:

@@ -1,8 +1,10 @@
 """The way to the hub and back, against a stand-in on the loopback device: downloads, the cache, and every refusal."""
 
+import csv
 import gzip
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,3 +143,77 @@ def test_a_data_set_with_a_field_of_another_name_or_with_chats(tmp_path: Path) -
     assert content == "articles () ['Anna has ', 'Anna has ']"
     assert text == "corpus me/articles has no field 'text'; its fields: content, id; name one with 'field'"
     assert messages.split() == ["chats", "('tokenizer',)"]
+
+
+@pytest.mark.slow
+class TestReproduce:
+    """A paper's experiment on the hub's model: figures that hold, one that does not, and an interruption."""
+
+    SUITE = (
+        "name: paper\nmodels: [some/model, some/other]\nsparsities: [0.5]\npublished: paper.csv\n"
+        "methods: [dense, magnitude, {name: wanda, models: [other]}]\n"
+        "calibration: {corpus: c4, nsamples: 4, seqlen: 32, windows: document}\n"
+        "evaluations:\n  - {name: perplexity, corpus: wikitext2, seqlen: 64, models: [model]}\n"
+        "  - {name: zero_shot, tasks: [arc_easy], models: [other]}\n"
+    )
+    COLUMNS = ("model", "dataset", "seqlen", "method", "sparsity", "perplexity", "protocol", "tolerance", "source")
+
+    def command(self, *words: object) -> list[str]:
+        return [sys.executable, "-m", "prunebench", *map(str, words)]
+
+    def publish(self, folder: Path, figures: dict[str, float]) -> Path:
+        with (folder / "paper.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.COLUMNS)
+            for method, value in figures.items():
+                sparsity = "0" if method == "dense" else "0.5"
+                writer.writerow(
+                    ["some/model", "wikitext2", 64, method, sparsity, value, "wikitext2/stream-64", 0.02, "A paper"]
+                )
+        (folder / "paper.yaml").write_text(self.SUITE)
+        return folder / "paper.yaml"
+
+    def test_a_pass_a_fail_and_an_interruption(self, hub: StandInHub, tmp_path: Path) -> None:
+        environment = {**hub.environment(tmp_path / "cache"), "PRUNEBENCH_IN_PROCESS": "1"}
+        suite, out = self.publish(tmp_path, {"dense": 1.0, "magnitude": 1.0}), tmp_path / "out"
+
+        def reproduce() -> tuple[int, dict[str, str]]:
+            words = self.command("reproduce", suite, "--output", out)
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+            assert (out / "reproduction" / "paper.json").is_file(), done.stderr
+            outcome = json.loads((out / "reproduction" / "paper.json").read_text())
+            verdicts = {row["method"]: row["verdict"] for row in outcome["figures"]}
+            assert outcome["passed"] is (done.returncode == 0)
+            assert all(verdict in done.stdout for verdict in verdicts.values())
+            return done.returncode, verdicts
+
+        words = self.command("reproduce", suite, "--output", out)
+        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            next(line for line in process.stderr if line.startswith("[1/2]"))
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        assert process.returncode == 130
+        assert not (out / "reproduction").exists()
+
+        assert reproduce() == (1, {"dense": "FAIL", "magnitude": "FAIL"})
+        ours = {record.cell.method: record.perplexity["wikitext2/stream-64"].value for record in read_records(out)}
+        assert set(ours) == {"dense", "magnitude"}
+        self.publish(tmp_path, {"dense": ours["dense"] * 1.01, "magnitude": ours["magnitude"] * 1.05})
+        assert reproduce() == (1, {"dense": "pass", "magnitude": "FAIL"})
+        self.publish(tmp_path, {"dense": ours["dense"] * 0.99, "magnitude": ours["magnitude"] * 1.019})
+        assert reproduce() == (0, {"dense": "pass", "magnitude": "pass"})
+
+    def test_refused_in_a_line(self, hub: StandInHub, tmp_path: Path) -> None:
+        suite = self.publish(tmp_path, {"dense": 1.0})
+        for words, message in (
+            (["nobody"], "no paper's suite is called 'nobody': valid:"),
+            ([suite, "--model", "some/third"], "paper.yaml has no model 'some/third': "),
+            ([suite, "--model", "other"], "has no published perplexity of some/other that states a tolerance"),
+        ):
+            command = self.command("reproduce", *words)
+            done = subprocess.run(
+                command, env=hub.environment(tmp_path / "cache"), capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+            assert message in done.stderr

@@ -25,9 +25,9 @@ from prunebench.api.notebook import status_for
 from prunebench.contract.checks import Snapshot, watched
 from prunebench.errors import AllocationError, MethodError, ModelError, UsageError
 from prunebench.pruning import CalibrationData, Pattern, PatternError, Sparsity, UnknownMatrixError, Unstructured
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import use_observer
+from prunebench.pruning.nested import HELD, held
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.records.record import Cost, SparsityFacts
 from prunebench.registry.entry_points import load_method

@@ -12,8 +12,10 @@ from prunebench.cli import plugins
 from prunebench.cli.methods import methods
 from prunebench.cli.output import print_message
 from prunebench.cli.plan import plan
+from prunebench.cli.reproduce import reproduce
 from prunebench.cli.results import compare, merge, report
 from prunebench.cli.run import run
+from prunebench.cli.score import score
 from prunebench.cli.signals import signal_exit_code, signal_name
 from prunebench.errors import PrunebenchError, UsageError
 from prunebench.files import describe_os_error, is_disk_error
@@ -65,6 +67,8 @@ app.command()(plan)
 app.command()(report)
 app.command(short_help="Compare two results folders; a regression gate.")(compare)
 app.command()(merge)
+app.command(short_help="Run a paper's experiment and compare its figures.")(reproduce)
+app.command(short_help="Measure a checkpoint that any tool has pruned.")(score)
 app.command()(methods)
 
 

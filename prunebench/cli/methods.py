@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_json, print_table
 from prunebench.cli.plugins import PluginFiles
 from prunebench.quiet import quiet_libraries
@@ -22,9 +23,8 @@ def methods(
     with quiet_libraries():
         from prunebench.registry.describe import describe, describe_all
         from prunebench.registry.reading import PluginFiles
-        from prunebench.runner.isolated import Isolated
 
-        with Isolated() as processes:
+        with Executors() as processes:
             files = PluginFiles(plugin or (), processes)
             description = describe(name, files) if name is not None else describe_all(files)
     if as_json:

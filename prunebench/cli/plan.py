@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.suite_options import (
@@ -14,6 +15,7 @@ from prunebench.cli.suite_options import (
     SuiteFile,
     existing_record,
     plan_suite,
+    read_suite,
     reasons_to_run,
 )
 from prunebench.cli.trials import existing_trials, print_choices
@@ -29,26 +31,24 @@ def plan(
     plugin: PluginFiles = None,
     forecast: Annotated[
         bool, typer.Option("--forecast/--no-forecast", help="Foretell time, memory and disk by short runs.")
-    ] = True,
-    seconds: Annotated[float, typer.Option(min=0.1, help="After which a short run is stopped.")] = 5.0,
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of --forecast: after which a short run is stopped.")] = 5.0,
     save_models: Annotated[bool, typer.Option("--save-models", help="Count the disk that saved models take.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the cells of a suite, which have their record already, and what the others will cost.
+    """Show the cells of a suite and which have their record already; with --forecast also what the others will cost.
 
-    Each method is started on each model and stopped after a few seconds. The forecasts are kept beside the records, so
-    that a report can show them against what was measured. Of a suite that tunes, cells that await their trials are
-    shown, and foretold, with the first combination of options.
+    To foretell, each method is started on each model and stopped after a few seconds. Forecasts are kept beside the
+    records, where later plans find them, and a report shows them against what was measured. Of a suite that tunes,
+    cells that await their trials are shown, and foretold, with the first combination of options.
     """
     from prunebench.records.store import read_forecasts, write_forecasts
     from prunebench.runner.progress import sparsity_text
     from prunebench.suite.tuning import TRIALS
 
-    with quiet_libraries():
-        from prunebench.runner.isolated import Isolated
-
-        with Isolated() as processes:
-            _, planned, folder = plan_suite(suite, output, override, only, device, plugin, processes)
+    with quiet_libraries(), Executors() as executors:
+        asked = read_suite(suite, override, only, plugin, executors.reader)
+        planned, folder = plan_suite(asked, output, only, device, plugin, executors.reader)
         tried = existing_trials(planned, folder)
         waiting = len(tried) < len(planned.trials)
         cells, left_out = (planned.cells, []) if waiting else planned.chosen(tried)
@@ -64,7 +64,7 @@ def plan(
         ]
         if forecast and any(to_run):
             both = [*to_run[0], *to_run[1]]
-            with Isolated() as processes:
+            with executors.isolated() as processes:
                 found = processes.forecast(both, folder, seconds=seconds, save_models=save_models, tell=print_message)
             for own, (_, where) in zip(to_run, places, strict=True):
                 names = {cell.id for cell in own}

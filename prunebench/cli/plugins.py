@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import print_json, print_message, print_table
 from prunebench.quiet import quiet_libraries
 
@@ -31,10 +32,9 @@ def new(
         from prunebench.registry.describe import describe_all
         from prunebench.registry.entry_points import KINDS, sources
         from prunebench.registry.reading import PluginFiles
-        from prunebench.runner.isolated import Isolated
         from prunebench.scaffold import new_plugin
 
-        with Isolated() as processes:
+        with Executors() as processes:
             installed = describe_all(PluginFiles((), processes))
         taken = sources(KINDS[kind]) if kind in KINDS else ()
     folder = output or Path(name)
@@ -151,9 +151,8 @@ def list_plugins(
     with quiet_libraries():
         from prunebench.registry.describe import describe_plugins
         from prunebench.registry.reading import PluginFiles
-        from prunebench.runner.isolated import Isolated
 
-        with Isolated() as processes:
+        with Executors() as processes:
             installed = describe_plugins(PluginFiles(plugin or (), processes))
     if as_json:
         print_json(installed)

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli import suite_options
 from prunebench.cli.engine_options import DryRun, NoWait, On, WorkerCount, command_words
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_block, print_json, print_message, print_tables
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
-from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite
+from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite, read_suite
 from prunebench.cli.trials import existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
 
@@ -33,12 +35,7 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the cells; see merge.")
     ] = None,
-    in_process: Annotated[
-        bool,
-        typer.Option(
-            "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
-        ),
-    ] = False,
+    in_process: suite_options.InProcess = False,
     every: Annotated[
         float,
         typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="Between two saves of a cell's progress."),
@@ -55,27 +52,25 @@ def run(
     """
     stdout = sys.stdout  # which is not to be written to by libraries
     with quiet_libraries(), raise_on_signals():
-        from prunebench.registry.reading import PluginFiles as ReadFiles
-        from prunebench.runner.engines.chosen import chosen_engine, preview_of
-        from prunebench.runner.in_process import InProcess
-        from prunebench.runner.isolated import Isolated
-        from prunebench.runner.progress import display_for
-        from prunebench.runner.run_cell import Limits
-        from prunebench.runner.saved_state import INTERVAL
-        from prunebench.runner.sweep import preview_job, run_suite
-        from prunebench.runner.trials import run_trials
-        from prunebench.suite.planning import shard_of
-        from prunebench.suite.tuning import TRIALS
-
         folder = None
         try:
-            with InProcess(every=every) if in_process else Isolated(every=every).start() as executor:
-                requested_suite, planned, folder = plan_suite(
-                    suite, output, override, only, device, plugin, executor.reader
-                )
-                executor.limits = Limits(requested_suite.timeout, requested_suite.memory_limit)
+            with Executors(in_process=in_process, every=every) as executors:
+                asked = read_suite(suite, override, only, plugin, executors.reader)
+                executor = executors.started()
+                from prunebench.registry.reading import PluginFiles as ReadFiles
+                from prunebench.runner.engines.chosen import chosen_engine, preview_of
+                from prunebench.runner.progress import display_for
+                from prunebench.runner.run_cell import Limits
+                from prunebench.runner.saved_state import INTERVAL
+                from prunebench.runner.sweep import preview_job, run_suite
+                from prunebench.runner.trials import run_trials
+                from prunebench.suite.planning import shard_of
+                from prunebench.suite.tuning import TRIALS
+
+                planned, folder = plan_suite(asked, output, only, device, plugin, executor.reader)
+                executor.limits = Limits(asked.timeout, asked.memory_limit)
                 files = ReadFiles(plugin or (), executor.reader)
-                engine = chosen_engine(requested_suite.engine, on, workers, files)
+                engine = chosen_engine(asked.engine, on, workers, files)
                 given: dict[str, Any] = {"--set": override, "--only": only, "--device": device, "--shard": shard}
                 given |= {
                     "--save-models": save_models,

@@ -39,29 +39,51 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, auto or disk, for every model.")
 ]
 
+InProcess = Annotated[
+    bool,
+    typer.Option(
+        "--in-process", envvar="PRUNEBENCH_IN_PROCESS", help="Run cells in this process, without limits; to debug."
+    ),
+]
+
+
+def read_suite(
+    suite: Path, override: list[str] | None, only: list[str] | None, plugin: list[Path] | None, reader: "Reader | None"
+) -> "Suite":
+    """Load a suite, and say what it asks for: the first line that a command prints.
+
+    Args:
+        suite, override, only, plugin: as the command has them.
+        reader: imports the plugins of others.
+    """
+    from prunebench.registry.reading import PluginFiles
+    from prunebench.suite.file import load_suite
+    from prunebench.suite.outline import outline
+
+    loaded = load_suite(suite, override or (), PluginFiles(plugin or (), reader))
+    print_message(outline(loaded, only or ()))
+    return loaded
+
 
 def plan_suite(
-    suite: Path,
+    suite: "Suite",
     output: Path | None,
-    override: list[str] | None,
     only: list[str] | None,
     device: str | None,
     plugin: list[Path] | None,
     reader: "Reader | None",
-) -> "tuple[Suite, TunedPlan, Path]":
-    """Load a suite and plan it, with plugins imported by ``reader``.
+) -> "tuple[TunedPlan, Path]":
+    """Plan a suite, with plugins imported by ``reader``.
 
     Returns:
-        The suite, its cells and trials, and the folder of its records.
+        Its cells and trials, and the folder of its records.
     """
     from prunebench.registry.reading import PluginFiles
-    from prunebench.suite.file import load_suite
     from prunebench.suite.tuning import plan_tuned
 
     files = PluginFiles(plugin or (), reader)
-    loaded = load_suite(suite, override or (), files)
-    planned = plan_tuned(loaded, only=only or (), device=device, plugin_files=files, tell=print_message)
-    return loaded, planned, output or Path("results") / loaded.name
+    planned = plan_tuned(suite, only=only or (), device=device, plugin_files=files, tell=print_message)
+    return planned, output or Path("results") / suite.name
 
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":

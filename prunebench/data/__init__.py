@@ -1,8 +1,24 @@
-"""Text: corpora found by name, and their tokens, from which calibration windows and perplexity sequences are cut."""
+"""Text: corpora found by name, and their tokens, from which calibration windows and perplexity sequences are cut.
 
-from prunebench.data.calibration_text import calibration_text
-from prunebench.data.corpora import find_corpus, perplexity_floor
-from prunebench.data.corpus import Corpus
-from prunebench.data.tokens import calibration_pool, tokenised
+Names are resolved when they are first used, so that a suite can be read without torch.
+"""
 
-__all__ = ["Corpus", "calibration_pool", "calibration_text", "find_corpus", "perplexity_floor", "tokenised"]
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from prunebench.data.corpora import find_corpus, perplexity_floor
+    from prunebench.data.corpus import Corpus
+    from prunebench.data.tokens import calibration_pool, tokenised
+
+__all__ = ["Corpus", "calibration_pool", "find_corpus", "perplexity_floor", "tokenised"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "corpora": "find_corpus perplexity_floor",
+        "corpus": "Corpus",
+        "tokens": "calibration_pool tokenised",
+    },
+)

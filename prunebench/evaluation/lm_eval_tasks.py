@@ -164,6 +164,8 @@ def check_generation(gen_kwargs: Mapping[str, Any]) -> None:
     Raises:
         TaskError: one is unknown.
     """
+    if not gen_kwargs:
+        return
     from transformers import GenerationConfig
 
     valid = (*OWN_ARGUMENTS, *(name for name in vars(GenerationConfig()) if not name.startswith("_")))

@@ -131,6 +131,8 @@ def _paper(corpus: str, seqlen: int | None, windows: Windows) -> Protocol:
     paper = protocols[corpus]
     if windows.endswith(BOS):
         paper = replace(paper, name=paper.name.replace("/paper-", f"/paper{BOS}-"))
+    if seqlen and paper.windows is None and paper.separator is not None:  # the whole text: LLaMA-2 gets 4096 tokens
+        return replace(paper, name=paper.name.replace(str(paper.seqlen), str(seqlen)), seqlen=seqlen)
     if seqlen not in (None, paper.seqlen):
         raise CorpusError(f"protocol {paper.name} has windows of {paper.seqlen} tokens: leave out 'seqlen: {seqlen}'")
     return paper

@@ -24,12 +24,20 @@ class HiddenStates:
         blocks: its decoder blocks.
         batches: token ids, (batch, length) each.
         dense: whether to carry the hidden states of the model as it was before the walk, too.
+        teacher: a model whose blocks give the outputs, and the dense hidden states, in place of that.
     """
 
     def __init__(
-        self, model: nn.Module, blocks: nn.ModuleList, batches: Iterable[Tensor], *, dense: bool = False
+        self,
+        model: nn.Module,
+        blocks: nn.ModuleList,
+        batches: Sequence[Tensor],
+        *,
+        dense: bool = False,
+        teacher: nn.Module | None = None,
     ) -> None:
         self._blocks = list(blocks)
+        self._teaching = self._blocks if teacher is None else list(decoder_blocks(teacher))
         self._cache = TensorCache(model)
         self._hidden, self._arguments = TensorList(self._cache, "hidden"), ArgumentCache(self._cache)
         self._calls: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [[] for _ in self._blocks]
@@ -39,7 +47,9 @@ class HiddenStates:
         with resident(model, 0):
             self._capture(model, batches)
         self._dense: TensorList | None = None
-        if dense:
+        if dense and teacher is not None:  # an earlier stage may have changed the embeddings
+            self._dense = HiddenStates(teacher, decoder_blocks(teacher), batches)._hidden
+        elif dense:
             self._dense = self._new_list()
             for batch in range(len(self)):  # what differs later is the same at the first block
                 self._dense.append(self._hidden[batch])
@@ -89,10 +99,11 @@ class HiddenStates:
         Args:
             index: of the block.
             batch: number of the batch.
-            dense: on the inputs of the model as it was before the walk.
+            dense: of the teacher, and on the inputs of the dense model where those are carried.
             weights: tensors in place of the block's parameters, by their names in the block.
         """
-        block, states = self._blocks[index], self._dense if dense and self._dense is not None else self._hidden
+        block = (self._teaching if dense else self._blocks)[index]
+        states = self._dense if dense and self._dense is not None else self._hidden
         hidden, (args, kwargs) = states[batch], loaded(self._calls[index][batch])
         dtypes = {parameter.dtype for parameter in block.parameters() if parameter.is_floating_point()}
         if hidden.dtype not in dtypes and dtypes == {torch.float32}:  # the block is being trained, in fp32
@@ -108,7 +119,7 @@ class HiddenStates:
 
     @torch.no_grad()
     def outputs(self, index: int) -> TensorList:
-        """What a block gives now for every batch; on the inputs of the dense model where those are carried."""
+        """What a block, or the teacher's, gives for every batch; on the dense model's inputs where they are carried."""
         found = self._new_list()
         for batch in range(len(self)):
             found.append(self.call(index, batch, dense=True))

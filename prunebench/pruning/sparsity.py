@@ -8,11 +8,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from prunebench.pruning.topk import keep_of_groups, keep_of_matrix, keep_of_rows
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PatternError(ValueError):
@@ -187,7 +186,7 @@ class Target:
     start: int
     end: int
     share: float = 1.0
-    held: Callable[[], Tensor] | None = field(default=None, compare=False, repr=False)
+    held: "Callable[[], Tensor] | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, pattern: Pattern, shape: tuple[int, int]) -> "Target":
@@ -222,7 +221,7 @@ class Target:
             total = int(total * self.share)
         return total * self.end // width - total * self.start // width
 
-    def mask(self, scores: Tensor, per: Literal["matrix", "row"] = "matrix") -> Tensor:
+    def mask(self, scores: "Tensor", per: Literal["matrix", "row"] = "matrix") -> "Tensor":
         """The mask that keeps the highest scores; for a sparse model whose masks are held, the mask that is there.
 
         Args:
@@ -238,6 +237,8 @@ class Target:
             PatternError: ``scores`` has another shape.
             ValueError: ``scores`` holds NaN.
         """
+        from prunebench.pruning.topk import keep_of_groups, keep_of_matrix, keep_of_rows
+
         shape = (self.shape[0], self.end - self.start)
         if scores.shape != shape:
             raise PatternError(f"scores of shape {tuple(scores.shape)} for a target of shape {shape}")

@@ -30,6 +30,7 @@ def fit(
     model: nn.Module | None = None,
     held: Mapping[Tensor, Tensor] | Mapping[nn.Parameter, Tensor] | None = None,
     after: Callable[[int], None] | None = None,
+    state: Iterable[Tensor] = (),
     warmup: int = 0,
     decay: Decay = "linear",
     betas: tuple[float, float] = (0.9, 0.95),
@@ -43,7 +44,7 @@ def fit(
     Weights of less than 32 bits are trained as fp32 copies that take their place, and rounded once at the end: in bf16
     a step smaller than 1/256 of a weight would be lost. Progress is reported and the mean loss of every 16 steps
     traced. A run that is interrupted resumes where it was last saved and ends with the same bits; for that ``loss`` and
-    ``after`` may depend on nothing but their argument, the parameters and the masks.
+    ``after`` may depend on nothing but their argument, the parameters, the masks and ``state``.
 
     Args:
         loss: called with the step t = 0 … steps − 1, returns a scalar; on CUDA within bf16 autocast.
@@ -55,6 +56,7 @@ def fit(
         held: by parameter, a boolean mask in its shape, True = kept. What is not kept is set to zero and stays exactly
             zero; its gradient does not count for the clipping.
         after: called with t after each step; may change masks in place, which are then applied.
+        state: tensors that ``after`` changes in place, such as dual variables; saved with the run.
         warmup: steps in which the learning rate rises linearly to ``lr``.
         decay: of the learning rate after that: linear or cosine to 0, or constant.
         betas: β₁ and β₂.
@@ -73,7 +75,7 @@ def fit(
     if steps == 0:
         return
     with trainable(model, parameters, grad_checkpointing=grad_checkpointing):
-        run = _Run(parameters, held_masks, betas, weight_decay)
+        run = _Run(parameters, held_masks, betas, weight_decay, state)
         curve, first, place = LossCurve(lr), 0, parameters[0].device
         key = f"fit {name} {digest_of(parameters, steps, lr, warmup, decay)}"
         _apply(held_masks)
@@ -150,12 +152,19 @@ class _Run:
         parameters: fp32, changed in place.
         held: masks by parameter.
         betas, weight_decay: of AdamW.
+        state: other tensors that last from one step to the next.
     """
 
     def __init__(
-        self, parameters: list[Tensor], held: Mapping[Tensor, Tensor], betas: tuple[float, float], weight_decay: float
+        self,
+        parameters: list[Tensor],
+        held: Mapping[Tensor, Tensor],
+        betas: tuple[float, float],
+        weight_decay: float,
+        state: Iterable[Tensor],
     ) -> None:
         self._parameters, self._held, self._betas, self._weight_decay = parameters, held, betas, weight_decay
+        self._state = list(state)
         self._m, self._v = ([torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2))
         self._t = 0
 
@@ -184,6 +193,7 @@ class _Run:
     def tensors(self) -> dict[str, Tensor]:
         """All that lasts from one step to the next, by name."""
         parts = {"W": self._parameters, "m": self._m, "v": self._v, "mask": list(self._held.values())}
+        parts["state"] = self._state
         return {f"{part}.{index}": t.detach() for part, members in parts.items() for index, t in enumerate(members)}
 
     @torch.no_grad()

@@ -70,7 +70,13 @@ def calibrated(
 
 
 def blocks(
-    model: nn.Module, data: CalibrationData, sparsity: Sparsity, *, dense: bool = False, resume: bool = True
+    model: nn.Module,
+    data: CalibrationData,
+    sparsity: Sparsity,
+    *,
+    dense: bool = False,
+    teacher: nn.Module | None = None,
+    resume: bool = True,
 ) -> Iterator["Block"]:
     """Every decoder block, with the inputs that the pruned blocks before it produce.
 
@@ -87,6 +93,8 @@ def blocks(
         sparsity: the pattern asked for.
         dense: whether targets and pairs of inputs are those of the model as it was before the walk, whose hidden
             states are then carried too; else a block's targets are what it gives on the pruned model's inputs.
+        teacher: a model of the same architecture, as ``data.teacher``, whose blocks give the targets in place of the
+            model's own: for a model that is sparse before the walk. Statistics are then shown no pairs.
         resume: whether an interrupted run may resume in the middle of the walk.
 
     Yields:
@@ -100,9 +108,8 @@ def blocks(
     for module in modules:  # a pattern that does not fit is told before the walk
         for layer in block_layers(model, module):
             target_of(layer, sparsity)
-    states = HiddenStates(
-        model, modules, torch.split(data.windows, max(1, TOKENS_PER_CALL // data.seqlen)), dense=dense
-    )
+    batches = torch.split(data.windows, max(1, TOKENS_PER_CALL // data.seqlen))
+    states = HiddenStates(model, modules, batches, dense=dense, teacher=teacher)
     name, unsaved = begin_walk(), 0  # the first block that is not saved yet
     while resume and (state := kept(f"{name}/{unsaved}")):
         unsaved = states.restore(unsaved, *state)
@@ -110,7 +117,8 @@ def blocks(
     for index in track(range(unsaved, len(modules)), "block", start=unsaved):
         with resident(model, index):
             layers = [(layer, target_of(layer, sparsity)) for layer in block_layers(model, modules[index])]
-            block, last = Block(index, modules[index], layers, states, dense=dense), index + 1 == len(modules)
+            block = Block(index, modules[index], layers, states, dense=dense, taught=teacher is not None)
+            last = index + 1 == len(modules)
             outputs = block.targets if dense and not last else None
             turns.begin(layers)
             yield block
@@ -132,10 +140,17 @@ class Block:
     """
 
     def __init__(
-        self, index: int, module: nn.Module, layers: list[tuple[Layer, Target]], states: HiddenStates, *, dense: bool
+        self,
+        index: int,
+        module: nn.Module,
+        layers: list[tuple[Layer, Target]],
+        states: HiddenStates,
+        *,
+        dense: bool,
+        taught: bool,
     ) -> None:
         self.index, self.module, self.layers = index, module, layers
-        self._states, self._dense = states, dense
+        self._states, self._paired, self._taught = states, dense and not taught, taught
         self._targets: TensorList | None = None
         self._versions = self._writes()
 
@@ -163,7 +178,7 @@ class Block:
             len(self),
             lambda batch: self._states.call(self.index, batch),
             self._states.expert_tokens,
-            (lambda batch: self._states.call(self.index, batch, dense=True)) if self._dense else None,
+            (lambda batch: self._states.call(self.index, batch, dense=True)) if self._paired else None,
         )
 
     def run(self, batch: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -183,15 +198,15 @@ class Block:
 
     @property
     def targets(self) -> TensorList:
-        """By batch, what the block gives as it was found: hidden states (windows, seqlen, hidden).
+        """By batch, what the block gives as it was found, or the teacher's: hidden states (windows, seqlen, hidden).
 
         Computed when first asked for. On the inputs of the pruned model, or of the dense one if the walk says so.
 
         Raises:
-            RuntimeError: it is asked for after the block was written to.
+            RuntimeError: it is asked for after the block was written to, and there is no teacher.
         """
         if self._targets is None:
-            if self._writes() != self._versions:
+            if not self._taught and self._writes() != self._versions:
                 raise RuntimeError(
                     f"the targets of block {self.index} were asked for after it was written to: ask before the first"
                 )

@@ -52,6 +52,7 @@ class PublishedFigure(RecordPart):
         note: anything else worth knowing.
         exponent: a fraction, as "2047/2048", where theirs is the mean loss times this before exp is taken: some code
             divides the sum over seqlen - 1 predicted tokens by seqlen. Null where it is 1 or unknown.
+        tolerance: the part of it by which a reproduction may differ; null where none is stated.
     """
 
     corpus: str
@@ -61,6 +62,7 @@ class PublishedFigure(RecordPart):
     source: str
     note: str = ""
     exponent: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,8}$")] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @property
     def comparable(self) -> float:

@@ -68,11 +68,13 @@ class MethodFacts(RecordPart):
         takes_data: whether it uses calibration text.
         training: what it computed gradients through, as counted with the effort: nothing ("none"), one decoder block
             at a time ("block") or several in one backward pass ("end-to-end"); null if not counted.
+        brought: whether it brought weights that were pruned elsewhere, so that nothing is known of how.
     """
 
     changes: str
     takes_data: bool
     training: Literal["none", "block", "end-to-end"] | None = None
+    brought: bool = False
 
 
 class Effort(RecordPart):

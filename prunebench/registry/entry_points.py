@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from prunebench.registry.code_digest import Code, code_of_file, code_of_object, 
 from prunebench.registry.method_class import MethodClass, MethodDescription, check_class
 from prunebench.registry.options import PluginClass, refuse_unknown_arguments
 from prunebench.registry.plugin_files import file_digest, kebab, names_in, plugins_in
-from prunebench.registry.reading import Reader, checked, reader_of
+from prunebench.registry.reading import PluginFiles, Reader, checked, reader_of
 from prunebench.tracebacks import describe_error
 
 GROUP = "prunebench"
@@ -74,7 +75,7 @@ class Source:
         Raises:
             MethodError: it states a revision that is no literal number.
         """
-        found = self._identity()
+        found = self._identity
         if found is None:  # no source is to be had: then what is known of it is its version
             return str(self)
         return found.digest or f"{self.distribution} revision {found.revision}"
@@ -82,9 +83,10 @@ class Source:
     @property
     def doubt(self) -> str | None:
         """Why the revision that its class states does not count; None where it does, or none is stated."""
-        found = self._identity()
+        found = self._identity
         return None if found is None else found.doubt
 
+    @cached_property
     def _identity(self) -> Code | None:
         try:
             if self.point:
@@ -122,8 +124,15 @@ def sources(group: str, files: Iterable[Path] = ()) -> dict[str, list[Source]]:
     """Plugins of one group by name, those of ``files`` included; no package is imported.
 
     The environment variable ``PRUNEBENCH_PLUGINS`` restricts them to the packages it names, separated by commas.
-    A name with several sources belongs to nobody: loading it is refused.
+    A name with several sources belongs to nobody: loading it is refused. Whoever plans a suite asks some hundred times
+    with the same ``PluginFiles``, for which the installed packages are looked through once.
     """
+    if isinstance(files, PluginFiles):
+        return files.remembered(group, lambda: _sources(group, files))
+    return _sources(group, files)
+
+
+def _sources(group: str, files: Iterable[Path]) -> dict[str, list[Source]]:
     allowed = os.environ.get(RESTRICTION)
     names = None if allowed is None else {_plain(name) for name in allowed.split(",")}
     found: dict[str, list[Source]] = {}
@@ -248,6 +257,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         mask=method.mask,
         after=method.after,
         control=method.control,
+        brought=method.brought,
         options=method.resolve(options),
     )
 

@@ -47,6 +47,11 @@ class MethodClass(PluginClass):
         """Whether it may also follow a baseline: the same training without pruning."""
         return bool(getattr(self.cls, "control", False))
 
+    @property
+    def brought(self) -> bool:
+        """Whether it prunes nothing itself, and brings weights that were pruned elsewhere: they are counted."""
+        return bool(getattr(self.cls, "brought", False))
+
     def is_for(self, pattern: Pattern) -> bool:
         """Whether a pattern is of a kind that it is for."""
         return pattern.kind in self.patterns
@@ -62,7 +67,7 @@ class MethodDescription(BaseModel):
 
     Args:
         name, distribution, version, file: where it comes from; see ``PluginClass``.
-        changes, takes_data, patterns, mask, after, control: see ``MethodClass``.
+        changes, takes_data, patterns, mask, after, control, brought: see ``MethodClass``.
         options: all of its options, defaults included.
     """
 
@@ -78,6 +83,7 @@ class MethodDescription(BaseModel):
     mask: Literal["held", "moves"] | None = None
     after: bool = False
     control: bool = False
+    brought: bool = False
     options: dict[str, Any]
 
     def is_for(self, pattern: Pattern) -> bool:
@@ -132,7 +138,7 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
     mask, after = getattr(cls, "mask", None), getattr(cls, "after", False)
     if mask is not None and mask not in MASKS:
         raise MethodError(f"the method {name!r} says mask = {mask!r}: valid: {', '.join(MASKS)}")
-    for flag in ("after", "control"):
+    for flag in ("after", "control", "brought"):
         if not isinstance(getattr(cls, flag, False), bool):
             raise MethodError(f"the method {name!r} says {flag} = {getattr(cls, flag)!r}: give True or False")
     if after and mask is None:

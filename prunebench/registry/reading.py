@@ -5,7 +5,7 @@ that does not come with prunebench is asked of that reader: the names in a plugi
 itself, how a corpus is called. Where there is none, plugins are imported here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from prunebench.errors import MethodError, first_line
 
 Model = TypeVar("Model", bound=BaseModel)
+Found = TypeVar("Found")
 
 
 class Reader(Protocol):
@@ -36,12 +37,21 @@ class PluginFiles(tuple[Path, ...]):
     """
 
     reader: Reader | None
+    _found: dict[str, Any]
 
     def __new__(cls, files: Iterable[Path] = (), reader: Reader | None = None) -> Self:
         """See the class."""
         made = super().__new__(cls, files)
         made.reader = reader
+        made._found = {}
         return made
+
+    def remembered(self, group: str, find: Callable[[], Found]) -> Found:
+        """What was found of a group of plugins, looked for once."""
+        if group not in self._found:
+            self._found[group] = find()
+        found: Found = self._found[group]
+        return found
 
     def with_files(self, files: Iterable[Path]) -> "PluginFiles":
         """Other files, read by the same reader."""

@@ -25,7 +25,7 @@ def doubt(content: bytes, name: str) -> str | None:
         name: bound in it: by a class statement, an import, or an assignment.
 
     Returns:
-        One clause, as "line 12 binds Ria again"; None where nothing speaks against it.
+        One clause, as "line 12 binds Mine again"; None where nothing speaks against it.
     """
     tree = ast.parse(content)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}

@@ -20,6 +20,8 @@ _MEASURED = {"none": ONE_SHOT, "block": BLOCK_WISE, "end-to-end": END_TO_END}
 
 def training_of(record: Record) -> str:
     """How the model of one record was trained while it was pruned, as one of ``GROUPS``."""
+    if record.method is not None and record.method.brought:
+        return NOT_MEASURED
     if record.method is not None and record.method.training is not None:
         return _MEASURED[record.method.training]
     return ONE_SHOT if record.cost.tokens_seen == 0 else NOT_MEASURED

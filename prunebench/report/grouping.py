@@ -115,9 +115,13 @@ def _started(record: Record) -> str:
 
 
 def method_order(records: Iterable[Record], order: Sequence[str] = ()) -> list[str]:
-    """Method labels in the requested order, the rest sorted by name."""
-    names = {record.cell.method for record in records}
-    return [name for name in order if name in names] + sorted(names - set(order))
+    """Method labels in the requested order; the rest as their first cells were started, which is the suite's order."""
+    first: dict[str, str] = {}
+    for record in records:
+        started = _started(record)
+        first[record.cell.method] = min(first.get(record.cell.method, started), started)
+    rest = sorted(first.keys() - set(order), key=lambda name: (first[name], name))
+    return [name for name in order if name in first] + rest
 
 
 def sparsity_order(sparsities: Iterable[str]) -> list[str]:
@@ -165,6 +169,7 @@ class SettingGroup:
         baselines: records of the dense model, by method.
         entries: successful records, one per seed, by (method, sparsity).
         failed: the (method, sparsity) pairs of which a seed failed.
+        controls: records of dense models that were trained on, one per seed, by method.
     """
 
     setting: Setting
@@ -172,6 +177,7 @@ class SettingGroup:
     baselines: dict[str, Record]
     entries: dict[tuple[str, str], list[Record]] = field(repr=False)
     failed: frozenset[tuple[str, str]] = frozenset()
+    controls: dict[str, list[Record]] = field(default_factory=dict, repr=False)
 
     @property
     def sparsities(self) -> list[str]:
@@ -184,8 +190,9 @@ class SettingGroup:
         return [*self.baselines.values(), *(record for seeds in self.entries.values() for record in seeds)]
 
     def methods(self, styles: dict[str, int]) -> list[str]:
-        """Methods of all entries, in the order of their style numbers."""
-        return sorted({method for method, _ in self.entries}, key=lambda method: styles[method])
+        """Methods of all entries, in the order of ``styles``."""
+        found = {method for method, _ in self.entries}
+        return [method for method in styles if method in found]
 
 
 def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
@@ -207,15 +214,19 @@ def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
                     baselines={method: record for method, record in baselines.items() if record.status == "ok"},
                     entries=group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
                     failed=frozenset((r.cell.method, r.cell.sparsity) for r in group if r.status == "failed"),
+                    controls=group_by(
+                        (r for r in model_records if r.cell.method in baselines and _is_control(r, setting)),
+                        lambda record: record.cell.method,
+                    ),
                 )
             )
     return groups_found
 
 
-def method_styles(records: Iterable[Record], order: Sequence[str] = ()) -> dict[str, int]:
-    """A style number for each method that prunes, so that it has the same colour and marker in every plot."""
-    pruning = [record for record in records if record.cell.sparsity != DENSE]
-    return {method: number for number, method in enumerate(method_order(pruning, order))}
+def _is_control(record: Record, setting: Setting) -> bool:
+    """Whether a record is that of a setting's dense model after it was trained on."""
+    trained = any(effort.backward_tokens for effort in record.effort)
+    return record.status == "ok" and trained and Setting.of(record).checkpoint == setting.checkpoint
 
 
 def evaluation_texts(records: Iterable[Record]) -> list[tuple[str, str]]:

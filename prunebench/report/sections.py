@@ -5,14 +5,20 @@ from dataclasses import dataclass
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by, latest_records, method_styles
+from prunebench.report.grouping import group_by, latest_records
 from prunebench.report.plots import charts
+from prunebench.report.plots.budget_plots import budget_plots
 from prunebench.report.plots.pareto import front_tables, pareto_plots
+from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Plot
+from prunebench.report.scenes import scenes
+from prunebench.report.styles import method_styles
 from prunebench.report.summary import Paragraph, summarise
+from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
 from prunebench.report.tables.forecasts import forecast_tables
+from prunebench.report.tables.heat import heat_table
 from prunebench.report.tables.mask_overlap import overlap_tables
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
@@ -57,6 +63,8 @@ def report_sections(
     """
     shown, left_out = latest_records(records)
     styles = method_styles(shown, order)
+    found = scenes(shown)
+    first = [scene for scene in found if scene.title == found[0].title]
     models = list(group_by(shown, lambda record: record.cell.model).values())
 
     def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
@@ -64,17 +72,30 @@ def report_sections(
 
     forecasts = forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     all_sections = [
-        Section("summary", "Summary", paragraphs=tuple(summarise(shown, styles, array_store))),
+        Section(
+            "summary",
+            "Summary",
+            tables=tuple(table for scene in first if (table := heat_table(scene, list(styles), array_store))),
+            paragraphs=tuple(summarise(shown, first, array_store)),
+        ),
         Section("failed", "Failed cells", tables=(failure_table(shown),)),
         Section(
             "perplexity",
             "Perplexity against sparsity",
-            "Lower is better; the scale is logarithmic. Marks apart from the lines are n:m patterns. Bars are 95 % "
-            "intervals over seeds and test sequences, over sequences alone where one seed was run; all methods are "
-            "measured on the same sequences, so that marks can tell methods apart whose bars overlap. A triangle at "
-            "the upper edge: the value is not finite.",
-            tuple(charts.perplexity_plots(shown, styles, array_store)),
+            "Times the dense model's perplexity where that was measured; lower is better. The scale is logarithmic and "
+            "ends at ten times: a triangle at its end is a value beyond, with its number. Bars are 95 % intervals over "
+            "seeds and test sequences, over sequences alone where one seed was run; all methods are measured on the "
+            "same sequences, so that marks can tell methods apart whose bars overlap.",
+            tuple(perplexity_plots(shown, styles, array_store)),
             joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
+        ),
+        Section(
+            "budgets",
+            "What training buys",
+            "Entries that differ in how long they trained are one line; methods that train nothing are at zero. What "
+            "more training buys by itself, the dense model shows that was trained on, where a suite has one.",
+            tuple(budget_plots(found, array_store)),
+            tuple(budget_tables(found, array_store)),
         ),
         Section(
             "pareto",
@@ -173,6 +194,7 @@ def all_tables(
         tables += measure_tables(model_records, order)
         tables += overlap_tables(model_records, order, array_store)
         tables += cost_tables(model_records, order)
+    tables += budget_tables(scenes(shown), array_store)
     tables += other_text_tables(shown, method_styles(shown, order), array_store)
     tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
     tables += [

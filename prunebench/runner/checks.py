@@ -7,7 +7,7 @@ from prunebench.allocations import check_budget
 from prunebench.contract.checks import Snapshot
 from prunebench.errors import AllocationError, ContractError
 from prunebench.pruning import Allocated, Unstructured
-from prunebench.pruning.apply import HELD
+from prunebench.pruning.nested import HELD
 from prunebench.records.record import SparsityFacts
 from prunebench.runner.declared import HandedOver, sparsity_of
 from prunebench.runner.handover import take_over
@@ -40,4 +40,4 @@ def take_over_checked(model: Any, cell: Cell, handed: HandedOver) -> SparsityFac
             raise ContractError("the masks that a method holds are not known")
         before = replace(before, masks=handed.masks)
     take_over(model, handed.file)
-    return before.verify(model)
+    return before.verify(model, counted=cell.brought)

@@ -20,9 +20,9 @@ import torch
 from prunebench.evaluation.interface import Expected
 from prunebench.models.loading import load_model
 from prunebench.models.source import weight_bytes
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.callbacks import use_observer
 from prunebench.pruning.layers import all_layers, prunable
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.offload import written_back
 from prunebench.pruning.sparsity import NM
 from prunebench.records.record import Forecast

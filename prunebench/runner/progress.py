@@ -18,10 +18,14 @@ from rich.text import Text
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.runner.events import SweepDisplay
+from prunebench.runner.pace import Pace
 from prunebench.text import printable
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
+
+
+PRUNE = "prune"  # the phase that measuring follows
 
 
 class ShownDisplay(SweepDisplay, Protocol):
@@ -58,14 +62,14 @@ def outcome_text(record: Record, seconds: float) -> str:
     if record.cost.evaluate_seconds is not None:
         parts.append(f"measure {text.seconds(record.cost.evaluate_seconds)}")
     if noted := sum(record.notes.values()):
-        parts.append("1 note" if noted == 1 else f"{noted} notes")
+        parts.append(text.counted(noted, "note"))
     return ", ".join(parts)
 
 
 def counts_text(cells: int, existing: int) -> str:
     """How many cells a sweep has, and how many of them are to run."""
     suffix = f", {existing} already there" if existing else ""
-    return f"{cells} cell{'' if cells == 1 else 's'}: {cells - existing} to run{suffix}"
+    return f"{text.counted(cells, 'cell')}: {cells - existing} to run{suffix}"
 
 
 def values_text(values: Mapping[str, float]) -> str:
@@ -131,11 +135,28 @@ class _Running:
         self.cell = self.phase = self.values = ""
         self.steps: dict[str, str] = {}
         self.began = time.monotonic()
+        self.pace: Pace | None = None
 
     @property
     def details(self) -> str:
         """Where it is."""
         return " · ".join(filter(None, (self.phase, *self.steps.values(), self.values)))
+
+    def take_pace(self, label: str, done: int, total: int | None) -> None:
+        """Note a step of the outermost loop, whose rate tells the time that is left."""
+        if total is not None and (self.pace is None or self.pace.label == label or self.pace.ended):
+            self.pace = self.pace if self.pace and self.pace.label == label else Pace(label)
+            self.pace.take(done, total, time.monotonic())
+
+    def seconds_left(self, now: float, measuring: float) -> float | None:
+        """Seconds left of the cell by the rate of its steps; None before there is one.
+
+        Args:
+            now: by the monotonic clock.
+            measuring: what comes after pruning, seconds.
+        """
+        left = None if self.pace is None else self.pace.left(now)
+        return left + measuring if left is not None and self.phase == PRUNE else left
 
 
 @dataclass
@@ -147,17 +168,27 @@ class _Sweep:
     ended: int = 0
     failed: int = 0
     ran: float = 0.0
+    measured: float = 0.0
     started: float = field(default_factory=time.monotonic)
     running: list[_Running] = field(default_factory=list)
 
     def seconds_left(self) -> float | None:
-        """Estimated seconds left, from the mean of the cells that ran; None before the first has ended."""
-        if not self.ended:
+        """Seconds left: of running cells by the rate of their steps, of the rest by the mean of the cells before.
+
+        None before there is either.
+        """
+        now, busy = time.monotonic(), [each for each in self.running if each.cell]
+        measuring = self.measured / self.ended if self.ended else 0.0
+        left = {id(each): seconds for each in busy if (seconds := each.seconds_left(now, measuring)) is not None}
+        if self.ended:
+            whole = self.ran / self.ended
+        elif left:
+            whole = max(now - each.began + left[id(each)] for each in busy if id(each) in left)
+        else:
             return None
-        mean = self.ran / self.ended
-        left = self.cells - self.existing - self.ended
-        done = sum(min(time.monotonic() - each.began, mean) for each in self.running if each.cell)
-        return max(left * mean - done, 0.0) / len(self.running)
+        of_cells = sum(left.get(id(each), max(whole - (now - each.began), 0.0)) for each in busy)
+        others = self.cells - self.existing - self.ended - len(busy)
+        return max(of_cells + others * whole, 0.0) / len(self.running)
 
 
 class LiveDisplay:
@@ -209,6 +240,7 @@ class LiveDisplay:
     def phase(self, name: str) -> None:
         """Show another phase."""
         self._running.phase, self._running.steps, self._running.values = printable(name), {}, ""
+        self._running.pace = None
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
@@ -216,6 +248,7 @@ class LiveDisplay:
         position = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
         current = {} if done == total else {label: position}
         self._running.steps = {**dict(outer), **current}
+        self._running.take_pace(label, done, total)
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
@@ -229,6 +262,7 @@ class LiveDisplay:
         self._sweep.ended += 1
         self._sweep.failed += record.status == "failed"
         self._sweep.ran += seconds
+        self._sweep.measured += record.cost.evaluate_seconds or 0.0
         line = Text(f"{self._running.cell}: ")
         line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)

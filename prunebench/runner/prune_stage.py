@@ -12,10 +12,10 @@ from prunebench.contract.live import LiveState, watched
 from prunebench.errors import ContractError
 from prunebench.models.loading import load_model
 from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.calibration import note_repeated_text
 from prunebench.pruning.callbacks import note, use_checkpointer, use_observer
 from prunebench.pruning.layers import all_layers, target_of
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.offload import written_back
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager, wrapper_traces, wrappers_of

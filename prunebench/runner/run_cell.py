@@ -12,7 +12,7 @@ import numpy as np
 
 from prunebench.errors import ContractError, PrunebenchError, first_line
 from prunebench.evaluation.interface import is_ours
-from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Failure, MethodFacts, Record
+from prunebench.records.record import SCHEMA, SECTIONS, CellFacts, Cost, Failure, MethodFacts, Record
 from prunebench.records.store import record_to_json
 from prunebench.runner.declared import Declared, HandedOver, cost_of, efforts_of, sparsity_of, training_of
 from prunebench.runner.environment import Share, environment
@@ -147,7 +147,7 @@ class _Run:
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
             "environment": {**environment(cell, stages.share), "openmp": stages.waiting},
-            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data),
+            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data, brought=cell.brought),
         }
         self.arrays: dict[str, np.ndarray] = {}
         self.notes = Counter[str]()
@@ -171,9 +171,12 @@ class _Run:
         if any(evaluation.facts.get("digest") == cell.calibration.digest for evaluation in cell.evaluations):
             self.notes["calibration and perplexity use the same text"] += 1
         said, handed = PruningStages(cell, self.stages, self.work, self.saved_state, self._hear).run()
-        self.facts["cost"] = cost_of(said)
-        self.facts["effort"] = efforts_of(said)
-        self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
+        if cell.brought:  # pruned elsewhere, at a cost that nobody counted
+            self.facts["cost"] = Cost()
+        else:
+            self.facts["cost"] = cost_of(said)
+            self.facts["effort"] = efforts_of(said)
+            self.facts["method"] = self.facts["method"].model_copy(update={"training": training_of(said)})
         sparsity_of(cell, handed.layers)
 
         ours = [evaluation for evaluation in cell.evaluations if is_ours(evaluation.facts)]

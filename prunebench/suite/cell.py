@@ -14,7 +14,11 @@ from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
 
-CLASS_FACTS = ("changes", "takes_data")  # fields of a cell that its method's code decides, which stands in the id
+CLASS_FACTS = (
+    "changes",
+    "takes_data",
+    "brought",
+)  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
@@ -136,9 +140,10 @@ class Cell(Sparing):
     how its options were chosen.
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
-    ``takes_data`` are what the methods' classes say: the widest, and whether any does. ``trust_remote_code`` lets the
-    model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
-    ``tokenizer`` is where another one than the model's own lies, whose content is in ``model_digest``.
+    ``takes_data`` are what the methods' classes say: the widest, and whether any does; ``brought`` says that the first
+    one brings weights that were pruned elsewhere. ``trust_remote_code`` lets the model's own code run.
+    ``chat_template`` is the digest of the tokenizer's chat template, where one is applied. ``tokenizer`` is where
+    another one than the model's own lies, whose content is in ``model_digest``.
     """
 
     spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation")
@@ -157,6 +162,7 @@ class Cell(Sparing):
     wrapper_files: tuple[str, ...] = ()
     changes: str = "prunable"
     takes_data: bool = True
+    brought: bool = False
     code: str | None = None
     options: dict[str, Any]
     then: tuple[CellStage, ...] = ()

@@ -65,7 +65,7 @@ def reason_to_run(cell: Cell, records: Iterable[Record]) -> str | None:
         records: of the folder.
 
     Returns:
-        One line, as "code of ria changed"; None where there is no record of the key.
+        One line, as "code of mine changed"; None where there is no record of the key.
     """
     similar = [record for record in records if tuple(record.cell.key) == cell.key]
     if any(record.cell.id == cell.id for record in similar):

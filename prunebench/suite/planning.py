@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
-from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError, suggest
+from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
 from prunebench.models.skeleton_checks import refuse_attention, refuse_headless
@@ -17,6 +17,7 @@ from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
+from prunebench.suite.outline import chosen_entries
 from prunebench.suite.published import published_disagreements, read_published
 from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
 from prunebench.suite.stages import PlannedMethod
@@ -67,7 +68,7 @@ def plan_by_entry(
 
     A baseline's cell comes once for each entry that asks for it.
     """
-    numbered = _chosen(suite.methods, list(only))
+    numbered = chosen_entries(suite.methods, only)
     entries = list(numbered.values())
     places = [pick_device(device or model.device) for model in suite.models]
     sources = [
@@ -138,6 +139,7 @@ def plan_by_entry(
                     wrapper_files=wrapper_files,
                     changes=method.changes,
                     takes_data=method.takes_data,
+                    brought=method.first.brought,
                     code=method.codes[0],
                     options=method.first.options,
                     then=method.then,
@@ -177,15 +179,6 @@ def shard_of(cells: tuple[Cell, ...], shard: str | None) -> tuple[Cell, ...]:
     if not 1 <= part <= parts:
         raise SuiteError(f"--shard {shard!r} is no share: give I/N with I from 1 to N, as 2/8")
     return cells[part - 1 :: parts]
-
-
-def _chosen(entries: tuple[MethodEntry, ...], only: list[str]) -> dict[int, MethodEntry]:
-    """The entries that are asked for, by their position."""
-    names = [name for entry in entries for name in (entry.title, entry.name)]
-    for name in only:
-        if name not in names:
-            raise SuiteError(f"--only {name!r}: the suite has no such method: {suggest(name, set(names))}")
-    return {n: entry for n, entry in enumerate(entries) if not only or entry.title in only or entry.name in only}
 
 
 def _runs(method: PlannedMethod, entry: MethodEntry, suite: Suite, rules: Rules) -> list[tuple[Pattern, str, int]]:

@@ -40,10 +40,10 @@ def read_published(path: Path) -> list[PublishedRow]:
     """Read published perplexities.
 
     Args:
-        path: a CSV file with the columns ``COLUMNS``, and if wanted ``protocol``, ``exponent`` and ``note``;
-            ``sparsity`` is as in a suite (the dense model's is 0). Where no protocol is named, a corpus and window
-            length that papers share stand for the papers' own (``PAPER_PROTOCOLS``). ``exponent`` is that of
-            ``PublishedFigure``. A cell may have rows of several sources.
+        path: a CSV file with the columns ``COLUMNS``, and if wanted ``protocol``, ``exponent``, ``tolerance`` and
+            ``note``; ``sparsity`` is as in a suite (the dense model's is 0). Where no protocol is named, a corpus and
+            window length that papers share stand for the papers' own (``PAPER_PROTOCOLS``). ``exponent`` and
+            ``tolerance`` are those of ``PublishedFigure``. A cell may have rows of several sources.
 
     Returns:
         A row each, in the order of the file.
@@ -84,6 +84,9 @@ def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
         exponent = entry.get("exponent") or None
         if exponent and not re.fullmatch(r"[1-9][0-9]{0,8}/[1-9][0-9]{0,8}", exponent):
             raise ValueError(f"exponent {exponent!r} is no fraction, as 2047/2048")
+        tolerance = float(entry["tolerance"]) if entry.get("tolerance") else None
+        if tolerance is not None and not 0 < tolerance < 1:
+            raise ValueError(f"tolerance {tolerance} is no part of a figure: give a number between 0 and 1, as 0.02")
         sparsity = "0" if entry["sparsity"] in ("0", "0.0") else str(parse_pattern(entry["sparsity"]))
     except (ValueError, PatternError) as error:
         raise SuiteError(f"{path}, line {number}: {error}") from None
@@ -101,5 +104,6 @@ def _row(path: Path, number: int, line: dict[str, str | None]) -> PublishedRow:
             source=entry["source"],
             note=entry.get("note", ""),
             exponent=exponent,
+            tolerance=tolerance,
         ),
     )

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from prunebench.contract.live import watched
 from prunebench.pruning import CalibrationData, Hessian, Sparsity, calibrated
-from prunebench.pruning.apply import HELD, held
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass

@@ -19,9 +19,9 @@ from prunebench.contract.live import LiveState, watched
 from prunebench.contract.rules import Violation
 from prunebench.errors import PrunebenchError
 from prunebench.pruning import Allocated, Sparsity, UnknownMatrixError, Unstructured
-from prunebench.pruning.apply import HELD, held
 from prunebench.pruning.callbacks import Checkpointer, MethodState, use_checkpointer
 from prunebench.pruning.layers import all_layers
+from prunebench.pruning.nested import HELD, held
 from prunebench.pruning.sparsity import PatternError, parse_pattern
 from prunebench.quiet import quiet_hub_libraries
 from prunebench.registry.manager import plugin_manager

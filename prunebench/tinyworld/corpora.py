@@ -1,5 +1,6 @@
 """Corpora of stories, and the lowest perplexity that is possible on them."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,17 @@ _SEEDS: Final = {"train": 101, "calibration": 102, "validation": 103, "test": 10
 PRIMER_DOCUMENTS: Final = 40_000
 """The number of stories at the start of the train split that have no middle and mention their objects often. From
 those a model soon learns to look up what was said before, which it learns late or never from the others."""
+DIGESTS: Final[Mapping[tuple[str, str], str]] = {
+    ("tinyworld", "calibration"): "d8163e7c2f32d23d26a983c63d6cc4de647d8b337781ebd2b89124fbc9c83e42",
+    ("tinyworld", "validation"): "c1bd5c80883bd01a6ac301d71c660914693e8cbdce8fac15dbe9d8281920e9e8",
+    ("tinyworld", "test"): "e8cd6eb6736e3fb76a4b588fbe8d957580548217c1a0a38695d083b397bed362",
+    ("tinyworld-shifted", "validation"): "5c0d77bb82e424833898b0b3377eb7a84e8af215a2825e6c60ec32163ada5c42",
+    ("tinyworld-shifted", "test"): "0eee17b28753d810a9154f461700254c09f9d1d4be0ec43339d6ce3a9894c327",
+    ("tinyworld-noisy", "validation"): "95a5267db733da578ce1b5e5bde9739af8fb4a11feb26b719ee4494bf3d0d7e6",
+    ("tinyworld-noisy", "test"): "a54164fddb77582d1cf3faeb3e7bb26833e41a02d2b2ce98d482d7fd90180aa7",
+}
+"""What `content_digest` says of each split but ``train``, so that planning a suite need not make all its stories. Tests
+make them and compare."""
 _SWAPPED: Final = weighted({True: 1, False: 19})
 
 
@@ -56,6 +68,18 @@ def fresh_documents(corpus: str, split: str, seed: int) -> Iterator[str]:
     """
     _check_names(corpus, split)
     return (text for text, _ in _stories(corpus, split, seed))
+
+
+def content_digest(corpus: str, split: str) -> str:
+    """SHA-256 (hex) over the documents of a split, each ended by a zero byte.
+
+    Raises:
+        ValueError: when there is no such corpus or split.
+    """
+    digest = hashlib.sha256()
+    for text in documents(corpus, split):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
 
 
 @cache
@@ -109,6 +133,15 @@ class StoryCorpus:
             ValueError: when the corpus has no such split.
         """
         return documents(self.name, split)
+
+    def digest(self, split: str) -> str:
+        """What stands for the content of a split; see ``content_digest``.
+
+        Raises:
+            ValueError: when the corpus has no such split.
+        """
+        known = DIGESTS.get((self.name, split))
+        return content_digest(self.name, split) if known is None else known
 
     def fresh(self, split: str, seed: int) -> Iterator[str]:
         """Documents like those of a split that did not exist before; see ``fresh_documents``."""

@@ -154,8 +154,8 @@ class TestMethod:
         assert weights_digest(one) != weights_digest(other)
 
     def test_from_a_file(self, tokenizer: Any) -> None:
-        file = Path(__file__).parents[2] / "docs" / "examples" / "ria.py"
-        assert pb.prune(load(), tokenizer, "ria", 0.5, calibration=CALIBRATION, plugins=[file]).counts.reached == 0.5
+        file = Path(__file__).parents[2] / "docs" / "examples" / "mine.py"
+        assert pb.prune(load(), tokenizer, "mine", 0.5, calibration=CALIBRATION, plugins=[file]).counts.reached == 0.5
 
 
 class TestModel:

@@ -81,7 +81,7 @@ class TestFirstRun:
         assert places == sorted(places)
 
     def test_tells_its_progress_on_standard_error(self, first: Outcome, folder: Path) -> None:
-        assert first.stderr.splitlines()[0] == "3 cells: 3 to run"
+        assert first.stderr.splitlines()[1] == "3 cells: 3 to run"
         for number, cell in enumerate(("dense 0", "magnitude 0.5", "wanda 0.5"), start=1):
             assert f"[{number}/3] model {cell} s0: ok, test/stream-16 " in first.stderr
         assert f"report: {folder / 'out' / 'report.html'}" in first.stderr
@@ -104,7 +104,7 @@ def test_a_second_run_runs_nothing_and_prints_the_same(first: Outcome, folder: P
     before = {path: path.read_bytes() for path in (folder / "out").iterdir() if path.suffix != ".html"}
     second = run("run", folder / "suite.yaml", "--output", folder / "out")
     assert (second.code, second.workers) == (0, frozenset())
-    assert second.stderr.splitlines()[0] == "3 cells: 0 to run, 3 already there"
+    assert second.stderr.splitlines()[1] == "3 cells: 0 to run, 3 already there"
     assert second.stdout == first.stdout
     assert {path: path.read_bytes() for path in before} == before
 

@@ -22,14 +22,17 @@ class TestRun:
         assert first.exit_code == 0, first.output
         assert "Perplexity of model on test/stream-16; dense " in first.stdout
         assert first.stdout.index("magnitude") < first.stdout.index("wanda")
-        assert first.stderr.splitlines()[0] == "5 cells: 5 to run"
+        assert first.stderr.splitlines()[:2] == [
+            "suite tiny: 1 model × 3 methods × 2 sparsities × 1 seed",
+            "5 cells: 5 to run",
+        ]
         assert "[2/5] model magnitude 0.5 s0: ok, test/stream-16 " in first.stderr
         assert f"prunebench report {out}" in first.stderr
         assert f"report: {out / 'report.html'}" in first.stderr
         assert (out / "report.html").is_file()
         second = prunebench("run", suite, "--output", out)
         assert second.exit_code == 0
-        assert second.stderr.splitlines()[0] == "5 cells: 0 to run, 5 already there"
+        assert second.stderr.splitlines()[1] == "5 cells: 0 to run, 5 already there"
         assert second.stdout == first.stdout
         assert prunebench("report", out).stdout == first.stdout
 
@@ -107,10 +110,10 @@ class TestRun:
 def test_plan(write_suite: Write, tmp_path: Path) -> None:
     suite, out = write_suite(), tmp_path / "out"
     prunebench("run", suite, "-o", out, "--only", "dense")
-    result = prunebench("plan", suite, "-o", out, "--no-forecast")
+    result = prunebench("plan", suite, "-o", out)
     assert result.exit_code == 0
     assert result.stdout.startswith(f"5 cells, 1 already in {out}".replace("\n", " ")[:20])
     assert result.stdout.count("to run") == 4
-    cells = json.loads(prunebench("plan", suite, "-o", out, "--no-forecast", "--json").stdout)
+    cells = json.loads(prunebench("plan", suite, "-o", out, "--json").stdout)
     assert [cell["record"] for cell in cells] == ["ok", None, None, None, None]
     assert cells[0]["key"][:3] == ["model", "dense", "0"]

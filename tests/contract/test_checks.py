@@ -25,6 +25,12 @@ from tests.helpers import tiny
 @pytest.mark.method("gmp", steps=4, interval=1, batch_size=2, lr=1e-3)
 @pytest.mark.method("retrain", steps=4, batch_size=2, lr=1e-3)
 @pytest.mark.method("perp", steps=4, batch_size=2, lr=1e-3, rank=2)
+@pytest.mark.method("reconstruct", epochs=2, lr=1e-3)
+@pytest.mark.method("ria")
+@pytest.mark.method("swaps", swaps=3)
+@pytest.mark.method("gblm")
+@pytest.mark.method("maskllm", steps=3, batch_size=2)
+@pytest.mark.method("safe", epochs=2, interval=1, activation=True)
 def test_the_built_in_methods_keep_the_contract(verdict: Verdict) -> None:
     assert verdict.holds, verdict
 

@@ -188,6 +188,9 @@ def test_papers_protocols() -> None:
     assert [len(tokens) for tokens in wiki.tokens] == [2048]
     assert wiki.tokens[0][:5].tolist() == [1, 4, 5, 6, 4]
     assert wiki.dropped_tokens == 3004 - 2048
+    longer = evaluation_sequences(corpus(rows, "wikitext2"), tokenizer(), seqlen=3000, windows="paper")
+    assert [len(tokens) for tokens in longer.tokens] == [3000]
+    assert longer.tokens[0][:2048].tolist() == wiki.tokens[0].tolist()
     c4 = evaluation_sequences(corpus([letters(500)] * 1200, "c4"), tokenizer(), seqlen=2048, windows="paper")
     assert len(c4.tokens) == 256
     assert c4.dropped_tokens == 1100 * 500 + 1 - 256 * 2048
@@ -198,6 +201,8 @@ def test_protocol_names() -> None:
     assert protocol_name("mine", "document", 256) == "mine/document-256"
     assert protocol_name("mine", "document", None) == "mine/document"
     assert protocol_name("wikitext2", "paper", None) == "wikitext2/paper-2048"
+    assert protocol_name("wikitext2", "paper", 4096) == "wikitext2/paper-4096"
+    assert protocol_name("wikitext2", "paper-bos", 4096) == "wikitext2/paper-bos-4096"
     assert protocol_name("c4", "paper", 2048) == "c4/paper-256x2048"
     with pytest.raises(CorpusError, match="no paper's protocol for corpus 'mine'"):
         protocol_name("mine", "paper", None)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunebench.data import calibration_text
-from prunebench.data.calibration_text import pool_of, tensors_of
+from prunebench.data.calibration_text import calibration_text, pool_of, tensors_of
 from prunebench.data.corpus import Corpus
 from prunebench.data.random_windows import StoredDocuments
 from prunebench.errors import CorpusError

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from prunebench.data import calibration_pool, calibration_text
+from prunebench.data import calibration_pool
+from prunebench.data.calibration_text import calibration_text
 from prunebench.data.corpus import Corpus
 from prunebench.data.streamed import StreamedPool
 from prunebench.pruning import CalibrationData

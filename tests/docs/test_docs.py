@@ -1,6 +1,5 @@
 """The documentation is complete, current, and its code runs."""
 
-import importlib.util
 import inspect
 import json
 import re
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,22 +32,12 @@ from prunebench.suite.schema import Suite
 from prunebench.testing import check
 from prunebench.yaml12 import read_yaml
 from tests.helpers import tiny
+from tests.helpers.modules import module_from
 from tests.helpers.observers import SilentDisplay
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import DOCS, ROOT
 
-DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 PAGES = sorted(DOCS.rglob("*.md"))
-
-
-def module_from(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -173,23 +161,23 @@ class TestSchema:
 
 class TestTutorial:
     def test_its_method_keeps_the_contract(self) -> None:
-        found = check("ria", architectures=["llama", "gpt2"], patterns=["0.5", "2:4"], files=[EXAMPLES / "ria.py"])
+        found = check("mine", architectures=["llama", "gpt2"], patterns=["0.5", "2:4"], files=[EXAMPLES / "mine.py"])
         assert found.holds, [str(verdict) for verdict in found.verdicts.values() if not verdict.holds]
 
     def test_its_scores(self) -> None:
-        ria = load_method("ria", [EXAMPLES / "ria.py"])
-        scores = sys.modules[ria.cls.__module__].relative_importance(torch.tensor([[1.0, -3.0], [1.0, 1.0]]))
+        mine = load_method("mine", [EXAMPLES / "mine.py"])
+        scores = sys.modules[mine.cls.__module__].relative_importance(torch.tensor([[1.0, -3.0], [1.0, 1.0]]))
         assert torch.equal(scores, torch.tensor([[1 / 4 + 1 / 2, 3 / 4 + 3 / 4], [1 / 2 + 1 / 2, 1 / 2 + 1 / 4]]))
 
     def test_it_ends_in_a_table_beside_the_others(self, write_suite: Callable[..., Path], tmp_path: Path) -> None:
         wanted = read_yaml((EXAMPLES / "suite.yaml").read_text())
         path = write_suite(methods=f"methods: {json.dumps(wanted['methods'])}")
-        cells = plan(load_suite(path), plugin_files=[EXAMPLES / "ria.py"])
+        cells = plan(load_suite(path), plugin_files=[EXAMPLES / "mine.py"])
         records = run_suite(cells, tmp_path / "out", SilentDisplay())
         assert {record.status for record in records} == {"ok"}
         table = all_tables(records, order=wanted["methods"])[0]
-        assert [line[0] for line in table.rows] == ["magnitude", "wanda", "ria"]
-        assert plan(load_suite(EXAMPLES / "suite.yaml"), plugin_files=[EXAMPLES / "ria.py"])
+        assert [line[0] for line in table.rows] == ["magnitude", "wanda", "mine"]
+        assert plan(load_suite(EXAMPLES / "suite.yaml"), plugin_files=[EXAMPLES / "mine.py"])
 
     def test_its_suite_of_the_quick_start(self, pages: dict[str, str]) -> None:
         found = re.search(r"```yaml\n(.*?)```", pages["index.md"], flags=re.DOTALL)

@@ -6,6 +6,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
+DOCS = ROOT / "docs"
 GOLDEN_RECORD = TESTS / "fixtures" / "record.json"
 GOLDEN_SUITE = TESTS / "fixtures" / "suite.yaml"
 CHEATING_METHODS = Path(__file__).with_name("cheating_methods.py")

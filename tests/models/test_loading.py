@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prunebench.errors import DeviceError, ModelError
+from prunebench.models.config import check_config
 from prunebench.models.digest import weights_digest
 from prunebench.models.loading import load_model, load_skeleton
 from prunebench.models.source import find_model, pick_device, pick_dtype
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
+from prunebench.tinyworld import MODELS, model_folder
 from tests.helpers import tiny
 from tests.helpers.paths import SHARED, needs_shared
 from tests.helpers.text import tokenizer
@@ -32,6 +34,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "mine"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_builtin_model_would_pass_the_check_that_it_is_spared(name: str) -> None:
+    check_config(f"builtin/{name}", model_folder(name), trust_remote_code=False)
 
 
 def refused(folder: Path) -> str:

@@ -160,6 +160,53 @@ def test_targets_are_refused_once_the_block_was_written_to() -> None:
         break
 
 
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_teachers_targets(name: str, dense: bool) -> None:
+    """Of its own block on the inputs of the model that is walked, or on its own: also where embeddings differ."""
+    model, teacher, data = tiny.MODELS[name](), tiny.MODELS[name](), tiny.calibration()
+    prune(list(prunable(model, HALF)))
+    model.get_input_embeddings().weight.data.mul_(0.9)
+    original = outputs_of(teacher, data.windows)
+    for block in blocks(model, data, HALF, dense=dense, teacher=teacher):
+        mixed = copy.deepcopy(model)
+        decoder_blocks(mixed)[block.index].load_state_dict(decoder_blocks(teacher)[block.index].state_dict())
+        wanted = original[block.index] if dense else outputs_of(mixed, data.windows)[block.index]
+        for layer, _ in block.layers:
+            layer.weight.mul_(0.5)
+        targets = torch.cat([block.targets[batch] for batch in range(len(block))])  # after the first write, too
+        torch.testing.assert_close(targets, wanted, rtol=1e-4, atol=1e-5)
+        assert not any(statistic.pairs for statistic in block.statistics(CountedPairs).values())
+
+
+class CountedPairs:
+    def __init__(self, layer: Layer) -> None:
+        self.pairs = 0
+
+    def add(self, X: Tensor) -> None:
+        pass
+
+    def add_pair(self, X: Tensor, D: Tensor) -> None:
+        self.pairs += 1
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_an_interrupted_walk_with_a_teacher_ends_with_the_same_bits(dense: bool) -> None:
+    def halve(model: Any) -> None:
+        for block in blocks(model, tiny.calibration(), HALF, dense=dense, teacher=tiny.llama()):
+            change = torch.stack([block.targets[batch].mean() for batch in range(len(block))]).mean()
+            for layer, _ in block.layers:
+                layer.weight.mul_(1 + change)
+
+    whole, resumed, checkpointer = tiny.llama(), tiny.llama(), InterruptingCheckpointer(2)
+    halve(whole)
+    with pytest.raises(Interruption), use_checkpointer(checkpointer):
+        halve(tiny.llama())
+    with use_checkpointer(checkpointer):
+        halve(resumed)
+    assert all(torch.equal(t, whole.state_dict()[key]) for key, t in resumed.state_dict().items())
+
+
 def reconstruct(model: Any, dense: bool = False) -> None:
     """Prune by magnitude, then fit each block's kept weights to what it gave before."""
     for block in blocks(model, tiny.calibration(), HALF, dense=dense):

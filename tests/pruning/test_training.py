@@ -170,6 +170,25 @@ class TestResuming:
         assert again.steps[0] == ("step", 21, 40)
         assert again.traces == heard.traces[1:]
 
+    def test_tensors_that_last_from_step_to_step_are_saved_with_it(self) -> None:
+        def run(model: Any) -> Tensor:
+            dual = torch.zeros_like(model.model.norm.weight)
+
+            def after(t: int) -> None:
+                dual.add_(model.model.norm.weight.detach())
+                model.model.norm.weight.data.add_(dual, alpha=1e-3)
+
+            train(model, steps=8, after=after, state=[dual])
+            return dual
+
+        whole, resumed, checkpointer = tiny.llama(), tiny.llama(), InterruptingCheckpointer(saves=5)
+        dual = run(whole)
+        with pytest.raises(Interruption), use_checkpointer(checkpointer):
+            run(tiny.llama())
+        with use_checkpointer(checkpointer):
+            assert torch.equal(run(resumed), dual)
+        assert torch.equal(weights(whole), weights(resumed))
+
     def test_a_second_run_does_not_take_up_the_first_ones_state(self) -> None:
         class Keeps(InterruptingCheckpointer):
             def keep(self, *args: Any) -> None:

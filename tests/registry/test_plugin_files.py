@@ -49,7 +49,7 @@ def test_every_example_is_recognised_by_its_shape() -> None:
         for name in names
     }
     assert {
-        ("method", "ria"),
+        ("method", "mine"),
         ("wrapper", "profiler"),
         ("corpus", "counting"),
         ("evaluation", "weight-norm"),

@@ -9,10 +9,10 @@ from prunebench.errors import RecordError
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
-from prunebench.report.grouping import method_styles
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.paired import paired_by_seed, perplexity_change, task_answers
-from prunebench.report.summary import summarise
+from prunebench.report.scenes import scenes
+from prunebench.report.summary import verdict
 from prunebench.report.tables.best import MARKED_CAPTION, ONE_SEED_CAPTION, OTHER_SEEDS_CAPTION, perplexity_marks
 from prunebench.report.tables.perplexity import perplexity_tables
 from prunebench.report.tables.table import Table
@@ -83,11 +83,9 @@ def test_one_seed_marks_nothing_and_says_how_to_get_marks(tmp_path: Path) -> Non
     assert table.marked == frozenset()
     assert ONE_SEED_CAPTION in table.caption
     assert "seeds: [0, 1, 2]" in table.caption
-    (told,) = [
-        p for p in summarise(records, method_styles(records), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")
-    ]
-    assert told.points[0].endswith("whether that is more than noise is not known.")
-    assert "seeds: [0, 1, 2]" in told.points[-1]
+    (scene,) = scenes(records)
+    assert "the lowest is a with" in verdict(scene, ArrayStore(tmp_path))
+    assert "whether that is more than noise is not known" in verdict(scene, ArrayStore(tmp_path))
 
 
 def test_one_seed_is_enough_for_methods_that_take_no_data(tmp_path: Path) -> None:
@@ -200,9 +198,6 @@ def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
     records = [*seeds(tmp_path, "good", 1.1), *seeds(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
     every = [*records, *lucky]
-    (told,) = [
-        p for p in summarise(every, method_styles(every), ArrayStore(tmp_path)) if p.lead.startswith("Perplexity")
-    ]
-    assert told.points[0].startswith("At 0.5 the best is good")
-    assert told.points[0].endswith("lucky failed for a seed and does not compete.")
-    assert told.points[1].startswith("Marked: the best of its sparsity")
+    (scene,) = scenes(every)
+    assert verdict(scene, ArrayStore(tmp_path)).startswith("At 0.5 the best is good with ")
+    assert "lucky" not in verdict(scene, ArrayStore(tmp_path))

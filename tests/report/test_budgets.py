@@ -11,13 +11,14 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Effort, MethodFacts, Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.budgets import budget, described, group_of, trained_tokens, training_of
-from prunebench.report.grouping import method_styles
 from prunebench.report.output.frame import frame_rows
 from prunebench.report.output.html_page import to_html
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.output.tidy import to_csv
-from prunebench.report.plots.charts import perplexity_plots
-from prunebench.report.summary import summarise
+from prunebench.report.plots.perplexity_plots import perplexity_plots
+from prunebench.report.scenes import scenes
+from prunebench.report.styles import method_styles
+from prunebench.report.summary import verdict
 from prunebench.report.tables.best import GROUPED_CAPTION
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables
@@ -125,20 +126,19 @@ def test_the_page_shows_both_marks(several: tuple[list[Record], ArrayStore]) -> 
     assert "trained on" in page
 
 
-def test_sentences_name_the_budgets(several: tuple[list[Record], ArrayStore]) -> None:
-    found = summarise(several[0], method_styles(several[0]), several[1])
-    (sentence,) = [point for paragraph in found for point in paragraph.points if point.startswith("At 0.5")]
-    assert "elsa with" in sentence
-    assert "(trained end to end on 524 k tokens)" in sentence
-    assert "The lowest of another training: " in sentence
-    assert "alps with" in sentence
-    assert "(one-shot)" in sentence
+def test_the_verdict_names_budgets_and_seeds(several: tuple[list[Record], ArrayStore]) -> None:
+    (scene,) = scenes(several[0])
+    said = verdict(scene, several[1])
+    assert said.startswith("At 0.5 the best is elsa with ")
+    assert "(trained end to end on 524 k tokens, 3 seeds)" in said
+    assert "; the best one-shot method is alps with " in said
+    assert "; the best block-wise method is fitted with " in said
+    assert said.count(". ") == 0  # one sentence
 
 
-def test_sentences_within_a_group_name_none(several: tuple[list[Record], ArrayStore]) -> None:
-    alike = of(several[0], "elsa", "gmp")
-    found = summarise(alike, method_styles(alike), several[1])
-    assert not any("trained" in point for paragraph in found for point in paragraph.points)
+def test_the_verdict_within_a_group_names_one_method(several: tuple[list[Record], ArrayStore]) -> None:
+    (scene,) = scenes(of(several[0], "elsa", "gmp"))
+    assert "gmp" not in verdict(scene, several[1])
 
 
 def test_legends_name_what_a_line_was_trained_on(several: tuple[list[Record], ArrayStore]) -> None:

@@ -42,6 +42,28 @@ class TestFormats:
         lines = to_terminal([table], width=60).splitlines()
         assert max(len(line.rstrip()) for line in lines) <= 60
 
+    def test_a_terminal_breaks_no_word_number_or_path(self) -> None:
+        path = "/a/rather-long/path-of/some-folder/" + "x" * 40 + ".json"
+        table = Table(f"records in {path} and elsewhere", ("method", "path"), (("wanda", f"{path} 1.25 ± 0.01 why"),))
+        shown = to_terminal([table], width=40)
+        assert shown.count(path) == 2
+        assert all(line.rstrip() == line or len(line) <= 80 for line in shown.splitlines())
+
+    def test_a_wide_table_is_stacked_and_names_its_rows_again(self) -> None:
+        headers = ("method", "sparsity", *(f"task_number_{number}" for number in range(6)))
+        rows = tuple(
+            (name, at, *(f"{number}.5" for number in range(6))) for name in ("a", "b") for at in ("0.5", "2:4")
+        )
+        marked = frozenset({(1, 2), (2, 7)})
+        shown = to_terminal([Table("c", headers, rows, marked)], width=60)
+        lines = shown.splitlines()
+        assert max(map(len, lines)) <= 60
+        assert sum(line.split()[:2] == ["method", "sparsity"] for line in lines) == 3
+        assert sum(line.split()[:2] == ["b", "2:4"] for line in lines) == 3
+        assert shown.count("*0.5") == shown.count("*5.5") == 1
+        assert all(f"task_number_{number}" in shown for number in range(6))
+        assert to_terminal([Table("c", headers, rows, marked)], width=200).count("sparsity") == 1
+
     def test_markdown(self) -> None:
         shown = to_markdown([self.TABLE])
         assert shown.startswith("**50% of a_b**\n\n| method")

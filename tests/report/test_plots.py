@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from prunebench.records.record import Record
-from prunebench.report.grouping import method_styles
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
+from prunebench.report.styles import COLOURS, MARKERS, method_styles, style_number
 from tests.helpers.records import PROTOCOL, record
 
 
@@ -44,6 +45,37 @@ def sized(zeros: float, value: float, *, parameters: int = 4000, model: str = "s
     return found.model_copy(update={"sparsity": facts})
 
 
+class TestStyles:
+    NAMES = ("alps", "elsa", "elsa-l", "gmp", "magnitude", "sparsegpt", "wanda", "admm")
+
+    def test_a_style_follows_from_the_name_alone(self) -> None:
+        alone, among = method_styles([record("wanda")]), method_styles([record(name) for name in self.NAMES])
+        assert alone["wanda"] == among["wanda"] == style_number("wanda")
+
+    def test_the_methods_that_come_with_it_have_colours_and_markers_of_their_own(self) -> None:
+        numbers = [style_number(name) for name in self.NAMES]
+        assert len({number % COLOURS for number in numbers}) == len({number % MARKERS for number in numbers}) == 8
+        assert (len(draw.COLOURS), len(draw.MARKERS)) == (COLOURS, MARKERS)
+
+    def test_budgets_of_one_method_share_its_colour(self) -> None:
+        styles = method_styles([record(name) for name in ("elsa 1M", "elsa 2M", "elsa")])
+        assert {number % COLOURS for number in styles.values()} == {style_number("elsa") % COLOURS}
+        assert len(set(styles.values())) == 3
+
+    def test_no_two_methods_of_a_report_look_alike_while_there_are_styles(self) -> None:
+        styles = method_styles([record(f"m{number}") for number in range(COLOURS * MARKERS)])
+        assert len(set(styles.values())) == COLOURS * MARKERS
+
+    def test_methods_stand_in_the_order_in_which_they_were_started(self) -> None:
+        found = [
+            record("a", started="2026-01-02"),
+            record("b", started="2026-01-01"),
+            record("c", started="2026-01-03"),
+        ]
+        assert list(method_styles(found)) == ["b", "a", "c"]
+        assert list(method_styles(found, ["c"])) == ["c", "b", "a"]
+
+
 class TestPerplexity:
     RECORDS = (
         record("dense", "0", value=5.0),
@@ -55,28 +87,44 @@ class TestPerplexity:
     )
 
     def test_lines_over_fractions_and_marks_over_patterns(self) -> None:
-        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
-        assert plot.y == Axis("perplexity", "log")
-        line, marks = series_of(plot)["a"]
-        assert line.points == ((50.0, 7.0), (90.0, 9.0))
-        assert (line.line, marks.line) == (True, False)
-        assert marks.points == ((100.0, 7.0),)
-        assert plot.x.ticks == ((50.0, "50"), (90.0, "90"), (100.0, "2:4"))
+        """In times the dense model's, which is 5; patterns are dots of a plot of their own, a row for each method."""
+        plot, dots = plotted(perplexity_plots, list(self.RECORDS))
+        assert plot.y == Axis("perplexity, times dense (5.000)", "log", cut=10.0)
+        (line,) = series_of(plot)["a"]
+        assert line.points == ((50.0, 1.4), (90.0, 1.8))
+        assert line.line
+        assert plot.x.ticks == ((50.0, "50"), (90.0, "90"))
         assert series_of(plot)["b"][0].points == ((50.0, math.inf),)
-        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 5.0, "floor 7.500": 7.5}
+        assert {rule.label: rule.y for rule in plot.lines} == {"dense 5.000": 1.0, "floor 7.500": 1.5}
+        assert dots.sideways
+        assert (dots.y.ticks, dots.series[0].points) == (((0.0, "a"),), ((1.4, 0.0),))
+        assert dots.panel.endswith("2:4")
+
+    def test_without_a_dense_model_it_is_the_perplexity(self) -> None:
+        (plot,) = plotted(perplexity_plots, [record("a", value=6.0), record("b", value=600.0)])
+        assert plot.y == Axis("perplexity", "log")
+
+    def test_what_collapsed_is_cut_and_its_number_written(self) -> None:
+        found = [record("dense", "0", value=5.0), record("a", "0.9", value=9.0), record("b", "0.9", value=5000.0)]
+        (plot,) = plotted(perplexity_plots, found)
+        assert ">1000</text>" in draw.to_svg(plot, "p")
+        (alone,) = plotted(perplexity_plots, [found[0], found[2]])
+        assert alone.y.cut is None
 
     def test_bars_are_the_interval_over_seeds(self) -> None:
-        (plot,) = plotted(charts.perplexity_plots, list(self.RECORDS))
-        low, high = series_of(plot)["a"][0].bars[0]
+        plot, _ = plotted(perplexity_plots, list(self.RECORDS))
+        low, high = (5 * end for end in series_of(plot)["a"][0].bars[0])
         # Student's t with one degree of freedom: 12.706 · √2 / √2
         assert high == pytest.approx(7 + 12.706, abs=1e-3)
-        assert low == 0.7  # below zero, which a log axis does not have: a tenth of the mean
+        assert low == pytest.approx(0.7)  # below zero, which a log axis does not have: a tenth of the mean
         assert all(math.isnan(end) for end in series_of(plot)["a"][0].bars[1])
 
     def test_a_method_looks_the_same_in_every_plot(self) -> None:
         records = [record("b"), record("a"), record("b", model="other")]
-        plots = plotted(charts.perplexity_plots, records)
-        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": 0, "b": 1}, {"b": 1}]
+        plots = plotted(perplexity_plots, records)
+        a, b = style_number("a"), style_number("b")
+        assert a != b
+        assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": a, "b": b}, {"b": b}]
 
 
 def test_patterns_stand_apart_on_the_axis() -> None:

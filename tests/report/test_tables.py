@@ -7,8 +7,8 @@ import pytest
 
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.report.budgets import HEADERS
-from prunebench.report.grouping import method_styles
 from prunebench.report.sections import all_tables, report_sections
+from prunebench.report.styles import method_styles
 from prunebench.report.tables.cost import cost_tables
 from prunebench.report.tables.other_texts import other_text_tables
 from prunebench.report.tables.perplexity import perplexity_tables

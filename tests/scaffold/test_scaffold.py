@@ -76,15 +76,15 @@ def test_a_package_of_another_kind(kind: str, tmp_path: Path) -> None:
 
 
 def test_its_method_can_be_tried_without_installing_it(tmp_path: Path) -> None:
-    project = tmp_path / "ria"
-    new_plugin("ria", project, beside=["dense"])
-    cells = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
-    assert [(cell.method, str(cell.sparsity)) for cell in cells] == [("dense", "0"), ("ria", "0.5"), ("ria", "2:4")]
-    assert (cells[1].distribution, len(cells[1].version)) == ("ria.py", 12)
-    source = (project / "ria.py").read_text()
+    project = tmp_path / "mine"
+    new_plugin("mine", project, beside=["dense"])
+    cells = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "mine.py"])
+    assert [(cell.method, str(cell.sparsity)) for cell in cells] == [("dense", "0"), ("mine", "0.5"), ("mine", "2:4")]
+    assert (cells[1].distribution, len(cells[1].version)) == ("mine.py", 12)
+    source = (project / "mine.py").read_text()
     assert 25 <= source.count("\n") <= 40
-    (project / "ria.py").write_text(source.replace("0.5", "0.6"))
-    again = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "ria.py"])
+    (project / "mine.py").write_text(source.replace("0.5", "0.6"))
+    again = plan(load_suite(project / "suite.yaml"), plugin_files=[project / "mine.py"])
     assert again[1].options == {"power": 0.6}
     assert again[0].id == cells[0].id
     assert again[1].version != cells[1].version

@@ -32,7 +32,7 @@ from scores_of_the_test import scores
 
 
 @dataclass(frozen=True)
-class Ria:
+class Mine:
     """A method.
 
     Args:
@@ -60,7 +60,7 @@ class Sweep:
 
     def __init__(self, folder: Path, write_suite: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
-        self.file, self.beside, self.output = folder / "ria.py", folder / "scores_of_the_test.py", folder / "out"
+        self.file, self.beside, self.output = folder / "mine.py", folder / "scores_of_the_test.py", folder / "out"
         self.file.write_text(METHOD)
         self.beside.write_text("def scores(W):\n    return W.abs()\n")
         self.write_suite = write_suite
@@ -68,7 +68,7 @@ class Sweep:
         self.write()
 
     def write(self, **lines: str) -> None:
-        self.suite = self.write_suite(**{"methods": "methods: [ria]", "sparsities": "sparsities: [0.5]", **lines})
+        self.suite = self.write_suite(**{"methods": "methods: [mine]", "sparsities": "sparsities: [0.5]", **lines})
 
     def invoke(self, command: str, *options: str) -> Any:
         where = ("--output", str(self.output), "--plugin", str(self.file))
@@ -114,10 +114,10 @@ def test_an_edit_runs_again_and_a_comment_does_not(sweep: Sweep) -> None:
         sweep.edit(file, before, after)
         assert sweep.reason() is None
     sweep.edit(sweep.beside, "W.abs()", "-W.abs()")
-    assert sweep.reason() == "code of ria changed"
+    assert sweep.reason() == "code of mine changed"
     sweep.edit(sweep.file, "power: float = 1.0", "power: float = 2.0")
-    assert sweep.reason() == "code of ria changed; options changed: power 1.0 → 2.0"
-    assert "code of ria changed" in " ".join(sweep.invoke("plan", "--no-forecast").stdout.split())
+    assert sweep.reason() == "code of mine changed; options changed: power 1.0 → 2.0"
+    assert "code of mine changed" in " ".join(sweep.invoke("plan", "--no-forecast").stdout.split())
     sweep.run()
     assert sweep.reason() is None
 
@@ -128,7 +128,7 @@ def test_a_stated_revision_stands_for_the_code(sweep: Sweep) -> None:
     sweep.edit(sweep.beside, "W.abs()", "abs(W)")
     assert sweep.reason() is None
     sweep.edit(sweep.file, "revision = 1", "revision = 2")
-    assert sweep.reason() == "revision of ria changed: 1 → 2"
+    assert sweep.reason() == "revision of mine changed: 1 → 2"
 
 
 def test_the_newest_of_several_records_tells(sweep: Sweep) -> None:
@@ -137,7 +137,7 @@ def test_the_newest_of_several_records_tells(sweep: Sweep) -> None:
     sweep.edit(sweep.file, "    power: float", "    revision = 1\n    power: float")
     sweep.run()
     sweep.edit(sweep.file, "revision = 1", "revision = 2")
-    assert sweep.reason() == "revision of ria changed: 1 → 2"
+    assert sweep.reason() == "revision of mine changed: 1 → 2"
 
 
 def test_a_revision_that_does_not_count_is_told_of(sweep: Sweep) -> None:
@@ -146,15 +146,15 @@ def test_a_revision_that_does_not_count_is_told_of(sweep: Sweep) -> None:
     sweep.file.write_text(f"{sweep.file.read_text()}\nRia.prune = hookimpl(lambda self, model, sparsity: None)\n")
     line = len(sweep.file.read_text().splitlines())
     assert sweep.reason() == (
-        "code of ria changed; the revision that ria states does not count, "
-        f"since line {line} assigns to attributes of Ria (ria.py)"
+        "code of mine changed; the revision that mine states does not count, "
+        f"since line {line} assigns to attributes of Mine (mine.py)"
     )
 
 
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ({"methods": "methods: [{name: ria, options: {power: 3.0}}]"}, "options changed: power 1.0 → 3.0"),
+        ({"methods": "methods: [{name: mine, options: {power: 3.0}}]"}, "options changed: power 1.0 → 3.0"),
         ({"calibration": "nsamples: 4"}, "calibration changed: nsamples 8 → 4"),
         ({"evaluations": "seqlen: 8"}, "evaluation test/stream-16 was removed; evaluation test/stream-8 was added"),
         ({"models": "dtype: bfloat16"}, "dtype changed: 'float32' → 'bfloat16'"),
@@ -163,7 +163,7 @@ def test_a_revision_that_does_not_count_is_told_of(sweep: Sweep) -> None:
 def test_what_else_changed_is_said(sweep: Sweep, world: Path, lines: dict[str, str], reason: str) -> None:
     sweep.run()
     texts = {
-        "methods": lines.get("methods", "methods: [ria]"),
+        "methods": lines.get("methods", "methods: [mine]"),
         "calibration": f"calibration: {{corpus: {world / 'calibration.jsonl'}, nsamples: 8, seqlen: 16}}",
         "evaluations": f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: 16}}]",
         "models": f"models: [{{id: {world / 'model'}, dtype: float32}}]",
@@ -263,7 +263,7 @@ def test_code_edited_while_a_sweep_runs_is_not_taken_for_what_was_planned(sweep:
     (record,) = run_suite(cells, sweep.output, SilentDisplay(), executor=InProcess())
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error.message.startswith("the code of 'ria' was edited after the suite was planned (")
+    assert record.error.message.startswith("the code of 'mine' was edited after the suite was planned (")
     assert reason_to_run(cells[0], [record]) == "it failed before"
 
 
@@ -272,5 +272,5 @@ def test_code_edited_after_this_process_imported_it_is_not_run_as_if_it_were_new
     sweep.edit(sweep.beside, "W.abs()", "W.abs()  # a comment")
     plan(load_suite(sweep.suite), plugin_files=[sweep.file])
     sweep.edit(sweep.beside, "W.abs()", "-W.abs()")
-    with pytest.raises(MethodError, match="the code of 'ria' was edited after this process imported it: start a new"):
+    with pytest.raises(MethodError, match="the code of 'mine' was edited after this process imported it: start a new"):
         plan(load_suite(sweep.suite), plugin_files=[sweep.file])

@@ -14,7 +14,7 @@ import pytest
 
 from prunebench import tinyworld
 from prunebench.tinyworld import stories, tasks
-from prunebench.tinyworld.corpora import _swapped
+from prunebench.tinyworld.corpora import DIGESTS, _swapped
 from prunebench.tinyworld.draws import Draws, weighted
 from prunebench.tinyworld.people import PHRASES, RELATIONS, Person, diets, people
 from prunebench.tinyworld.tokenizer import build, vocabulary
@@ -33,6 +33,15 @@ def digest(split: str, tokens: int) -> str:
 
 def test_the_stream_is_the_same_everywhere() -> None:
     assert digest("calibration", 100_000) == FIRST_HUNDRED_THOUSAND
+
+
+def test_the_digests_that_are_written_down_are_those_of_the_documents() -> None:
+    """Each as any corpus plugin's would be: SHA-256 over its texts, each ended by a zero byte."""
+    for (corpus, split), known in DIGESTS.items():
+        texts = "".join(f"{text}\0" for text in tinyworld.documents(corpus, split))
+        assert hashlib.sha256(texts.encode()).hexdigest() == known
+    assert {split for _, split in DIGESTS} == {*tinyworld.SPLITS} - {"train"}
+    assert {corpus for corpus, _ in DIGESTS} == {*tinyworld.CORPORA}
 
 
 @pytest.mark.slow

@@ -13,12 +13,16 @@ from markupsafe import Markup
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
+from prunebench.report.grouping import DENSE, method_order, sparsity_order
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.plot import legend_entries
 from prunebench.report.sections import Section, report_sections
+from prunebench.report.tables.scores import scores
 from prunebench.report.tables.table import Table
 
+FOLDED = ("convergence", "masks", "layers", "provenance", "cells")  # sections that are read by few
+SHADES = 10  # of a table's heat, as classes heat-0 to heat-9
 WRAP_LENGTH = 40  # characters; longer entries are wrapped
 
 
@@ -42,6 +46,7 @@ def to_html(
         title=text.printable(title),
         sections=[_section_context(section) for section in all_sections],
         tiles=_tiles(records),
+        filters=_filters(records),
         style=Markup(_colours() + style),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -53,6 +58,7 @@ def _section_context(section: Section) -> dict[str, Any]:
     return {
         "name": name,
         "title": section.title,
+        "folded": name in FOLDED,
         "explanation": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
@@ -77,7 +83,7 @@ def _table_context(table: Table) -> dict[str, Any]:
                 {
                     "text": text.printable(entry),
                     "sort": _javascript_number(text.sort_key(entry)) if numeric[column] else None,
-                    "kind": "number" if numeric[column] else "long" if len(entry) > WRAP_LENGTH else "",
+                    "kind": _classes(entry, numeric=numeric[column], heat=table.heat.get((row, column))),
                     "marked": (row, column) in table.marked,
                     "over_all": (row, column) in table.over_all,
                 }
@@ -86,6 +92,12 @@ def _table_context(table: Table) -> dict[str, Any]:
             for row, entries in enumerate(table.rows)
         ],
     }
+
+
+def _classes(entry: str, *, numeric: bool, heat: float | None) -> str:
+    """The classes of an entry in the page's style: how it is aligned, and the nearest of its shades."""
+    kind = "number" if numeric else "long" if len(entry) > WRAP_LENGTH else ""
+    return kind if heat is None else f"{kind} heat-{min(int(heat * SHADES), SHADES - 1)}".strip()
 
 
 def _javascript_number(value: float | None) -> str | None:
@@ -104,10 +116,27 @@ def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:
     ]
 
 
+def _filters(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """What a reader may filter by, with the choices."""
+    pruned = [record for record in records if record.cell.sparsity != DENSE]
+    columns = {column.task for record in records for column in scores(record)}
+    choices = {
+        "model": list(dict.fromkeys(record.cell.model for record in records)),
+        "method": method_order(pruned),
+        "sparsity": sparsity_order(record.cell.sparsity for record in pruned),
+        "task": sorted(columns),
+    }
+    return [(name, [text.printable(choice) for choice in found]) for name, found in choices.items()]
+
+
 def _colours() -> str:
     """CSS variables for the colours of series, for light and dark pages."""
     light, dark = (
         "".join(f"--series-{number}: {colour}; " for number, colour in enumerate(colours))
         for colours in (draw.COLOURS, draw.DARK_COLOURS)
     )
-    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+    shades = "".join(
+        f".heat-{shade} {{ background: color-mix(in srgb, var(--heat) {6 * shade + 2} %, var(--card)); }}\n"
+        for shade in range(SHADES)
+    ).replace(" %", "%")
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{shades}"

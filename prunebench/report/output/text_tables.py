@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
 
@@ -11,6 +11,8 @@ from prunebench.text import printable
 
 DEFAULT_WIDTH = 100
 MIN_COLUMN_WIDTH = 24
+MOST_KEYS = 4
+GAP, HEADER_PADDING = 2, 2  # blanks that tabulate puts between columns, and at least beside a header
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,14 +36,20 @@ def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
 
     Args:
         tables: the tables.
-        width: columns of the terminal. Captions and text columns are wrapped to fit; columns of numbers are not.
+        width: columns of the terminal. Captions and columns of text are wrapped between words to fit. A table that is
+            too wide even so is stacked: its columns in several parts, each of which names the rows again.
     """
 
     def formatted(table: Table) -> str:
-        caption = textwrap.fill(printable(table.caption), width)
-        return f"{caption}\n\n{_tabulate(table, 'simple', printable, _column_widths(table, width))}"
+        parts = [_tabulate(part, "simple", printable, wrapped=True) for part in _fitted(table, width)]
+        return "\n\n".join([wrapped(printable(table.caption), width), *parts])
 
     return "\n\n".join(map(formatted, tables))
+
+
+def wrapped(words: str, width: int) -> str:
+    """Lines of at most ``width`` characters, broken between words: a number or a path stays whole, however long."""
+    return textwrap.fill(words, width, break_long_words=False, break_on_hyphens=False)
 
 
 def to_markdown(tables: Iterable[Table]) -> str:
@@ -90,9 +98,11 @@ _HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
 _OVER_ALL = {"simple": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
 
 
-def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: list[int | None] | None = None) -> str:
+def _tabulate(table: Table, style: str, escape: Callable[[str], str], *, wrapped: bool = False) -> str:
+    lines = str.splitlines if wrapped else lambda entry: [entry]
+
     def shown(row: int, column: int) -> str:
-        entry = escape(table.rows[row][column])
+        entry = "\n".join(map(escape, lines(table.rows[row][column])))
         shown = _HIGHLIGHT[style].format(entry) if (row, column) in table.marked else entry
         return _OVER_ALL[style].format(shown) if (row, column) in table.over_all else shown
 
@@ -101,23 +111,60 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], widths: li
         headers=[escape(header) for header in table.headers],
         tablefmt=style,
         disable_numparse=True,
-        maxcolwidths=widths,
         colalign=["right" if numeric else "left" for numeric in numeric_columns(table)] if table.rows else None,
     )
 
 
-def _column_widths(table: Table, width: int) -> list[int | None] | None:
-    """Maximal column widths: the widest text column shrinks so that the table fits; None if it fits already."""
-    columns = list(zip(table.headers, *table.rows, strict=True))
-    natural = [max(len(printable(entry)) for entry in column) for column in columns]
-    excess = sum(natural) + 2 * (len(natural) - 1) - width
-    text_columns = [index for index, numeric in enumerate(numeric_columns(table)) if not numeric]
-    if excess <= 0 or not text_columns:
-        return None
-    widest = max(text_columns, key=lambda index: natural[index])
-    return [
-        max(natural[index] - excess, MIN_COLUMN_WIDTH) if index == widest else None for index in range(len(natural))
+def _fitted(table: Table, width: int) -> list[Table]:
+    """A table as it fits: columns of text wrapped, and if that is not enough, its columns in several parts."""
+    plain = [[printable(entry) for entry in row] for row in table.rows]
+    columns = [list(column) for column in zip(table.headers, *plain, strict=True)]
+    widths = [
+        max(len(header) + HEADER_PADDING, *map(len, entries), 0)
+        + (2 if any((row, n) in table.marked for row in range(len(plain))) else 0)
+        for n, (header, *entries) in enumerate(columns)
     ]
+    texts = [number for number, numeric in enumerate(numeric_columns(table)) if not numeric]
+    for number in sorted(texts, key=lambda number: -widths[number]):
+        if (excess := sum(widths) + GAP * (len(widths) - 1) - width) <= 0:
+            break
+        narrow = max(widths[number] - excess, MIN_COLUMN_WIDTH)
+        entries = [_wrapped_entry(entry, narrow) for entry in columns[number][1:]]
+        columns[number][1:] = entries
+        longest = (len(line) for entry in entries for line in entry.splitlines())
+        widths[number] = max(len(columns[number][0]) + HEADER_PADDING, *longest, 0)
+    keys = _key_columns(table)
+    parts: list[list[int]] = [[]]
+    for number in range(keys, len(columns)):
+        taken = [*range(keys), *parts[-1], number]
+        if parts[-1] and sum(widths[n] for n in taken) + GAP * (len(taken) - 1) > width:
+            parts.append([])
+        parts[-1].append(number)
+    rows = list(zip(*(column[1:] for column in columns), strict=True))
+    return [_part(table, rows, [*range(keys), *part]) for part in parts]
+
+
+def _wrapped_entry(entry: str, width: int) -> str:
+    return wrapped(entry, width) if len(entry) > width else entry
+
+
+def _part(table: Table, rows: Sequence[Sequence[str]], numbers: list[int]) -> Table:
+    """Some columns of a table."""
+    place = {number: position for position, number in enumerate(numbers)}
+    marked, over_all = (
+        frozenset((row, place[column]) for row, column in marks if column in place)
+        for marks in (table.marked, table.over_all)
+    )
+    entries = tuple(tuple(row[number] for number in numbers) for row in rows)
+    return Table(table.caption, tuple(table.headers[number] for number in numbers), entries, marked, over_all)
+
+
+def _key_columns(table: Table) -> int:
+    """How many columns on the left it takes to tell all rows apart; one where none do."""
+    for count in range(1, min(len(table.headers), MOST_KEYS) + 1):
+        if len({row[:count] for row in table.rows}) == len(table.rows):
+            return count
+    return 1
 
 
 def numeric_columns(table: Table) -> list[bool]:

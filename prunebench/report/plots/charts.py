@@ -3,16 +3,15 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from prunebench import text
-from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.averages import Estimate, mean_perplexities, mean_perplexity
-from prunebench.report.budgets import BLOCK_WISE, END_TO_END, budget, group_of
-from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_on, setting_groups, text_title
-from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
+from prunebench.report.averages import Estimate, mean_perplexity
+from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_on, setting_groups
+from prunebench.report.plots.axes import drop_empty, file_stem, join_title
+from prunebench.report.plots.over_sparsity import dense_lines, series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import INTERVAL_STDERRS, Column, mean_over_seeds, scores
@@ -22,96 +21,6 @@ COSTS = (
     ("tokens_seen", "tokens seen", 1.0),
     ("peak_bytes", "peak memory (MiB)", 1024.0**2),
 )
-
-
-def _series_over_sparsity(
-    setting_group: SettingGroup,
-    styles: dict[str, int],
-    measure: Callable[[dict[str, list[Record]]], dict[str, Estimate]],
-    dodge: float = 0.0,
-    *,
-    budgets: bool = False,
-) -> tuple[Axis, tuple[Series, ...]]:
-    """For each method, a line over fractions of zeros and separate markers over n:m patterns.
-
-    Args:
-        setting_group: the records to plot.
-        styles: see ``method_styles``.
-        measure: the value and interval of each method at one sparsity, from the records of their seeds; a method that
-            is not in the result is left out.
-        dodge: horizontal distance between methods, as a fraction of the axis, so that bars do not hide one another.
-        budgets: whether methods that were trained are labelled with the tokens they were trained on.
-    """
-    axis, positions = sparsity_axis(setting_group.sparsities)
-    methods = setting_group.methods(styles)
-    width = max(positions.values(), default=0.0) - min(positions.values(), default=0.0) or 1.0
-    series = []
-    found = {
-        sparsity: measure({m: setting_group.entries[m, s] for m, s in setting_group.entries if s == sparsity})
-        for sparsity in setting_group.sparsities
-    }
-    for number, method in enumerate(methods):
-        shift = dodge * width * (number - (len(methods) - 1) / 2)
-        measured = [
-            (sparsity, found[sparsity][method]) for sparsity in setting_group.sparsities if method in found[sparsity]
-        ]
-        own = [record for (name, _), group in setting_group.entries.items() if name == method for record in group]
-        trained = budgets and group_of(own) in (BLOCK_WISE, END_TO_END)
-        label = f"{method} ({budget(own)} tokens)" if trained else method
-        for line in (True, False):
-            part = [entry for entry in measured if math.isfinite(ratio_of(entry[0])) == line]
-            if part:
-                points = tuple((positions[sparsity] + shift, estimate[0]) for sparsity, estimate in part)
-                bars = tuple(estimate[1:] for _, estimate in part)
-                series.append(Series(label, styles[method], points, bars, line=line))
-    return axis, tuple(series)
-
-
-def perplexity_plots(
-    records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None = None
-) -> list[Plot]:
-    """Perplexity against sparsity: one plot for each protocol and setting, with the dense model and the floor.
-
-    Args:
-        records: the records to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``method_styles``.
-        array_store: the arrays of the records; without them, bars are intervals over seeds alone.
-    """
-    plots = []
-    for protocol, digest in evaluation_texts(records):
-        title = text_title(protocol, digest, evaluation_texts(records))
-        for setting_group in setting_groups(measured_on(records, protocol, digest)):
-            axis, series = _series_over_sparsity(
-                setting_group,
-                styles,
-                partial(mean_perplexities, protocol=protocol, array_store=array_store),
-                budgets=True,
-            )
-            all_records = setting_group.records
-            floors = {r.perplexity[protocol].floor for r in all_records if protocol in r.perplexity}
-            lines = _dense_lines(setting_group, protocol) + [
-                HorizontalLine(f"floor {text.number(floor)}", floor) for floor in floors if floor is not None
-            ]
-            plots.append(
-                Plot(
-                    name=file_stem("perplexity", setting_group.setting.model, title, setting_group.label),
-                    title=join_title(f"Perplexity of {setting_group.setting.model} on {title}", setting_group.label),
-                    panel=join_title(setting_group.setting.model, title, setting_group.label),
-                    x=axis,
-                    y=Axis("perplexity", "log"),
-                    series=series,
-                    lines=tuple(lines),
-                )
-            )
-    return drop_empty(plots)
-
-
-def _dense_lines(setting_group: SettingGroup, protocol: str) -> list[HorizontalLine]:
-    return [
-        HorizontalLine(f"{method} {text.number(record.perplexity[protocol].value)}", record.perplexity[protocol].value)
-        for method, record in setting_group.baselines.items()
-        if protocol in record.perplexity
-    ]
 
 
 def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
@@ -125,7 +34,7 @@ def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[P
         all_records = setting_group.records
         columns = list(dict.fromkeys(column for record in all_records for column in scores(record)))
         for column in columns:
-            axis, series = _series_over_sparsity(
+            axis, series = series_over_sparsity(
                 setting_group, styles, partial(_mean_scores, column=column), dodge=0.012
             )
             chance = chance_of(all_records, [column.task]) if column.share else None
@@ -200,7 +109,7 @@ def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
                         x=Axis(label, "log"),
                         y=Axis("perplexity", "log"),
                         series=tuple(series),
-                        lines=tuple(_dense_lines(setting_group, protocol)),
+                        lines=tuple(dense_lines(setting_group, protocol)),
                     )
                 )
     return drop_empty(plots)

@@ -7,6 +7,7 @@ import html
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -78,7 +79,7 @@ def to_svg(plot: Plot, prefix: str) -> str:
         prefix: prefix of the element's identifiers, unique in the page.
     """
     with _style_context():
-        return _page_element(_figure(plot), prefix, plot.title)
+        return _with_values(_page_element(_figure(plot), prefix, plot.title), plot)
 
 
 def to_legend_sample(series: Series, prefix: str) -> str:
@@ -134,9 +135,44 @@ def _page_element(figure: Figure, prefix: str, title: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", content.replace("<svg", f"<svg {attributes}", 1)).strip()
 
 
+def _with_values(element: str, plot: Plot) -> str:
+    """Name the series of each group, and give each marker its exact values as a title, which browsers show."""
+    before, *groups = re.split(r'(?=<g data-part=")', element)
+    found = [before]
+    for group in groups:
+        tag, _, rest = group.partition(">")
+        number, which = tag.split('"')[1].split("-")
+        series = plot.series[int(number)]
+        shown = [series.points[int(which)]] if which.isdigit() else []
+        if which == "inside":
+            shown = _within(plot, series.points)
+        if series.markers:
+            titles = iter([html.escape(printable(_value_text(plot, series, point))) for point in shown])
+            rest = re.sub(
+                r"(<use [^>]*?)\s*/>",
+                lambda marker, titles=titles: f"{marker[1]}><title>{next(titles)}</title></use>",
+                rest,
+                count=len(shown),
+            )
+        found.append(f'<g data-series="{html.escape(printable(series.label))}">{rest}')
+    return "".join(found)
+
+
+def _value_text(plot: Plot, series: Series, point: Point) -> str:
+    """What a reader sees at a point: "elsa: 90, 1.36 (1.31 to 1.42)"."""
+    x, y = point
+    across = next((label for position, label in plot.x.ticks if position == x), tick_text(x))
+    if plot.sideways:
+        return f"{series.label}: {x:.4g}"
+    bar = dict(zip(series.points, series.bars, strict=False)).get(point, (math.nan, math.nan))
+    interval = f" ({bar[0]:.4g} to {bar[1]:.4g})" if all(map(math.isfinite, bar)) else ""
+    return f"{series.label}: {across}, {y:.4g}{interval}"
+
+
 def _adapt_tag(tag: str, prefix: str) -> str:
     """Adapt one tag of matplotlib's SVG to a page."""
     for pattern, replacement in (
+        (r'^<g id="series-(\d+-\w+)"', r'<g data-part="\1"'),
         (r'^<g id="[^"]*"', "<g"),
         (r'\s+xmlns(:\w+)?="[^"]*"', ""),
         (r'\bid="', f'id="{prefix}-'),
@@ -149,15 +185,21 @@ def _adapt_tag(tag: str, prefix: str) -> str:
 
 
 def _figure(plot: Plot) -> Figure:
-    figure = Figure(figsize=SIZE, layout="constrained")
+    rows = len(plot.y.ticks) if plot.sideways else 0
+    figure = Figure(figsize=(SIZE[0], max(1.2, 0.6 + 0.24 * rows)) if rows else SIZE, layout="constrained")
     axes = figure.add_subplot()
+    bars = [end for series in plot.series for bar in series.bars for end in bar]
     values = [y for series in plot.series for _, y in series.points] + [rule.y for rule in plot.lines]
-    values += [end for series in plot.series for bar in series.bars for end in bar]
-    _set_scale(axes, "y", plot.y, values)
-    zero = _set_scale(axes, "x", plot.x, [x for series in plot.series for x, _ in series.points])
-    for depth, series in enumerate(plot.series, start=3):
-        _draw_series(axes, series, zero, depth)
-    _draw_horizontal_lines(axes, [rule for rule in plot.lines if math.isfinite(rule.y)])
+    _set_scale(axes, "y", plot.y, values + ([] if plot.sideways else bars))
+    across = [x for series in plot.series for x, _ in series.points] + (bars if plot.sideways else [])
+    zero = _set_scale(axes, "x", plot.x, across)
+    if plot.sideways:
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+    taken: Counter[float] = Counter()
+    for number in range(len(plot.series)):
+        _draw_series(axes, plot, number, zero, taken)
+    _draw_horizontal_lines(axes, [rule for rule in plot.lines if not plot.y.beyond(rule.y)])
     axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
     return figure
 
@@ -168,7 +210,7 @@ def _set_scale(axes: Axes, which: Literal["x", "y"], requested: Axis, values: It
     Returns:
         The position at which a value of zero is drawn.
     """
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [value if requested.cut is None else min(value, requested.cut) for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
     log = requested.scale == "log" and bool(positive)
     zero = 0.0
@@ -232,7 +274,7 @@ def _line_style(series: Series, *, markers: bool | None = None, line: bool | Non
     """matplotlib's keyword arguments for the style of a series."""
     number = series.style
     marked, joined = series.markers if markers is None else markers, series.line if line is None else line
-    dash = series.dash if series.dash is not None else 0 if number is None else number // len(COLOURS)
+    dash = series.dash or 0
     return {
         "color": INK if number is None else COLOURS[number % len(COLOURS)],
         "marker": ("*" if number is None else MARKERS[number % len(MARKERS)]) if marked else "",
@@ -245,27 +287,62 @@ def _line_style(series: Series, *, markers: bool | None = None, line: bool | Non
     }
 
 
-def _draw_series(axes: Axes, series: Series, zero: float, depth: int) -> None:
+def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: "Counter[float]") -> None:
+    """Draw one series; the identifiers of its parts are read again by ``_with_values``.
+
+    Args:
+        axes, plot: where and what.
+        number: of the series; later ones are above earlier ones.
+        zero: where x = 0 is drawn.
+        taken: how many values stand at the upper edge already, by their x.
+    """
+    series, depth = plot.series[number], 3 + number
     points = [(x if x or axes.get_xscale() == "linear" else zero, y) for x, y in series.points]
-    finite = [point for point in points if math.isfinite(point[1])]
+    finite = [point for point in points if all(map(math.isfinite, point))]
     style = _line_style(series)
-    if finite:
-        xs, ys = zip(*finite, strict=True)
-        axes.plot(xs, ys, drawstyle="steps-post" if series.steps else "default", zorder=depth, **style)
+    if finite and style["linestyle"]:  # a line to a value beyond the cut leaves by the upper edge
+        steps = "steps-post" if series.steps else "default"
+        lines = {**style, "marker": "", "gid": f"series-{number}-line", "zorder": depth}
+        axes.plot(*zip(*finite, strict=True), drawstyle=steps, **lines)
+    off = {**style, "linestyle": "", "zorder": depth}
+    if series.markers and (inside := _within(plot, points)):
+        axes.plot(*zip(*inside, strict=True), **off, gid=f"series-{number}-inside")
+    bar = {"color": style["color"], "linewidth": 1.0, "alpha": style["alpha"], "gid": f"series-{number}-bar"}
     for (x, y), (low, high) in zip(points, series.bars, strict=False):
-        if math.isfinite(y) and math.isfinite(low) and math.isfinite(high):
-            axes.plot([x, x], [low, high], color=style["color"], linewidth=1.0, alpha=style["alpha"], zorder=depth)
-    for x, y in points:
-        if not math.isfinite(y):
-            off = {**style, "linestyle": "", "marker": "^", "clip_on": False}
-            axes.plot([x], [0.97], transform=axes.get_xaxis_transform(), zorder=depth, **off)
-            axes.annotate(
-                text.number(y), (x, 0.97), xycoords=axes.get_xaxis_transform(), **_label_offset(left=True, up=False)
-            )
-    for number, (point, name) in enumerate(zip(points, series.names, strict=False)):
+        if math.isfinite(low) and math.isfinite(high) and not (plot.y.beyond(y) or plot.x.beyond(x)):
+            ends = ([low, high], [y, y]) if plot.sideways else ([x, x], [low, high])
+            axes.plot(*ends, zorder=depth, **bar)
+    off["clip_on"] = False
+    for place, (x, y) in enumerate(points):
+        off["gid"] = f"series-{number}-{place}"
+        if plot.y.beyond(y):
+            height = 0.97 - 0.075 * taken[x]
+            taken[x] += 1
+            edge = axes.get_xaxis_transform()
+            axes.plot([x], [height], transform=edge, **{**off, "marker": "^"})
+            beside = _label_offset(left=_fraction(axes, (x, 1.0))[0] > 0.3, up=False)
+            axes.annotate(_beyond_text(y), (x, height), xycoords=edge, gid=off["gid"], **beside)
+        elif plot.sideways and plot.x.beyond(x):
+            edge = axes.get_yaxis_transform()
+            axes.plot([0.97], [y], transform=edge, **{**off, "marker": ">"})
+            offset = {**_label_offset(left=True, up=False), "xytext": (-6, 0), "va": "center"}
+            axes.annotate(_beyond_text(x), (0.97, y), xycoords=edge, gid=off["gid"], **offset)
+    for place, (point, name) in enumerate(zip(points, series.names, strict=False)):
         if name and math.isfinite(point[1]):
             left = _fraction(axes, point)[0] > 0.6
-            axes.annotate(printable(name), point, zorder=depth, **_label_offset(left=left, up=number % 2 == 0))
+            axes.annotate(printable(name), point, zorder=depth, **_label_offset(left=left, up=place % 2 == 0))
+
+
+def _within(plot: Plot, points: Iterable[Point]) -> list[Point]:
+    """The points that have a place on both axes."""
+    return [(x, y) for x, y in points if math.isfinite(x) and not (plot.x.beyond(x) or plot.y.beyond(y))]
+
+
+def _beyond_text(value: float) -> str:
+    """The number that is written for a value at the edge: 10.5, 1174, inf."""
+    if not math.isfinite(value):
+        return text.number(value)
+    return f"{value:.1f}" if value < 100 else text.count(value)
 
 
 def _fraction(axes: Axes, point: Point) -> tuple[float, float]:

@@ -129,7 +129,7 @@ def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot
 
     Args:
         records: the records to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``prunebench.report.grouping.method_styles``.
+        styles: see ``prunebench.report.styles.method_styles``.
     """
     plots = []
     for protocol, candidates in comparable_families(records):
@@ -143,7 +143,7 @@ def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot
             dense = sorted((candidate for candidate in candidates if candidate.dense), key=point)
             series = [Series("the front", None, tuple(map(point, best)), markers=False, steps=True, faint=True)]
             pruned = [candidate for candidate in candidates if not candidate.dense]
-            for method in sorted({candidate.method for candidate in pruned}, key=lambda name: styles[name]):
+            for method in sorted({candidate.method for candidate in pruned}, key=list(styles).index):
                 for faint in (True, False):
                     of_method = [
                         c for c in candidates if c.method == method and not c.dense and (c not in best) == faint

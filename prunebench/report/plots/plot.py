@@ -1,5 +1,6 @@
 """The format-independent description of a plot, before it is drawn."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,11 +16,17 @@ class Axis:
         label: the quantity, with its unit.
         scale: ``linear`` or ``log``; on a ``log`` axis zero gets a position of its own before the smallest value.
         ticks: (position, label) pairs; by default chosen from the data.
+        cut: where the axis ends though values go on: those are drawn at its end, with their number; None for no cut.
     """
 
     label: str
     scale: Literal["linear", "log"] = "linear"
     ticks: tuple[tuple[float, str], ...] = ()
+    cut: float | None = None
+
+    def beyond(self, value: float) -> bool:
+        """Whether a value has no place on the axis."""
+        return not math.isfinite(value) or (self.cut is not None and value > self.cut)
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,13 @@ class Series:
 
     Args:
         label: name in the legend; series of one label and style share an entry.
-        style: number of the colour, marker and dash; None for the dense models, which are drawn in the text colour.
-        points: (x, y); a y that is not finite is drawn at the upper edge.
-        bars: (low, high) of each y; empty for none.
+        style: number of the colour and marker; None for the dense models, which are drawn in the text colour.
+        points: (x, y); a y that is not finite, or beyond its axis' cut, is drawn at the upper edge.
+        bars: (low, high) of each y, or of each x where the plot is ``sideways``; empty for none.
         names: written beside the points; empty for none.
         line, markers: whether the points are joined by a line, and whether they have markers.
         steps: whether the line has steps, as a Pareto front does.
-        dash: number of a dash that replaces the style's own.
+        dash: number of a dash; None for a line without gaps.
         faint: drawn in the background.
     """
 
@@ -68,6 +75,7 @@ class Plot:
         panel: short title beside other plots of a page: what distinguishes it from them.
         x, y: the axes.
         series, lines: its content; later series are drawn above earlier ones.
+        sideways: whether the measure is x, as in a plot of dots with a name for each row.
     """
 
     name: str
@@ -77,6 +85,7 @@ class Plot:
     y: Axis
     series: tuple[Series, ...]
     lines: tuple[HorizontalLine, ...] = ()
+    sideways: bool = False
 
 
 def legend_entries(plots: Iterable[Plot]) -> list[Series]:

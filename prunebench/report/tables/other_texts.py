@@ -20,7 +20,7 @@ def other_text_tables(
 
     Args:
         records: those to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``prunebench.report.grouping.method_styles``.
+        styles: see ``prunebench.report.styles.method_styles``.
         array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:

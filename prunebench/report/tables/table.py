@@ -1,7 +1,7 @@
 """The format-independent table that all tables of a report are built as."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from prunebench import text
 from prunebench.records.record import Record
@@ -17,6 +17,7 @@ class Table:
         rows: entries, as many per row as ``headers``.
         marked: (row, column) of highlighted entries: the best of their kind and its ties.
         over_all: (row, column) of entries that are so among several kinds: those of each are in ``marked``.
+        heat: shades from 0 to 1 by (row, column), for formats that have colours.
     """
 
     caption: str
@@ -24,6 +25,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     marked: frozenset[tuple[int, int]] = frozenset()
     over_all: frozenset[tuple[int, int]] = frozenset()
+    heat: Mapping[tuple[int, int], float] = field(default_factory=dict, hash=False)
 
 
 def caption(*parts: str) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
 
-@pytest.mark.method("ria")
+@pytest.mark.method("mine")
 def test_contract(verdict):
     assert verdict.holds, verdict

@@ -1,4 +1,4 @@
-"""RIA: relative importance and activations (Zhang et al., "Plug-and-Play", ICLR 2024)."""
+"""Pruning by a weight's shares in its row and its column, and by its input."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from prunebench.pruning import CalibrationData, FeatureNorm, Sparsity, calibrate
 
 
 @dataclass(frozen=True)
-class Ria:
+class Mine:
     """Keep the weights that are large in their row and their column, on inputs that are large. No update.
 
     Args:

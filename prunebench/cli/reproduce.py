@@ -1,0 +1,123 @@
+"""The command ``reproduce``: a paper's experiment is run, and its published perplexities are held against ours."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prunebench.cli.output import print_message, print_tables
+from prunebench.cli.run import run
+from prunebench.cli.suite_options import Device, InProcess, Overrides
+from prunebench.errors import UsageError, suggest
+from prunebench.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from prunebench.suite.schema import MethodEntry, PerplexityEntry
+
+OUTCOME = "reproduction"  # a folder beside the records, so that what is in it is not taken for one
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A paper's suite by name, as wanda, or a suite file.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which of its models.  [default: the first, its smallest]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.  [default: results/reproduce-NAME]"),
+    ] = None,
+    override: Overrides = None,
+    device: Device = None,
+    in_process: InProcess = False,
+) -> None:
+    """Run a paper's experiment and say which of its published perplexities ours agree with.
+
+    An interrupted reproduction goes on where it was. DIR/reproduction/NAME.json holds the outcome, to be sent in.
+    """
+    with quiet_libraries():
+        path, replaced = narrowed(name, model)
+    folder = output or Path("results") / f"reproduce-{path.stem}"
+    try:
+        run(suite=path, output=folder, override=[*replaced, *(override or ())], device=device, in_process=in_process)
+        code = 0
+    except typer.Exit as failed:
+        code = failed.exit_code
+    if code > 1:
+        raise typer.Exit(code)
+    from prunebench.files import make_folder, write_atomically
+    from prunebench.records.store import read_records
+    from prunebench.report.reproduction import PASS, reproduction_json, reproduction_table, reproductions
+
+    records = read_records(folder, leave_out=print_message)
+    rows = reproductions(records)
+    print_tables([reproduction_table(rows)])
+    outcome = json.dumps(reproduction_json(path.stem, rows, records), indent=1) + "\n"
+    make_folder(folder / OUTCOME)
+    write_atomically(outcome_file := folder / OUTCOME / f"{path.stem}.json", outcome.encode())
+    print_message(f"to be sent in: {outcome_file}")
+    if code or any(row.verdict != PASS for row in rows):
+        raise typer.Exit(1)
+
+
+def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
+    """A paper's suite, and what of it is replaced: one model, the methods that have figures for it, perplexities alone.
+
+    Args:
+        name: of a suite of ``suites/paper``, or a suite file.
+        model: id or label of one of its models; the first if None.
+
+    Returns:
+        The suite's file, and ``KEY=VALUE`` overrides.
+
+    Raises:
+        UsageError: there is none of that name, or no figure that states how nearly it must be met.
+    """
+    from prunebench.suite.file import load_suite
+    from prunebench.suite.published import read_published
+    from prunebench.suite.schema import PerplexityEntry
+
+    path = suite_named(name)
+    suite = load_suite(path)
+    known = [label for entry in suite.models for label in (entry.id, entry.name)]
+    chosen = [entry for entry in suite.models if model in (None, entry.id, entry.name)]
+    if not chosen:
+        raise UsageError(f"{path.name} has no model {model!r}: {suggest(str(model), known)}")
+    target = chosen[0]
+    stated = [row for file in suite.published_files for row in read_published(Path(file)) if row.figure.tolerance]
+    names = {row.method for row in stated if row.model.casefold() in {target.id.casefold(), target.name.casefold()}}
+    methods = [m for m in suite.methods if names & {m.name, m.title} and target.name in (m.models or [target.name])]
+    texts = [e for e in suite.evaluations if isinstance(e, PerplexityEntry) and e.is_for(target.name)]
+    if not methods or not texts:
+        raise UsageError(
+            f"{path.name} has no published perplexity of {target.id} that states a tolerance: name another model with "
+            f"--model; {', '.join(entry.id for entry in suite.models)}"
+        )
+    parts = {
+        "models": [target.model_dump(mode="json", exclude_defaults=True)],
+        "methods": [{**_plain(entry), "models": None} for entry in methods],
+        "evaluations": [{**_plain(entry), "name": "perplexity", "models": None} for entry in texts],
+    }
+    return path, [f"{key}={json.dumps(value)}" for key, value in parts.items()]
+
+
+def _plain(entry: "MethodEntry | PerplexityEntry") -> dict[str, Any]:
+    return entry.model_dump(mode="json", exclude_defaults=True)
+
+
+def suite_named(name: str) -> Path:
+    """The file of a suite: one of the papers', which come with the package, or any.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    import prunebench
+
+    package = Path(prunebench.__file__).parent
+    places = (package / "papers", package.parent / "suites" / "paper")
+    found = {path.stem: path for place in places for path in sorted(place.glob("*.yaml"))}
+    if name not in found:
+        raise UsageError(f"no paper's suite is called {name!r}: {suggest(name, found)}")
+    return found[name]

@@ -1,0 +1,68 @@
+"""The command ``score``: a checkpoint that any tool has pruned becomes a row of a results folder."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.output import AsJson, print_message
+from prunebench.cli.run import run
+from prunebench.cli.suite_options import Device, InProcess, Overrides
+from prunebench.quiet import quiet_libraries
+
+# The literature's protocol, where no suite names another.
+SUITE = """
+name: score
+models: [unknown]
+calibration: {corpus: wikitext2}
+sparsities: [0.5]
+methods: [dense]
+evaluations: [{name: perplexity, corpus: wikitext2, seqlen: 2048}]
+"""
+
+
+def score(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The pruned checkpoint: a folder, or a hub id.")],
+    dense: Annotated[str, typer.Option("--dense", metavar="ID", help="The model that it was made from.")],
+    suite: Annotated[
+        Path | None,
+        typer.Option(metavar="SUITE", help="Whose evaluations to make.  [default: WikiText-2 in windows of 2048]"),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME", help="What tables call it.  [default: FOLDER's]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="The results folder.  [default: results/score]")
+    ] = None,
+    override: Overrides = None,
+    device: Device = None,
+    in_process: InProcess = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a checkpoint that any tool has pruned beside its dense model, and print the tables.
+
+    Its pattern is recognised by its zeros. The row is marked as brought: how it was pruned is not known here.
+    """
+    with quiet_libraries():
+        from prunebench.models.checkpoint import sparsity_of
+        from prunebench.models.source import find_model
+
+        sparsity, digest = sparsity_of(folder, dense), find_model(folder).digest
+    local = Path(folder).expanduser()
+    name = label or local.resolve().name if local.is_dir() else label or folder
+    where = str(local.resolve()) if local.is_dir() else folder
+    print_message(f"{folder} is sparse to {sparsity}")
+    brought = {"name": "checkpoint", "label": f"{name} (brought)", "options": {"folder": where, "digest": digest}}
+    asked = {"models": [dense], "sparsities": [str(sparsity)], "methods": ["dense", brought], "published": None}
+    with tempfile.TemporaryDirectory() as work:
+        if suite is None:
+            suite = Path(work) / "score.yaml"
+            suite.write_text(SUITE, encoding="utf-8")
+        run(
+            suite=suite,
+            output=output or Path("results") / "score",
+            override=[*(f"{key}={json.dumps(value)}" for key, value in asked.items()), *(override or ())],
+            device=device,
+            in_process=in_process,
+            as_json=as_json,
+        )

@@ -1,0 +1,124 @@
+"""Weights that another tool has pruned: which sparsity they have, and a method that brings them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from prunebench import hookimpl
+from prunebench.errors import ModelError
+from prunebench.models.loading import load_model, load_skeleton
+from prunebench.models.source import find_model
+from prunebench.pruning.callbacks import note
+from prunebench.pruning.layers import all_layers
+from prunebench.pruning.sparsity import NM, Pattern, Unstructured
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PATTERNS = (NM(1, 4), NM(2, 4), NM(4, 8), NM(2, 8))
+"""Patterns of n:m that are looked for, the sparser of two that fit first."""
+NEAR = 1e-3
+"""A share of zeros this near to one with two decimals is called by that."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Take the weights of a checkpoint in place of the model's own. Nothing is pruned here.
+
+    Args:
+        folder: of the checkpoint, or its id on the hub; the same architecture as the model's.
+        digest: what its files must hash to, so that a record is of these weights; any where it is empty.
+    """
+
+    revision: ClassVar[int] = 1
+    changes: ClassVar[str] = "all"
+    brought: ClassVar[bool] = True
+
+    folder: str = ""
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            raise ValueError("folder is empty: name the folder of a checkpoint, as folder: ./pruned")
+
+    @hookimpl
+    def prune(self, model: "nn.Module") -> None:
+        """Copy every tensor, rounded to the model's dtype."""
+        import torch
+
+        source = find_model(self.folder)
+        if self.digest and source.digest != self.digest:
+            raise ModelError(f"the files of {self.folder} have changed since the suite was planned: run it again")
+        brought, _ = load_model(source, dtype="auto", device="cpu")
+        theirs, ours = brought.state_dict(), model.state_dict()
+        refuse_other_shapes(self.folder, theirs, ours)
+        matrices = {id(layer.parameter) for layer in all_layers(model)}
+        others = [name for name, parameter in model.named_parameters() if id(parameter) not in matrices]
+        with torch.no_grad():
+            if changed := [name for name in others if not torch.equal(theirs[name], ours[name].to(theirs[name]))]:
+                note(
+                    f"weights that are not pruned differ from the dense model's, {changed[0]} for one",
+                    count=len(changed),
+                )
+            for name, tensor in ours.items():
+                tensor.copy_(theirs[name])
+
+
+def refuse_other_shapes(folder: str, theirs: "dict[str, Tensor]", ours: "dict[str, Tensor]") -> None:
+    """Refuse weights of another architecture.
+
+    Raises:
+        ModelError: a tensor is missing, is not in the model, or has another shape.
+    """
+    if names := sorted(theirs.keys() ^ ours.keys()):
+        where = "the checkpoint" if names[0] in theirs else "the dense model"
+        raise ModelError(
+            f"{folder} is of another architecture than the dense model: {len(names)} tensors are in one of them alone, "
+            f"{names[0]} in {where}"
+        )
+    for name, tensor in theirs.items():
+        if tensor.shape != ours[name].shape:
+            raise ModelError(
+                f"{folder} is of another architecture than the dense model: {name} is {tuple(tensor.shape)} in the "
+                f"checkpoint and {tuple(ours[name].shape)} in the dense model"
+            )
+
+
+def sparsity_of(folder: str, dense: str) -> Pattern:
+    """The sparsity of a checkpoint, as tables call it: n:m where every group of every matrix keeps to it, else a share.
+
+    Args:
+        folder: of the checkpoint, or its id on the hub.
+        dense: the model that it was made from.
+
+    Returns:
+        One of ``PATTERNS`` where its zeros are all there; else the share of zeros of all prunable matrices together,
+        with two decimals where that is near.
+
+    Raises:
+        ModelError: it is of another architecture, holds NaN or infinity, or no zeros.
+    """
+    model, _ = load_model(find_model(folder), dtype="auto", device="cpu")
+    refuse_other_shapes(folder, model.state_dict(), load_skeleton(find_model(dense)).state_dict())
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(f"{folder} holds NaN or infinity in {name}: it cannot be measured")
+    zeros = weights = 0
+    fitting = list(PATTERNS)
+    for layer in all_layers(model):
+        kept = layer.weight != 0
+        zeros, weights = zeros + int((~kept).sum()), weights + kept.numel()
+        fitting = [p for p in fitting if kept.shape[1] % p.m == 0 and _most_kept(kept, p.m) <= p.n]
+    share = zeros / weights
+    if share < NEAR:
+        raise ModelError(
+            f"{folder} is dense: {zeros} of its {weights} prunable weights are zero; name the folder of the "
+            "pruned model"
+        )
+    for pattern in fitting:
+        if abs(share - pattern.ratio) <= NEAR:
+            return pattern
+    return Unstructured(round(share, 2) if abs(share - round(share, 2)) <= NEAR else round(share, 4))
+
+
+def _most_kept(kept: "Tensor", m: int) -> int:
+    return int(kept.reshape(-1, m).sum(dim=1).max())

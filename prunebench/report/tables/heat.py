@@ -1,0 +1,140 @@
+"""The first table of a report: methods × sparsities in times the dense model's perplexity, and what they cost."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from prunebench import text
+from prunebench.records.arrays import ArrayStore
+from prunebench.records.record import Record
+from prunebench.report.budgets import GROUPS, columns_of, group_of
+from prunebench.report.grouping import group_by, sparsity_order
+from prunebench.report.scenes import Scene
+from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
+from prunebench.report.tables.table import Table, caption, seeds_text
+
+COLLAPSED = 10.0
+"""Times the dense perplexity, from which on a model says little of its method: shades and plots end there."""
+
+
+def heat_table(scene: Scene, methods: Sequence[str], array_store: ArrayStore | None = None) -> Table | None:
+    """How many times the dense model's perplexity each method has, the best of each kind of training first.
+
+    Args:
+        scene: the records.
+        methods: in the order that decides between equal ones.
+        array_store: the arrays of the records; without them nothing is marked as best.
+
+    Returns:
+        None where the dense model was not measured, or nothing was pruned.
+    """
+    pruned = {key: group for key, group in _all_entries(scene).items() if key[0] in methods}
+    if scene.dense is None or not pruned:
+        return None
+    columns = sparsity_order(sparsity for _, sparsity in pruned)
+    sorted_by = most_shared(scene)
+    if not scene.entries:
+        return None
+    of_method = group_by((r for group in pruned.values() for r in group), lambda record: record.cell.method)
+
+    def place(method: str) -> tuple[int, float, int]:
+        value = times_dense(scene, scene.entries.get((method, sorted_by), ()))
+        last = math.inf if value is None or math.isnan(value) else value
+        return GROUPS.index(group_of(of_method[method])), last, list(methods).index(method)
+
+    rows = sorted(of_method, key=place) + [m for m in methods if m not in of_method and any(m == k for k, _ in pruned)]
+    entries = [[pruned.get((method, sparsity), []) for method in rows] for sparsity in columns]
+    complete = [  # what competes
+        [[] if (method, s) in scene.group.failed else group for method, group in zip(rows, column, strict=True)]
+        for s, column in zip(columns, entries, strict=True)
+    ]
+    groups = [group_of(of_method.get(method, [])) for method in rows]
+    marked, over_all = marks_by_group(complete, groups, scene.protocol, array_store)
+    nothing = (text.MISSING, text.MISSING)
+    training = {method: columns_of(of_method[method]) if method in of_method else nothing for method in rows}
+    first = 2  # column of the first sparsity
+    heat = {
+        (row, first + column): _heat(value)
+        for column, of_sparsity in enumerate(entries)
+        for row, group in enumerate(of_sparsity)
+        if (value := times_dense(scene, group)) is not None
+    }
+    return Table(
+        caption(
+            f"Times the dense perplexity of {scene.model} on {scene.title} ({text.number(scene.dense)})",
+            scene.group.label,
+            f"by training, then by {sorted_by}",
+            seeds_text([group for group in pruned.values() if group]),
+            marks_caption(complete, marked=bool(marked | over_all), evidence=array_store is not None),
+            GROUPED_CAPTION if over_all else "",
+        ),
+        ("method", "training", *columns, "trained on", "prune time", "FLOPs"),
+        tuple(
+            (
+                method,
+                training[method][0],
+                *(_shown(scene, (method, s), column[row]) for s, column in zip(columns, entries, strict=True)),
+                training[method][1],
+                _range(of_method.get(method, []), lambda record: record.cost.prune_seconds, text.seconds),
+                _range(of_method.get(method, []), _flops, text.count),
+            )
+            for row, method in enumerate(rows)
+        ),
+        frozenset((row, first + column) for column, row in marked),
+        frozenset((row, first + column) for column, row in over_all),
+        heat,
+    )
+
+
+def times_dense(scene: Scene, group: Sequence[Record]) -> float | None:
+    """The mean perplexity of a cell's seeds over the dense model's; None if it was not measured."""
+    values = [r.perplexity[scene.protocol].value for r in group if scene.protocol in r.perplexity]
+    return statistics.fmean(values) / scene.dense if values and scene.dense else None
+
+
+def most_shared(scene: Scene) -> str:
+    """The sparsity that most methods were measured at; of several the highest fraction, before any n:m pattern."""
+    counts = Counter(sparsity for _, sparsity in _all_entries(scene))
+    most = max(counts.values(), default=0)
+    shared = [sparsity for sparsity in sparsity_order(counts) if counts[sparsity] == most]
+    return next((sparsity for sparsity in reversed(shared) if ":" not in sparsity), shared[-1] if shared else "")
+
+
+def times_text(value: float) -> str:
+    """How many times: 1.04, 12.3, 4100, inf."""
+    if value < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}" if value < 1e5 else text.number(value)
+
+
+def _all_entries(scene: Scene) -> dict[tuple[str, str], list[Record]]:
+    """Cells by (method, sparsity), those of which a seed failed included."""
+    failed = {key: list[Record]() for key in scene.group.failed}
+    return {**failed, **scene.group.entries}
+
+
+def _shown(scene: Scene, key: tuple[str, str], group: Sequence[Record]) -> str:
+    value, failed = times_dense(scene, group), key in scene.group.failed
+    if value is None:
+        return text.FAILED if failed else text.MISSING
+    return times_text(value) + (f" (a seed {text.FAILED})" if failed else "")
+
+
+def _heat(value: float) -> float:
+    """The shade of an entry: 0 as good as dense, 1 collapsed."""
+    if not math.isfinite(value):
+        return 1.0
+    return min(max(math.log(max(value, 1.0)) / math.log(COLLAPSED), 0.0), 1.0)
+
+
+def _flops(record: Record) -> float | None:
+    known = [effort.flops for effort in record.effort if effort.flops is not None]
+    return math.fsum(known) if known and len(known) == len(record.effort) else None
+
+
+def _range(records: Sequence[Record], amount: Callable[[Record], float | None], show: Callable[[float], str]) -> str:
+    """An amount as a range over cells."""
+    values = [value for record in records if (value := amount(record)) is not None]
+    ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
+    return " to ".join(ends)

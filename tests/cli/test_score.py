@@ -1,0 +1,158 @@
+"""``score``: checkpoints that other tools have pruned become verified rows, or are refused in a line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from prunebench.records.record import Record
+from prunebench.records.store import read_records
+from tests.helpers import tiny
+from tests.helpers.command_line import one_line, prunebench
+
+
+def matrices(model: nn.Module) -> list[torch.Tensor]:
+    """The linear matrices of all blocks, as transformers names them."""
+    return [m.weight.data for name, m in model.named_modules() if isinstance(m, nn.Linear) and ".layers." in name]
+
+
+def smallest_to_zero(W: torch.Tensor, share: float) -> None:
+    order = W.abs().flatten().argsort()[: round(share * W.numel())]
+    W.view(-1)[order] = 0
+
+
+def half(model: nn.Module) -> None:
+    for W in matrices(model):
+        smallest_to_zero(W, 0.5)
+
+
+def uneven(model: nn.Module) -> None:
+    for number, W in enumerate(matrices(model)):
+        smallest_to_zero(W, 0.3 if number % 2 else 0.7)
+
+
+def two_of_four(model: nn.Module) -> None:
+    for W in matrices(model):
+        groups = W.view(-1, 4)
+        groups.scatter_(1, groups.abs().argsort(dim=1)[:, :2], 0.0)
+
+
+def moved_embeddings(model: Any) -> None:
+    half(model)
+    model.model.embed_tokens.weight.data[3] += 1
+
+
+def not_a_number(model: Any) -> None:
+    half(model)
+    model.model.norm.weight.data[0] = float("nan")
+
+
+@pytest.fixture
+def checkpoint(world: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Save the tiny model with its weights changed, by plain transformers."""
+
+    def save(change: Callable[[Any], None], dtype: torch.dtype = torch.float32) -> Path:
+        folder = shutil.copytree(world / "model", tmp_path / change.__name__)
+        model = AutoModelForCausalLM.from_pretrained(world / "model", dtype=dtype)
+        change(model)
+        model.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture
+def score(world: Path, write_suite: Callable[..., Path], tmp_path: Path) -> Callable[..., Any]:
+    def run(folder: Path, *words: object, dense: object = world / "model") -> Any:
+        return prunebench("score", folder, "--dense", dense, "--suite", write_suite(), "-o", tmp_path / "out", *words)
+
+    return run
+
+
+def row(tmp_path: Path) -> Record:
+    (found,) = (record for record in read_records(tmp_path / "out") if record.cell.sparsity != "0")
+    return found
+
+
+@pytest.mark.parametrize(("change", "sparsity"), [(half, "0.5"), (two_of_four, "2:4"), (uneven, None)])
+def test_what_plain_torch_has_pruned_is_counted_and_measured(
+    change: Any, sparsity: str | None, checkpoint: Any, score: Any, world: Path, tmp_path: Path
+) -> None:
+    folder = checkpoint(change)
+    result = score(folder)
+    assert result.exit_code == 0, result.output
+    pruned = matrices(AutoModelForCausalLM.from_pretrained(folder))
+    zeros = sum(int((W == 0).sum()) for W in pruned)
+    sparsity = sparsity or f"{zeros / sum(W.numel() for W in pruned):.4f}"
+    assert f"{folder} is sparse to {sparsity}" in result.stderr
+    found = row(tmp_path)
+    assert (found.status, found.cell.sparsity, found.cell.method) == ("ok", sparsity, f"{change.__name__} (brought)")
+    assert found.sparsity is not None
+    assert sum(count.zeros for count in found.sparsity.matrices.values()) == zeros
+    assert found.method is not None
+    assert (found.method.brought, found.method.training) == (True, None)
+    assert (found.cost.prune_seconds, found.effort) == (None, ())
+    (dense,) = (record for record in read_records(tmp_path / "out") if record.cell.sparsity == "0")
+    assert found.perplexity.keys() == dense.perplexity.keys() == {"test/stream-16"}
+    assert found.perplexity != dense.perplexity
+    assert "not measured" in result.stdout
+
+
+def test_what_prunebench_has_pruned_equals_its_own_record(
+    score: Any, write_suite: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert prunebench("run", write_suite(), "-o", tmp_path / "own", "--save-models").exit_code == 0
+    for own in read_records(tmp_path / "own"):
+        if own.cell.sparsity != "0" and own.cell.method == "wanda":
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            assert score(tmp_path / "own" / "models" / own.cell.id).exit_code == 0
+            found = row(tmp_path)
+            assert found.cell.sparsity == own.cell.sparsity
+            assert (found.perplexity, found.sparsity) == (own.perplexity, own.sparsity)
+            assert found.environment["weights_digest"] == own.environment["weights_digest"]
+
+
+def test_other_weights_that_differ_are_told(checkpoint: Any, score: Any, tmp_path: Path) -> None:
+    assert score(checkpoint(moved_embeddings)).exit_code == 0
+    note = "weights that are not pruned differ from the dense model's, model.embed_tokens.weight for one"
+    assert row(tmp_path).notes[note] == 1
+
+
+def test_weights_in_half_precision_are_compared_in_it(checkpoint: Any, score: Any, tmp_path: Path) -> None:
+    assert score(checkpoint(half, torch.bfloat16), "--label", "theirs").exit_code == 0
+    found = row(tmp_path)
+    assert found.cell.method == "theirs (brought)"
+    assert not [note for note in found.notes if "differ" in note]
+
+
+def test_refused_in_a_line(checkpoint: Any, score: Any, world: Path, tmp_path: Path) -> None:
+    dense = score(world / "model")
+    assert "is dense: 0 of its" in one_line(dense)
+    broken = score(checkpoint(not_a_number))
+    assert "holds NaN or infinity in model.norm.weight" in one_line(broken)
+    other = shutil.copytree(world / "model", tmp_path / "other")
+    tiny.qwen3().save_pretrained(other)
+    elsewhere = score(checkpoint(half), dense=other)
+    assert "is of another architecture than the dense model" in one_line(elsewhere)
+    missing = score(tmp_path / "nowhere")
+    assert "nowhere" in one_line(missing)
+    assert {result.exit_code for result in (dense, broken, elsewhere, missing)} == {2}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_is_less_sparse_than_a_suite_says_is_no_success(
+    checkpoint: Any, write_suite: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Exact counts are not asked of what was pruned elsewhere, but it must be what it is called."""
+    entry = json.dumps({"name": "checkpoint", "options": {"folder": str(checkpoint(half))}})
+    suite = write_suite(methods=f"methods: [dense, {entry}]", sparsities="sparsities: [0.6]")
+    assert prunebench("run", suite, "-o", tmp_path / "out").exit_code == 1
+    error = row(tmp_path).error
+    assert error is not None
+    assert "0.5000 of the prunable weights are zero where 0.6 is said" in error.message
