@@ -11,6 +11,7 @@ import pytest
 
 import prunebench.pruning
 from tests.helpers.paths import ROOT, TESTS
+from tests.helpers.text import code_lines
 
 PLUGINS = ROOT / "plugins" / "prunebench_plugins"
 CORE = ROOT / "prunebench"
@@ -90,6 +91,16 @@ def test_a_method_imports_what_a_third_party_may(path: Path) -> None:
     promised |= {"prunebench", "prunebench.hookimpl", "prunebench.pruning"}
     assert {name for name in own(imports(path)) if not name.startswith(package)} <= promised
     assert foreign(path) <= FOREIGN["plugins"]
+
+
+@pytest.mark.parametrize(
+    ("file", "most"),
+    [(f"{name}.py", 60) for name in ("gmp", "ria", "gblm", "maskllm", "safe")]
+    + [(name, 30) for name in ("reconstruct.py", "swaps/method.py", "swaps/exact.py", "swaps/dsnot.py")],
+)
+def test_a_method_is_as_short_as_its_paper(file: str, most: int) -> None:
+    """Lines without docstrings and blanks."""
+    assert code_lines(PLUGINS / file) <= most
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "pruning").rglob("*.py")), ids=lambda path: path.name)

@@ -25,6 +25,10 @@ class GBLM:
     alpha: float = 100.0
     norm: Literal["l2", "l1"] = "l2"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha < float("inf"):
+            raise ValueError(f"alpha {self.alpha} is negative or not finite: give a number from 0 up, as 100")
+
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Take the gradients of the dense model, then prune block by block on the pruned blocks' outputs."""

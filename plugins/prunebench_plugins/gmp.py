@@ -22,7 +22,8 @@ class GMP:
         batch_size: windows a step, drawn with replacement from the whole calibration text.
         interval: Δt, steps between two prunings.
         ramp: share of the steps until the final sparsity is reached; the rest trains with the mask fixed.
-        only: all, every parameter; prunable, the pruned matrices alone: embeddings, head, norms and biases stay.
+        only: prunable, the pruned matrices alone are trained: embeddings, head, norms and biases stay; by default all
+            parameters are.
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
     """
 
@@ -34,7 +35,7 @@ class GMP:
     batch_size: int = 8
     interval: int = 32
     ramp: float = 0.5
-    only: Literal["all", "prunable"] = "all"
+    only: Literal["prunable", None] = None
     grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class GMP:
 
         fit(
             lambda step: language_loss(model, next(data.batches(self.batch_size, step))),
-            model.parameters() if self.only == "all" else held,
+            model.parameters() if self.only is None else held,
             steps=self.steps,
             lr=self.lr,
             model=model,

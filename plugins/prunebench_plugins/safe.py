@@ -52,7 +52,7 @@ class SAFE:
                 layer.weight.copy_(projected(layer.weight, target, norms.get(layer.name)))
 
     def train(self, block: Block, norms: Mapping[str, FeatureNorm]) -> None:
-        """Algorithm 1 of the paper on the matrices of one block, by the error of its outputs."""
+        """Sharpness-aware ADMM on the matrices of one block, by the error of its outputs."""
         targets, module, T = block.targets, block.module, self.epochs * len(block)
         trained = list(dict.fromkeys(layer.parameter for layer, _ in block.layers))
         Z = {layer.name: projected(layer.weight.float(), t, norms.get(layer.name)) for layer, t in block.layers}

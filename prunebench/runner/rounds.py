@@ -67,11 +67,19 @@ class Rounds:
     def _wait_for(self, cells: Iterable[str]) -> None:
         claims, lease = self._work.claims, self._work.lease
         for cell in cells:
-            self._given_back[cell] = 0 if claims.is_held(cell) else self._given_back[cell] + 1
+            self._given_back[cell] = 0 if _is_held(claims, cell) else self._given_back[cell] + 1
             if self._given_back[cell] > PATIENCE:
                 raise EngineError(f"the engine {_name_of(self._engine)} gives {cell} back without its record")
         _say_for_whom(claims, cells, self._said, lease)
         time.sleep(min(lease / 4, 1.0))
+
+
+def _is_held(claims: Claims, cell: str) -> bool:
+    """Whether a runner has a cell; of a file system that is away for a moment, that it may."""
+    try:
+        return claims.is_held(cell)
+    except OSError:
+        return True
 
 
 def _say_for_whom(claims: Claims, waiting: Iterable[str], said: set[str], lease: float) -> None:

@@ -143,3 +143,20 @@ def test_progress_in_a_notebook(
     assert len(lines) == 6
     assert all(": ok, test/stream-16" in line for line in lines[1:])
     assert any("wanda" in text and "· prune" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"engine": "rai"}, "unknown engine 'rai'"),
+        ({"engine": {"nam": "ray"}}, "engine is .*unknown key 'nam': did you mean 'name'"),
+        ({"workers": 0}, r"workers is 0 \(int\): give a number from 1"),
+        ({"workers": 2}, "--in-process runs one cell at a time"),
+        ({"engine": "slurm"}, "an array job runs a command: use prunebench run SUITE --on slurm"),
+    ],
+)
+def test_where_cells_cannot_run(
+    asked: dict[str, Any], message: str, write_suite: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pb.run(write_suite(), tmp_path / "out", in_process=True, **asked)

@@ -1,6 +1,5 @@
 """The code of "write a method that trains" and "write a recovery stage"."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from prunebench.suite.planning import plan
 from prunebench.suite.tuning import plan_tuned
 from prunebench.testing import check
 from tests.helpers.paths import ROOT
+from tests.helpers.text import code_lines
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -32,16 +32,6 @@ def test_each_keeps_the_contract_in_few_lines(name: str, options: dict[str, Any]
     assert found.verdicts["resumes"].tried == found.verdicts["memory"].tried == 1
     assert found.verdicts["held"].tried == (6 if name == "tuned-norms" else 0)
     assert code_lines(file) <= lines
-
-
-def code_lines(file: Path) -> int:
-    """Lines without docstrings and blanks."""
-    text, inside, count = file.read_text(encoding="utf-8").splitlines(), False, 0
-    for line in text:
-        quotes = line.count('"""')
-        count += bool(line.strip()) and not inside and not quotes
-        inside ^= quotes == 1
-    return count
 
 
 def test_the_suite_is_one() -> None:

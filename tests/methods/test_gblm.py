@@ -51,3 +51,9 @@ def test_without_gradients_it_is_wanda() -> None:
     Wanda().prune(wanda, data, Unstructured(0.7))
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(linears(ours), linears(wanda), strict=True))
     assert not all(torch.equal(a.weight, b.weight) for a, b in zip(linears(other), linears(wanda), strict=True))
+
+
+@pytest.mark.parametrize("alpha", [-1.0, float("inf"), float("nan")])
+def test_wrong_options(alpha: float) -> None:
+    with pytest.raises(ValueError, match=r"alpha .* is negative or not finite"):
+        GBLM(alpha=alpha)

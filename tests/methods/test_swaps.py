@@ -172,3 +172,7 @@ class TestStage:
     def test_alone_it_is_refused(self, write_suite: Callable[..., Path]) -> None:
         with pytest.raises(MethodError, match="the method 'swaps' only follows another"):
             plan(load_suite(write_suite(methods="methods: [dense, swaps]")))
+
+    def test_wrong_options(self) -> None:
+        with pytest.raises(ValueError, match="swaps -1 is negative: give a count"):
+            Swaps(swaps=-1)

@@ -61,7 +61,7 @@ def safe_textbook(
     lmda: float,
     interval: int,
 ) -> None:
-    """Lee et al., arXiv 2506.06866, algorithm 1: climb, take the gradient there, come back, step; then z and u.
+    """Lee et al., arXiv 2506.06866, as in their code: climb, take the gradient there, come back, step; then z and u.
 
     Args:
         block: trained in place and projected at the end.

@@ -38,7 +38,7 @@ from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradi
 from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]
-Only = Literal["all", "prunable"]
+Only = Literal["prunable", None]
 ENOUGH_TRAVEL = 3.0
 ENOUGH_UPDATES = 30
 
@@ -68,8 +68,8 @@ class Elsa:
         layout: one-state keeps z − u and a bit for each weight, two-state z and u: the same numbers, more bytes.
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error on the
             calibration windows, with the whole budget of steps for each matrix.
-        only: all, every parameter is trained; prunable, the pruned matrices alone: embeddings, head, norms and biases
-            stay.
+        only: prunable, the pruned matrices alone are trained: embeddings, head, norms and biases stay; by default all
+            parameters are.
     """
 
     revision: ClassVar[int] = 1
@@ -87,7 +87,7 @@ class Elsa:
     grad_checkpointing: bool = False
     layout: Layout = "one-state"
     loss: Loss = "global"
-    only: Only = "all"
+    only: Only = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "interval", "batch_size", "grad_accumulation"):
@@ -108,7 +108,9 @@ class Elsa:
             ("only", Only),
         ):
             if getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown: valid: {', '.join(get_args(kind))}")
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is unknown: valid: {', '.join(map(str, get_args(kind)))}"
+                )
 
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
@@ -119,7 +121,7 @@ class Elsa:
         for layer, target in prunable(model, sparsity):
             pruned.setdefault(layer.parameter, []).append((layer, target))
         dtypes = {parameter: parameter.dtype for parameter in pruned}
-        chosen = None if self.only == "all" else pruned
+        chosen = None if self.only is None else pruned
         with trainable(model, chosen, grad_checkpointing=self.grad_checkpointing) as parameters:
             matrices = [
                 Matrix(
@@ -214,7 +216,7 @@ class ElsaL(Elsa):
         layout: one-state keeps z − u and a bit for each weight; two-state is the paper's, z in e4m3 and u in bf16, 9
             bytes a weight.
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error.
-        only: all, every parameter is trained; prunable, the pruned matrices alone.
+        only: prunable, the pruned matrices alone are trained; by default all parameters are.
         c_dtype: what z − u is kept in: fp8 (7.2 bytes a weight) or bf16 (8.2); one-state only.
     """
 

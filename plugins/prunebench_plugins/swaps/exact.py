@@ -13,7 +13,7 @@ def exact(W: Tensor, V: Tensor, hessian: Hessian, group: int | None, swaps: int)
     """The best exchanges of single weights, one after the other in each row.
 
     With r = w − v, what a row lacks, its error is rᵀHr. When v_p goes and w_u comes, it changes by
-    2v_p(Hr)_p + v_p²H_pp − 2w_u(Hr)_u + w_u²H_uu − 2v_p·w_u·H_pu; for v_p = w_p this is the paper's.
+    2v_p(Hr)_p + v_p²H_pp − 2w_u(Hr)_u + w_u²H_uu − 2v_p·w_u·H_pu; the paper has masks of dense weights, v_p = w_p.
 
     Args:
         W: the dense model's weights, fp32 (out, in).

@@ -32,6 +32,10 @@ class Swaps:
     swaps: int = 100
     rule: Literal["exact", "dsnot"] = "exact"
 
+    def __post_init__(self) -> None:
+        if self.swaps < 0:
+            raise ValueError(f"swaps {self.swaps} is negative: give a count, as 100")
+
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Refine block by block on the inputs that the refined blocks before it produce."""
