@@ -1,9 +1,10 @@
-"""What only a model's modules tell, asked of a skeleton before any weights are read: its head, and its attention."""
+"""What only a model's modules tell, asked of a skeleton before any weights are read: head, attention, and matrices."""
 
 from prunebench.errors import ModelError
 from prunebench.models.config import read_json
 from prunebench.models.loading import load_skeleton
-from prunebench.models.source import ModelSource
+from prunebench.models.source import BUILTIN, ModelSource
+from prunebench.pruning.layers import UnknownMatrixError, all_layers
 
 
 def refuse_headless(found: ModelSource) -> None:
@@ -31,6 +32,26 @@ def refuse_headless(found: ModelSource) -> None:
         f"model {found.source} has no {name}: its weights are those of a model without a language-modelling head, as a "
         f"base, reward or embedding model is: name the checkpoint of a {type(skeleton).__name__}"
     )
+
+
+def refuse_unknown_matrices(found: ModelSource, name: str) -> None:
+    """Refuse a model whose blocks hold a matrix of an unknown kind.
+
+    Args:
+        found: the model; of one whose own code may run nothing is asked, and the builtin ones are known.
+        name: what tables call it.
+
+    Raises:
+        ModelError: it is so.
+    """
+    if found.trust_remote_code or found.source.startswith(BUILTIN):
+        return
+    try:
+        all_layers(load_skeleton(found))
+    except ModelError:  # it cannot be built: loading it will say so
+        return
+    except UnknownMatrixError as error:
+        raise ModelError(f"model {name} cannot be pruned: {error}; the README lists families") from None
 
 
 def refuse_attention(found: ModelSource) -> None:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from prunebench.data.corpora import corpus_file, find_corpus
 from prunebench.errors import AllocationError, DeviceError, ModelError, SuiteError
 from prunebench.evaluation.describe import EvaluationDescription, describe_evaluation
 from prunebench.evaluation.interface import Shared
-from prunebench.models.skeleton_checks import refuse_attention, refuse_headless
+from prunebench.models.skeleton_checks import refuse_attention, refuse_headless, refuse_unknown_matrices
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
@@ -83,12 +84,14 @@ def plan_by_entry(
     for source in sources:
         refuse_headless(source)
         refuse_attention(source)
+    shared = shared or Shared()
+    for model, source in zip(suite.models, sources, strict=True):
+        shared.get(("matrices", source.digest), partial(refuse_unknown_matrices, source, model.name))
     _refuse_quantized_on_disk(suite, places, sources)
     reader = reader_of(plugin_files)
     files = PluginFiles((file.resolve() for file in plugin_files), reader)
     wrapper_files = tuple(str(file) for file in files if "wrapper" in names_in(file, reader))
     methods, wrappers = [PlannedMethod.of(entry, files) for entry in entries], wrapper_codes(files)
-    shared = shared or Shared()
     found_evaluations = [
         describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import SuiteError, suggest
+from prunebench.evaluation.interface import Shared
 from prunebench.pruning.sparsity import Pattern
 from prunebench.records.cell_facts import TuningFacts
 from prunebench.records.record import Record
@@ -146,10 +147,11 @@ def plan_tuned(
         for number, entry in enumerate(suite.methods)
     )
     asked = suite.model_copy(update={"methods": first})
-    planned = plan_by_entry(asked, only=only, device=device, plugin_files=files, tell=tell)
+    shared = Shared()
+    planned = plan_by_entry(asked, only=only, device=device, shared=shared, plugin_files=files, tell=tell)
     cells = tuple({cell.id: cell for _, cell in planned}.values())
     tuned = [number for number in dict.fromkeys(number for number, _ in planned) if number in sources]
-    trials = _plan_trials(suite, list(dict.fromkeys(sources[number] for number in tuned)), device, files)
+    trials = _plan_trials(suite, list(dict.fromkeys(sources[number] for number in tuned)), device, files, shared)
     _refuse_test_texts(cells, trials)
     searches = {}
     for number in tuned:
@@ -218,7 +220,7 @@ def _with(entry: MethodEntry, combination: Combination) -> MethodEntry:
 
 
 def _plan_trials(
-    suite: Suite, numbers: Sequence[int], device: str | None, files: PluginFiles
+    suite: Suite, numbers: Sequence[int], device: str | None, files: PluginFiles, shared: Shared
 ) -> dict[tuple[int, int], list[Cell]]:
     """The trials of entries.
 
@@ -226,6 +228,7 @@ def _plan_trials(
         suite: with the entries.
         numbers: the positions of those that are tried.
         device, files: as in ``plan_tuned``.
+        shared: what planning has looked up.
 
     Returns:
         By the position of an entry and that of a combination.
@@ -248,7 +251,7 @@ def _plan_trials(
     for text, tried_on_it in by_text.items():
         methods = tuple(entry for _, entry in tried_on_it)
         alone = suite.model_copy(update={"methods": methods, "evaluations": (text,), "published": None})
-        for position, cell in plan_by_entry(alone, device=device, plugin_files=files):
+        for position, cell in plan_by_entry(alone, device=device, shared=shared, plugin_files=files):
             trials[tried_on_it[position][0]].append(cell)
     return trials
 

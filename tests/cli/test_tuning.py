@@ -197,7 +197,7 @@ class TestPlan:
 
     def test_forecasts_of_trials_lie_beside_their_records(self, tuned: Write, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        words = ("plan", tuned("1e-6, 1e-2"), "--output", out, "--seconds", "0.5")
+        words = ("plan", tuned("1e-6, 1e-2"), "--output", out, "--forecast", "--seconds", "0.5")
         assert prunebench(*words).exit_code == 0
         counts = [len((folder / "forecasts.jsonl").read_text().splitlines()) for folder in (out, out / "trials")]
         assert counts == [2, 2]

@@ -181,14 +181,14 @@ class TestAfterwards:
 
     def test_plan_run_plan(self, write_suite: Write, tmp_path: Path) -> None:
         suite, out = write_suite(sparsities="sparsities: [0.5]"), tmp_path / "out"
-        first = prunebench("plan", suite, "-o", out)
+        first = prunebench("plan", suite, "-o", out, "--forecast")
         assert first.exit_code == 0
         assert "3 cells, 0 already in" in first.stdout
         assert "measuring wanda on model" in first.stderr
         prunebench("run", suite, "-o", out)
-        again = prunebench("plan", suite, "-o", out)
+        again = prunebench("plan", suite, "-o", out, "--forecast")
         assert "Foretold / measured" in again.stdout
         assert "measuring" not in again.stderr
         assert "Foretold / measured" in prunebench("report", out).stdout
-        cells = json.loads(prunebench("plan", suite, "-o", out, "--json").stdout)
+        cells = json.loads(prunebench("plan", suite, "-o", out, "--forecast", "--json").stdout)
         assert cells[0]["forecast"]["peak_bytes"] > 0

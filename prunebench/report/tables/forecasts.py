@@ -47,7 +47,7 @@ def plan_table(
         total += f", {text.size(disk)} of disk"
     done = sum(state(cell) == "ok" for _, cell in rows)
     return Table(
-        f"{len(rows)} {what}, {done} already in {folder}{total}",
+        f"{text.counted(len(rows), what.removesuffix('s'))}, {done} already in {folder}{total}",
         ("model", "method", "sparsity", "seed", "record", "prune", "measure", "peak memory", "disk"),
         tuple((*names, state(cell), *costs(cell)) for names, cell in rows),
     )
