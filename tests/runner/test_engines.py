@@ -294,7 +294,7 @@ class TestTwoWorkers:
         assert time.monotonic() - began < 40  # seconds on an idle machine, of which five are for what hangs
         assert process.returncode == 130
         assert said.startswith("interrupted: the records so far are in")
-        assert len(processes) >= 4
+        assert len(processes) >= 2  # at least those of the first worker; the other may just be starting its own
         assert not psutil.wait_procs(processes, timeout=5)[1]
 
 
