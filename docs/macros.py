@@ -422,9 +422,13 @@ def families() -> str:
 
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
+    import transformers
+
     from prunebench.pruning import Unstructured, prunable
     from tests.helpers import families as tested
     from tests.helpers import tiny
+
+    transformers.logging.set_verbosity_error()  # of the tiny configurations, not of what a reader has
 
     def last(name: str) -> str:
         return [part for part in name.removesuffix(".weight").split(".") if not part.isdigit()][-1]

@@ -2,18 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from prunebench.cli.output import print_message, print_tables
 from prunebench.cli.run import run
-from prunebench.cli.suite_options import Device, InProcess, Overrides
+from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of, plain
 from prunebench.errors import UsageError, suggest
 from prunebench.quiet import quiet_libraries
-
-if TYPE_CHECKING:
-    from prunebench.suite.schema import MethodEntry, PerplexityEntry
 
 OUTCOME = "reproduction"  # a folder beside the records, so that what is in it is not taken for one
 
@@ -87,22 +84,18 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
     stated = [row for file in suite.published_files for row in read_published(Path(file)) if row.figure.tolerance]
     names = {row.method for row in stated if row.model.casefold() in {target.id.casefold(), target.name.casefold()}}
     methods = [m for m in suite.methods if names & {m.name, m.title} and target.name in (m.models or [target.name])]
-    texts = [e for e in suite.evaluations if isinstance(e, PerplexityEntry) and e.is_for(target.name)]
+    texts = tuple(e for e in suite.evaluations if isinstance(e, PerplexityEntry) and e.is_for(target.name))
     if not methods or not texts:
         raise UsageError(
             f"{path.name} has no published perplexity of {target.id} that states a tolerance: name another model with "
             f"--model; {', '.join(entry.id for entry in suite.models)}"
         )
     parts = {
-        "models": [target.model_dump(mode="json", exclude_defaults=True)],
-        "methods": [{**_plain(entry), "models": None} for entry in methods],
-        "evaluations": [{**_plain(entry), "name": "perplexity", "models": None} for entry in texts],
+        "models": [plain(target)],
+        "methods": [{**plain(entry), "models": None} for entry in methods],
+        "evaluations": evaluations_of(suite.model_copy(update={"evaluations": texts}), target.name),
     }
     return path, [f"{key}={json.dumps(value)}" for key, value in parts.items()]
-
-
-def _plain(entry: "MethodEntry | PerplexityEntry") -> dict[str, Any]:
-    return entry.model_dump(mode="json", exclude_defaults=True)
 
 
 def suite_named(name: str) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from prunebench.cli.output import AsJson, print_message
 from prunebench.cli.run import run
-from prunebench.cli.suite_options import Device, InProcess, Overrides
+from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of
 from prunebench.quiet import quiet_libraries
 
 # The literature's protocol, where no suite names another.
@@ -46,6 +46,8 @@ def score(
     with quiet_libraries():
         from prunebench.models.checkpoint import sparsity_of
         from prunebench.models.source import find_model
+        from prunebench.suite.file import load_suite
+        from prunebench.suite.schema import ModelEntry
 
         sparsity, digest = sparsity_of(folder, dense), find_model(folder).digest
     local = Path(folder).expanduser()
@@ -53,11 +55,18 @@ def score(
     where = str(local.resolve()) if local.is_dir() else folder
     print_message(f"{folder} is sparse to {sparsity}")
     brought = {"name": "checkpoint", "label": f"{name} (brought)", "options": {"folder": where, "digest": digest}}
-    asked = {"models": [dense], "sparsities": [str(sparsity)], "methods": ["dense", brought], "published": None}
     with tempfile.TemporaryDirectory() as work:
         if suite is None:
             suite = Path(work) / "score.yaml"
             suite.write_text(SUITE, encoding="utf-8")
+        asked = {
+            "models": [dense],
+            "sparsities": [str(sparsity)],
+            "allocation": "uniform",
+            "methods": ["dense", brought],
+            "evaluations": evaluations_of(load_suite(suite), ModelEntry.model_validate(dense).name),
+            "published": None,
+        }
         run(
             suite=suite,
             output=output or Path("results") / "score",

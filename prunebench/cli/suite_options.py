@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,8 @@ from prunebench.cli.output import print_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pydantic import BaseModel
 
     from prunebench.records.record import Record
     from prunebench.registry.reading import Reader
@@ -63,6 +65,22 @@ def read_suite(
     loaded = load_suite(suite, override or (), PluginFiles(plugin or (), reader))
     print_message(outline(loaded, only or ()))
     return loaded
+
+
+def evaluations_of(suite: "Suite", model: str) -> "list[dict[str, Any]]":
+    """The evaluations that a suite makes of a model, for another suite with that model alone.
+
+    Args:
+        suite: may name, with an evaluation, the models that it is for.
+        model: its label.
+    """
+    chosen = [entry for entry in suite.evaluations if entry.is_for(model)]
+    return [{**plain(entry), "name": entry.name, "models": None} for entry in chosen]
+
+
+def plain(entry: "BaseModel") -> "dict[str, Any]":
+    """An entry of a suite as plain JSON, without what is at its default."""
+    return entry.model_dump(mode="json", exclude_defaults=True)
 
 
 def plan_suite(

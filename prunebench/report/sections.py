@@ -8,6 +8,7 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import group_by, latest_records
 from prunebench.report.plots import charts
 from prunebench.report.plots.budget_plots import budget_plots
+from prunebench.report.plots.cost_plots import cost_plots
 from prunebench.report.plots.pareto import front_tables, pareto_plots
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Plot
@@ -109,9 +110,9 @@ def report_sections(
         Section(
             "cost",
             "Quality against cost",
-            "What pruning took, and what came of it, at the sparsity that the most methods share. Both scales are "
-            "logarithmic. Times on different machines do not compare.",
-            tuple(charts.cost_plots(shown, styles)),
+            "What pruning took, and what came of it: time at every sparsity, tokens and memory at the one that most "
+            "methods share. Both scales are logarithmic. Times on different machines do not compare.",
+            tuple(cost_plots(first, styles)),
             (*joined([cost_tables(model_records, order) for model_records in models]), *forecasts),
         ),
         Section(

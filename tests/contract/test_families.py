@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prunebench.contract.checks import Snapshot
+from prunebench.models.loading import load_on_disk
+from prunebench.models.source import ModelSource
 from prunebench.pruning import NM, CalibrationData, Held, Pattern, Unstructured, prunable
 from prunebench.pruning.nested import HELD
+from prunebench.pruning.offload import resident_tensors, written_back
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
 from prunebench.testing.models import prune_by_magnitude
@@ -114,3 +118,19 @@ def test_every_method_keeps_the_contract(name: str, family: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_on_every_family(name: str, family: str) -> None:
     prune_by(name, lambda: build(family))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*FAMILIES, *PLAIN, *WRAPPERS])
+@pytest.mark.parametrize("method", [Magnitude(), SparseGPT()], ids=["magnitude", "sparsegpt"])
+def test_with_its_blocks_on_disk_it_is_the_same(family: str, method: Any, tmp_path: Path) -> None:
+    model = build_wrapper(family) if family in WRAPPERS else build(family)
+    model.save_pretrained(tmp_path / "model")
+    on_disk = load_on_disk(ModelSource(family, tmp_path / "model", None, ""), dtype="float32", work=tmp_path / "work")
+    given = {} if isinstance(method, Magnitude) else {"data": data()}
+    method.prune(model=model, sparsity=HALF, **given)
+    with written_back(on_disk):
+        method.prune(model=on_disk, sparsity=HALF, **given)
+    expected = model.state_dict()
+    for name, tensor in resident_tensors(on_disk, sorted(expected)):
+        assert torch.equal(tensor, expected[name]), name

@@ -10,8 +10,10 @@ from prunebench.records.record import Record
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.cost_plots import cost_plots
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
+from prunebench.report.scenes import scenes
 from prunebench.report.styles import COLOURS, MARKERS, method_styles, style_number
 from tests.helpers.records import PROTOCOL, record
 
@@ -174,12 +176,22 @@ class TestPareto:
 
 
 class TestOtherCharts:
-    def test_cost_at_the_sparsity_that_most_methods_share(self) -> None:
+    def test_time_at_every_sparsity_and_the_rest_where_most_methods_are(self) -> None:
         records = [record("a", "0.5"), record("b", "0.5"), record("a", "0.9"), record("b", "0.9"), record("a", "0.95")]
-        plots = plotted(charts.cost_plots, records)
-        assert [plot.x.label for plot in plots] == ["prune time (s)", "tokens seen", "peak memory (MiB)"]
-        assert all(" at 0.9: " in plot.title for plot in plots)
-        assert series_of(plots[2])["a"][0].points == ((640.0, 10.0),)
+        plots = cost_plots(scenes(records), method_styles(records))
+        assert [(plot.x.label, plot.panel.split(" at ")[1].split(",")[0]) for plot in plots] == [
+            ("prune time (s)", "0.5"),
+            ("prune time (s)", "0.9"),
+            ("prune time (s)", "0.95"),
+            ("tokens seen", "0.9"),
+            ("peak memory (MiB)", "0.9"),
+        ]
+        assert series_of(plots[-1])["a"][0].points == ((640.0, 10.0),)
+
+    def test_cost_is_against_times_dense(self) -> None:
+        records = [record("dense", "0", value=5.0), record("a", "0.9", value=10.0)]
+        plot = cost_plots(scenes(records), method_styles(records))[0]
+        assert series_of(plot)["a"][0].points[0][1] == 2.0
 
     def test_zero_shot_with_intervals(self) -> None:
         plots = plotted(charts.zero_shot_plots, [record("dense", "0"), record("a"), record("b")])

@@ -1,26 +1,18 @@
-"""The plots of a report: perplexity, zero-shot tasks, cost, convergence, and sparsity of each layer."""
+"""Plots of a report: zero-shot tasks, convergence, and sparsity of each layer."""
 
 import math
-import statistics
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.averages import Estimate, mean_perplexity
-from prunebench.report.grouping import SettingGroup, evaluation_texts, measured_on, setting_groups
+from prunebench.report.averages import Estimate
+from prunebench.report.grouping import setting_groups
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
-from prunebench.report.plots.over_sparsity import dense_lines, series_over_sparsity
+from prunebench.report.plots.over_sparsity import series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import INTERVAL_STDERRS, Column, mean_over_seeds, scores
-
-COSTS = (
-    ("prune_seconds", "prune time (s)", 1.0),
-    ("tokens_seen", "tokens seen", 1.0),
-    ("peak_bytes", "peak memory (MiB)", 1024.0**2),
-)
 
 
 def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
@@ -76,50 +68,6 @@ def _mean_score(group: Sequence[Record], column: Column) -> Estimate | None:
 
 def _mean_scores(groups: dict[str, list[Record]], column: Column) -> dict[str, Estimate]:
     return {name: score for name, group in groups.items() if (score := _mean_score(group, column)) is not None}
-
-
-def cost_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
-    """Perplexity against the cost of pruning, at the sparsity that most methods have (of several the highest).
-
-    Args:
-        records, styles: see ``perplexity_plots``.
-    """
-    plots = []
-    for protocol, digest in evaluation_texts(records)[:1]:
-        for setting_group in setting_groups(measured_on(records, protocol, digest)):
-            if not setting_group.entries:
-                continue
-            sparsity = shared_sparsity(setting_group)
-            for amount, label, scale in COSTS:
-                series = []
-                for method in setting_group.methods(styles):
-                    group = setting_group.entries.get((method, sparsity), [])
-                    amounts = [v for record in group if (v := getattr(record.cost, amount)) is not None]
-                    estimate = mean_perplexity(group, protocol)
-                    if amounts and estimate is not None:
-                        point = (statistics.fmean(amounts) / scale, estimate[0])
-                        series.append(Series(method, styles[method], (point,), line=False))
-                plots.append(
-                    Plot(
-                        name=file_stem("cost", amount, setting_group.setting.model, protocol, setting_group.label),
-                        title=join_title(
-                            f"{setting_group.setting.model} on {protocol} at {sparsity}: {label}", setting_group.label
-                        ),
-                        panel=join_title(f"{setting_group.setting.model} at {sparsity}", label, setting_group.label),
-                        x=Axis(label, "log"),
-                        y=Axis("perplexity", "log"),
-                        series=tuple(series),
-                        lines=tuple(dense_lines(setting_group, protocol)),
-                    )
-                )
-    return drop_empty(plots)
-
-
-def shared_sparsity(setting_group: SettingGroup) -> str:
-    """The sparsity that most methods were measured at; of several the highest."""
-    counts = Counter(sparsity for _, sparsity in setting_group.entries)
-    most = max(counts.values())
-    return [sparsity for sparsity in setting_group.sparsities if counts[sparsity] == most][-1]
 
 
 def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:

@@ -17,6 +17,7 @@ from prunebench.report.grouping import (
     records_by_setting,
     sparsity_order,
 )
+from prunebench.report.reached import reached_caption
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 from prunebench.report.tuning import tuning_caption
@@ -72,6 +73,7 @@ def _perplexity_table(
             setting.describe(groups),
             seeds_text(cells.values(), "standard deviation"),
             tuning_caption([*base.values(), *rows]),
+            reached_caption(rows),
             marks_caption(entries, marked=bool(marked | over_all), evidence=array_store is not None),
             GROUPED_CAPTION if over_all else "",
         ),

@@ -8,6 +8,8 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import group_by
 from prunebench.report.tables.table import Table
 
+LAST_OF_CELLS = ("started", "weights", "record")
+MOST_TEXTS = 3  # whose perplexities the table of all cells has
 DIGITS = 16  # of a digest shown in a table; records have all of them
 
 
@@ -83,11 +85,26 @@ def _texts(records: Iterable[Record]) -> Table:
     )
 
 
-def cell_table(records: Iterable[Record]) -> Table:
-    """All cells with their fraction of zeros and the digest of the pruned weights."""
+def cell_table(records: Sequence[Record]) -> Table:
+    """All cells: what was measured, what it took, then digests and names of records.
+
+    Args:
+        records: all records of the report.
+    """
+    protocols = list(dict.fromkeys(name for record in records for name in record.perplexity))[:MOST_TEXTS]
+
+    def measured(record: Record) -> tuple[str, ...]:
+        found = (record.perplexity.get(protocol) for protocol in protocols)
+        seconds = record.cost.prune_seconds
+        return (
+            *(text.MISSING if facts is None else text.number(facts.value) for facts in found),
+            text.MISSING if seconds is None else text.seconds(seconds),
+            f"{record.sparsity.reached:.6f}" if record.sparsity else text.MISSING,
+        )
+
     return Table(
         "Cells",
-        ("model", "method", "sparsity", "seed", "status", "zeros", "weights", "started", "record"),
+        (*("model", "method", "sparsity", "seed", "status"), *protocols, "prune time", "zeros", *LAST_OF_CELLS),
         tuple(
             (
                 cell.model,
@@ -95,9 +112,9 @@ def cell_table(records: Iterable[Record]) -> Table:
                 cell.sparsity,
                 str(cell.seed),
                 record.status,
-                f"{record.sparsity.reached:.6f}" if record.sparsity else text.MISSING,
-                _short(record.environment.get("weights_digest")),
+                *measured(record),
                 _shown(record.environment.get("started")),
+                _short(record.environment.get("weights_digest")),
                 cell.id,
             )
             for record in records
