@@ -212,7 +212,7 @@ class TestPartial:
         assert SavedState.of(tmp_path, cell).kept("x") == ({}, {})
         there = environment(cell)
         monkeypatch.setattr(
-            "prunebench.runner.saved_state.environment", lambda _: {**there, "threads": there["threads"] + 1}
+            "prunebench.runner.saved_state.environment", lambda *_: {**there, "threads": there["threads"] + 1}
         )
         assert SavedState.of(tmp_path, cell).kept("x") is None
 

@@ -73,7 +73,8 @@ class Sweep:
     def invoke(self, command: str, *options: str) -> Any:
         where = ("--output", str(self.output), "--plugin", str(self.file))
         self.forget_modules()
-        result = CliRunner().invoke(app, [command, str(self.suite), *where, *options])
+        words = [command, str(self.suite), *where, *options]
+        result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})  # so that no reason is wrapped
         assert result.exit_code == 0, result.output
         return result
 
