@@ -155,7 +155,7 @@ class Block:
         self._versions = self._writes()
 
     def __len__(self) -> int:
-        """How many batches of calibration windows there are."""
+        """How many batches of calibration windows there are: each as many windows as have some 4096 tokens."""
         return len(self._states)
 
     def statistics(self, statistic: Callable[[Layer], S]) -> dict[str, S]:
