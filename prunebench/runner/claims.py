@@ -155,9 +155,9 @@ class Claims:
         try:
             if kind := irregular(self._folder, folder=True):
                 raise OutputError(f"cannot claim a cell in {self._folder}: it is {kind}; remove it")
-            if self.is_held(cell):
+            generation = _latest(self._folder, cell)  # looked at once: a claim that comes now must not be passed over
+            if generation and not self._dead(cell, generation):
                 return None
-            generation = _latest(self._folder, cell)
             path = self._folder / f"{cell}.{generation + 1}"
             made = self._make(path, content)
         except OSError as error:
