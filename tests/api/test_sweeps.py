@@ -90,10 +90,11 @@ def test_without_pandas(results: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plots(results: Any, tmp_path: Path) -> None:
     figures = results.plot()
-    assert len(figures) == 1
-    assert figures._repr_html_().count("<svg") == 1
-    (path,) = figures.save(tmp_path / "plots", "pdf")
-    assert path.read_bytes().startswith(b"%PDF")
+    assert len(figures) == 2  # of the ratios, and of the patterns of n:m
+    assert figures._repr_html_().count("<svg") == 2
+    paths = figures.save(tmp_path / "plots", "pdf")
+    assert len(paths) == 2
+    assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
     with pytest.raises(UsageError, match="these records have no plots of 'perplexty': did you mean 'perplexity'"):
         results.plot("perplexty")
     with pytest.raises(UsageError, match="style is 'png': valid: svg, pdf"):
