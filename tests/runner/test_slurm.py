@@ -173,7 +173,7 @@ def test_killed_tasks_lose_nothing(write_suite: Write, tmp_path: Path, monkeypat
     said = (bin_ / "said").read_text()
     assert said.count("…") > len(outcome(tmp_path / "whole"))  # some cell began twice
     result = prunebench("run", suite, "-o", out, "--on", "slurm", "--workers", "2")
-    assert result.stderr.startswith("5 cells: 0 to run, 5 already there")
+    assert "\n5 cells: 0 to run, 5 already there\n" in result.stderr
     whole, found = outcome(tmp_path / "whole"), outcome(out)
     assert whole.keys() == found.keys()
     assert not [part for cell in whole for part in differing(whole[cell], found[cell])]
