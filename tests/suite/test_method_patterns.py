@@ -45,7 +45,7 @@ def test_what_a_method_is_not_for_is_skipped_in_one_line(
     assert told == ["mine is for unstructured sparsity: skipped at 2:4"]
     result = prunebench("run", suite, "--plugin", file, "--output", tmp_path / "out")
     assert result.exit_code == 0
-    assert result.stderr.startswith("mine is for unstructured sparsity: skipped at 2:4\n")
+    assert "\nmine is for unstructured sparsity: skipped at 2:4\n" in result.stderr
     row = next(line for line in result.stdout.splitlines() if line.startswith("mine "))
     assert "–" in row
 
