@@ -51,7 +51,7 @@ def score(
 
         sparsity, digest = sparsity_of(folder, dense), find_model(folder).digest
     local = Path(folder).expanduser()
-    name = label or local.resolve().name if local.is_dir() else label or folder
+    name = label or (local.resolve().name if local.is_dir() else folder)
     where = str(local.resolve()) if local.is_dir() else folder
     print_message(f"{folder} is sparse to {sparsity}")
     brought = {"name": "checkpoint", "label": f"{name} (brought)", "options": {"folder": where, "digest": digest}}

@@ -14,8 +14,8 @@ from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PATTERNS = (NM(1, 4), NM(2, 4), NM(4, 8), NM(2, 8))
-"""Patterns of n:m that are looked for, the sparser of two that fit first."""
+PATTERNS = (NM(1, 4), NM(2, 8), NM(2, 4), NM(4, 8))
+"""Patterns of n:m that are looked for, the stricter of two with the same share of zeros first."""
 NEAR = 1e-3
 """A share of zeros this near to one with two decimals is called by that."""
 
@@ -26,7 +26,8 @@ class Checkpoint:
 
     Args:
         folder: of the checkpoint, or its id on the hub; the same architecture as the model's.
-        digest: what its files must hash to, so that a record is of these weights; any where it is empty.
+        digest: SHA-256 (hex) of its files, as ``find_model`` has it, so that a record is of these weights;
+            ``prunebench score`` fills it in.
     """
 
     revision: ClassVar[int] = 1
@@ -39,6 +40,10 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not self.folder:
             raise ValueError("folder is empty: name the folder of a checkpoint, as folder: ./pruned")
+        if not self.digest:
+            raise ValueError(
+                "digest is empty, so no record would say which weights it is of: prunebench score fills it in"
+            )
 
     @hookimpl
     def prune(self, model: "nn.Module") -> None:
@@ -46,7 +51,7 @@ class Checkpoint:
         import torch
 
         source = find_model(self.folder)
-        if self.digest and source.digest != self.digest:
+        if source.digest != self.digest:
             raise ModelError(f"the files of {self.folder} have changed since the suite was planned: run it again")
         brought, _ = load_model(source, dtype="auto", device="cpu")
         theirs, ours = brought.state_dict(), model.state_dict()

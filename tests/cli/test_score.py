@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from prunebench.models.source import find_model
 from prunebench.records.record import Record
 from prunebench.records.store import read_records
 from tests.helpers import tiny
@@ -146,11 +147,22 @@ def test_refused_in_a_line(checkpoint: Any, score: Any, world: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_digest_a_record_would_not_say_of_which_weights_it_is(
+    checkpoint: Any, write_suite: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Else the record of a folder would stand for whatever lies there later."""
+    entry = json.dumps({"name": "checkpoint", "options": {"folder": str(checkpoint(half))}})
+    result = prunebench("plan", write_suite(methods=f"methods: [dense, {entry}]"), "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "digest is empty" in result.stderr
+
+
 def test_a_checkpoint_that_is_less_sparse_than_a_suite_says_is_no_success(
     checkpoint: Any, write_suite: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Exact counts are not asked of what was pruned elsewhere, but it must be what it is called."""
-    entry = json.dumps({"name": "checkpoint", "options": {"folder": str(checkpoint(half))}})
+    folder = str(checkpoint(half))
+    entry = json.dumps({"name": "checkpoint", "options": {"folder": folder, "digest": find_model(folder).digest}})
     suite = write_suite(methods=f"methods: [dense, {entry}]", sparsities="sparsities: [0.6]")
     assert prunebench("run", suite, "-o", tmp_path / "out").exit_code == 1
     error = row(tmp_path).error
