@@ -67,6 +67,14 @@ def test_the_budgets_are_equal() -> None:
     assert rows == {"0.13M": {(128 * 8, 6)}, "0.52M": {(512 * 8, 6)}, "2.1M": {(2048 * 8, 0)}}
 
 
+def test_so_they_are_on_stories() -> None:
+    trained = [entry for entry in load_suite(ROOT / "suites" / "local" / "stories.yaml").methods if entry.tune]
+    for entry in trained:
+        options = entry.options or entry.then[0].options
+        assert (options["steps"] * options["batch_size"], len(combinations_of(entry))) == (256 * 4, 6)
+    assert len(trained) == 6
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "suites" / "paper").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_suites_of_papers_are_whole(path: Path) -> None:
     """Their models are out of reach here: the file, its methods' options and its published figures are looked at."""
