@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prunebench.cli import plugins
+from prunebench.cli import history, plugins
 from prunebench.cli.methods import methods
 from prunebench.cli.output import print_message
 from prunebench.cli.plan import plan
@@ -62,6 +62,7 @@ app = typer.Typer(
 )
 
 app.add_typer(plugins.app)
+app.add_typer(history.app)
 app.command(short_help="Run a suite and print its tables.")(run)
 app.command()(plan)
 app.command()(report)
