@@ -39,3 +39,54 @@ def accept(
         changed = ("Regressions", "Improvements", "On one side only")
         print_tables([table for table in comparison_tables(comparison) if table.caption in changed])
     print_message(accepted_line(comparison, results, baseline, cells))
+
+
+def trend(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders, one for each commit.")],
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="NAME", help="perplexity, accuracy, time or memory.")
+    ] = "perplexity",
+    of: Annotated[
+        str | None, typer.Option("--of", metavar="NAME", help="Only this protocol or task.  [default: all]")
+    ] = None,
+    smallest: Annotated[
+        float,
+        typer.Option("--smallest", min=0, metavar="PERCENT", help="The smallest step that is told."),
+    ] = 1.0,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="DIRs are in their order; else they are sorted by the time they ran.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="A folder that gets a plot for each text.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a measure over commits and say at which of them it changed beyond noise.
+
+    The noise comes from the records: the spread between seeds, or with one seed the standard errors. In a history
+    without a step, one is told with a probability of 0.001.
+    """
+    from prunebench.errors import UsageError, suggest
+    from prunebench.report.trend.series import Metric, read_commits, trends
+    from prunebench.report.trend.shown import trend_json, trend_tables
+
+    if metric not in list(Metric):
+        raise UsageError(f"unknown metric {metric!r}: {suggest(metric, map(str, Metric))}")
+    commits = read_commits(folders, in_order=in_order, leave_out=print_message)
+    known = trends(commits, Metric(metric), smallest / 100)
+    if not known:
+        raise UsageError(f"no cell has a {metric} in two of the {len(commits)} folders: nothing to follow")
+    found = [trend for trend in known if of is None or trend.of == of]
+    if not found:
+        raise UsageError(f"nothing was measured of {of!r}: {suggest(of or '', {trend.of for trend in known})}")
+    if output is not None:
+        from prunebench.report.output.files import write_file
+        from prunebench.report.plots.matplotlib_svg import to_file
+        from prunebench.report.trend.shown import trend_plots
+
+        for plot in trend_plots(found):
+            print_message(str(write_file(output / f"{plot.name}.svg", to_file(plot, "svg"))))
+    if as_json:
+        print_json(trend_json(found))
+    else:
+        print_tables(trend_tables(found))

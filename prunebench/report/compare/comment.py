@@ -86,7 +86,12 @@ def _cell(record: Record) -> str:
 def _row(cell: ComparedCell, measure: Measure, mark: str) -> tuple[str, ...]:
     values = f"{shown_value(measure, measure.base)} → {shown_value(measure, measure.head)}"
     name = escape_markdown(f"{measure.name} {measure.of}".rstrip())
-    return mark.format(_cell(cell.head)), name, values, mark.format(escape_markdown(shown_change(measure)))
+    return (
+        mark.format(_cell(cell.head)),
+        name,
+        values,
+        mark.format(escape_markdown(shown_change(measure)).replace(" ", "&nbsp;")),
+    )
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
