@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prunebench.cli import plugins
+from prunebench.cli import history, plugins
 from prunebench.cli.methods import methods
 from prunebench.cli.output import print_message
 from prunebench.cli.plan import plan
@@ -17,6 +17,7 @@ from prunebench.cli.results import compare, merge, report
 from prunebench.cli.run import run
 from prunebench.cli.score import score
 from prunebench.cli.signals import signal_exit_code, signal_name
+from prunebench.cli.site import site
 from prunebench.errors import PrunebenchError, UsageError
 from prunebench.files import describe_os_error, is_disk_error
 
@@ -62,11 +63,14 @@ app = typer.Typer(
 )
 
 app.add_typer(plugins.app)
+app.add_typer(history.app)
 app.command(short_help="Run a suite and print its tables.")(run)
 app.command()(plan)
 app.command()(report)
 app.command(short_help="Compare two results folders; a regression gate.")(compare)
 app.command()(merge)
+app.command(short_help="Write a leaderboard over results folders.")(site)
+app.command(short_help="Follow a measure over commits and find its steps.")(history.trend)
 app.command(short_help="Run a paper's experiment and compare its figures.")(reproduce)
 app.command(short_help="Measure a checkpoint that any tool has pruned.")(score)
 app.command()(methods)

@@ -17,7 +17,7 @@ PluginFiles = Annotated[
 ]
 
 
-@app.command("new", short_help="Write a package with a plugin, its test and a suite.")
+@app.command("new", short_help="Write a package with a plugin, its test, a suite and a workflow.")
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as my-method.")],
     kind: Annotated[
@@ -27,7 +27,7 @@ def new(
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.  [default: ./NAME]")
     ] = None,
 ) -> None:
-    """Write a complete package with a plugin that works, its test, and a suite."""
+    """Write a complete package with a plugin that works, its test, a suite, and a workflow for CI."""
     with quiet_libraries():
         from prunebench.registry.describe import describe_all
         from prunebench.registry.entry_points import KINDS, sources

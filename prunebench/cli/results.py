@@ -38,6 +38,7 @@ class ComparisonFormat(StrEnum):
 
     TABLE = "table"
     MARKDOWN = "markdown"
+    COMMENT = "comment"
     JUNIT = "junit"
     JSON = "json"
 
@@ -135,6 +136,10 @@ def compare(
         print_json(compare_formats.comparison_to_json(comparison))
     elif style is ComparisonFormat.MARKDOWN:
         typer.echo(compare_formats.comparison_to_markdown(comparison))
+    elif style is ComparisonFormat.COMMENT:
+        from prunebench.report.compare.comment import comparison_to_comment
+
+        typer.echo(comparison_to_comment(comparison))
     elif style is ComparisonFormat.JUNIT:
         typer.echo(compare_formats.comparison_to_junit(comparison))
     else:

@@ -97,7 +97,7 @@ def merge_records(folders: Iterable[Path], output: Path) -> MergeResult:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for path, record in copied:
-            _copy_record(path, record, output)
+            copy_record(path, record, output)
     except OSError as error:
         raise OutputError(f"cannot write to {output}: {error.strerror}; free some room, or choose another") from None
     write_forecasts(output, [known for folder in folders for known in read_forecasts(folder).values()])
@@ -115,12 +115,22 @@ def _difference(first: Record, second: Record) -> str | None:
     return "weights_digest" if digests[0] != digests[1] else None
 
 
-def _copy_record(path: Path, record: Record, output: Path) -> None:
+def copy_record(path: Path, record: Record, output: Path, *, models: bool = True) -> None:
     """Copy a record with its model and arrays; the record last, because its presence means that all is there.
 
     The copy is named by the cell's id, whatever the file was called.
+
+    Args:
+        path: the record's file.
+        record: what it holds; its arrays are checked already.
+        output: the folder that gets it.
+        models: whether a saved model is copied too.
+
+    Raises:
+        OutputError: a link, a pipe or a device is in the place of a file.
+        OSError: the folder cannot be written.
     """
-    for form, model in model_folders(path.parent, record).items():
+    for form, model in model_folders(path.parent, record).items() if models else ():
         if model.is_dir():
             _copy_model(model, output / form)
     for source, target in (

@@ -1,4 +1,4 @@
-"""The generator of new plugin packages: a plugin that works, its test, and a suite that uses it."""
+"""The generator of new plugin packages: a plugin that works, its test, a suite that uses it, and a workflow for CI."""
 
 import builtins
 import keyword
@@ -24,6 +24,7 @@ FILES = {
     "suite.yaml": "suite.yaml.txt",
     "${module}.py": "${kind}.py.txt",
     "tests/test_${module}.py": "test_${kind}.py.txt",
+    ".github/workflows/checks.yml": "checks.yml.txt",
 }
 
 # Names that the template modules import, which the new class must not hide.
@@ -97,7 +98,7 @@ def new_plugin(
         written = []
         for target, template in FILES.items():
             path = folder / Template(target).substitute(names)
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             source = Path(__file__).parent / "templates" / Template(template).substitute(names)
             path.write_text(Template(source.read_text(encoding="utf-8")).substitute(names), encoding="utf-8")
             written.append(path)

@@ -11,31 +11,12 @@ import numpy as np
 import pytest
 
 from prunebench.records.arrays import ArrayStore
-from prunebench.records.record import Record
-from prunebench.records.store import read_record, read_records, write_record
+from prunebench.records.store import read_records, write_record
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.formats import comparison_tables, comparison_to_junit, comparison_to_terminal, headline
 from prunebench.report.compare.verdict import Comparison, Tolerances, Verdict
 from tests.helpers.command_line import one_line, prunebench
-from tests.helpers.records import PROTOCOL, record
-
-COUNTS = np.random.default_rng(0).integers(20, 60, 400)
-HARD = np.random.default_rng(1).normal(0, 0.4, 400)
-QUESTIONS = 200
-
-
-def kept(
-    folder: Path, method: str = "wanda", *, worse: float = 0.0, noise: int = 0, right: float = 0.5, **facts: object
-) -> Record:
-    """A record with evidence: a perplexity ``worse`` by a fraction, and the share of questions answered."""
-    nll = 1 + math.log1p(worse) + HARD + np.random.default_rng(noise).normal(0, 0.02, 400)
-    losses = COUNTS * nll
-    made = record(method, value=float(np.exp(losses.sum() / COUNTS.sum())), **facts)  # type: ignore[arg-type]
-    arrays = {f"perplexity/{PROTOCOL}/losses": losses, f"perplexity/{PROTOCOL}/counts": COUNTS}
-    for task in ("arc_easy", "piqa"):
-        made.zero_shot["results"][task]["acc,none"] = right
-        arrays[f"zero_shot/{task}/acc"] = (np.arange(QUESTIONS) < QUESTIONS * right).astype(float)
-    return read_record(write_record(folder, made, arrays))
+from tests.helpers.records import COUNTS, PROTOCOL, kept, record
 
 
 def compared(base: Path, head: Path, tolerances: Tolerances | None = None) -> Comparison:

@@ -15,6 +15,7 @@ from prunebench.registry.plugin_files import plugins_in
 from prunebench.scaffold import new_plugin
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
+from prunebench.yaml12 import read_yaml
 from tests.helpers.command_line import one_line, prunebench
 from tests.helpers.paths import BROKEN_METHODS
 
@@ -40,6 +41,12 @@ def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
     python("pip", "install", "--no-index", "--no-build-isolation", "--no-deps", "--target", site, ".")
     passed = python("pytest", "-q", "-p", "no:cacheprovider")
     assert "22 passed" in passed
+    # What the workflow runs after the installation is what ran here.
+    steps = read_yaml((project / ".github" / "workflows" / "checks.yml").read_text())["jobs"]["test"]["steps"]
+    install, *others = [step["run"].partition(" #")[0] for step in steps if "run" in step]
+    assert (install, others) == ("pip install -e . pytest", ["pytest", "prunebench plugins list"])
+    assert "my-method" in python("prunebench", "plugins", "list")
+    assert steps[1]["with"]["python-version"] == "${{ matrix.python }}"
 
 
 @pytest.mark.parametrize("kind", ["allocation", "evaluation", "corpus", "wrapper"])
@@ -135,6 +142,7 @@ class TestCommands:
             "suite.yaml",
             "mine.py",
             "test_mine.py",
+            "checks.yml",
         ]
         assert "pip install -e . && pytest && prunebench run suite.yaml" in result.stderr
         # It is shown beside every method that needs no tuning.

@@ -124,12 +124,12 @@ def _failure(cell: ComparedCell) -> str:
 
 def _measure_row(measure: Measure) -> tuple[str, ...]:
     name = f"{measure.name} {measure.of}".rstrip()
-    shown = _change(measure)
+    shown = shown_change(measure)
     if not math.isnan(measure.low):
-        shown += f" ({_change(measure, measure.low)} to {_change(measure, measure.high)})"
+        shown += f" ({shown_change(measure, measure.low)} to {shown_change(measure, measure.high)})"
     p = "" if math.isnan(measure.p) else f"{measure.p:.2g}"
     tolerance = "" if measure.tolerance is None else _amount(measure, measure.tolerance).removeprefix("+")
-    return name, _value(measure, measure.base), _value(measure, measure.head), shown, p, tolerance
+    return name, shown_value(measure, measure.base), shown_value(measure, measure.head), shown, p, tolerance
 
 
 def _change_table(comparison: Comparison) -> Table:
@@ -141,7 +141,10 @@ def _change_table(comparison: Comparison) -> Table:
     for row, cell in enumerate(cells):
         by_column = {(measure.name, measure.of): measure for measure in cell.measures}
         rows.append(
-            (*_cell_entries(cell.head), *(_change(by_column[c]) if c in by_column else text.MISSING for c in columns))
+            (
+                *_cell_entries(cell.head),
+                *(shown_change(by_column[c]) if c in by_column else text.MISSING for c in columns),
+            )
         )
         marked |= {
             (row, len(CELL_HEADERS) + index)
@@ -162,14 +165,16 @@ def _cell_entries(record: Record) -> tuple[str, ...]:
     return cell.model, cell.method, cell.sparsity, str(cell.seed)
 
 
-def _value(measure: Measure, value: float) -> str:
+def shown_value(measure: Measure, value: float) -> str:
+    """One side's value in its unit; an accuracy in percent."""
     if measure.name == "accuracy":
         return f"{100 * value:.1f}"
     show = {"prune time": text.seconds, "peak memory": text.size}.get(measure.name, text.number)
     return show(value)
 
 
-def _change(measure: Measure, value: float | None = None) -> str:
+def shown_change(measure: Measure, value: float | None = None) -> str:
+    """A change in percent or points; by default the measure's own."""
     return _amount(measure, measure.change if value is None else value)
 
 

@@ -1,0 +1,99 @@
+"""The suite that one record came from, made from what the record says, so that its cell can be run again."""
+
+from typing import Any
+
+import yaml
+
+from prunebench.records.record import Record
+from prunebench.report.grouping import DENSE
+
+FOR_DENSE = 0.5  # a suite names a sparsity; a baseline is planned once, whatever it is
+
+_CALIBRATION = ("split", "nsamples", "seqlen", "windows", "field")
+_MODEL = ("dtype", "trust_remote_code", "tokenizer", "attn_implementation")
+# By name of the evaluation, what of its facts a suite says; those of a plugin stand in its options.
+_EVALUATIONS = {
+    "perplexity": ("split", "seqlen", "windows", "field"),
+    "zero_shot": (
+        *("tasks", "limit", "num_fewshot", "include_path", "batch_size"),
+        *("apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "trust_remote_code"),
+    ),
+}
+
+
+def recipe(record: Record) -> str:
+    """A suite file in YAML of the one cell of a record.
+
+    A local model or text is named by the path that it had, and an allocation from a file cannot be named at all; a
+    comment says so.
+    """
+    cell, extra = record.cell, record.cell.model_extra or {}
+    model = {"id": extra.get("source", cell.model), "label": cell.model} | _given(extra, _MODEL)
+    if extra.get("device") == "disk":
+        model["device"] = "disk"
+    first, *others = cell.stages
+    method: dict[str, Any] = {"name": first.plugin, "label": cell.method, "options": first.options}
+    if others:
+        method["then"] = [{"name": stage.plugin, "options": stage.options} for stage in others]
+    content: dict[str, Any] = {
+        "name": cell.id,
+        "description": f"Made from the record of {cell.id}",
+        "models": [model],
+        "calibration": {"corpus": cell.calibration.get("source", cell.calibration.get("corpus"))}
+        | _given(cell.calibration, _CALIBRATION),
+        "sparsities": [FOR_DENSE if cell.sparsity == DENSE else cell.sparsity],
+        "seeds": [cell.seed],
+        "methods": [method],
+        "evaluations": [_evaluation(facts) for facts in cell.evaluations],
+    }
+    rule = extra.get("allocation_rule")
+    comments = [f"# {line}" for line in notes(record)]
+    if rule and rule.get("name") != "file":
+        content["allocation"] = {"name": rule["name"], "label": cell.allocation, "options": rule.get("options", {})}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return "\n".join([*comments, text])
+
+
+def notes(record: Record) -> list[str]:
+    """What a suite made from a record does not say, a line each."""
+    extra = record.cell.model_extra or {}
+    lines = []
+    plugins = [extra.get("plugin_file"), *(extra.get("wrapper_files") or ())]
+    if files := [str(file) for file in plugins if file]:
+        lines.append(f"It ran with plugin files that are not here: {', '.join(files)}")
+    distribution, version = extra.get("distribution"), extra.get("version")
+    if distribution not in (None, "prunebench") and not files:
+        lines.append(f"Its method is from the package {distribution} {version}")
+    if (extra.get("allocation_rule") or {}).get("name") == "file":
+        lines.append("Its allocation was read from a file that is not here; this suite shares zeros out uniformly")
+    if record.cell.tuning is not None:
+        lines.append("Its options were chosen by trials, which are not repeated here")
+    return [" ".join(line.split()) for line in lines]
+
+
+def command(record: Record, path: str) -> str:
+    """The command that runs the cell of a record again.
+
+    Args:
+        record: it.
+        path: of the file with its ``recipe``.
+    """
+    extra = record.cell.model_extra or {}
+    files = [file for file in (extra.get("plugin_file"), *(extra.get("wrapper_files") or ())) if file]
+    plugins = "".join(f" --plugin {str(file).rpartition('/')[2]}" for file in dict.fromkeys(files))
+    return f"prunebench run {path}{plugins}"
+
+
+def _given(facts: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """What is said of some names; None and False are what a suite has by default."""
+    return {name: facts[name] for name in names if facts.get(name) not in (None, False)}
+
+
+def _evaluation(facts: dict[str, Any]) -> dict[str, Any]:
+    name = facts.get("name", "perplexity")
+    if name not in _EVALUATIONS:
+        return {"name": name, "label": facts.get("label", name), "options": facts.get("options", {})}
+    found = {"name": name} | _given(facts, _EVALUATIONS[name])
+    if "source" in facts or "corpus" in facts:
+        found["corpus"] = facts.get("source", facts.get("corpus"))
+    return found
