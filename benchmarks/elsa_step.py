@@ -18,7 +18,7 @@ import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.method import nbytes
-from prunebench_plugins.elsa.training import task_gradient
+from prunebench_plugins.elsa.training import TaskGradient
 from prunebench_plugins.elsa.variables import Matrix, Variable, fused
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -91,7 +91,7 @@ def one_round(name: str, model: LlamaForCausalLM, options: argparse.Namespace) -
         torch.cuda.reset_peak_memory_stats()
     with trainable(model, grad_checkpointing=options.grad_checkpointing) as parameters:
         source = batches(model.config.vocab_size, options.seqlen, options.batch_size)
-        timer = Timer(task_gradient(model, lambda _: source, 1), options.steps, options.device)
+        timer = Timer(TaskGradient(model, lambda _: source, 1), options.steps, options.device)
         held = 0.0
         if method is None:
             optimizer = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.95), fused=True)

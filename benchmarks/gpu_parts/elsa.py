@@ -12,7 +12,7 @@ import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
 from prunebench_plugins.elsa.algorithm import elsa
 from prunebench_plugins.elsa.method import nbytes
-from prunebench_plugins.elsa.training import task_gradient
+from prunebench_plugins.elsa.training import TaskGradient
 from prunebench_plugins.elsa.variables import Matrix, Variable
 from torch import Tensor, nn
 
@@ -100,7 +100,7 @@ def one_round(context: Context, model: nn.Module) -> dict[str, Run]:
         free_memory(context.device)
         with trainable(model, grad_checkpointing=False) as parameters:
             source = batches(context)
-            run = Run(task_gradient(model, lambda _, s=source: s, context.size.accumulation), context.device)  # type: ignore[misc]
+            run = Run(TaskGradient(model, lambda _, s=source: s, context.size.accumulation), context.device)  # type: ignore[misc]
             if method is None:
                 train_adamw(parameters, run)
             else:

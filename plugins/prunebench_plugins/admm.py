@@ -14,6 +14,7 @@ from prunebench.pruning import (
     Sparsity,
     Target,
     Unstructured,
+    account,
     calibrated,
     damped_cholesky,
 )
@@ -49,7 +50,9 @@ class ADMM:
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Prune block by block on the inputs that the pruned blocks before it produce."""
         for layer, system, target in calibrated(model, data, sparsity, System):
-            pruned = admm(layer.weight.float(), system, target, iterations=self.iterations, ramp=self.ramp)
+            W = layer.weight.float()
+            pruned = admm(W, system, target, iterations=self.iterations, ramp=self.ramp)
+            account(layer_error={layer.name: system.output_error(W, pruned)})
             layer.weight.copy_(pruned)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench import hookimpl
-from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, calibrated, damped_cholesky
+from prunebench.pruning import CalibrationData, Hessian, Sparsity, Target, account, calibrated, damped_cholesky
 
 DAMPING = 0.01
 CHECK_EVERY = 3
@@ -60,7 +60,9 @@ class ALPS:
             W = layer.weight.float() * problem.scale
             D, support = alps(W, problem, target, rho=self.rho, iterations=self.iterations, start=self.start)
             D = conjugate_gradients(W, D, support, problem.A, steps=self.steps)
-            layer.weight.copy_(D / problem.scale)
+            pruned = D / problem.scale
+            account(layer_error={layer.name: problem.output_error(layer.weight.float(), pruned)})
+            layer.weight.copy_(pruned)
 
 
 class Problem(Hessian):

@@ -202,12 +202,14 @@ def trace(step: int, **values: float) -> None:
 
 
 def account(**amounts: Any) -> None:
-    """Put amounts that only the method, or the toolkit, knows into the record's cost; the last call for a name counts.
+    """Put amounts that only the method, or the toolkit, knows into the record's cost.
+
+    The last call for a name counts; of mappings, the last for each of their keys.
 
     Args:
         amounts: plain JSON. ``state_bytes``, the bytes of weights and optimiser state of the pruned matrices, measured
             from the tensors that exist; ``expert_tokens``, for each module of experts the calibration tokens that
-            were routed to each.
+            were routed to each; ``travel`` and ``layer_error``, which reports read for signs of failure.
     """
     observer = active_callbacks().observer
     if observer is not None:

@@ -176,6 +176,15 @@ class Hessian:
         """Inputs that were zero for every token, H_jj = 0; boolean (in,)."""
         return self._mean.diagonal() == 0
 
+    def output_error(self, W: Tensor, pruned: Tensor) -> float:
+        """The share of a layer's output that pruning loses, ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² = tr(ΔHΔᵀ) / tr(WHWᵀ).
+
+        Args:
+            W, pruned: the weights before and after, fp32 (out, in).
+        """
+        lost, output = (((M @ self.matrix) * M).sum() for M in (W - pruned, W))
+        return float(lost / output) if output > 0 else 0.0
+
     def factor(self, percdamp: float) -> Tensor:
         """Upper Cholesky factor of the damped inverse, computed once for all layers that share this statistic.
 

@@ -187,7 +187,8 @@ class Cost(RecordPart):
 
     Further keys, if known: ``passes``, ``tokens_seen`` divided by the tokens of the text that they were drawn from, so
     that above 1 some of it was seen more than once; ``allocate_seconds``, the duration of the allocation;
-    ``expert_tokens``, for each module of experts the calibration tokens that each expert saw.
+    ``expert_tokens``, for each module of experts the calibration tokens that each expert saw; ``travel`` and
+    ``layer_error``, which diagnosis reads.
     """
 
     prune_seconds: Seconds | None = None
@@ -248,7 +249,8 @@ class Record(RecordPart):
         saved: bytes of the saved model, if it was saved.
         notes: adjustments that the method or the runner made, with counts.
         trace: a thinned curve of an iterative method: step, loss, residuals …
-        environment: versions, device, threads, commit, wrappers, digests of model, calibration text and pruned weights.
+        environment: versions, device, threads, memory of the device in bytes, commit, wrappers, digests of model,
+            calibration text and pruned weights.
         arrays: the files of arrays beside the record: SHA-256 → name. A name begins with the cell's id.
         digest: SHA-256 of all of the above: the record as JSON without this key, keys sorted, no white space. Both are
             computed when a record is written; a record that does not match is not read.

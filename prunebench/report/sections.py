@@ -18,6 +18,7 @@ from prunebench.report.summary import Paragraph, summarise
 from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
 from prunebench.report.tables.cost import cost_tables, size_table
+from prunebench.report.tables.diagnosis import diagnosis_tables
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.report.tables.heat import heat_table
 from prunebench.report.tables.mask_overlap import overlap_tables
@@ -80,6 +81,13 @@ def report_sections(
             paragraphs=tuple(summarise(shown, first, array_store)),
         ),
         Section("failed", "Failed cells", tables=(failure_table(shown),)),
+        Section(
+            "diagnosis",
+            "Diagnosis",
+            "Signs that a run went wrong, with their evidence. A cell without one may be bad all the same: only what a "
+            "method traced, and what was counted, is looked at.",
+            tables=tuple(diagnosis_tables(shown, order)),
+        ),
         Section(
             "perplexity",
             "Perplexity against sparsity",
@@ -202,6 +210,7 @@ def all_tables(
         size_table(shown),
         published_table(shown),
         failure_table(shown),
+        *diagnosis_tables(shown, order),
         note_table(shown, order),
         left_out_table(left_out),
     ]

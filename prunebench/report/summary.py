@@ -7,6 +7,7 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, described, group_of
+from prunebench.report.diagnosis import diagnose
 from prunebench.report.grouping import DENSE
 from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import MARKS, perplexity_marks
@@ -33,6 +34,9 @@ def summarise(records: Sequence[Record], first: Sequence[Scene], array_store: Ar
     verdicts = [verdict(scene, array_store, named=several) for scene in first]
     paragraphs = [Paragraph(said) for said in verdicts if said]
     paragraphs.append(Paragraph(" ".join(filter(None, [overview(records), _where_and_when(records)]))))
+    if signs := [finding for record in records for finding in diagnose(record)]:
+        kinds = text.counted(len({finding.signature for finding in signs}), "sign")
+        paragraphs.append(Paragraph(f"{kinds} that a run went wrong: see Diagnosis."))
     if noted := sum(bool(record.notes) for record in records):
         paragraphs.append(Paragraph(f"{text.counted(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
     return paragraphs

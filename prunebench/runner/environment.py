@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from prunebench.runner.memory import memory_bytes
 from prunebench.suite.cell import Cell
 
 VERSIONED = ("prunebench", "torch", "transformers", "lm-eval", "datasets", "numpy", "pluggy")
@@ -41,7 +42,7 @@ WHOLE = Share()
 
 
 def environment(cell: Cell, share: Share = WHOLE) -> dict[str, Any]:
-    """What a result may depend on besides the cell: versions, device, threads, commit, digests."""
+    """What a result may depend on besides the cell: versions, device, threads, memory, commit, digests."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED},
         "platform": platform.platform(),
@@ -49,6 +50,7 @@ def environment(cell: Cell, share: Share = WHOLE) -> dict[str, Any]:
         if cell.device == "cuda"
         else _processor() + _blocks_on(cell.device),
         "threads": share.thread_count,
+        "memory_bytes": memory_bytes(cell.device, share.gpu),
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_digest": cell.model_digest,

@@ -87,7 +87,12 @@ class EventRecorder:
         self.display.trace(int(step), named)
 
     def account(self, amounts: dict[str, Any]) -> None:
-        self.amounts.update(amounts)
+        for name, amount in amounts.items():
+            before = self.amounts.get(name)
+            # Of layers one after another, each adds its own; a run that resumes adds to what it had heard.
+            if isinstance(before, dict) and isinstance(amount, dict):
+                amount = before | amount
+            self.amounts[name] = amount
 
     def state(self) -> dict[str, Any]:
         """All that was heard, as JSON, for ``restore``."""

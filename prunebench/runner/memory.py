@@ -64,6 +64,24 @@ def _set_threshold(size: int) -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, size)
 
 
+def memory_bytes(device: str, gpu: int | None = None) -> int | None:
+    """Memory of a device, whether free or not: of the GPU, else of the machine or of the container that limits it.
+
+    Args:
+        device: cuda, or what computes on the CPU.
+        gpu: its number; None for the first.
+    """
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(gpu or 0).total_memory)
+    limits = []
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with suppress(OSError, ValueError, IndexError):
+        amounts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        limits.append(1024 * int(amounts["MemTotal"].split()[0]))
+    return min(limits, default=None)
+
+
 def available_bytes(device: str) -> int | None:
     """Bytes that a process may come to hold; None where the system does not say."""
     if device == "cuda":

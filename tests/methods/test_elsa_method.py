@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from prunebench_plugins.elsa import Elsa, ElsaL
+from prunebench_plugins.elsa.variables import Matrix
 from torch import Tensor, nn
 
 from prunebench.contract.checks import Snapshot
@@ -13,6 +14,7 @@ from prunebench.pruning import (
     CalibrationData,
     Hessian,
     Sparsity,
+    Target,
     Unstructured,
     calibrated,
     language_loss,
@@ -159,18 +161,46 @@ def test_it_learns() -> None:
 def test_what_a_run_tells() -> None:
     observer = prune(Elsa(**QUICK), tiny.llama())
     assert [row["step"] for row in observer.traces] == [0, 2, 4, 6]
-    assert all(set(row) == {"step", "loss", "primal", "dual", "lmda", "lr"} for row in observer.traces)
+    columns = {"step", "loss", "primal", "dual", "mask_change", "lmda", "lr"}
+    assert [set(row) - columns for row in observer.traces] == [set(), set(), set(), {"projected_loss"}]
+    assert all(columns <= set(row) and 0 <= row["mask_change"] <= 1 for row in observer.traces)
     model = tiny.llama()
     numel = sum(layer.weight.numel() for layer, _ in prunable(model, Unstructured(0.5)))
     assert observer.amounts["state_bytes"] == numel * 129 // 8
     everything = sum(parameter.numel() for parameter in model.parameters())
     assert observer.amounts["gradient_bytes"] == 4 * everything
     assert observer.amounts["other_state_bytes"] == 12 * (everything - numel)
+    weights = torch.cat([layer.weight.flatten() for layer, _ in prunable(model, Unstructured(0.5))])
+    assert observer.amounts["travel"] == pytest.approx(float(1e-3 * 6 / 2 / weights.square().mean().sqrt()))
     assert observer.messages == [
         "weights can travel less than three times their rms (lr·steps/2): raise lr or steps",
         "fewer than 30 updates of z and u: lower interval or raise steps",
     ]
     assert not prune(Elsa(steps=32, lr=0.1, interval=1, batch_size=1), tiny.llama()).notes
+
+
+def test_the_loss_after_the_projection_is_that_of_the_model_which_is_left() -> None:
+    """On the last step's batch, without text beyond it: a run without λ, of which the projection leaves little."""
+    data, model = tiny.calibration(), tiny.llama()
+    observer = prune(Elsa(steps=4, lr=1e-2, lmda=1e-9, interval=2, batch_size=2), model, "0.9", data)
+    last = next(tiny.calibration().batches(2, start=3))
+    with torch.no_grad():
+        assert observer.traces[-1]["projected_loss"] == pytest.approx(float(language_loss(model, last)), rel=1e-5)
+    assert data.tokens_seen == 4 * 2 * data.seqlen
+
+
+def test_a_mask_change_counts_the_weights_that_enter() -> None:
+    """Of 4 weights 2 are kept, and one of them is exchanged for another."""
+    W = torch.tensor([[4.0, 3.0, 2.0, 1.0]], requires_grad=True)
+    for layout in ("one-state", "two-state"):
+        method = Elsa(layout=layout)  # type: ignore[arg-type]
+        matrix = Matrix(W, method.moments(W), method.split(W.detach()), Target.of(Unstructured(0.5), (1, 4)))
+        matrix.start()
+        matrix.W.copy_(torch.tensor([[4.0, 1.0, 3.0, 2.0]]))
+        *_, entered, kept = matrix.update(1.0, "magnitude").tolist()
+        assert (entered, kept) == (1, 2)
+        matrix.W.copy_(torch.tensor([[4.0, 3.0, 2.0, 1.0]]))
+        assert matrix.finish("magnitude").tolist()[3:] == [1, 2]
 
 
 def test_elsa_l_holds_fewer_bytes() -> None:

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from prunebench_plugins.admm import admm, partial_mask
+from prunebench_plugins.admm import ADMM, admm, partial_mask
+from prunebench_plugins.alps import ALPS
 from prunebench_plugins.sparsegpt import sparsegpt
 from prunebench_plugins.wanda import Wanda, wanda_scores
 from torch import Tensor
 
-from prunebench.pruning import NM, Hessian, Pattern, Target, Unstructured
+from prunebench.pruning import NM, Hessian, Pattern, Target, Unstructured, prunable
+from prunebench.pruning.callbacks import use_observer
+from prunebench.runner.events import EventRecorder, Silent
 from tests.helpers import tiny
 from tests.helpers.layerwise import hessian_of, problem, system_of
 from tests.oracles.admm import admm_textbook
@@ -224,3 +227,23 @@ def test_no_group_is_violated(n: int, m: int) -> None:
     W, X = problem()
     for pruned in (run_sparsegpt(W, hessian_of(X), NM(n, m), blocksize=16), run_admm(W, X, NM(n, m))):
         assert ((pruned != 0).reshape(-1, m).sum(dim=1) == n).all()
+
+
+def test_methods_that_hold_the_hessian_tell_what_each_layer_loses() -> None:
+    """‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² of the first layer, whose inputs no earlier pruning changes, by a product of its own."""
+    for method in (ADMM(), ALPS()):
+        model, observer = tiny.llama(), EventRecorder(Silent())
+        layer, data = model.model.layers[0].self_attn.q_proj, tiny.calibration()
+        inputs: list[torch.Tensor] = []
+        hook = layer.register_forward_hook(lambda _, args, __, seen=inputs: seen.append(args[0].flatten(0, 1)))
+        with torch.no_grad():
+            model(data.windows)
+        hook.remove()
+        W, X = layer.weight.detach().clone(), torch.cat(inputs)
+        with use_observer(observer):
+            method.prune(model=model, data=data, sparsity=Unstructured(0.7))
+        lost = (X @ (W - layer.weight.detach()).t()).square().sum() / (X @ W.t()).square().sum()
+        errors = observer.amounts["layer_error"]
+        assert errors["model.layers.0.self_attn.q_proj"] == pytest.approx(float(lost), rel=1e-3)
+        assert len(errors) == len(list(prunable(model, Unstructured(0.7))))
+        assert all(0 < error < 1 for error in errors.values())

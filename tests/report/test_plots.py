@@ -203,12 +203,12 @@ class TestOtherCharts:
         assert series.points[0][0] < series_of(plots[0])["b"][0].points[0][0]
 
     def test_any_trace_of_any_method(self) -> None:
-        rows = ({"step": 0.0, "gap": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan})
+        rows = ({"step": 0.0, "gap": 1.0, "extra": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan, "once": 1.0})
         traced = record("mine").model_copy(update={"trace": rows})
         gap, extra = plotted(charts.trace_plots, [traced, record("other")])
         assert (gap.y, extra.y) == (Axis("gap", "log"), Axis("extra"))
         assert gap.series[0].points == ((0.0, 1.0), (5.0, 0.001))
-        assert gap.series[0].label == "mine at 0.5"
+        assert gap.series[0].label == "mine at 0.5"  # what is told once is no line
 
     def test_one_line_for_each_way_of_sharing_zeros(self) -> None:
         alike = [record("a"), record("b")]

@@ -31,6 +31,7 @@ def elsa(
     penalty: Callable[[int], float],
     interval: int,
     projection: Projection = "objective",
+    loss_after: Callable[[], Tensor] | None = None,
     resume: bool = False,
 ) -> None:
     """Train all tensors on f while the penalty draws each matrix to its sparse z; project the matrices at the end.
@@ -45,6 +46,7 @@ def elsa(
         penalty: returns λ for the steps after the update at step t; ``penalty(0)`` also serves the first step.
         interval: K, steps between two updates of z and u.
         projection: which weights are kept, see ``Matrix.kept``.
+        loss_after: f over the batch of the last step; called once, after the final projection, and traced.
         resume: save the state from time to time, and load what an interrupted run saved; at most one such run a cell.
 
     Raises:
@@ -81,7 +83,9 @@ def elsa(
             # As in the authors' code, the next K steps use the new λ with a u that is still scaled for the old one.
             lmda = penalty(t)
     monitor.mean()
-    monitor.report(steps, [matrix.finish(projection) for matrix in matrices], lmda=lmda, lr=0.0)
+    residuals = [matrix.finish(projection) for matrix in matrices]
+    after = {} if loss_after is None else {"projected_loss": float(loss_after())}
+    monitor.report(steps, residuals, lmda=lmda, lr=0.0, **after)
 
 
 def states(variables: Sequence[Variable]) -> Iterator[tuple[str, Tensor]]:
@@ -108,8 +112,14 @@ def restore(variables: Sequence[Variable]) -> dict[str, Any] | None:
 class _Monitor(LossCurve):
     """The curve of a run: its losses, and how far z is from W."""
 
-    def report(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float) -> None:
-        """Trace the mean loss since the last update, and over all matrices ‖W − z‖/‖W‖ and ‖z − z_before‖/‖W‖."""
-        primal, dual, size = torch.stack([r.double() for r in residuals]).sum(dim=0).sqrt().tolist()
+    def report(self, t: int, residuals: list[Tensor], *, lmda: float, lr: float, **further: float) -> None:
+        """Trace the mean loss since the last update, and over all matrices what ``Matrix.residuals`` counts.
+
+        ``primal`` is ‖W − z‖/‖W‖, ``dual`` ‖z − z_before‖/‖W‖, ``mask_change`` the share of the kept weights that were
+        not kept before.
+        """
+        *squares, entered, kept = torch.stack([r.double() for r in residuals]).sum(dim=0).tolist()
+        primal, dual, size = (square**0.5 for square in squares)
         size = size or 1.0
-        trace(t, loss=self.mean(), primal=primal / size, dual=dual / size, lmda=lmda, lr=lr)
+        values = {"primal": primal / size, "dual": dual / size, "mask_change": entered / (kept or 1.0)}
+        trace(t, loss=self.mean(), **values, lmda=lmda, lr=lr, **further)

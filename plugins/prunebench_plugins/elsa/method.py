@@ -34,7 +34,7 @@ from prunebench_plugins.elsa.states import (
     TwoStates,
     eight_bit_unless_small,
 )
-from prunebench_plugins.elsa.training import reconstruction_gradient, task_gradient
+from prunebench_plugins.elsa.training import TaskGradient, reconstruction_gradient
 from prunebench_plugins.elsa.variables import Matrix, Projection, Stack, Variable
 
 Loss = Literal["global", "layerwise"]
@@ -140,8 +140,8 @@ class Elsa:
                 gradient_bytes=nbytes([x.W for x in (*matrices, *others)]),
                 other_state_bytes=sum(nbytes([x.W, *x.moments.tensors()]) for x in others),
             )
-            gradient = task_gradient(model, partial(data.batches, self.batch_size), self.grad_accumulation)
-            self.run(matrices, others, gradient, resume=True)
+            gradient = TaskGradient(model, partial(data.batches, self.batch_size), self.grad_accumulation)
+            self.run(matrices, others, gradient, loss_after=gradient.loss_again, resume=True)
 
     def prune_layerwise(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Run the same ADMM, with the whole budget of steps, on each matrix's output error separately."""
@@ -152,7 +152,13 @@ class Elsa:
             layer.weight.copy_(matrix.W)
 
     def run(
-        self, matrices: list[Matrix], others: list[Variable], gradient: Callable[[int], Tensor], *, resume: bool = False
+        self,
+        matrices: list[Matrix],
+        others: list[Variable],
+        gradient: Callable[[int], Tensor],
+        *,
+        loss_after: Callable[[], Tensor] | None = None,
+        resume: bool = False,
     ) -> None:
         """``algorithm.elsa`` with these options."""
         elsa(
@@ -164,6 +170,7 @@ class Elsa:
             penalty=lambda t: penalty(self.lmda_schedule, self.lmda_init, self.lmda, t, self.steps),
             interval=self.interval,
             projection=self.projection,
+            loss_after=loss_after,
             resume=resume,
         )
 
@@ -183,6 +190,7 @@ class Elsa:
         squares = sum(float(matrix.W.norm()) ** 2 for matrix in matrices)
         rms = (squares / sum(matrix.W.numel() for matrix in matrices)) ** 0.5
         travel = self.lr * self.steps / 2
+        account(travel=travel / rms if rms else None)
         if travel < ENOUGH_TRAVEL * rms:
             note(
                 "weights can travel less than three times their rms (lr·steps/2): raise lr or steps",

@@ -9,34 +9,39 @@ from torch import Tensor, nn
 from prunebench.pruning import language_loss
 
 
-def task_gradient(
-    model: nn.Module, batches: Callable[[int], Iterator[Tensor]], grad_accumulation: int
-) -> Callable[[int], Tensor]:
+class TaskGradient:
     """f's gradient for ``elsa``: the mean next-token cross-entropy of the whole model over one effective batch.
 
     Args:
         model: returns logits; bf16 autocast on CUDA.
         batches: called with a micro-batch's number from 0, iterates over LongTensors (batch, seqlen) from that one on.
         grad_accumulation: micro-batches a step.
-
-    Returns:
-        A function of the step's number that adds to the gradients and returns the loss, fp32 scalar.
     """
-    device = next(model.parameters()).device
 
-    def gradient(t: int) -> Tensor:
-        total = torch.zeros((), device=device)
-        for ids in islice(batches(t * grad_accumulation), grad_accumulation):
-            loss = language_loss(model, ids) / grad_accumulation
+    def __init__(
+        self, model: nn.Module, batches: Callable[[int], Iterator[Tensor]], grad_accumulation: int = 1
+    ) -> None:
+        self.model, self._batches, self._count = model, batches, grad_accumulation
+        self._last: list[Tensor] = []
+
+    def __call__(self, t: int) -> Tensor:
+        """Add the gradient of step t to the parameters' and return the loss, fp32 scalar."""
+        total = torch.zeros((), device=next(self.model.parameters()).device)
+        self._last = list(islice(self._batches(t * self._count), self._count))
+        for ids in self._last:
+            loss = language_loss(self.model, ids) / self._count
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
-    return gradient
+    @torch.no_grad()
+    def loss_again(self) -> Tensor:
+        """The loss over the last step's batch, with the weights as they are now; takes no further text."""
+        return torch.stack([language_loss(self.model, ids) for ids in self._last]).mean()
 
 
 def reconstruction_gradient(x: Tensor, H: Tensor) -> Callable[[int], Tensor]:
-    """Instead of ``task_gradient`` for one matrix alone: ½·tr((x − W)H(x − W)ᵀ), the surrogate of layer-wise methods.
+    """Instead of ``TaskGradient`` for one matrix alone: ½·tr((x − W)H(x − W)ᵀ), the surrogate of layer-wise methods.
 
     Args:
         x: the trained matrix, fp32 (out, in); W is what it holds now.

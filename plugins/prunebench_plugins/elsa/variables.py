@@ -124,12 +124,13 @@ class Matrix(Variable):
         """Rescale u ← u·rescale, then z ← Π(W + u) and u ← u + W − z.
 
         Returns:
-            ‖W − z‖², ‖z − z_before‖² and ‖W‖², fp32 (3,).
+            See ``residuals``.
         """
         before = self.split.z
         y = self.split.u.mul_(rescale).add_(self.W)
-        self.split.update(y, self.kept(y, projection))
-        return self.residuals(self.split.z, before)
+        kept = self.kept(y, projection)
+        self.split.update(y, kept)
+        return self.residuals(self.split.z, before, kept, before)
 
     def finish(self, projection: Projection) -> Tensor:
         """W ← Π(W), with W rounded to its final dtype first, so that no kept weight rounds to zero. No retraining.
@@ -139,14 +140,24 @@ class Matrix(Variable):
         """
         self.W.copy_(self.W.to(self.dtype))
         kept = self.kept(self.W, projection)
-        residuals = self.residuals(self.split.z, self.W.masked_fill(~kept, 0))
+        residuals = self.residuals(z := self.split.z, self.W.masked_fill(~kept, 0), kept, z)
         self.W.masked_fill_(~kept, 0)
         return residuals
 
-    def residuals(self, z: Tensor, before: Tensor) -> Tensor:
-        """‖W − z‖², ‖z − z_before‖² and ‖W‖², fp32 (3,); overwrites ``before``."""
+    def residuals(self, z: Tensor, before: Tensor, kept: Tensor, other: Tensor) -> Tensor:
+        """How far z is from W and from what it was.
+
+        Args:
+            z, before: z, and what it is compared with, which is overwritten.
+            kept, other: the new mask, True = kept, and the sparse tensor that had the old one.
+
+        Returns:
+            ‖W − z‖², ‖z − before‖², ‖W‖², the kept weights that were not kept before, and all kept ones; fp64 (5,).
+        """
+        counts = [((other == 0) & kept).count_nonzero(), kept.count_nonzero()]
         moved = before.sub_(z).norm() ** 2
-        return torch.stack([torch.sub(self.W, z, out=before).norm() ** 2, moved, self.W.norm() ** 2])
+        squares = [torch.sub(self.W, z, out=before).norm() ** 2, moved, self.W.norm() ** 2]
+        return torch.stack([value.double() for value in (*squares, *counts)])
 
 
 def fused(W: Tensor, moments: Moments, split: Split | None = None) -> Callable[..., None] | None:

@@ -103,7 +103,7 @@ def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
                     panel=join_title(quantity, setting_group.setting.model, setting_group.label),
                     x=Axis("step"),
                     y=Axis(text.printable(quantity), "log" if wide else "linear"),
-                    series=tuple(line for line in series if line.points),
+                    series=tuple(line for line in series if len(line.points) > 1),
                 )
             )
     return drop_empty(plots)
