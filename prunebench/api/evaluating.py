@@ -171,8 +171,8 @@ def _perplexity_entry(entry: Any, model: Any) -> Any:
             f"perplexity holds {described(entry)}: give a corpus by name, or a mapping as in a suite, "
             "{'corpus': 'wikitext2', 'seqlen': 512}"
         )
-    if "models" in entry:
-        raise UsageError("perplexity names 'models', of which only a suite has several: leave it out")
+    if named := [axis for axis in PerplexityEntry.axes if axis in entry]:
+        raise UsageError(f"perplexity names {named[0]!r}, of which only a suite has several: leave it out")
     return checked(PerplexityEntry, "perplexity", {"name": "perplexity", **entry})
 
 

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,15 +46,25 @@ def score(
     with quiet_libraries():
         from prunebench.models.checkpoint import sparsity_of
         from prunebench.models.source import find_model
+        from prunebench.models.tokenizer_files import has_tokenizer
         from prunebench.suite.file import load_suite
         from prunebench.suite.schema import ModelEntry
 
-        sparsity, digest = sparsity_of(folder, dense), find_model(folder).digest
-    local = Path(folder).expanduser()
+        local = Path(folder).expanduser()
+        # Many scripts save the weights alone.
+        tokenizer = dense if local.is_dir() and not has_tokenizer(local) else None
+        found = find_model(folder, tokenizer=tokenizer)
+        sparsity = sparsity_of(found, dense)
     name = label or (local.resolve().name if local.is_dir() else folder)
     where = str(local.resolve()) if local.is_dir() else folder
     print_message(f"{folder} is sparse to {sparsity}")
-    brought = {"name": "checkpoint", "label": f"{name} (brought)", "options": {"folder": where, "digest": digest}}
+    brought: dict[str, Any] = {
+        "name": "checkpoint",
+        "label": f"{name} (brought)",
+        "options": {"folder": where, "digest": found.digest},
+    }
+    if tokenizer is not None:
+        brought["options"]["tokenizer"] = tokenizer
     with tempfile.TemporaryDirectory() as work:
         if suite is None:
             suite = Path(work) / "score.yaml"

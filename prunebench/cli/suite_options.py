@@ -68,14 +68,14 @@ def read_suite(
 
 
 def evaluations_of(suite: "Suite", model: str) -> "list[dict[str, Any]]":
-    """The evaluations that a suite makes of a model, for another suite with that model alone.
+    """The evaluations that a suite makes of a model, for another suite with that model alone, at any sparsity.
 
     Args:
-        suite: may name, with an evaluation, the models that it is for.
+        suite: may name, with an evaluation, the models and sparsities that it is for.
         model: its label.
     """
     chosen = [entry for entry in suite.evaluations if entry.is_for(model)]
-    return [{**plain(entry), "name": entry.name, "models": None} for entry in chosen]
+    return [{**plain(entry), "name": entry.name, **dict.fromkeys(entry.axes)} for entry in chosen]
 
 
 def plain(entry: "BaseModel") -> "dict[str, Any]":

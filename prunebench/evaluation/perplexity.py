@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from prunebench.data.corpora import corpus_file, find_corpus, fresh_corpus, perplexity_floor
+from prunebench.data.corpus import Corpus
 from prunebench.errors import CorpusError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
 from prunebench.evaluation.protocols import Sequences, Windows, evaluation_sequences, protocol_name
@@ -37,6 +38,7 @@ class Perplexity:
         windows: ``stream``, ``document``, ``paper``, ``stream-bos``, ``paper-bos`` or ``paper-random``; see
             ``prunebench.evaluation.protocols``.
         field: of a file's or the hub's records that holds the text; None for ``text``, else ``messages``.
+        limit: how many windows or documents are scored, from the first on; None for all.
     """
 
     corpus: str
@@ -44,6 +46,7 @@ class Perplexity:
     seqlen: int | None = None
     windows: Windows = "stream"
     field: str | None = None
+    limit: int | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
@@ -52,7 +55,8 @@ class Perplexity:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
-        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"], facts.get("field"))
+        later = {name: facts[name] for name in ("field", "limit") if name in facts}
+        return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"], **later)
 
     def resolve(self, files: Sequence[Path]) -> dict[str, Any]:
         """The corpus found, and the protocol's name.
@@ -66,7 +70,7 @@ class Perplexity:
         corpus = find_corpus(self.corpus, self.split, "perplexity", files, self.field)
         file = corpus_file(self.corpus, files)
         facts = {
-            "protocol": protocol_name(corpus.name, self.windows, self.seqlen),
+            "protocol": protocol_name(corpus.name, self.windows, self.seqlen, self.limit),
             "corpus": corpus.name,
             "source": self.corpus,
             "split": self.split,
@@ -76,6 +80,7 @@ class Perplexity:
             **({"corpus_file": str(file)} if file else {}),
             **({"makes_text": True} if corpus.makes_text else {}),
             **({"field": self.field} if self.field else {}),
+            **({"limit": self.limit} if self.limit else {}),
             **({"apply_chat_template": True} if corpus.templated else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
@@ -94,12 +99,17 @@ class Perplexity:
         def cut() -> Sequences:
             corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts), self.field)
             corpus = corpus.given(tokenizer=tokenizer) if corpus.wants else corpus
-            return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
+            return self._cut(corpus, tokenizer)
 
         return shared.get(("sequences", model_digest, facts["digest"], facts["protocol"]), cut)
 
+    def _cut(self, corpus: Corpus, tokenizer: Any) -> Sequences:
+        return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows, limit=self.limit)
+
     def floor(self, facts: Mapping[str, Any], shared: Shared) -> float | None:
-        """What a model that knew the corpus's source would reach, computed once."""
+        """What a model that knew the corpus's source would reach, computed once; a part of a text has none."""
+        if self.limit is not None:
+            return None
         key = ("floor", facts["digest"], facts["protocol"])
         return shared.get(
             key, lambda: perplexity_floor(self.corpus, self.split, self.windows, self.seqlen, _corpus_files(facts))
@@ -146,7 +156,7 @@ class Perplexity:
         if corpus is None:
             return {}
         usual = self.sequences(tokenizer, facts, shared, model_digest)
-        fresh = evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows)
+        fresh = self._cut(corpus, tokenizer)
         pruned = summarise(
             arrays[f"{protocol}/losses"], arrays[f"{protocol}/counts"], protocol=protocol, dropped_tokens=0
         )

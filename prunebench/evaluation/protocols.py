@@ -1,7 +1,7 @@
 """What perplexity is measured on: token sequences, and the name of the protocol that cut them."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +26,8 @@ class Sequences:
     Args:
         tokens: int64, each of shape (length,), length at least 2.
         dropped_tokens: tokens of the corpus that no sequence holds: a stream's tail, what a document has over
-            ``seqlen``, documents of one token, tokens in whose place BOS stands. Where documents are drawn, of those.
+            ``seqlen``, documents of one token, tokens in whose place BOS stands. Where documents are drawn, of those;
+            under a limit, of what was read.
     """
 
     tokens: tuple["Tensor", ...]
@@ -65,7 +66,7 @@ PAPER_PROTOCOLS = {
 RANDOM_PROTOCOLS = {"c4": Protocol("c4/random-256x2048", None, 2048, windows=256)}
 
 
-def protocol_name(corpus: str, windows: Windows, seqlen: int | None) -> str:
+def protocol_name(corpus: str, windows: Windows, seqlen: int | None, limit: int | None = None) -> str:
     """What a perplexity is called, so that figures measured differently never meet in a table.
 
     Args:
@@ -73,19 +74,33 @@ def protocol_name(corpus: str, windows: Windows, seqlen: int | None) -> str:
         windows: how it is cut; "paper" stands for the corpus's entry in ``PAPER_PROTOCOLS``, "paper-random" for that in
             ``RANDOM_PROTOCOLS``; "-bos" puts BOS in the place of each window's first token.
         seqlen: tokens per window, or scored at most per document (None: whole documents).
+        limit: how many windows or documents are scored, from the first on (None: all).
 
     Raises:
         CorpusError: there is no such protocol.
     """
+    if limit is not None and (windows.startswith("paper") or seqlen is None):
+        why = "says itself how much is scored" if windows.startswith("paper") else "needs a 'seqlen' beside a 'limit'"
+        raise CorpusError(
+            f"perplexity on {corpus}: 'windows: {windows}' {why}: leave out 'limit: {limit}', or use windows or "
+            "documents of a 'seqlen'"
+        )
     if windows.startswith("paper"):
         return _paper(corpus, seqlen, windows).name
     if windows.startswith("stream") and seqlen is None:
         raise CorpusError(f"perplexity on {corpus}: 'windows: {windows}' needs a 'seqlen'; set one or use 'document'")
-    return f"{corpus}/{windows}" if seqlen is None else f"{corpus}/{windows}-{seqlen}"
+    if seqlen is None:
+        return f"{corpus}/{windows}"
+    return f"{corpus}/{windows}-{seqlen}" if limit is None else f"{corpus}/{windows}-{limit}x{seqlen}"
 
 
 def evaluation_sequences(
-    corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", *, seqlen: int | None, windows: Windows
+    corpus: Corpus,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    seqlen: int | None,
+    windows: Windows,
+    limit: int | None = None,
 ) -> Sequences:
     """Cut a corpus into the sequences of a protocol.
 
@@ -99,14 +114,15 @@ def evaluation_sequences(
             document. "paper" and "paper-random": see ``PAPER_PROTOCOLS`` and ``RANDOM_PROTOCOLS``. "stream-bos" and
             "paper-bos": the same windows, with BOS in the place of the first token of each, as ELSA's authors do for
             Gemma; the tokens that are predicted are the same.
+        limit: of streams and documents: how many are scored, from the first on; the rest of the corpus is not read.
 
     Raises:
         CorpusError: there is no such protocol, or not even one sequence, or no BOS to put at the start.
     """
-    protocol_name(corpus.name, windows, seqlen)
+    protocol_name(corpus.name, windows, seqlen, limit)
     special = not corpus.templated
     if windows == "document":
-        return _documents(corpus, tokenizer, seqlen)
+        return _documents(corpus, tokenizer, seqlen, limit)
     if windows.endswith(BOS) and tokenizer.bos_token_id is None:
         raise CorpusError(
             f"perplexity on {corpus.name}: the model's tokenizer has no BOS, which 'windows: {windows}' puts at the "
@@ -120,7 +136,10 @@ def evaluation_sequences(
         cut = _stream(corpus.name, tokenised([text], tokenizer, special=special), paper.seqlen, paper.windows)
     else:
         assert seqlen is not None
-        cut = _stream(corpus.name, tokenised(corpus.documents(), tokenizer, special=special), seqlen)
+        documents = tokenised(corpus.documents(), tokenizer, special=special)
+        if limit is not None:
+            documents = _no_more_than(limit * seqlen, documents)
+        cut = _stream(corpus.name, documents, seqlen, limit)
     return _begun_with(int(tokenizer.bos_token_id), cut) if windows.endswith(BOS) else cut
 
 
@@ -180,7 +199,18 @@ def _stream(name: str, documents: Iterable[list[int]], seqlen: int, limit: int |
     return Sequences(tuple(stream[: count * seqlen].view(count, seqlen)), len(stream) - count * seqlen)
 
 
-def _documents(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", seqlen: int | None) -> Sequences:
+def _no_more_than(count: int, documents: Iterable[list[int]]) -> Iterator[list[int]]:
+    """The documents up to that with the last of ``count`` tokens."""
+    for ids in documents:
+        if count <= 0:
+            return
+        count -= len(ids)
+        yield ids
+
+
+def _documents(
+    corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", seqlen: int | None, limit: int | None
+) -> Sequences:
     import torch
 
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
@@ -195,6 +225,8 @@ def _documents(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", seqlen: int
         scored = ids if seqlen is None else ids[: seqlen + 1 - len(prefix)]
         dropped += len(ids) - len(scored)
         sequences.append(torch.tensor(prefix + scored))
+        if len(sequences) == limit:
+            break
     if not sequences:
         raise CorpusError(f"corpus {corpus.name} has no document of at least 2 tokens: use 'windows: stream'")
     return Sequences(tuple(sequences), dropped)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prunebench import hookimpl
 from prunebench.errors import ModelError
 from prunebench.models.loading import load_model, load_skeleton
-from prunebench.models.source import find_model
+from prunebench.models.source import ModelSource, find_model
 from prunebench.pruning.callbacks import note
 from prunebench.pruning.layers import all_layers
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
@@ -28,6 +28,7 @@ class Checkpoint:
         folder: of the checkpoint, or its id on the hub; the same architecture as the model's.
         digest: SHA-256 (hex) of its files, as ``find_model`` has it, so that a record is of these weights;
             ``prunebench score`` fills it in.
+        tokenizer: where the tokenizer is of a checkpoint that was saved without one; of no consequence for its weights.
     """
 
     revision: ClassVar[int] = 1
@@ -36,6 +37,7 @@ class Checkpoint:
 
     folder: str = ""
     digest: str = ""
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         if not self.folder:
@@ -50,7 +52,7 @@ class Checkpoint:
         """Copy every tensor, rounded to the model's dtype."""
         import torch
 
-        source = find_model(self.folder)
+        source = find_model(self.folder, tokenizer=self.tokenizer)
         if source.digest != self.digest:
             raise ModelError(f"the files of {self.folder} have changed since the suite was planned: run it again")
         brought, _ = load_model(source, dtype="auto", device="cpu")
@@ -88,11 +90,11 @@ def refuse_other_shapes(folder: str, theirs: "dict[str, Tensor]", ours: "dict[st
             )
 
 
-def sparsity_of(folder: str, dense: str) -> Pattern:
+def sparsity_of(checkpoint: ModelSource, dense: str) -> Pattern:
     """The sparsity of a checkpoint, as tables call it: n:m where every group of every matrix keeps to it, else a share.
 
     Args:
-        folder: of the checkpoint, or its id on the hub.
+        checkpoint: found by its folder, or its id on the hub.
         dense: the model that it was made from.
 
     Returns:
@@ -100,9 +102,10 @@ def sparsity_of(folder: str, dense: str) -> Pattern:
         with two decimals where that is near.
 
     Raises:
-        ModelError: it is of another architecture, holds NaN or infinity, or no zeros.
+        ModelError: it is of another architecture, holds NaN or infinity, or no zeros, or nothing else.
     """
-    model, _ = load_model(find_model(folder), dtype="auto", device="cpu")
+    folder = checkpoint.source
+    model, _ = load_model(checkpoint, dtype="auto", device="cpu")
     refuse_other_shapes(folder, model.state_dict(), load_skeleton(find_model(dense)).state_dict())
     for name, tensor in model.state_dict().items():
         if not bool(tensor.isfinite().all()):
@@ -119,10 +122,13 @@ def sparsity_of(folder: str, dense: str) -> Pattern:
             f"{folder} is dense: {zeros} of its {weights} prunable weights are zero; name the folder of the "
             "pruned model"
         )
+    if zeros == weights:
+        raise ModelError(f"all {weights} prunable weights of {folder} are zero: there is nothing to measure")
     for pattern in fitting:
         if abs(share - pattern.ratio) <= NEAR:
             return pattern
-    return Unstructured(round(share, 2) if abs(share - round(share, 2)) <= NEAR else round(share, 4))
+    near = round(share, 2)
+    return Unstructured(near if near < 1 and abs(share - near) <= NEAR else min(round(share, 4), 1 - NEAR / 10))
 
 
 def _most_kept(kept: "Tensor", m: int) -> int:

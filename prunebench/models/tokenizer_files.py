@@ -33,6 +33,11 @@ def tokenizer_files(source: str, folder: Path) -> list[Path]:
     return found + [folder / name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model's folder holds a tokenizer."""
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
 def refuse_tokenizer_code(source: str, folder: Path, trusted: bool) -> None:
     """Refuse another model's tokenizer that brings code of its own.
 

@@ -63,7 +63,8 @@ def suite_schema() -> dict[str, Any]:
         ]
     }
     schema["properties"]["sparsities"]["items"] = sparsity
-    for part in (definitions["MethodEntry"]["anyOf"][1], definitions["Tune"]):
+    narrowing = [definitions[name] for name in ("Tune", "PerplexityEntry", "ZeroShotEntry", "PluginEntry")]
+    for part in (definitions["MethodEntry"]["anyOf"][1], *narrowing):
         for branch in part["properties"]["sparsities"]["anyOf"]:
             if branch.get("type") == "array":
                 branch["items"] = sparsity

@@ -96,14 +96,10 @@ def plan_by_entry(
         describe_evaluation(entry.name, entry.label, entry.given_options, shared, files) for entry in suite.evaluations
     ]
     _refuse_one_label_twice(found_evaluations)
-    evaluations = {
-        model.name: tuple(
-            CellEvaluation.model_validate(found.facts)
-            for entry, found in zip(suite.evaluations, found_evaluations, strict=True)
-            if entry.is_for(model.name)
-        )
-        for model in suite.models
-    }
+    described = [
+        (entry, CellEvaluation.model_validate(found.facts))
+        for entry, found in zip(suite.evaluations, found_evaluations, strict=True)
+    ]
     rules = resolve_allocations((asked for entry in entries for asked in entry.allocation or suite.allocation), files)
     published = [row for file in suite.published_files for row in read_published(Path(file))]
     for line in published_disagreements(published):
@@ -123,6 +119,11 @@ def plan_by_entry(
                 calibrations[calibration] = _found_calibration(calibration, files)
             names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
+                evaluations = tuple(each for asked, each in described if asked.is_for(model.name, sparsity))
+                if not evaluations:
+                    raise SuiteError(
+                        f"no evaluation is for {model.name!r} at {sparsity}: name {sparsity} in 'sparsities' of one"
+                    )
                 cell = Cell(
                     model=model.name,
                     source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
@@ -133,7 +134,7 @@ def plan_by_entry(
                     trust_remote_code=found.trust_remote_code,
                     tokenizer=model.tokenizer,
                     attn_implementation=model.attn_implementation,
-                    chat_template=_chat_template(model.name, found, calibrations[calibration], evaluations[model.name]),
+                    chat_template=_chat_template(model.name, found, calibrations[calibration], evaluations),
                     method=entry.title,
                     plugin=method.first.name,
                     distribution=method.first.distribution,
@@ -151,7 +152,7 @@ def plan_by_entry(
                     allocation_rule=rules[allocation][0],
                     seed=seed,
                     calibration=calibrations[calibration],
-                    evaluations=evaluations[model.name],
+                    evaluations=evaluations,
                     wrappers=wrappers or None,
                     toolkit=REVISION,
                     published=tuple(row.figure for row in published if row.is_for(*names, str(sparsity))),

@@ -97,6 +97,7 @@ PatternText = Annotated[
     Pattern, PlainValidator(_pattern), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
 """A sparsity: a pattern in memory, its text ("0.9", "2:4") in files."""
+DENSE = Unstructured(0.0)
 
 
 class ModelEntry(Strict):
@@ -213,19 +214,27 @@ def _entries(value: Any) -> Any:
 
 
 class EvaluationEntry(Strict):
-    """What all entries of evaluations have in common: a name, for which models they are, and options by name."""
+    """What all entries of evaluations have in common: a name, for which cells they are, and options by name."""
 
+    axes: ClassVar[tuple[str, ...]] = ("models", "sparsities")
     name: str
     models: tuple[str, ...] | None = Field(default=None, min_length=1)
+    sparsities: tuple[PatternText, ...] | None = Field(default=None, min_length=1)
 
     @property
     def given_options(self) -> Mapping[str, Any]:
         """The options that the entry gives, by name; those that come with prunebench have them as keys of their own."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("name", "models")}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("name", *self.axes)}
 
-    def is_for(self, model: str) -> bool:
-        """Whether a model, by its label, is measured."""
-        return self.models is None or model in self.models
+    def is_for(self, model: str, sparsity: Pattern = DENSE) -> bool:
+        """Whether a model is measured.
+
+        Args:
+            model: by its label.
+            sparsity: that it is pruned to; dense models are measured by all that is for some sparsity.
+        """
+        asked = self.sparsities is None or sparsity == DENSE or sparsity in self.sparsities
+        return asked and (self.models is None or model in self.models)
 
     def located(self, locate: Callable[[str], str]) -> Self:
         """The same entry with paths counted from the suite file.
@@ -242,6 +251,7 @@ class PerplexityEntry(EvaluationEntry):
     Args:
         name: perplexity.
         models: labels of those of the suite's models that it is for; by default all.
+        sparsities: those of the suite's that it is for, beside dense models; by default all.
         corpus: as in calibration.
         seqlen: tokens in a window, or scored of a document; None (documents only) scores all of it.
         windows: ``stream``, ``document``, or ``paper`` (the procedure that papers use for this corpus);
@@ -249,6 +259,7 @@ class PerplexityEntry(EvaluationEntry):
             windows of C4's documents, as ALPS does.
         split: by default test (c4: validation); a local file has none.
         field: as in calibration.
+        limit: how many windows or documents of ``seqlen`` tokens are scored, from the first on; by default all.
     """
 
     label: ClassVar[str] = ""
@@ -258,6 +269,7 @@ class PerplexityEntry(EvaluationEntry):
     windows: Literal["stream", "document", "paper", "stream-bos", "paper-bos", "paper-random"] = "stream"
     split: str | None = None
     field: FieldName | None = None
+    limit: Count | None = None
 
     @model_validator(mode="after")
     def _windows_have_a_length(self) -> "PerplexityEntry":
@@ -275,18 +287,22 @@ class ValidationText(PerplexityEntry):
 
     Args:
         name: perplexity, which need not be said.
-        models: no key of it: trials are measured on every model.
-        corpus, seqlen, windows, split: as of an evaluation ``perplexity``.
+        models, sparsities: no keys of it: every trial is measured.
+        corpus, seqlen, windows, split, field, limit: as of an evaluation ``perplexity``.
     """
 
     name: Literal["perplexity"] = "perplexity"
     models: None = None
+    sparsities: None = None
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "sparsities", mode="before")
     @classmethod
-    def _for_every_model(cls, value: Any) -> None:
+    def _for_every_trial(cls, value: Any, info: ValidationInfo) -> None:
         if value is not None:
-            raise ValueError("trials are measured on every model: leave out 'models'; an entry may name its own")
+            what = "model" if info.field_name == "models" else "sparsity"
+            raise ValueError(
+                f"trials are measured on every {what}: leave out {info.field_name!r}; an entry may name its own"
+            )
 
 
 class Tune(Strict):
@@ -428,6 +444,7 @@ class ZeroShotEntry(EvaluationEntry):
     Args:
         name: zero_shot.
         models: labels of those of the suite's models that it is for; by default all.
+        sparsities: those of the suite's that it is for, beside dense models; by default all.
         tasks: task or group names.
         limit: first documents of each task: a count, or a fraction below 1.
         num_fewshot: examples in the prompt; by default the task's own number.
@@ -471,6 +488,7 @@ class PluginEntry(EvaluationEntry):
     Args:
         name: an installed evaluation.
         models: labels of those of the suite's models that it is for; by default all.
+        sparsities: those of the suite's that it is for, beside dense models; by default all.
         label: what tables call it; tells two entries of one evaluation apart.
         options: its options; what is not named has its default.
     """
@@ -607,6 +625,18 @@ class Suite(Strict):
         )
         own, others = ({rule.title for rule in entry.allocation or self.allocation} for entry in (one, other))
         return one.names != other.names or bool(models and sparsities and own & others)
+
+    @model_validator(mode="after")
+    def _narrowed_sparsities_are_there(self) -> "Suite":
+        asked = [sparsity for entry in self.methods for sparsity in entry.sparsities or self.sparsities]
+        for entry in self.evaluations:
+            for sparsity in entry.sparsities or ():
+                if sparsity not in asked:
+                    raise ValueError(
+                        f"the evaluation {entry.label or entry.name!r} is for sparsity {sparsity}, and no method is: "
+                        f"{suggest(str(sparsity), dict.fromkeys(map(str, asked)))}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _narrowed_models_are_there(self) -> "Suite":

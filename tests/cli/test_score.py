@@ -132,6 +132,55 @@ def test_weights_in_half_precision_are_compared_in_it(checkpoint: Any, score: An
     assert not [note for note in found.notes if "differ" in note]
 
 
+def nothing_left(model: nn.Module) -> None:
+    for W in matrices(model):
+        W.zero_()
+
+
+def one_weight_left(model: nn.Module) -> None:
+    nothing_left(model)
+    matrices(model)[0][0, 0] = 1.0
+
+
+def test_the_sparsest_of_all(checkpoint: Any, score: Any, tmp_path: Path) -> None:
+    """A share of zeros is below 1, however near it is."""
+    assert "weights of" in one_line(refused := score(checkpoint(nothing_left)))
+    assert (refused.exit_code, "are zero: there is nothing to measure" in refused.stderr) == (2, True)
+    result = score(checkpoint(one_weight_left))
+    assert result.exit_code == 0, result.output
+    assert "is sparse to 0.9999" in result.stderr
+
+
+def test_a_folder_without_a_tokenizer(checkpoint: Any, score: Any, world: Path, tmp_path: Path) -> None:
+    """``save_pretrained`` of a model alone, as the scripts of many papers end."""
+    whole = checkpoint(half)
+    assert score(whole).exit_code == 0
+    expected = row(tmp_path).perplexity
+    shutil.rmtree(tmp_path / "out")
+    for file in whole.glob("tokenizer*"):
+        file.unlink()
+    assert score(whole).exit_code == 0
+    assert row(tmp_path).perplexity == expected
+    for file in (world / "model").glob("tokenizer*"):
+        shutil.copy(file, whole)
+
+
+def test_evaluations_at_some_sparsities_are_made_at_that_of_the_checkpoint(
+    checkpoint: Any, score: Any, world: Path, tmp_path: Path
+) -> None:
+    entry = json.dumps({"name": "perplexity", "corpus": str(world / "test.jsonl"), "seqlen": 16, "sparsities": [0.5]})
+    suite = tmp_path / "narrow.yaml"
+    suite.write_text(
+        f"name: n\nmodels: [{world / 'model'}]\ncalibration: {{corpus: {world / 'calibration.jsonl'}, seqlen: 16}}\n"
+        f"sparsities: [0.5]\nmethods: [wanda]\nevaluations: [{entry}]\n"
+    )
+    result = prunebench(
+        "score", checkpoint(uneven), "--dense", world / "model", "--suite", suite, "-o", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    assert row(tmp_path).perplexity.keys() == {"test/stream-16"}
+
+
 def test_refused_in_a_line(checkpoint: Any, score: Any, world: Path, tmp_path: Path) -> None:
     dense = score(world / "model")
     assert "is dense: 0 of its" in one_line(dense)

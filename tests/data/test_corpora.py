@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import itertools
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +174,26 @@ def test_documents_begin_with_bos_and_score_their_first_tokens() -> None:
     cut = evaluation_sequences(corpus(texts), tokenizer(), seqlen=3, windows="document")
     assert [tokens.tolist() for tokens in cut.tokens] == [[1, 4, 5, 6], [1, 4, 5]]
     assert cut.dropped_tokens == 3
+
+
+def test_a_limit_scores_the_first_and_does_not_read_all() -> None:
+    text = Corpus("mine", "", lambda: itertools.cycle([letters(5), "z", letters(2)]))  # which has no end
+    cut = evaluation_sequences(text, tokenizer(), seqlen=3, windows="document", limit=2)
+    assert [tokens.tolist() for tokens in cut.tokens] == [[1, 4, 5, 6], [1, 4, 5]]
+    assert cut.dropped_tokens == 3
+    stream = evaluation_sequences(text, tokenizer(), seqlen=3, windows="stream", limit=2)
+    assert [tokens.tolist() for tokens in stream.tokens] == [[1, 4, 5], [6, 7, 8]]
+    assert stream.dropped_tokens == 0
+    longer = evaluation_sequences(corpus([letters(5)]), tokenizer(), seqlen=3, windows="document", limit=9)
+    assert len(longer.tokens) == 1
+    assert protocol_name("mine", "document", 3, 2) == "mine/document-2x3"
+    assert protocol_name("mine", "stream-bos", 3, 2) == "mine/stream-bos-2x3"
+
+
+@pytest.mark.parametrize(("windows", "seqlen"), [("document", None), ("paper", 2048)])
+def test_a_limit_is_of_windows_with_a_length(windows: Any, seqlen: int | None) -> None:
+    with pytest.raises(CorpusError, match="leave out 'limit: 2'"):
+        protocol_name("c4", windows, seqlen, 2)
 
 
 def test_documents_without_bos() -> None:

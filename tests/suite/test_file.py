@@ -10,6 +10,7 @@ from prunebench.suite.schema import Suite
 from prunebench.yaml12 import read_yaml
 from tests.helpers.paths import GOLDEN_SUITE
 
+SUITES = Path(__file__).parents[2] / "suites"
 MINIMAL = {
     "name": "name: small",
     "models": "models: [builtin/tinyworld-llama-1m]",
@@ -24,6 +25,11 @@ def suite_of(folder: Path, *overrides: str, **lines: str) -> Suite:
     path = folder / "suite.yaml"
     path.write_text("\n".join({**MINIMAL, **lines}.values()))
     return load_suite(path, overrides)
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(SUITES)))
+def test_the_suites_that_come_with_prunebench(path: Path) -> None:
+    assert load_suite(path).name
 
 
 def test_the_golden_suite() -> None:

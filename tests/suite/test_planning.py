@@ -94,6 +94,20 @@ class TestPlan:
         with pytest.raises(SuiteError, match="no evaluation is for the model 'a': name it in 'models' of one"):
             cells_of(write_suite(models=models, evaluations=f"evaluations: [{other}]"))
 
+    def test_an_evaluation_may_be_for_some_sparsities(self, write_suite: Write, world: Path) -> None:
+        """Dense models are what all else is compared with: all evaluations are for them."""
+        entry = f"name: perplexity, corpus: {world}/test.jsonl, seqlen: 16"
+        one, other = f"{{{entry}}}", f"{{{entry}, windows: stream-bos, sparsities: [2:4]}}"
+        cells = cells_of(write_suite(evaluations=f"evaluations: [{one}, {other}]"))
+        measured = {str(cell.sparsity): len(cell.evaluations) for cell in cells}
+        assert measured == {"0": 2, "0.5": 1, "2:4": 2}
+        alone = cells_of(write_suite(evaluations=f"evaluations: [{one}]"))
+        assert [str(old.sparsity) for old, new in zip(alone, cells, strict=True) if old.id == new.id] == ["0.5", "0.5"]
+        with pytest.raises(SuiteError, match=r"no evaluation is for 'model' at 0.5: name 0.5 in 'sparsities' of one"):
+            cells_of(write_suite(evaluations=f"evaluations: [{other}]"))
+        with pytest.raises(SuiteError, match=r"'perplexity' is for sparsity 0.6, and no method is"):
+            cells_of(write_suite(evaluations=f"evaluations: [{one}, {other.replace('2:4', '0.6')}]"))
+
     def test_only(self, write_suite: Write) -> None:
         assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
         with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):

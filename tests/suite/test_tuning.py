@@ -317,6 +317,7 @@ class TestControl:
         ("grid: {rho: [1, 2]}, like: wanda", "'grid' has no place beside it"),
         ("grids: {rho: [1, 2]}, TEXT", "unknown key 'grids': did you mean 'grid'?"),
         ("grid: {rho: [1, 2]}, text: {corpus: wikitext2, seqlen: 16, models: [model]}", "leave out 'models'"),
+        ("grid: {rho: [1, 2]}, text: {corpus: wikitext2, seqlen: 16, sparsities: [0.5]}", "leave out 'sparsities'"),
         ("grid: {rho: [1, 2]}, text: {corpus: wikitext2}", "needs a seqlen"),
         ("grid: {rhoo: [1, 2]}, TEXT", "the method 'alps' has no option 'rhoo'"),
         ("grid: {rho: [1, word]}, TEXT", "word"),
