@@ -111,7 +111,7 @@ class Snapshot:
         findings = self._inspect_tensors(model)
         for violation in self._violations(findings, model, data, method, watch):
             if not (counted and violation.rule == "zeros"):
-                raise ContractError(violation.measured)
+                raise violation.error
         matrices = {layer.name: findings.matrices[layer.name] for layer in all_layers(model)}
         zeros, numel = (sum(getattr(count, part) for count in matrices.values()) for part in ("zeros", "numel"))
         if counted and abs(zeros / numel - self.sparsity.ratio) > NEAR:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from prunebench.errors import ContractError
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -31,6 +33,11 @@ class Violation:
 
     rule: str
     measured: str
+
+    @property
+    def error(self) -> ContractError:
+        """What fails a cell: what was found, and how to repair the method."""
+        return ContractError(f"{self.measured}; to mend it: {RULES[self.rule].mend}")
 
 
 KIT_ONLY = False

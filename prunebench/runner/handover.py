@@ -57,7 +57,7 @@ def take_over(model: Any, file: Path) -> None:
         _check_regular(file, sum(tensor.nbytes for tensor in expected.values()) + HEADER)
         with safe_open(file, framework="pt") as content:
             if different := set(content.keys()) ^ expected.keys():
-                raise ContractError(names_violation(different).measured)
+                raise names_violation(different).error
             for name, tensor in expected.items():
                 found = content.get_tensor(name)
                 if (found.dtype, found.shape) != (tensor.dtype, tensor.shape):

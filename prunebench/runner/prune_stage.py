@@ -9,7 +9,6 @@ import torch
 from prunebench.allocations import allocate
 from prunebench.contract.checks import mask_digests
 from prunebench.contract.live import LiveState, watched
-from prunebench.errors import ContractError
 from prunebench.models.loading import load_model
 from prunebench.pruning import Allocated, CalibrationData, Sparsity, account
 from prunebench.pruning.calibration import note_repeated_text
@@ -124,7 +123,7 @@ def _prune(
     display.phase("check")
     violations = live.violations(model, data, instance, watch, prunes=method.changes != "nothing")
     for violation in (*violations, *live.tensor_violations(model, method.changes)):
-        raise ContractError(violation.measured)
+        raise violation.error
     hand_over(model, work)
     events.notes |= alongside.notes  # what both say, as of experts that saw little, counts once
     return Declared(
