@@ -18,6 +18,7 @@ CLASS_FACTS = (
     "changes",
     "takes_data",
     "brought",
+    "cites",
 )  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
@@ -141,12 +142,13 @@ class Cell(Sparing):
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does; ``brought`` says that the first
-    one brings weights that were pruned elsewhere. ``trust_remote_code`` lets the model's own code run.
-    ``chat_template`` is the digest of the tokenizer's chat template, where one is applied. ``tokenizer`` is where
+    one brings weights that were pruned elsewhere, ``cites`` what to cite for all of them. ``trust_remote_code`` lets
+    the model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
+    ``tokenizer`` is where
     another one than the model's own lies, whose content is in ``model_digest``.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation")
+    spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation", "cites")
 
     model: str
     source: str
@@ -163,6 +165,7 @@ class Cell(Sparing):
     changes: str = "prunable"
     takes_data: bool = True
     brought: bool = False
+    cites: tuple[str, ...] = ()
     code: str | None = None
     options: dict[str, Any]
     then: tuple[CellStage, ...] = ()

@@ -143,6 +143,7 @@ def plan_by_entry(
                     changes=method.changes,
                     takes_data=method.takes_data,
                     brought=method.first.brought,
+                    cites=method.cites,
                     code=method.codes[0],
                     options=method.first.options,
                     then=method.then,

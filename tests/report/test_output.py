@@ -73,7 +73,8 @@ class TestFormats:
     def test_latex(self) -> None:
         shown = to_latex([self.TABLE])
         for part in (
-            r"\begin{table}",
+            r"\begin{table*}",
+            r"\label{tab:50-of-a-b}",
             r"\caption{50\% of a\_b}",
             r"\toprule",
             r"\midrule",
