@@ -64,6 +64,15 @@ class TestFormats:
         assert all(f"task_number_{number}" in shown for number in range(6))
         assert to_terminal([Table("c", headers, rows, marked)], width=200).count("sparsity") == 1
 
+    def test_what_is_marked_is_bold_where_a_terminal_can(self) -> None:
+        table = Table("c", ("method", "0.5"), (("a", "1.5"), ("b", "12.5")), frozenset({(0, 1)}))
+        plain, bold = to_terminal([table]), to_terminal([table], bold=True)
+        assert "\x1b" not in plain
+        assert bold.count("\x1b[1m*1.5\x1b[0m") == 1
+        assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == plain, "the columns stand as they did"
+        unsafe = Table("c", ("method", "0.5"), (("\x1b[31ma", "1.5"),), frozenset({(0, 0)}))
+        assert "\x1b[31m" not in to_terminal([unsafe], bold=True)
+
     def test_markdown(self) -> None:
         shown = to_markdown([self.TABLE])
         assert shown.startswith("**50% of a_b**\n\n| method")

@@ -45,17 +45,19 @@ _LATEX = {
 LATEX_PACKAGES = ("booktabs", "graphicx")
 
 
-def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
+def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH, *, bold: bool = False) -> str:
     """Render tables with aligned columns, each under its caption.
 
     Args:
         tables: the tables.
         width: columns of the terminal. Captions and columns of text are wrapped between words to fit. A table that is
             too wide even so is stacked: its columns in several parts, each of which names the rows again.
+        bold: show what is marked in bold, too, for a terminal that can.
     """
+    style = "bold" if bold else "simple"
 
     def formatted(table: Table) -> str:
-        parts = [_tabulate(part, "simple", printable, wrapped=True) for part in _fitted(table, width)]
+        parts = [_tabulate(part, style, printable, wrapped=True) for part in _fitted(table, width)]
         return "\n\n".join([wrapped(printable(table.caption), width), *parts])
 
     return "\n\n".join(map(formatted, tables))
@@ -126,8 +128,8 @@ def _booktabs(table: Table) -> str:
 
 
 # How an entry is highlighted that is the best among its own kind, and how one that is so over all.
-_HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
-_OVER_ALL = {"simple": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
+_HIGHLIGHT = {"simple": "*{}", "bold": "\x1b[1m*{}\x1b[0m", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+_OVER_ALL = {"simple": "†{}", "bold": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
 
 
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], *, wrapped: bool = False) -> str:
@@ -141,7 +143,7 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], *, wrapped
     return tabulate(
         [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],
         headers=[escape(header) for header in table.headers],
-        tablefmt=style,
+        tablefmt="simple" if style == "bold" else style,
         disable_numparse=True,
         colalign=["right" if numeric else "left" for numeric in numeric_columns(table)] if table.rows else None,
     )

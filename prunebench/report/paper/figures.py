@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -11,8 +10,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from prunebench.report.grouping import group_by
 from prunebench.report.paper.styles import SERIF, PaperStyle
+from prunebench.report.plots.axes import alike, without_unit
 from prunebench.report.plots.matplotlib_svg import PLOT_STYLE, draw_plot, line_style
 from prunebench.report.plots.plot import Plot, legend_entries
 from prunebench.text import printable
@@ -38,20 +37,13 @@ def figures(plots: Sequence[Plot], style: PaperStyle, form: Literal["svg", "pdf"
     """
     if apart:
         return {plot.name: _drawn([plot], style.column_width, style, form) for plot in plots}
-    groups = group_by(
-        map(_without_own_units, plots), lambda plot: (plot.x.label, plot.y.label, plot.x.scale, plot.y.scale)
-    )
     drawn = {}
-    for alike in groups.values():
-        width = style.text_width if len(alike) > 1 else style.column_width
-        drawn[alike[0].name if len(alike) == 1 else f"{alike[0].name}-and-others"] = _drawn(alike, width, style, form)
+    for group in alike(plots):
+        panels = [replace(plot, x=without_unit(plot.x), y=without_unit(plot.y)) for plot in group]
+        several = len(panels) > 1
+        name = f"{panels[0].name}-and-others" if several else panels[0].name
+        drawn[name] = _drawn(panels, style.text_width if several else style.column_width, style, form)
     return drawn
-
-
-def _without_own_units(plot: Plot) -> Plot:
-    """A plot whose labels do not name the dense perplexity in brackets, which differs from model to model."""
-    x, y = (replace(axis, label=re.sub(r" \(\d[\d.e+]*\)$", "", axis.label)) for axis in (plot.x, plot.y))
-    return replace(plot, x=x, y=y)
 
 
 def _drawn(plots: Sequence[Plot], width: float, style: PaperStyle, form: Literal["svg", "pdf"]) -> bytes:
@@ -64,8 +56,7 @@ def _drawn(plots: Sequence[Plot], width: float, style: PaperStyle, form: Literal
         figure = Figure(figsize=(width, rows * panel), layout="constrained")
         for number, plot in enumerate(plots):
             axes = figure.add_subplot(rows, columns, number + 1)
-            # Rows of dots have names of their own, which other panels need not have.
-            draw_plot(axes, plot, [plot] if plot.sideways else plots)
+            draw_plot(axes, plot, plots)
             if len(plots) > 1:
                 axes.set_title(printable(plot.panel), fontsize=style.font_size)
                 if number % columns and not plot.sideways:

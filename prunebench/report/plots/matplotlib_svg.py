@@ -71,15 +71,16 @@ PLOT_STYLE = {
 }
 
 
-def to_svg(plot: Plot, prefix: str) -> str:
+def to_svg(plot: Plot, prefix: str, alike: Sequence[Plot] = ()) -> str:
     """Draw a plot as an ``<svg>`` element, without title or legend, for a page that defines ``VARIABLES``.
 
     Args:
         plot: the plot.
         prefix: prefix of the element's identifiers, unique in the page.
+        alike: plots whose axes have the same limits; by default none.
     """
     with _style_context():
-        return _with_values(_page_element(_figure(plot), prefix, plot.title), plot)
+        return _with_values(_page_element(_figure(plot, alike), prefix, plot.title), plot)
 
 
 def to_legend_sample(series: Series, prefix: str) -> str:
@@ -184,10 +185,10 @@ def _adapt_tag(tag: str, prefix: str) -> str:
     return re.sub(r"#[0-9a-f]{6}\b", lambda colour: VARIABLES.get(colour[0], colour[0]), tag)
 
 
-def _figure(plot: Plot) -> Figure:
+def _figure(plot: Plot, alike: Sequence[Plot] = ()) -> Figure:
     rows = len(plot.y.ticks) if plot.sideways else 0
     figure = Figure(figsize=(SIZE[0], max(1.2, 0.6 + 0.24 * rows)) if rows else SIZE, layout="constrained")
-    draw_plot(figure.add_subplot(), plot, [plot])
+    draw_plot(figure.add_subplot(), plot, alike or [plot])
     return figure
 
 
@@ -215,7 +216,8 @@ def _set_limits(axes: Axes, plot: Plot, alike: Sequence[Plot]) -> float:
     up, across = list[float](), list[float]()
     for other in alike:
         bars = [end for series in other.series for bar in series.bars for end in bar]
-        up += [y for series in other.series for _, y in series.points] + [rule.y for rule in other.lines]
+        if other is plot or not plot.sideways:  # the rows of a plot of dots are its own
+            up += [y for series in other.series for _, y in series.points] + [rule.y for rule in other.lines]
         across += [x for series in other.series for x, _ in series.points]
         (across if other.sideways else up).extend(bars)
     _set_scale(axes, "y", plot.y, up)
