@@ -34,9 +34,9 @@ def summarise(records: Sequence[Record], first: Sequence[Scene], array_store: Ar
     verdicts = [verdict(scene, array_store, named=several) for scene in first]
     paragraphs = [Paragraph(said) for said in verdicts if said]
     paragraphs.append(Paragraph(" ".join(filter(None, [overview(records), _where_and_when(records)]))))
-    if signs := [finding for record in records for finding in diagnose(record)]:
-        kinds = text.counted(len({finding.signature for finding in signs}), "sign")
-        paragraphs.append(Paragraph(f"{kinds} that a run went wrong: see Diagnosis."))
+    if ill := sum(bool(diagnose(record)) for record in records):
+        shows = "shows a sign of a run" if ill == 1 else "show signs of runs"
+        paragraphs.append(Paragraph(f"{text.counted(ill, 'cell')} {shows} that went wrong: see Diagnosis."))
     if noted := sum(bool(record.notes) for record in records):
         paragraphs.append(Paragraph(f"{text.counted(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
     return paragraphs
