@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, mod
 
 from prunebench.errors import SuiteError
 from prunebench.evaluation.interface import BoundEvaluation, is_ours
-from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, TuningFacts
+from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, SuiteFacts, TuningFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
@@ -24,7 +24,7 @@ COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
     *("id", "stages", "pattern", "source", "revision", "device", "tokenizer"),
-    *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", *CLASS_FACTS),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", "suite", *CLASS_FACTS),
 }
 
 RECORDED_OF_STAGES = ("distribution", "version", "plugin_file", "mask", *CLASS_FACTS)
@@ -138,7 +138,7 @@ class Cell(Sparing):
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
     and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell, ``tuning``
-    how its options were chosen.
+    how its options were chosen, ``suite`` what it is run for.
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does; ``brought`` says that the first
@@ -148,7 +148,9 @@ class Cell(Sparing):
     another one than the model's own lies, whose content is in ``model_digest``.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation", "cites")
+    spared: ClassVar[tuple[str, ...]] = (
+        *("then", "tuning", "chat_template", "tokenizer", "attn_implementation", "cites", "suite"),
+    )
 
     model: str
     source: str
@@ -177,6 +179,7 @@ class Cell(Sparing):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
     tuning: TuningFacts | None = None
+    suite: SuiteFacts | None = None
     trust_remote_code: bool = False
     chat_template: str | None = None
     tokenizer: str | None = None

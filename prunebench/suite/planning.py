@@ -13,6 +13,7 @@ from prunebench.models.skeleton_checks import refuse_attention, refuse_headless,
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
+from prunebench.records.cell_facts import SuiteFacts
 from prunebench.registry.entry_points import wrapper_codes
 from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
@@ -125,6 +126,7 @@ def plan_by_entry(
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 cell = Cell(
                     model=model.name,
+                    suite=SuiteFacts(name=suite.name, description=suite.description),
                     source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
                     revision=found.revision,
                     dtype=pick_dtype(model.dtype, where),
