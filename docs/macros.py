@@ -230,7 +230,14 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
-    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts, SuiteFacts, TuningFacts
+    from prunebench.records.cell_facts import (
+        CellFacts,
+        PatternFacts,
+        PublishedFigure,
+        StageFacts,
+        SuiteFacts,
+        TuningFacts,
+    )
     from prunebench.records.record import (
         Cost,
         Effort,
