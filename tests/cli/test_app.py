@@ -29,6 +29,8 @@ class TestHelp:
         for words, number, expected in (
             ("prunebench re", 1, {"report", "reproduce"}),
             ("prunebench report --style ", 3, {"neurips", "icml", "acl"}),
+            ("prunebench methods wan", 2, {"wanda"}),
+            ("prunebench run suite.yaml --only els", 4, {"elsa", "elsa-l"}),
         ):
             done = subprocess.run(
                 [
