@@ -230,7 +230,14 @@ def _first(cls: type) -> str:
 @macro
 def record_keys() -> str:
     """Every key of a record, from the models that write it."""
-    from prunebench.records.cell_facts import CellFacts, PatternFacts, PublishedFigure, StageFacts, TuningFacts
+    from prunebench.records.cell_facts import (
+        CellFacts,
+        PatternFacts,
+        PublishedFigure,
+        StageFacts,
+        SuiteFacts,
+        TuningFacts,
+    )
     from prunebench.records.record import (
         Cost,
         Effort,
@@ -253,6 +260,7 @@ def record_keys() -> str:
         PatternFacts: "cell.pattern",
         PublishedFigure: "cell.published: each figure",
         TuningFacts: "cell.tuning",
+        SuiteFacts: "cell.suite",
         MethodFacts: "method",
         Effort: "effort: each stage",
         Failure: "error",

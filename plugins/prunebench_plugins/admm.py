@@ -36,6 +36,7 @@ class ADMM:
     """
 
     revision: ClassVar[int] = 2
+    cites: ClassVar[tuple[str, ...]] = ("2401.02938",)
 
     iterations: int = 20
     ramp: int = 0

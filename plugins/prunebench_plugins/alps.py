@@ -34,6 +34,7 @@ class ALPS:
     """
 
     revision: ClassVar[int] = 2
+    cites: ClassVar[tuple[str, ...]] = ("2406.07831",)
 
     rho: float = 0.1
     iterations: int = 300

@@ -21,6 +21,7 @@ class GBLM:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2311.04902",)
 
     alpha: float = 100.0
     norm: Literal["l2", "l1"] = "l2"

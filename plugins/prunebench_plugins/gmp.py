@@ -28,6 +28,7 @@ class GMP:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("1710.01878",)
     changes: ClassVar[str] = "all"
 
     steps: int = 4096

@@ -31,6 +31,7 @@ class MaskLLM:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2409.17481",)
     patterns: ClassVar[tuple[str, ...]] = ("n:m",)
 
     steps: int = 2000

@@ -29,6 +29,7 @@ class PERP:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2312.15230",)
     changes: ClassVar[str] = "all"
     mask: ClassVar[str] = "held"
     after: ClassVar[bool] = True

@@ -23,6 +23,7 @@ class Reconstruct:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2402.12419",)
     mask: ClassVar[str] = "held"
     after: ClassVar[bool] = True
 

@@ -27,6 +27,7 @@ class Retrain:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("1506.02626",)
     changes: ClassVar[str] = "all"
     mask: ClassVar[str] = "held"
     after: ClassVar[bool] = True

@@ -28,6 +28,7 @@ class SAFE:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2506.06866",)
 
     epochs: int = 30
     lr: float = 2e-4

@@ -17,6 +17,7 @@ class Wanda:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2306.11695",)
 
     @hookimpl
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli.completion import method_names
 from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_json, print_table
 from prunebench.cli.plugins import PluginFiles
@@ -12,7 +13,10 @@ from prunebench.quiet import quiet_libraries
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A method, to see its options.", autocompletion=method_names),
+    ] = None,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:

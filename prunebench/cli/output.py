@@ -1,6 +1,7 @@
 """Output of the commands: tables and JSON on stdout, messages on stderr."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -28,7 +29,12 @@ def print_tables(tables: "Iterable[Table]") -> None:
     """Print tables to stdout, wrapped to the width of the terminal."""
     from prunebench.report.output.text_tables import to_terminal
 
-    typer.echo(to_terminal(tables, terminal_width()))
+    typer.echo(to_terminal(tables, terminal_width(), bold=_shows_bold()))
+
+
+def _shows_bold() -> bool:
+    """Whether stdout is a terminal that may be written to in bold (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def terminal_width() -> int:

@@ -4,7 +4,7 @@ import json
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,21 @@ class Format(StrEnum):
     PDF = "pdf"
 
 
+class PaperStyleName(StrEnum):
+    """Venues whose sizes and fonts plots can have."""
+
+    NEURIPS = "neurips"
+    ICML = "icml"
+    ACL = "acl"
+
+
+class Panels(StrEnum):
+    """How plots with the same axes stand in a paper."""
+
+    TOGETHER = "together"
+    APART = "apart"
+
+
 class ComparisonFormat(StrEnum):
     """Output formats of ``compare``."""
 
@@ -45,16 +60,23 @@ class ComparisonFormat(StrEnum):
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of records, as run makes it.")],
-    style: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file; for svg and pdf a folder.  [default: DIR/report.html, DIR/plots …; text is printed]",
+            help="A file; for svg, pdf and --style a folder.  [default: DIR/report.html, DIR/plots …; text is printed]",
         ),
     ] = None,
+    style: Annotated[
+        PaperStyleName | None,
+        typer.Option("--style", help="What a paper takes: plots in a venue's sizes, LaTeX, BibTeX, a paragraph."),
+    ] = None,
+    panels: Annotated[
+        Panels, typer.Option("--panels", help="With --style: plots of all models in one figure, or each in its own.")
+    ] = Panels.TOGETHER,
     as_json: Annotated[bool, typer.Option("--json", help="Every measurement as JSON, as in the CSV.")] = False,
 ) -> None:
     """Print the tables of a results folder, or write them with plots as one HTML page, from its records alone."""
@@ -69,28 +91,47 @@ def report(
     for record in records:
         for message in altered_models(folder, record):
             print_message(message)
-    if as_json:
+    if style is not None:
+        if as_json or form not in (Format.TABLE, Format.SVG, Format.PDF):
+            raise UsageError(
+                f"--style {style.value} writes a folder, or plots with --format svg or pdf: leave out --json and other "
+                "formats"
+            )
+        from prunebench.registry.citations import with_citations
+        from prunebench.report.paper.files import write_figures, write_paper
+
+        apart = panels is Panels.APART
+        if form is Format.TABLE:
+            written = write_paper(
+                with_citations(records), output or folder / "paper", style.value, array_store, apart=apart
+            )
+        else:
+            kind: Literal["svg", "pdf"] = "svg" if form is Format.SVG else "pdf"
+            written = write_figures(records, output or folder / "plots", style.value, kind, array_store, apart=apart)
+        for path in written:
+            typer.echo(str(path))
+    elif as_json:
         print_or_write(json.dumps(tidy.to_plain_json(records), indent=1), output)
-    elif style is Format.CSV:
+    elif form is Format.CSV:
         print_or_write(tidy.to_csv(records), output)
-    elif style is Format.PARQUET:
+    elif form is Format.PARQUET:
         from prunebench.report.output.files import own_file
 
         tidy.write_parquet(records, path := output or own_file(folder, "measurements.parquet"))
         typer.echo(str(path))
-    elif style is Format.HTML:
+    elif form is Format.HTML:
         from prunebench.report.output.files import write_html
 
         typer.echo(str(write_html(records, folder, array_store=array_store, path=output)))
-    elif style in (Format.SVG, Format.PDF):
+    elif form in (Format.SVG, Format.PDF):
         from prunebench.report.output.files import write_plots
 
-        for path in write_plots(records, output or folder / "plots", "svg" if style is Format.SVG else "pdf"):
+        for path in write_plots(records, output or folder / "plots", "svg" if form is Format.SVG else "pdf"):
             typer.echo(str(path))
-    elif style is Format.TABLE and output is None:
+    elif form is Format.TABLE and output is None:
         print_tables(all_tables(records, array_store=array_store))
     else:
-        as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(style, render.to_terminal)
+        as_text = {Format.MARKDOWN: render.to_markdown, Format.LATEX: render.to_latex}.get(form, render.to_terminal)
         print_or_write(as_text(all_tables(records, array_store=array_store)), output)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prunebench.cli.completion import method_names
 from prunebench.cli.output import print_message
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ Overrides = Annotated[
 ]
 
 Only = Annotated[
-    list[str] | None, typer.Option("--only", metavar="METHOD", help="Only this method of the suite; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="METHOD", help="Only this method of the suite; repeatable.", autocompletion=method_names
+    ),
 ]
 
 Device = Annotated[

@@ -124,6 +124,17 @@ class TuningFacts(RecordPart):
     options: dict[str, Any]
 
 
+class SuiteFacts(RecordPart):
+    """The suite that a cell was run for: the first one, where several have it.
+
+    Args:
+        name, description: as the suite has them.
+    """
+
+    name: Text
+    description: Text = ""
+
+
 class CellFacts(RecordPart):
     """The cell as it ran; see ``prunebench.suite.cell.Cell``.
 
@@ -143,6 +154,7 @@ class CellFacts(RecordPart):
         evaluations: what was measured, each with its protocol, tasks or options.
         published: published figures for the cell.
         tuning: how the options were chosen, if trials chose them.
+        suite: the suite that it was run for.
     """
 
     id: CellId
@@ -160,3 +172,4 @@ class CellFacts(RecordPart):
     evaluations: tuple[Annotated[dict[str, Any], AfterValidator(_check_evaluation)], ...]
     published: tuple[PublishedFigure, ...] = ()
     tuning: TuningFacts | None = None
+    suite: SuiteFacts | None = None

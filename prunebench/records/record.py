@@ -69,12 +69,14 @@ class MethodFacts(RecordPart):
         training: what it computed gradients through, as counted with the effort: nothing ("none"), one decoder block
             at a time ("block") or several in one backward pass ("end-to-end"); null if not counted.
         brought: whether it brought weights that were pruned elsewhere, so that nothing is known of how.
+        cites: what to cite for all of a cell's methods: arXiv numbers, or BibTeX entries.
     """
 
     changes: str
     takes_data: bool
     training: Literal["none", "block", "end-to-end"] | None = None
     brought: bool = False
+    cites: tuple[Text, ...] = ()
 
 
 class Effort(RecordPart):

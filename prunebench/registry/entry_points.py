@@ -258,6 +258,7 @@ def describe_method(name: str, options: Mapping[str, Any], files: Iterable[Path]
         after=method.after,
         control=method.control,
         brought=method.brought,
+        cites=method.cites,
         options=method.resolve(options),
     )
 

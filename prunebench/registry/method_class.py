@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from prunebench.registry.options import PluginClass
 CHANGES = ("prunable", "all", "nothing")
 PATTERNS = (Unstructured.kind, NM.kind)
 MASKS = ("held", "moves")
+CITATION = re.compile(r"\d{4}\.\d{4,5}|@\w+\{[^\s,]+,.*\}\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class MethodClass(PluginClass):
         """Whether it prunes nothing itself, and brings weights that were pruned elsewhere: they are counted."""
         return bool(getattr(self.cls, "brought", False))
 
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """What to cite for it: arXiv numbers, or BibTeX entries."""
+        return tuple(getattr(self.cls, "cites", ()))
+
     def is_for(self, pattern: Pattern) -> bool:
         """Whether a pattern is of a kind that it is for."""
         return pattern.kind in self.patterns
@@ -67,7 +74,7 @@ class MethodDescription(BaseModel):
 
     Args:
         name, distribution, version, file: where it comes from; see ``PluginClass``.
-        changes, takes_data, patterns, mask, after, control, brought: see ``MethodClass``.
+        changes, takes_data, patterns, mask, after, control, brought, cites: see ``MethodClass``.
         options: all of its options, defaults included.
     """
 
@@ -84,6 +91,7 @@ class MethodDescription(BaseModel):
     after: bool = False
     control: bool = False
     brought: bool = False
+    cites: tuple[str, ...] = ()
     options: dict[str, Any]
 
     def is_for(self, pattern: Pattern) -> bool:
@@ -141,6 +149,12 @@ def check_class(name: str, cls: object, *, kind: Literal["method", "wrapper"] = 
     for flag in ("after", "control", "brought"):
         if not isinstance(getattr(cls, flag, False), bool):
             raise MethodError(f"the method {name!r} says {flag} = {getattr(cls, flag)!r}: give True or False")
+    cites = getattr(cls, "cites", ())
+    if not isinstance(cites, tuple) or not all(isinstance(one, str) and CITATION.fullmatch(one) for one in cites):
+        raise MethodError(
+            f"the method {name!r} says cites = {cites!r}: give a tuple of arXiv numbers, as '2306.11695', or of BibTeX "
+            "entries, which begin with @"
+        )
     if after and mask is None:
         raise MethodError(
             f"the method {name!r} says after = True and not what it does with the mask: add mask = 'held'"

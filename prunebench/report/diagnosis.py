@@ -44,19 +44,19 @@ ZEROS, ERROR = "one layer holds the zeros", "one layer carries the loss"
 MEMORY, NO_MEMORY = "memory near the limit", "memory ran out"
 _LESS_MEMORY = (
     "Lower the batch size and accumulate gradients, recompute activations, take fewer calibration windows, or run with "
-    "`device: disk`."
+    "device: disk."
 )
 REMEDIES = {
     DIVERGENCE: "Lower the learning rate, or let it rise in a warm-up.",
     RESIDUAL: "Where it rises, update the mask less often, let the penalty rise from 0, or lower the learning rate. "
     "Where it stays, train longer, or raise the penalty, so that the weights are drawn to the sparse copy.",
     PROJECTION: "Bring the weights nearer to the pattern before it is forced on them: raise the penalty's final value, "
-    "or train longer. Retraining with the mask held (`then: [retrain]`) makes up for part of it.",
+    "or train longer. Retraining with the mask held (then: retrain) makes up for part of it.",
     MASK: "Train longer, let the learning rate fall further, raise the penalty at the end, or choose the mask less "
     "often, so that it settles.",
     TRAVEL: "Raise the learning rate or the number of steps until their product is several times the weights' size.",
-    ZEROS: "Bound the sparsity of a single layer, or share the zeros out by `allocation: uniform` or `owl`.",
-    ERROR: "Keep more of that layer (`allocation: owl`, or one from a file), take more calibration windows, or look at "
+    ZEROS: "Bound the sparsity of a single layer, or share the zeros out by allocation: uniform or owl.",
+    ERROR: "Keep more of that layer (allocation: owl, or one from a file), take more calibration windows, or look at "
     "its inputs: single large features are a common cause.",
     MEMORY: f"Another run may not fit. {_LESS_MEMORY}",
     NO_MEMORY: _LESS_MEMORY,
@@ -150,9 +150,9 @@ def short_travel(record: Record) -> Finding | None:
     falls = [_end(c) / c[0][1] for c in runs(record, "primal") if len(c) >= FEWEST_POINTS and c[0][1] > 0]
     if falls and statistics.median(falls) < SHORT_TRAVEL_FALL:
         return None  # they arrived all the same
-    far = "less than three times their rms" if travel is None else f"{travel:.2g} times their rms"
+    far = "less than three times" if travel is None else f"{travel:.2g} times"
     seen = f", and the residual ends at {100 * statistics.median(falls):.0f} % of its start" if falls else ""
-    evidence = f"in the whole run a weight can move {far}{seen}"
+    evidence = f"in the whole run a weight can move by {far} the weights' rms{seen}"
     return Finding(TRAVEL, evidence, -(SHORT_TRAVEL if travel is None else travel))
 
 

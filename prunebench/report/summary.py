@@ -13,6 +13,8 @@ from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import MARKS, perplexity_marks
 from prunebench.report.tables.heat import most_shared, times_dense, times_text
 
+MOST_PURPOSES = 3  # suites whose descriptions a report begins with
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -33,13 +35,21 @@ def summarise(records: Sequence[Record], first: Sequence[Scene], array_store: Ar
     several = len(first) > 1
     verdicts = [verdict(scene, array_store, named=several) for scene in first]
     paragraphs = [Paragraph(said) for said in verdicts if said]
-    paragraphs.append(Paragraph(" ".join(filter(None, [overview(records), _where_and_when(records)]))))
-    if signs := [finding for record in records for finding in diagnose(record)]:
-        kinds = text.counted(len({finding.signature for finding in signs}), "sign")
-        paragraphs.append(Paragraph(f"{kinds} that a run went wrong: see Diagnosis."))
+    told = [*_purposes(records), overview(records), _where_and_when(records)]
+    paragraphs.append(Paragraph(" ".join(filter(None, told))))
+    if ill := sum(bool(diagnose(record)) for record in records):
+        shows = "shows a sign of a run" if ill == 1 else "show signs of runs"
+        paragraphs.append(Paragraph(f"{text.counted(ill, 'cell')} {shows} that went wrong: see Diagnosis."))
     if noted := sum(bool(record.notes) for record in records):
         paragraphs.append(Paragraph(f"{text.counted(noted, 'cell')} noted an adjustment or a degradation: see Notes."))
     return paragraphs
+
+
+def _purposes(records: Sequence[Record]) -> list[str]:
+    """What the suites of the records are for, in their own words; nothing where that would be a list of many."""
+    suites = [record.cell.suite for record in records if record.cell.suite is not None]
+    found = list(dict.fromkeys(suite.description for suite in suites if suite.description))
+    return found if len(found) <= MOST_PURPOSES else []
 
 
 def overview(records: Sequence[Record]) -> str:

@@ -147,7 +147,9 @@ class _Run:
         self.facts: dict[str, Any] = {
             "measured": stages.measured,
             "environment": {**environment(cell, stages.share), "openmp": stages.waiting},
-            "method": MethodFacts(changes=cell.changes, takes_data=cell.takes_data, brought=cell.brought),
+            "method": MethodFacts(
+                changes=cell.changes, takes_data=cell.takes_data, brought=cell.brought, cites=cell.cites
+            ),
         }
         self.arrays: dict[str, np.ndarray] = {}
         self.notes = Counter[str]()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, mod
 
 from prunebench.errors import SuiteError
 from prunebench.evaluation.interface import BoundEvaluation, is_ours
-from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, TuningFacts
+from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, SuiteFacts, TuningFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
 from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
@@ -18,12 +18,13 @@ CLASS_FACTS = (
     "changes",
     "takes_data",
     "brought",
+    "cites",
 )  # fields of a cell that its method's code decides, which stands in the id
 COMPUTED = {"id", "key", "stages", "pattern"}
 # What a cell's id does not depend on: paths, versions, and what merely repeats another field.
 RECORDED_ONLY = {
     *("id", "stages", "pattern", "source", "revision", "device", "tokenizer"),
-    *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", *CLASS_FACTS),
+    *("distribution", "version", "plugin_file", "wrapper_files", "published", "tuning", "suite", *CLASS_FACTS),
 }
 
 RECORDED_OF_STAGES = ("distribution", "version", "plugin_file", "mask", *CLASS_FACTS)
@@ -137,16 +138,19 @@ class Cell(Sparing):
     ``allocation`` is what tables call how the zeros are shared out, ``allocation_rule`` what does it; None is uniform.
     ``code`` is the digest of the method's code or its stated revision, ``wrappers`` the same of each installed wrapper,
     and ``toolkit`` the revision of ``prunebench.pruning``. ``published`` is what others found for the cell, ``tuning``
-    how its options were chosen.
+    how its options were chosen, ``suite`` what it is run for.
     ``then`` are the methods that follow the first one, which ``plugin``, ``code`` and ``options`` are of.
     ``plugin_file`` and ``wrapper_files`` are Python files that its method and wrappers are read from; ``changes`` and
     ``takes_data`` are what the methods' classes say: the widest, and whether any does; ``brought`` says that the first
-    one brings weights that were pruned elsewhere. ``trust_remote_code`` lets the model's own code run.
-    ``chat_template`` is the digest of the tokenizer's chat template, where one is applied. ``tokenizer`` is where
+    one brings weights that were pruned elsewhere, ``cites`` what to cite for all of them. ``trust_remote_code`` lets
+    the model's own code run. ``chat_template`` is the digest of the tokenizer's chat template, where one is applied.
+    ``tokenizer`` is where
     another one than the model's own lies, whose content is in ``model_digest``.
     """
 
-    spared: ClassVar[tuple[str, ...]] = ("then", "tuning", "chat_template", "tokenizer", "attn_implementation")
+    spared: ClassVar[tuple[str, ...]] = (
+        *("then", "tuning", "chat_template", "tokenizer", "attn_implementation", "cites", "suite"),
+    )
 
     model: str
     source: str
@@ -163,6 +167,7 @@ class Cell(Sparing):
     changes: str = "prunable"
     takes_data: bool = True
     brought: bool = False
+    cites: tuple[str, ...] = ()
     code: str | None = None
     options: dict[str, Any]
     then: tuple[CellStage, ...] = ()
@@ -174,6 +179,7 @@ class Cell(Sparing):
     evaluations: tuple[CellEvaluation, ...]
     published: tuple[PublishedFigure, ...] = ()
     tuning: TuningFacts | None = None
+    suite: SuiteFacts | None = None
     trust_remote_code: bool = False
     chat_template: str | None = None
     tokenizer: str | None = None

@@ -13,6 +13,7 @@ from prunebench.models.skeleton_checks import refuse_attention, refuse_headless,
 from prunebench.models.source import ModelSource, find_model, is_quantized, pick_device, pick_dtype
 from prunebench.pruning import REVISION
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
+from prunebench.records.cell_facts import SuiteFacts
 from prunebench.registry.entry_points import wrapper_codes
 from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
@@ -126,6 +127,7 @@ def plan_by_entry(
                     )
                 cell = Cell(
                     model=model.name,
+                    suite=SuiteFacts(name=suite.name, description=suite.description),
                     source=f"{model.id.partition('@')[0]}@{found.revision}" if found.revision else model.id,
                     revision=found.revision,
                     dtype=pick_dtype(model.dtype, where),
@@ -144,6 +146,7 @@ def plan_by_entry(
                     changes=method.changes,
                     takes_data=method.takes_data,
                     brought=method.first.brought,
+                    cites=method.cites,
                     code=method.codes[0],
                     options=method.first.options,
                     then=method.then,

@@ -61,6 +61,11 @@ class PlannedMethod:
         return any(stage.takes_data for stage in self.stages)
 
     @property
+    def cites(self) -> tuple[str, ...]:
+        """What to cite for all stages."""
+        return tuple(dict.fromkeys(citation for stage in self.stages for citation in stage.cites))
+
+    @property
     def patterns(self) -> list[str]:
         """The kinds of sparsity that all stages are for."""
         return [kind for kind in self.first.patterns if all(kind in stage.patterns for stage in self.stages)]

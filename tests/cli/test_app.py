@@ -1,5 +1,6 @@
 """The command line as a whole: its help, its version, wrong usage."""
 
+import os
 import subprocess
 import sys
 
@@ -22,6 +23,28 @@ class TestHelp:
         assert (done.returncode, done.stderr) == (0, "")
         for command in ("run", "plan", "report", "compare", "methods"):
             assert f"\n  {command} " in done.stdout
+
+    def test_completion_knows_commands_and_values(self) -> None:
+        """As bash asks for it, by the variable that the installed script sets."""
+        for words, number, expected in (
+            ("prunebench re", 1, {"report", "reproduce"}),
+            ("prunebench report --style ", 3, {"neurips", "icml", "acl"}),
+            ("prunebench methods wan", 2, {"wanda"}),
+            ("prunebench run suite.yaml --only els", 4, {"elsa", "elsa-l"}),
+        ):
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    "import sys; sys.argv = ['prunebench']; from prunebench.cli.app import main; main()",
+                ],
+                env=os.environ
+                | {"_PRUNEBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert set(done.stdout.split()) == expected, done.stderr
 
     def test_version(self) -> None:
         assert prunebench("--version").stdout.startswith("prunebench 0.")

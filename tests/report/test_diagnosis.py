@@ -110,7 +110,7 @@ def test_weights_that_could_not_travel() -> None:
     assert signs(noted) == [TRAVEL]
     assert signs(spending(noted, travel=9.0)) == [], "the number counts where there is one"
     (finding,) = diagnose(spending(travel=0.4))
-    assert finding.evidence == "in the whole run a weight can move 0.4 times their rms"
+    assert finding.evidence == "in the whole run a weight can move by 0.4 times the weights' rms"
 
 
 @pytest.mark.parametrize(("zeros", "expected"), [((50, 50, 50), []), ((30, 30, 89), []), ((20, 20, 99), [ZEROS])])
@@ -212,7 +212,9 @@ def test_a_report_names_signature_evidence_and_what_to_try(tmp_path: Path) -> No
     assert remedies.rows == ((RESIDUAL, REMEDIES[RESIDUAL]),)
     sections = {section.name: section for section in report_sections(records)}
     assert "diagnosis" in sections
-    assert any("see Diagnosis" in paragraph.lead for paragraph in sections["summary"].paragraphs)
+    assert any(
+        p.lead == "1 cell shows a sign of a run that went wrong: see Diagnosis." for p in sections["summary"].paragraphs
+    )
     assert evidence in to_markdown([table])
     assert evidence in to_html(records, "a report")
     for found in records:

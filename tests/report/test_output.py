@@ -4,11 +4,15 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from prunebench.errors import OutputError
+from prunebench.records.cell_facts import SuiteFacts
+from prunebench.records.record import Record
+from prunebench.report.output.html_page import to_html
 from prunebench.report.output.text_tables import (
     escape_latex,
     escape_markdown,
@@ -18,7 +22,11 @@ from prunebench.report.output.text_tables import (
     to_terminal,
 )
 from prunebench.report.output.tidy import COLUMNS, measurements, to_csv, to_plain_json, write_parquet
+from prunebench.report.summary import summarise
 from prunebench.report.tables.table import Table
+from prunebench.suite.cell import Cell
+from prunebench.suite.file import load_suite
+from prunebench.suite.planning import plan
 from tests.helpers.records import PROTOCOL, record
 
 
@@ -64,6 +72,15 @@ class TestFormats:
         assert all(f"task_number_{number}" in shown for number in range(6))
         assert to_terminal([Table("c", headers, rows, marked)], width=200).count("sparsity") == 1
 
+    def test_what_is_marked_is_bold_where_a_terminal_can(self) -> None:
+        table = Table("c", ("method", "0.5"), (("a", "1.5"), ("b", "12.5")), frozenset({(0, 1)}))
+        plain, bold = to_terminal([table]), to_terminal([table], bold=True)
+        assert "\x1b" not in plain
+        assert bold.count("\x1b[1m*1.5\x1b[0m") == 1
+        assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == plain, "the columns stand as they did"
+        unsafe = Table("c", ("method", "0.5"), (("\x1b[31ma", "1.5"),), frozenset({(0, 0)}))
+        assert "\x1b[31m" not in to_terminal([unsafe], bold=True)
+
     def test_markdown(self) -> None:
         shown = to_markdown([self.TABLE])
         assert shown.startswith("**50% of a_b**\n\n| method")
@@ -73,7 +90,8 @@ class TestFormats:
     def test_latex(self) -> None:
         shown = to_latex([self.TABLE])
         for part in (
-            r"\begin{table}",
+            r"\begin{table*}",
+            r"\label{tab:50-of-a-b}",
             r"\caption{50\% of a\_b}",
             r"\toprule",
             r"\midrule",
@@ -127,3 +145,29 @@ def test_an_odd_amount_leaves_a_column_of_numbers(entry: str) -> None:
 def test_parquet_makes_its_folder(tmp_path: Path) -> None:
     write_parquet([record()], path := tmp_path / "new" / "x.parquet")
     assert path.exists()
+
+
+def test_the_first_screen_says_what_the_suite_is_for() -> None:
+    """In its own words, once, made harmless; a folder of many suites says none of it."""
+
+    def of(method: str, description: str) -> Record:
+        found = record(method)
+        facts = SuiteFacts(name="mine", description=description)
+        return found.model_copy(update={"cell": found.cell.model_copy(update={"suite": facts})})
+
+    (told,) = [p.lead for p in summarise([of("a", "What <b>is</b> left?"), of("b", "What <b>is</b> left?")], [], None)]
+    assert told.startswith("What <b>is</b> left? 2 cells of ")
+    assert "What &lt;b&gt;is&lt;/b&gt; left? 2 cells" in to_html([of("a", "What <b>is</b> left?"), of("b", "")], "t")
+    many = [of(f"m{n}", f"Suite {n}.") for n in range(4)]
+    assert summarise(many, [], None)[0].lead.startswith("4 cells of ")
+
+
+def test_a_cell_knows_its_suite(write_suite: Callable[..., Path]) -> None:
+    """Which is no part of its id: another suite that has the cell finds its record."""
+    path = write_suite()
+    suite = load_suite(path)
+    renamed = suite.model_copy(update={"name": "other", "description": "What for."})
+    first, second = plan(suite)[0], plan(renamed)[0]
+    assert second.suite == SuiteFacts(name="other", description="What for.")
+    assert first.id == second.id
+    assert Cell.from_json(second.to_json()).suite == second.suite

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from prunebench.records.record import Record
 from prunebench.report.plots import charts, pareto
 from prunebench.report.plots import matplotlib_svg as draw
-from prunebench.report.plots.axes import sparsity_axis
+from prunebench.report.plots.axes import alike, sparsity_axis
 from prunebench.report.plots.cost_plots import cost_plots
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
@@ -201,6 +202,17 @@ class TestOtherCharts:
         assert series.bars[0] == pytest.approx((19.508, 31.434), abs=1e-3)  # Wilson's interval of 50 of 200
         assert plots[0].lines == (HorizontalLine("dense 25.0", 25.0),)
         assert series.points[0][0] < series_of(plots[0])["b"][0].points[0][0]
+
+    def test_plots_of_the_same_quantities_share_their_limits(self) -> None:
+        records = [record("dense", "0", value=5.0), record("a", value=6.0)]
+        records += [record("dense", "0", value=10.0, model="m2"), record("a", value=90.0, model="m2")]
+        own, other = plotted(perplexity_plots, records)
+        assert own.y.label != other.y.label, "each names its dense perplexity"
+        assert alike([own, other]) == [[own, other]]
+        alone, together = draw.to_svg(own, "p"), draw.to_svg(own, "p", [own, other])
+        assert ">5</text>" not in alone
+        assert ">5</text>" in together
+        assert alike([own, replace(other, x=Axis("steps"))]) == [[own], [replace(other, x=Axis("steps"))]]
 
     def test_any_trace_of_any_method(self) -> None:
         rows = ({"step": 0.0, "gap": 1.0, "extra": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan, "once": 1.0})

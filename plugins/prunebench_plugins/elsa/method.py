@@ -74,6 +74,7 @@ class Elsa:
 
     revision: ClassVar[int] = 1
     changes: ClassVar[str] = "all"
+    cites: ClassVar[tuple[str, ...]] = ("2510.01650",)
 
     steps: int = 4096
     lr: float = 2e-4

@@ -20,6 +20,7 @@ class SparseGPT:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2301.00774",)
 
     percdamp: float = 0.01
     blocksize: int = 128

@@ -26,6 +26,7 @@ class Swaps:
     """
 
     revision: ClassVar[int] = 1
+    cites: ClassVar[tuple[str, ...]] = ("2512.10922", "2310.08915")
     mask: ClassVar[str] = "moves"
     after: ClassVar[bool] = True
 

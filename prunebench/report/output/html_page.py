@@ -16,6 +16,7 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, method_order, sparsity_order
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
+from prunebench.report.plots.axes import alike
 from prunebench.report.plots.plot import legend_entries
 from prunebench.report.sections import Section, report_sections
 from prunebench.report.tables.scores import scores
@@ -55,6 +56,7 @@ def to_html(
 
 def _section_context(section: Section) -> dict[str, Any]:
     name = section.name
+    groups = {id(plot): group for group in alike(section.plots) for plot in group}
     return {
         "name": name,
         "title": section.title,
@@ -62,7 +64,8 @@ def _section_context(section: Section) -> dict[str, Any]:
         "explanation": section.explanation,
         "paragraphs": section.paragraphs,
         "plots": [
-            (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}"))) for number, plot in enumerate(section.plots)
+            (plot.panel, Markup(draw.to_svg(plot, f"{name}-{number}", groups[id(plot)])))
+            for number, plot in enumerate(section.plots)
         ],
         "legend": [
             (series.label, Markup(draw.to_legend_sample(series, f"{name}-legend-{number}")))

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
@@ -14,6 +15,10 @@ MIN_COLUMN_WIDTH = 24
 MOST_KEYS = 4
 GAP, HEADER_PADDING = 2, 2  # blanks that tabulate puts between columns, and at least beside a header
 
+_GREEK = (
+    "αalpha βbeta γgamma δdelta εvarepsilon ζzeta ηeta θtheta κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau "
+    "φvarphi χchi ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΦPhi ΨPsi ΩOmega"
+)
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{character: "\\" + character for character in "&%$#_{}"},
@@ -28,20 +33,31 @@ _LATEX = {
     "×": r"$\times$",
     "–": "--",
     "†": r"$^\dagger$",
+    "·": r"\ensuremath{\cdot}",
+    "−": r"\ensuremath{-}",
+    "≤": r"\ensuremath{\leq}",
+    "≥": r"\ensuremath{\geq}",
+    "→": r"\ensuremath{\rightarrow}",
+    "…": r"\ldots{}",
+    "/": r"/\allowbreak{}",
+    **{letter: rf"\ensuremath{{\{name}}}" for letter, name in re.findall(r"(\S)(\w+)", _GREEK)},
 }
+LATEX_PACKAGES = ("booktabs", "graphicx")
 
 
-def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH) -> str:
+def to_terminal(tables: Iterable[Table], width: int = DEFAULT_WIDTH, *, bold: bool = False) -> str:
     """Render tables with aligned columns, each under its caption.
 
     Args:
         tables: the tables.
         width: columns of the terminal. Captions and columns of text are wrapped between words to fit. A table that is
             too wide even so is stacked: its columns in several parts, each of which names the rows again.
+        bold: show what is marked in bold, too, for a terminal that can.
     """
+    style = "bold" if bold else "simple"
 
     def formatted(table: Table) -> str:
-        parts = [_tabulate(part, "simple", printable, wrapped=True) for part in _fitted(table, width)]
+        parts = [_tabulate(part, style, printable, wrapped=True) for part in _fitted(table, width)]
         return "\n\n".join([wrapped(printable(table.caption), width), *parts])
 
     return "\n\n".join(map(formatted, tables))
@@ -60,18 +76,36 @@ def to_markdown(tables: Iterable[Table]) -> str:
 
 
 def to_latex(tables: Iterable[Table]) -> str:
-    """Render tables as LaTeX ``table`` environments, which need the package booktabs."""
-    return "\n\n".join(
-        "\n".join(
-            (
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{escape_latex(table.caption)}}}",
-                _booktabs(table),
-                r"\end{table}",
-            )
+    """Render tables as LaTeX ``table*`` environments with a label each, which need booktabs and graphicx."""
+    labels: Counter[str] = Counter()
+    shown = []
+    for table in tables:
+        words = re.sub(r"[^a-z0-9]+", "-", re.split("[;:]", table.caption)[0].lower()).strip("-")[:50] or "table"
+        labels[words] += 1
+        label = f"tab:{words}" + (f"-{labels[words]}" if labels[words] > 1 else "")
+        shown.append(fitted_latex(_booktabs(table), escape_latex(table.caption), label))
+    return "\n\n".join(shown)
+
+
+def fitted_latex(tabular: str, caption: str, label: str) -> str:
+    """A ``table*``, which spans the columns of a page, around a tabular that is made smaller where it is too wide.
+
+    Args:
+        tabular: LaTeX.
+        caption: LaTeX.
+        label: for ``\\ref``.
+    """
+    return "\n".join(
+        (
+            r"\begin{table*}[t]",
+            r"\centering\small",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+            tabular + "%",
+            "}",
+            r"\end{table*}",
         )
-        for table in tables
     )
 
 
@@ -94,8 +128,8 @@ def _booktabs(table: Table) -> str:
 
 
 # How an entry is highlighted that is the best among its own kind, and how one that is so over all.
-_HIGHLIGHT = {"simple": "*{}", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
-_OVER_ALL = {"simple": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
+_HIGHLIGHT = {"simple": "*{}", "bold": "\x1b[1m*{}\x1b[0m", "pipe": "**{}**", "latex_raw": r"\textbf{{{}}}"}
+_OVER_ALL = {"simple": "†{}", "bold": "†{}", "pipe": "{} †", "latex_raw": r"{}$^\dagger$"}
 
 
 def _tabulate(table: Table, style: str, escape: Callable[[str], str], *, wrapped: bool = False) -> str:
@@ -109,7 +143,7 @@ def _tabulate(table: Table, style: str, escape: Callable[[str], str], *, wrapped
     return tabulate(
         [[shown(row, column) for column in range(len(entries))] for row, entries in enumerate(table.rows)],
         headers=[escape(header) for header in table.headers],
-        tablefmt=style,
+        tablefmt="simple" if style == "bold" else style,
         disable_numparse=True,
         colalign=["right" if numeric else "left" for numeric in numeric_columns(table)] if table.rows else None,
     )

@@ -1,12 +1,13 @@
 """Helpers for plots: the sparsity axis, titles, file names, and dropping of empty plots."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from prunebench import text
-from prunebench.report.grouping import sparsity_order
+from prunebench.report.grouping import group_by, sparsity_order
 from prunebench.report.plots.plot import Axis, Plot
 
 
@@ -49,6 +50,24 @@ def sparsity_axis(sparsities: Sequence[str]) -> tuple[Axis, dict[str, float]]:
             positions[pattern] = max(positions.values(), default=0.0) + gap
             ticks.append((positions[pattern], pattern))
     return Axis("zeros in the pruned matrices (%)", ticks=tuple(ticks)), positions
+
+
+def alike(plots: Iterable[Plot]) -> list[list[Plot]]:
+    """Plots with the same quantities on their axes, which are shown with common limits; in the order of the first.
+
+    The dense perplexity that an axis names in brackets may differ, as it does from model to model.
+    """
+
+    def quantities(plot: Plot) -> tuple[object, ...]:
+        axes = (without_unit(plot.x), without_unit(plot.y))
+        return (plot.sideways, *((axis.label, axis.scale, axis.cut) for axis in axes))
+
+    return list(group_by(plots, quantities).values())
+
+
+def without_unit(axis: Axis) -> Axis:
+    """An axis whose label does not say in brackets what is 1 on it."""
+    return replace(axis, label=re.sub(r" \(\d[\d.e+]*\)$", "", axis.label))
 
 
 def drop_empty(plots: Iterable[Plot]) -> list[Plot]:

@@ -38,7 +38,7 @@ VARIABLES = {INK: "currentColor", LINE: "var(--line)", PAPER: "var(--card)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(COLOURS)
 }
 
-_STYLE = {
+PLOT_STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prunebench",
     "pdf.fonttype": 42,
@@ -71,15 +71,16 @@ _STYLE = {
 }
 
 
-def to_svg(plot: Plot, prefix: str) -> str:
+def to_svg(plot: Plot, prefix: str, alike: Sequence[Plot] = ()) -> str:
     """Draw a plot as an ``<svg>`` element, without title or legend, for a page that defines ``VARIABLES``.
 
     Args:
         plot: the plot.
         prefix: prefix of the element's identifiers, unique in the page.
+        alike: plots whose axes have the same limits; by default none.
     """
     with _style_context():
-        return _with_values(_page_element(_figure(plot), prefix, plot.title), plot)
+        return _with_values(_page_element(_figure(plot, alike), prefix, plot.title), plot)
 
 
 def to_legend_sample(series: Series, prefix: str) -> str:
@@ -89,8 +90,8 @@ def to_legend_sample(series: Series, prefix: str) -> str:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.axis("off")
         axes.set(xlim=(0, 1), ylim=(-1, 1))
-        middle = Line2D([0.5], [0.0], **_line_style(series, markers=True, line=False))
-        axes.add_line(Line2D([0.0, 1.0], [0.0, 0.0], **_line_style(series, markers=False, line=series.line)))
+        middle = Line2D([0.5], [0.0], **line_style(series, markers=True, line=False))
+        axes.add_line(Line2D([0.0, 1.0], [0.0, 0.0], **line_style(series, markers=False, line=series.line)))
         if series.markers:
             axes.add_line(middle)
         return _page_element(figure, prefix, "")
@@ -103,7 +104,7 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
         figure.axes[0].set_title(printable(plot.title), loc="left", fontsize=10, wrap=True)
         entries = legend_entries([plot])
         if len(entries) > 1:
-            handles = [Line2D([], [], label=printable(entry.label), **_line_style(entry)) for entry in entries]
+            handles = [Line2D([], [], label=printable(entry.label), **line_style(entry)) for entry in entries]
             for columns in range(min(4, len(entries)), 0, -1):
                 figure.set_figheight(SIZE[1] + 0.25 + 0.2 * math.ceil(len(entries) / columns))
                 box = figure.legend(handles=handles, loc="outside lower left", ncols=columns)
@@ -118,7 +119,7 @@ def to_file(plot: Plot, style: Literal["svg", "pdf"]) -> bytes:
 
 
 def _style_context() -> AbstractContextManager[None]:
-    return mpl.rc_context(_STYLE)  # type: ignore[arg-type]
+    return mpl.rc_context(PLOT_STYLE)  # type: ignore[arg-type]
 
 
 def _page_element(figure: Figure, prefix: str, title: str) -> str:
@@ -184,15 +185,22 @@ def _adapt_tag(tag: str, prefix: str) -> str:
     return re.sub(r"#[0-9a-f]{6}\b", lambda colour: VARIABLES.get(colour[0], colour[0]), tag)
 
 
-def _figure(plot: Plot) -> Figure:
+def _figure(plot: Plot, alike: Sequence[Plot] = ()) -> Figure:
     rows = len(plot.y.ticks) if plot.sideways else 0
     figure = Figure(figsize=(SIZE[0], max(1.2, 0.6 + 0.24 * rows)) if rows else SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    bars = [end for series in plot.series for bar in series.bars for end in bar]
-    values = [y for series in plot.series for _, y in series.points] + [rule.y for rule in plot.lines]
-    _set_scale(axes, "y", plot.y, values + ([] if plot.sideways else bars))
-    across = [x for series in plot.series for x, _ in series.points] + (bars if plot.sideways else [])
-    zero = _set_scale(axes, "x", plot.x, across)
+    draw_plot(figure.add_subplot(), plot, alike or [plot])
+    return figure
+
+
+def draw_plot(axes: Axes, plot: Plot, alike: Sequence[Plot]) -> None:
+    """Draw a plot.
+
+    Args:
+        axes: what to draw on.
+        plot: the plot.
+        alike: plots whose axes are to have the same limits, itself among them.
+    """
+    zero = _set_limits(axes, plot, alike)
     if plot.sideways:
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
@@ -201,7 +209,19 @@ def _figure(plot: Plot) -> Figure:
         _draw_series(axes, plot, number, zero, taken)
     _draw_horizontal_lines(axes, [rule for rule in plot.lines if not plot.y.beyond(rule.y)])
     axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
-    return figure
+
+
+def _set_limits(axes: Axes, plot: Plot, alike: Sequence[Plot]) -> float:
+    """Set both axes so that they hold the values of all plots; returns where x = 0 is drawn."""
+    up, across = list[float](), list[float]()
+    for other in alike:
+        bars = [end for series in other.series for bar in series.bars for end in bar]
+        if other is plot or not plot.sideways:  # the rows of a plot of dots are its own
+            up += [y for series in other.series for _, y in series.points] + [rule.y for rule in other.lines]
+        across += [x for series in other.series for x, _ in series.points]
+        (across if other.sideways else up).extend(bars)
+    _set_scale(axes, "y", plot.y, up)
+    return _set_scale(axes, "x", plot.x, across)
 
 
 def _set_scale(axes: Axes, which: Literal["x", "y"], requested: Axis, values: Iterable[float]) -> float:
@@ -270,7 +290,7 @@ def tick_text(value: float) -> str:
     return text.count(value) if 0 < value < 1e12 else f"{value:.0e}"
 
 
-def _line_style(series: Series, *, markers: bool | None = None, line: bool | None = None) -> dict[str, Any]:
+def line_style(series: Series, *, markers: bool | None = None, line: bool | None = None) -> dict[str, Any]:
     """matplotlib's keyword arguments for the style of a series."""
     number = series.style
     marked, joined = series.markers if markers is None else markers, series.line if line is None else line
@@ -299,7 +319,7 @@ def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: "Count
     series, depth = plot.series[number], 3 + number
     points = [(x if x or axes.get_xscale() == "linear" else zero, y) for x, y in series.points]
     finite = [point for point in points if all(map(math.isfinite, point))]
-    style = _line_style(series)
+    style = line_style(series)
     if finite and style["linestyle"]:  # a line to a value beyond the cut leaves by the upper edge
         steps = "steps-post" if series.steps else "default"
         lines = {**style, "marker": "", "gid": f"series-{number}-line", "zorder": depth}
@@ -351,12 +371,17 @@ def _fraction(axes: Axes, point: Point) -> tuple[float, float]:
     return float(across), float(up)
 
 
+def _beside_size() -> float:
+    """Points of what is written beside values: less than what is written at axes."""
+    return float(mpl.rcParams["font.size"]) - 1.5
+
+
 def _label_offset(*, left: bool, up: bool) -> dict[str, Any]:
     """Keyword arguments that place a label next to a point."""
     return {
         "xytext": (-5 if left else 5, 4 if up else -4),
         "textcoords": "offset points",
-        "fontsize": 9.0,
+        "fontsize": _beside_size(),
         "ha": "right" if left else "left",
         "va": "baseline" if up else "top",
     }
@@ -370,5 +395,5 @@ def _draw_horizontal_lines(axes: Axes, lines: Sequence[HorizontalLine]) -> None:
         height = max(_fraction(axes, (axes.get_xlim()[0], rule.y))[1], height + 0.075)
         axes.annotate(
             printable(rule.label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=9.0,
+            va="center", fontsize=_beside_size(),
         )  # fmt: skip
