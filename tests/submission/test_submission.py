@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from prunebench.records.record import arrays_name
+from prunebench.tinyworld.corpora import fresh_documents
 from tests.helpers.command_line import one_line, prunebench
 from tests.helpers.records import arrays_file, resealed
 
@@ -31,20 +32,27 @@ evaluations:
 PROTOCOL = "tinyworld/stream-128"
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def submission(folder: Path, suite: str, *words: object) -> Path:
     """A submission as it should be, run as contributors run it: in processes of its own."""
-    folder: Path = tmp_path_factory.mktemp("good") / "given"
     folder.mkdir()
-    (folder / "suite.yaml").write_text(SUITE)
+    (folder / "suite.yaml").write_text(suite)
     (folder / "submission.yaml").write_text("contributor: Somebody\nlicense: CC0-1.0\n")
     environment = {name: value for name, value in os.environ.items() if name != "PRUNEBENCH_IN_PROCESS"}
-    words = ("run", str(folder / "suite.yaml"), "--output", str(folder), "--save-models")
+    asked = ("run", folder / "suite.yaml", "--output", folder, "--save-models", *words)
     done = subprocess.run(
-        [sys.executable, "-m", "prunebench", *words], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "prunebench", *map(str, asked)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return submission(tmp_path_factory.mktemp("good") / "given", SUITE)
 
 
 @pytest.fixture
@@ -322,6 +330,21 @@ class TestFresh:
         lines = findings(folder, "--fresh")
         assert any("its saved weights have the digest" in line for line in lines)
         assert any("its weights have" in line and "here, it says" in line for line in lines)
+
+    @pytest.mark.slow
+    def test_a_method_that_knows_the_text_is_found_out(self, tmp_path: Path) -> None:
+        """Its record is true and whole: only text that it has not seen shows what it is."""
+        suite = SUITE.replace("dense, {name: magnitude, label: ours}", "knows-the-text").replace("[0.5, 2:4]", "[0.5]")
+        cheat = submission(tmp_path / "given", suite, "--plugin", Path(__file__).with_name("knows_the_text.py"))
+        assert findings(cheat) == []
+        told = tmp_path / "told.jsonl"
+        told.write_text(
+            "".join(json.dumps({"text": text}) + "\n" for text in fresh_documents("tinyworld", "test", 10**9))
+        )
+        for words in ((), ("--text", told)):
+            line = the_finding(cheat, "--fresh", *words)
+            assert "on other text pruning costs" in line
+            assert line.endswith("it knew that text")
 
     def test_weights_that_are_not_there_or_damaged(self, folder: Path) -> None:
         path = sparse_file(only(folder))
