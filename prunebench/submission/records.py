@@ -54,7 +54,8 @@ def _measuring(record: Record) -> list[str]:
 
 
 def _versions(record: Record) -> list[str]:
-    versions = record.environment.get("versions") or {}
+    told = record.environment.get("versions")
+    versions = told if isinstance(told, dict) else {}
     faults = [f"it tells no version of {name}" for name in NAMED if not versions.get(name)]
     theirs, ours = str(versions.get("prunebench") or ""), version("prunebench")
     if theirs and _numbers(theirs) > _numbers(ours):
