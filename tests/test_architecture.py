@@ -20,7 +20,7 @@ CORE = ROOT / "prunebench"
 LEVELS = (
     "__main__",
     "cli api pytest_plugin",
-    "testing",
+    "testing submission",
     "runner",
     "suite",
     "evaluation",

@@ -18,6 +18,7 @@ from prunebench.cli.run import run
 from prunebench.cli.score import score
 from prunebench.cli.signals import signal_exit_code, signal_name
 from prunebench.cli.site import site
+from prunebench.cli.submit import submit
 from prunebench.errors import PrunebenchError, UsageError
 from prunebench.files import describe_os_error, is_disk_error
 
@@ -73,6 +74,7 @@ app.command(short_help="Write a leaderboard over results folders.")(site)
 app.command(short_help="Follow a measure over commits and find its steps.")(history.trend)
 app.command(short_help="Run a paper's experiment and compare its figures.")(reproduce)
 app.command(short_help="Measure a checkpoint that any tool has pruned.")(score)
+app.command(short_help="Verify results that somebody contributes.")(submit)
 app.command()(methods)
 
 

@@ -137,7 +137,7 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
 
     folder = Path(folder)
     try:
-        tensors = _read(folder / FILE)
+        tensors = read_tensors(folder / FILE)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = first_line(error)
@@ -157,8 +157,13 @@ def load_sparse(folder: str | Path) -> "PreTrainedModel":
     return model.eval()
 
 
-def _read(file: Path) -> "dict[str, Tensor]":
-    """The tensors of a compact file by name, those stored by mask and values decoded."""
+def read_tensors(file: Path) -> "dict[str, Tensor]":
+    """The tensors of a compact file by name, those stored by mask and values decoded.
+
+    Raises:
+        ValueError: the file is of another format, or its masks and values do not fit (``ModelError``).
+        OSError: it cannot be read; safetensors raises its own type for a damaged one.
+    """
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as content:

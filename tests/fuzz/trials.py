@@ -28,9 +28,15 @@ from prunebench.report.output import text_tables as render
 from prunebench.report.output import tidy
 from prunebench.report.output.html_page import to_html
 from prunebench.report.sections import all_tables
+from prunebench.report.site.gather import clashes, gather
+from prunebench.report.site.write import write_site
+from prunebench.report.trend.series import Metric, read_commits, trends
+from prunebench.report.trend.shown import trend_json, trend_tables
+from prunebench.submission import check_submission
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.schema import Suite
+from prunebench.text import printable
 from prunebench.yaml12 import read_yaml
 from tests.fuzz.mutate import as_text, mutated, mutated_bytes
 from tests.helpers.paths import ROOT
@@ -102,6 +108,9 @@ class Trials:
             "report": (self.report, 0.03),
             "page": (self.page, 0.005),
             "arrays": (self.arrays, 0.035),
+            "site": (self.site, 0.02),
+            "submission": (self.submission, 0.03),
+            "trend": (self.trend, 0.02),
         }
 
     def run(self, examples: int, seed: int = 0, only: str | None = None) -> Iterator[Finding]:
@@ -220,6 +229,36 @@ class Trials:
         folder = self._mutants(rng, "page")
         records = read_records(folder, leave_out=lambda _: None)
         assert "<script>alert" not in to_html(records, "x", (), ArrayStore(folder))
+
+    def site(self, rng: random.Random) -> None:
+        folder = self._mutants(rng, "site")
+        sources = gather([folder], lambda _: None)
+        clashes(sources)
+        page = write_site(sources, self._folder / f"site{rng.random()}", "x")
+        assert "<script>alert" not in page.read_text()
+
+    def submission(self, rng: random.Random) -> None:
+        folder = self._mutants(rng, "submission")
+        if rng.random() < 0.7:
+            (folder / "suite.yaml").write_bytes((ROOT / "suites" / "smoke.yaml").read_bytes())
+            (folder / "submission.yaml").write_text("contributor: x\nlicense: MIT\n")
+        else:
+            content = {"contributor": "x", "license": "MIT", "suite": "suite.yaml", "code": "", "contact": ""}
+            (folder / "suite.yaml").write_bytes(
+                as_text(rng, mutated(rng, read_yaml(rng.choice(self._suites).decode())))
+            )
+            (folder / "submission.yaml").write_bytes(as_text(rng, mutated(rng, content)))
+        found = check_submission(folder)
+        assert found.findings, "a forged record passed"
+        assert all("\n" not in printable(finding) for finding in found.findings)
+
+    def trend(self, rng: random.Random) -> None:
+        folders = [self._mutants(rng, name) for name in ("older", "newer")]
+        commits = read_commits(folders, leave_out=lambda _: None)
+        for metric in Metric:
+            found = trends(commits, metric, 0.01)
+            render.to_terminal(trend_tables(found))
+            json.dumps(trend_json(found), allow_nan=False)
 
     def arrays(self, rng: random.Random) -> None:
         content = rng.choice(self._arrays)

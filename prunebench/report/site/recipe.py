@@ -46,9 +46,9 @@ def recipe(record: Record) -> str:
         "methods": [method],
         "evaluations": [_evaluation(facts) for facts in cell.evaluations],
     }
-    rule = extra.get("allocation_rule")
+    rule = _rule(record)
     comments = [f"# {line}" for line in notes(record)]
-    if rule and rule.get("name") != "file":
+    if rule.get("name") not in (None, "file"):
         content["allocation"] = {"name": rule["name"], "label": cell.allocation, "options": rule.get("options", {})}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     return "\n".join([*comments, text])
@@ -58,13 +58,12 @@ def notes(record: Record) -> list[str]:
     """What a suite made from a record does not say, a line each."""
     extra = record.cell.model_extra or {}
     lines = []
-    plugins = [extra.get("plugin_file"), *(extra.get("wrapper_files") or ())]
-    if files := [str(file) for file in plugins if file]:
+    if files := _files(record):
         lines.append(f"It ran with plugin files that are not here: {', '.join(files)}")
     distribution, version = extra.get("distribution"), extra.get("version")
     if distribution not in (None, "prunebench") and not files:
         lines.append(f"Its method is from the package {distribution} {version}")
-    if (extra.get("allocation_rule") or {}).get("name") == "file":
+    if _rule(record).get("name") == "file":
         lines.append("Its allocation was read from a file that is not here; this suite shares zeros out uniformly")
     if record.cell.tuning is not None:
         lines.append("Its options were chosen by trials, which are not repeated here")
@@ -78,10 +77,22 @@ def command(record: Record, path: str) -> str:
         record: it.
         path: of the file with its ``recipe``.
     """
-    extra = record.cell.model_extra or {}
-    files = [file for file in (extra.get("plugin_file"), *(extra.get("wrapper_files") or ())) if file]
-    plugins = "".join(f" --plugin {str(file).rpartition('/')[2]}" for file in dict.fromkeys(files))
+    plugins = "".join(f" --plugin {file.rpartition('/')[2]}" for file in dict.fromkeys(_files(record)))
     return f"prunebench run {path}{plugins}"
+
+
+def _files(record: Record) -> list[str]:
+    """The plugin files that a cell ran with."""
+    extra = record.cell.model_extra or {}
+    others = extra.get("wrapper_files")
+    files = [extra.get("plugin_file"), *(others if isinstance(others, list | tuple) else ())]
+    return [str(file) for file in files if file]
+
+
+def _rule(record: Record) -> dict[str, Any]:
+    """What shares out the zeros; empty for all alike."""
+    rule = (record.cell.model_extra or {}).get("allocation_rule")
+    return rule if isinstance(rule, dict) else {}
 
 
 def _given(facts: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def _given(facts: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _evaluation(facts: dict[str, Any]) -> dict[str, Any]:
-    name = facts.get("name", "perplexity")
+    name = str(facts.get("name", "perplexity"))
     if name not in _EVALUATIONS:
         return {"name": name, "label": facts.get("label", name), "options": facts.get("options", {})}
     found = {"name": name} | _given(facts, _EVALUATIONS[name])
