@@ -13,7 +13,7 @@ import numpy as np
 from prunebench.data.chats import fixed_day
 from prunebench.errors import TaskError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
-from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task
+from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task, ask_with_noise
 from prunebench.evaluation.lm_eval_output import silent
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_generation, check_tasks, task_files_digest
 from prunebench.evaluation.task_files import confined_templates
@@ -46,6 +46,7 @@ class ZeroShot:
         gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run; without it such tasks are refused, and templates are
             rendered in a sandbox.
+        noise: the share of letters and digits that are changed in what stands before an answer; None for none.
     """
 
     tasks: tuple[str, ...]
@@ -57,6 +58,7 @@ class ZeroShot:
     fewshot_as_multiturn: bool | None = None
     gen_kwargs: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
+    noise: float | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "zero_shot"
@@ -79,7 +81,7 @@ class ZeroShot:
         facts = {**asdict(self), "digest": task_files_digest(self.include_path)}
         turns = self.apply_chat_template if self.fewshot_as_multiturn is None else self.fewshot_as_multiturn
         facts["fewshot_as_multiturn"] = turns
-        later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs")
+        later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "noise")
         return {name: value for name, value in facts.items() if value or name not in later}  # the first had no others
 
     def label(self, facts: Mapping[str, Any]) -> None:
@@ -167,6 +169,7 @@ def zero_shot(
     fewshot_as_multiturn: bool | None = None,
     gen_kwargs: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
+    noise: float | None = None,
     seed: int = 0,
     library: TaskLibrary | None = None,
     answers: SavedAnswers | None = None,
@@ -185,6 +188,8 @@ def zero_shot(
         fewshot_as_multiturn: worked examples as turns of the chat; None for ``apply_chat_template``.
         gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run, and render templates without a sandbox.
+        noise: the share of letters and digits that are changed in what stands before an answer; the names of tasks and
+            groups then end with it.
         seed: for the choice of worked examples, and of tokens where generation samples.
         library: keeps tasks from one call to the next.
         answers: keeps the model's answers to finished tasks, for a run that is interrupted.
@@ -215,6 +220,8 @@ def zero_shot(
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         ask_by_task(lm, answers, seed)
+        if noise is not None:
+            ask_with_noise(lm, noise)
         outcome = evaluate(
             lm=lm,
             task_dict=loaded,
@@ -226,7 +233,12 @@ def zero_shot(
         )
     recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
     plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
-    return ZeroShotResult(plain, _correct(outcome["samples"]), _chance(loaded["tasks"], outcome["samples"]))
+    end = "" if noise is None else f"-noise-{noise:g}"  # so that questions with and without noise stand side by side
+    return ZeroShotResult(
+        {part: {f"{name}{end}": value for name, value in values.items()} for part, values in plain.items()},
+        _correct({f"{name}{end}": entries for name, entries in outcome["samples"].items()}),
+        {f"{name}{end}": share for name, share in _chance(loaded["tasks"], outcome["samples"]).items()},
+    )
 
 
 def _chance(tasks: Mapping[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
