@@ -18,6 +18,7 @@ from prunebench.evaluation.lm_eval_output import silent
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_generation, check_tasks, task_files_digest
 from prunebench.evaluation.task_files import confined_templates
 from prunebench.pruning.callbacks import note
+from prunebench.records.cell_facts import task_title
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -233,12 +234,17 @@ def zero_shot(
         )
     recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
     plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
-    end = "" if noise is None else f"-noise-{noise:g}"  # so that questions with and without noise stand side by side
+    chance = _chance(loaded["tasks"], outcome["samples"])
     return ZeroShotResult(
-        {part: {f"{name}{end}": value for name, value in values.items()} for part, values in plain.items()},
-        _correct({f"{name}{end}": entries for name, entries in outcome["samples"].items()}),
-        {f"{name}{end}": share for name, share in _chance(loaded["tasks"], outcome["samples"]).items()},
+        {part: _titled(values, noise) for part, values in plain.items()},
+        _correct(_titled(outcome["samples"], noise)),
+        _titled(chance, noise),
     )
+
+
+def _titled(by_task: Mapping[str, Any], noise: float | None) -> dict[str, Any]:
+    """So that a task with noise stands beside the same without."""
+    return {task_title(task, noise): value for task, value in by_task.items()}
 
 
 def _chance(tasks: Mapping[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
