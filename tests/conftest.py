@@ -16,9 +16,10 @@ WORDS = [f"w{number}" for number in range(tiny.VOCAB - 3)]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Tiny tensors are slower on many threads than on one."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny tensors are slower on many threads than on one, and figures are equal to the bit on equally many."""
     torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -193,8 +193,8 @@ class TestReproduce:
             assert process.stderr is not None
             next(line for line in process.stderr if line.startswith("[1/2]"))
             process.send_signal(signal.SIGINT)
-            process.communicate()
-        assert process.returncode == 130
+            said = process.communicate()[1]
+        assert process.returncode == 130, said
         assert not (out / "reproduction").exists()
 
         assert reproduce() == (1, {"dense": "FAIL", "magnitude": "FAIL"})

@@ -20,7 +20,8 @@ class Executors:
 
     def __init__(self, *, in_process: bool = False, every: float = 60.0) -> None:
         self._in_process, self._every = in_process, every
-        self._executor: InProcess | Isolated | None = None
+        self._here: InProcess | None = None
+        self._isolated: Isolated | None = None
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
@@ -33,14 +34,18 @@ class Executors:
 
     def started(self) -> "InProcess | Isolated":
         """The executor, whose processes begin to import what is large."""
-        if self._executor is None:
-            if self._in_process:
-                from prunebench.runner.in_process import InProcess
+        if not self._in_process:
+            return self._apart().start()
+        if self._here is None:
+            from prunebench.runner.in_process import InProcess
 
-                self._executor = self._ends.enter_context(InProcess(every=self._every))
-            else:
-                self._executor = self._ends.enter_context(self.isolated().start())
-        return self._executor
+            self._here = self._ends.enter_context(InProcess(every=self._every))
+        return self._here
+
+    def _apart(self) -> "Isolated":
+        if self._isolated is None:
+            self._isolated = self._ends.enter_context(self.isolated())
+        return self._isolated
 
     def isolated(self) -> "Isolated":
         """Processes apart from this one, none of which is started yet."""
@@ -55,6 +60,4 @@ class Executors:
 
     def read(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Ask a process that imports a plugin; see ``prunebench.registry.reading.Reader``."""
-        reader = self.started().reader
-        assert reader is not None
-        return reader.read(what, **arguments)
+        return self._apart().read(what, **arguments)

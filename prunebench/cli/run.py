@@ -51,10 +51,10 @@ def run(
     Cells run in a process of their own: one that crashes, hangs or takes too much memory fails, and the others go on.
     """
     stdout = sys.stdout  # which is not to be written to by libraries
-    with quiet_libraries(), raise_on_signals():
+    with quiet_libraries():
         folder = None
         try:
-            with Executors(in_process=in_process, every=every) as executors:
+            with raise_on_signals(), Executors(in_process=in_process, every=every) as executors:
                 asked = read_suite(suite, override, only, plugin, executors.reader)
                 executor = executors.started()
                 from prunebench.registry.reading import PluginFiles as ReadFiles

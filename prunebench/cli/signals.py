@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,11 +32,21 @@ def signal_name(interrupt: KeyboardInterrupt) -> str:
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise ``Terminated`` in the main thread on the first SIGTERM or SIGHUP; a second one ends the process at once."""
+    """Raise in the main thread on Ctrl-C, SIGTERM and SIGHUP, and have that exception reach the end of the context.
+
+    Compiled code in which it is raised may make another of it, say an ``ImportError``; here that is undone. A second
+    SIGTERM or SIGHUP ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; ``Terminated`` on the others.
+    """
+    raised: list[KeyboardInterrupt] = []
 
     def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Terminated(number)
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        raised.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
+        raise raised[-1]
 
     previous = {}
     try:
@@ -48,6 +58,10 @@ def raise_on_signals() -> Iterator[None]:
         pass
     try:
         yield
+    except Exception as error:
+        if raised:
+            raise raised[-1] from error
+        raise
     finally:
         for name, handler in previous.items():
             signal.signal(getattr(signal, name), handler)

@@ -76,6 +76,7 @@ class Isolated:
         """Start the first process, which imports what is large while this one plans."""
         if self._pruning is None:
             self._pruning = self._started()
+        self._pruning.import_everything()
         return self
 
     def __exit__(

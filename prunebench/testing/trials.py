@@ -1,7 +1,7 @@
 """Who runs trials: this process, or a process of its own for each, which no check runs in.
 
 ``Apart`` starts a template (``prunebench.runner.processes``) from which each trial is forked, as the cells of a sweep
-are; this module is also what says what those children do (``import_everything``, ``run_stage``).
+are; this module is also what says what those children do (``import_everything``, ``needs_everything``, ``run_stage``).
 """
 
 import os
@@ -223,6 +223,11 @@ def import_everything() -> None:
     """Import what any trial needs; no thread pool is made, since none outlives a fork."""
     torch.set_num_threads(1)
     MODELS["llama"]()  # upon which transformers imports what all have in common
+
+
+def needs_everything(request: dict[str, Any]) -> bool:
+    """Whether a child needs more than to import a plugin."""
+    return bool(request["stage"] != "read")
 
 
 def prepare(request: dict[str, Any], resources: Any) -> None:

@@ -61,10 +61,18 @@ def test_the_budgets_are_equal() -> None:
     for entry in load_suite(ROOT / "suites" / "budget.yaml").methods:
         if entry.tune is not None:
             trained = [options for options in (entry.options, *(stage.options for stage in entry.then)) if options]
-            windows = sum(options["steps"] * options["batch_size"] for options in trained)
+            windows = sum(o["epochs"] * 128 if "epochs" in o else o["steps"] * o["batch_size"] for o in trained)
             trials = 0 if entry.tune.like else len(combinations_of(entry))
             rows.setdefault(entry.title.split()[1], set()).add((windows, trials))
-    assert rows == {"0.13M": {(128 * 8, 6)}, "0.52M": {(512 * 8, 6)}, "2.1M": {(2048 * 8, 0)}}
+    assert rows == {"0.13M": {(128 * 8, 6)}, "0.52M": {(512 * 8, 6)}, "2.1M": {(2048 * 8, 0)}, "8.4M": {(8192 * 8, 0)}}
+
+
+def test_so_they_are_on_stories() -> None:
+    trained = [entry for entry in load_suite(ROOT / "suites" / "local" / "stories.yaml").methods if entry.tune]
+    for entry in trained:
+        options = entry.options or entry.then[0].options
+        assert (options["steps"] * options["batch_size"], len(combinations_of(entry))) == (256 * 4, 6)
+    assert len(trained) == 6
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "suites" / "paper").glob("*.yaml")), ids=lambda path: path.stem)

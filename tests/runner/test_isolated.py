@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from prunebench.cli.app import app
 from prunebench.cli.signals import raise_on_signals
-from prunebench.errors import CorpusError, OutputError, SuiteError
+from prunebench.errors import CorpusError, MethodError, OutputError, SuiteError
 from prunebench.records.record import Record
 from prunebench.records.store import read_latest, read_record
 from prunebench.runner.isolated import Isolated
@@ -208,6 +208,19 @@ def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch, write_suite
     monkeypatch.setattr(subprocess, "Popen", popen)
     with Isolated() as executor, pytest.raises(OutputError, match="exit status 7"):
         run_suite(plan(load_suite(write_suite())), tmp_path / "out", SilentDisplay(), executor=executor)
+
+
+def test_a_plugin_is_asked_about_before_all_is_there_that_cells_need(tmp_path: Path) -> None:
+    file = tmp_path / "looks_around.py"
+    file.write_text(
+        "import sys\n"
+        "raise ImportError(' '.join(name for name in ('torch', 'transformers', 'lm_eval') if name in sys.modules))\n"
+    )
+    with Isolated() as executor:
+        for start, there in ((lambda: None, "torch"), (executor.start, "torch transformers lm_eval")):
+            start()
+            with pytest.raises(MethodError, match=f"ImportError: {there} "):
+                executor.read("names", file=str(file))
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

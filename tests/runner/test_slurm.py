@@ -154,6 +154,34 @@ class TestSubmission:
         assert one_line(done) == "error: every cell has its record: there is no job to submit"
 
 
+def await_job(folder: Path) -> None:
+    """Wait for the stand-in's job."""
+    until = time.monotonic() + 300
+    while not (folder / "over").exists():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    (folder / "over").unlink()
+
+
+@pytest.mark.slow
+def test_one_job_runs_trials_and_then_the_cells_that_follow_from_them(
+    write_suite: Write, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{{corpus: {world / 'calibration.jsonl'}, seqlen: 16}}"
+    tune = f"tune: {{grid: {{percdamp: [0.01, 0.1]}}, text: {text}}}"
+    suite = write_suite(methods=f"methods: [{{name: sparsegpt, {tune}}}]", sparsities="sparsities: [0.5]")
+    stand_in(tmp_path / "bin", monkeypatch, "sbatch", SBATCH.format(python=sys.executable))
+    words = ("run", suite, "-o", tmp_path / "out", "--on", "slurm", "--workers", "2")
+    result = prunebench(*words)
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 trials have no record yet; the suite's own cells follow from all" in result.stderr
+    await_job(tmp_path / "bin")
+    result = prunebench(*words)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count(" 0 to run") == 2
+    assert "the best of 2 trials at 0.5" in result.stderr
+
+
 @pytest.mark.slow
 def test_killed_tasks_lose_nothing(write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both tasks of the first job are killed in a cell; the second job makes the rest; then all is collected."""
@@ -165,11 +193,7 @@ def test_killed_tasks_lose_nothing(write_suite: Write, tmp_path: Path, monkeypat
         result = prunebench("run", suite, "-o", out, "--on", "slurm", "--workers", "2")
         assert result.exit_code == 0, result.output
         assert "cells have no record yet; the same command goes on" in result.stderr
-        until = time.monotonic() + 300
-        while not (bin_ / "over").exists():
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        (bin_ / "over").unlink()
+        await_job(bin_)
     said = (bin_ / "said").read_text()
     assert said.count("…") > len(outcome(tmp_path / "whole"))  # some cell began twice
     result = prunebench("run", suite, "-o", out, "--on", "slurm", "--workers", "2")

@@ -72,6 +72,10 @@ class Template:
         os.close(write)
         return cls(ours, process.pid, Errors(read), mark, process)
 
+    def import_everything(self) -> None:
+        """Have it import what cells need, which takes seconds, while others are waited for."""
+        self._send({"do": "import"})
+
     def fork_template(self, watch: Watch) -> "Template":
         """Another template, as this one is now."""
         ours, theirs = socket.socketpair()

@@ -1,9 +1,10 @@
-"""The template: a process that has imported everything and touched nothing, from which others are forked.
+"""The template: a process that imports everything and touches nothing, from which others are forked.
 
     python -m prunebench.runner.processes.template DESCRIPTOR STAGES fork|spawn
 
-It takes requests, a JSON object a line, on a socket, and answers with messages (``messages``): ``prepare`` reads texts
-here, so that all children have them; ``fork`` forks a child that runs one stage of one cell, whose descriptors come
+It takes requests, a JSON object a line, on a socket, and answers with messages (``messages``): ``import`` has it import
+all that cells need, at the latest done when the first of these needs it; ``prepare`` reads texts here, so that all
+children have them; ``fork`` forks a child that runs one stage of one cell, whose descriptors come
 along; ``template`` forks another template with a socket of its own; ``signal`` reaches the child. When a child has
 ended, all that it left running is ended too, and counted. The template ends when its socket does.
 
@@ -43,7 +44,7 @@ class Template:
 
     Args:
         control: where requests come from.
-        stages: has ``prepare`` and ``run_stage``.
+        stages: has ``import_everything``, ``needs_everything``, ``prepare`` and ``run_stage``.
         resources: what was read so far.
         prepared: the requests by which it was read.
         spawn: start children as programs of their own instead of forking them.
@@ -105,6 +106,8 @@ class Template:
         return bool(some)
 
     def _answer(self, request: dict[str, Any]) -> None:
+        if request["do"] != "signal" and (request["do"] != "fork" or self._stages.needs_everything(request)):
+            self._stages.import_everything()
         match request["do"]:
             case "prepare":
                 self._prepare(request)
@@ -212,7 +215,7 @@ class Template:
 
 
 def main() -> None:
-    """Import all that a cell may need, and serve, or be the child that was started."""
+    """Serve, or be the child that was started."""
     role, *descriptors, name, way = sys.argv[1:]
     die_with_parent(os.getppid())
     given = json.loads(sys.stdin.buffer.read() or b"{}")
@@ -223,8 +226,9 @@ def main() -> None:
         from prunebench.runner.resources import Resources
 
         stages, resources = import_module(name), Resources()
-        stages.import_everything()
         prepared = given.get("prepared", ())
+        if prepared or (role == "child" and stages.needs_everything(given["request"])):
+            stages.import_everything()
         for request in prepared:
             stages.prepare(request, resources)
         if role == "child":
