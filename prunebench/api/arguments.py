@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunebench.data.calibration_text import calibration_text
 from prunebench.data.corpora import find_corpus
 from prunebench.data.corpus import Corpus
+from prunebench.data.noise import noisy
 from prunebench.errors import CorpusError, ModelError, UsageError, quoted
 from prunebench.pruning import CalibrationData, Pattern
 from prunebench.suite.file import explain
@@ -163,7 +164,10 @@ def calibration_data(
             f"calibration: a window of {spec.seqlen} tokens is longer than the model's context, {context}: set seqlen "
             f"to at most {context}"
         )
-    corpus = _corpus_of(texts) if texts else find_corpus(spec.corpus, spec.split, "calibration", files, spec.field)
+    if texts:
+        corpus = _corpus_of(texts) if spec.noise is None else noisy(_corpus_of(texts), spec.noise)
+    else:
+        corpus = find_corpus(spec.corpus, spec.split, "calibration", files, spec.field, spec.noise)
     if corpus.wants:
         corpus = corpus.given(model=model, tokenizer=tokenizer, seed=seed)
     pool = calibration_text(corpus, tokenizer, seqlen=spec.seqlen, windows=spec.windows)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prunebench.data.corpus import Corpus
 from prunebench.data.hub_corpora import HUB_ID, hub_corpus
+from prunebench.data.noise import noisy
 from prunebench.data.text_files import READERS, is_text_file, local_corpus
 from prunebench.errors import CorpusError, first_line, suggest
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
@@ -24,7 +25,12 @@ MADE_FROM = ("model", "tokenizer", "seed")
 
 
 def find_corpus(
-    source: str, split: str | None, purpose: Purpose, files: Iterable[Path] = (), field: str | None = None
+    source: str,
+    split: str | None,
+    purpose: Purpose,
+    files: Iterable[Path] = (),
+    field: str | None = None,
+    noise: float | None = None,
 ) -> Corpus:
     """Find a corpus and read through it once, so that what is wrong with it shows before anything runs.
 
@@ -38,10 +44,17 @@ def find_corpus(
         files: plugin files, whose corpora stand beside the installed ones.
         field: of a file's or the hub's records that holds text or chats; None for ``text``, else ``messages``. Chats
             want the tokenizer.
+        noise: the share of letters and digits that are changed; see ``prunebench.data.noise``.
 
     Raises:
-        CorpusError: it is missing, empty, unreadable or out of reach, or has no such split or field.
+        CorpusError: it is missing, empty, unreadable or out of reach, or has no such split or field, or is no text that
+            noise can be put into.
     """
+    found = _found(source, split, purpose, files, field)
+    return found if noise is None else noisy(found, noise)
+
+
+def _found(source: str, split: str | None, purpose: Purpose, files: Iterable[Path], field: str | None) -> Corpus:
     path, files = Path(source).expanduser(), files if isinstance(files, PluginFiles) else PluginFiles(files)
     plugins = sources(CORPORA, files)
     if source in plugins:
@@ -140,21 +153,24 @@ def _content_digest(source: str, documents: Any) -> str:
     return digest.hexdigest()
 
 
-def fresh_corpus(source: str, split: str | None, seed: int, files: Iterable[Path] = ()) -> Corpus | None:
+def fresh_corpus(
+    source: str, split: str | None, seed: int, files: Iterable[Path] = (), noise: float | None = None
+) -> Corpus | None:
     """Text like that of a corpus which did not exist before; None where the corpus makes none.
 
     A corpus plugin that makes its text says how by a function ``fresh(split, seed)``: as many documents as the split
     has, of the same kind.
 
     Args:
-        source, split, files: as in ``find_corpus``.
+        source, split, files, noise: as in ``find_corpus``.
         seed: of the text.
     """
     if source not in sources(CORPORA, files) or not hasattr(plugin := load_plugin("corpus", source, files), "fresh"):
         return None
     split = split or getattr(plugin, "default_splits", DEFAULT_SPLITS)["perplexity"]
     digest = hashlib.sha256(f"{source} {split} fresh {seed}".encode()).hexdigest()
-    return Corpus(source.rpartition("/")[2], digest, lambda: iter(plugin.fresh(split, seed)))
+    fresh = Corpus(source.rpartition("/")[2], digest, lambda: iter(plugin.fresh(split, seed)))
+    return fresh if noise is None else noisy(fresh, noise)
 
 
 def perplexity_floor(

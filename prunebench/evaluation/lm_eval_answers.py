@@ -3,8 +3,11 @@
 The requests are split by task even where nothing is saved: what shares a batch with a request can change its last bits.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+from prunebench.data.noise import noisy_text
 
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
@@ -53,3 +56,43 @@ def _by_task(
         return [by_position[position] for position in range(len(requests))]
 
     return answer
+
+
+def ask_with_noise(lm: Any, share: float) -> None:
+    """Put noise into what stands before an answer; the answers to choose from, or to write, stay as they are.
+
+    Where the choices differ in what stands before, as in WinoGrande, noise is in what they have in common.
+
+    Args:
+        lm: a model of lm-eval, whose methods are replaced.
+        share: of letters and digits that are changed; see ``prunebench.data.noise``.
+    """
+    for kind in ("loglikelihood", "generate_until"):
+        setattr(lm, kind, _with_noise(getattr(lm, kind), share))
+
+
+def _with_noise(ask: Callable[[list[Any]], list[Any]], share: float) -> Callable[..., list[Any]]:
+    def answer(requests: Sequence[Any]) -> list[Any]:
+        contexts: dict[tuple[str, int], list[str]] = {}
+        for request in requests:
+            if request.args[0]:  # "" is a choice by itself, without its question
+                contexts.setdefault((request.task_name, request.doc_id), []).append(request.args[0])
+        common = {question: _beginning(texts) for question, texts in contexts.items()}
+        changed = []
+        for request in requests:
+            before, *rest = request.args
+            if before:
+                shared = common[request.task_name, request.doc_id]
+                before = noisy_text(shared, share) + before.removeprefix(shared)
+            changed.append(copy.copy(request))
+            changed[-1].arguments = (before, *rest)
+        return ask(changed)
+
+    return answer
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    """What texts begin with alike."""
+    first, last = min(texts), max(texts)
+    same = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:same]

@@ -39,6 +39,7 @@ class Perplexity:
             ``prunebench.evaluation.protocols``.
         field: of a file's or the hub's records that holds the text; None for ``text``, else ``messages``.
         limit: how many windows or documents are scored, from the first on; None for all.
+        noise: the share of letters and digits that are changed; None for none.
     """
 
     corpus: str
@@ -47,6 +48,7 @@ class Perplexity:
     windows: Windows = "stream"
     field: str | None = None
     limit: int | None = None
+    noise: float | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "perplexity"
@@ -55,7 +57,7 @@ class Perplexity:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The evaluation that a cell holds."""
-        later = {name: facts[name] for name in ("field", "limit") if name in facts}
+        later = {name: facts[name] for name in ("field", "limit", "noise") if name in facts}
         return cls(facts["source"], facts["split"], facts["seqlen"], facts["windows"], **later)
 
     def resolve(self, files: Sequence[Path]) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Perplexity:
         Raises:
             CorpusError: there is no such corpus or protocol.
         """
-        corpus = find_corpus(self.corpus, self.split, "perplexity", files, self.field)
+        corpus = find_corpus(self.corpus, self.split, "perplexity", files, self.field, self.noise)
         file = corpus_file(self.corpus, files)
         facts = {
             "protocol": protocol_name(corpus.name, self.windows, self.seqlen, self.limit),
@@ -81,6 +83,7 @@ class Perplexity:
             **({"makes_text": True} if corpus.makes_text else {}),
             **({"field": self.field} if self.field else {}),
             **({"limit": self.limit} if self.limit else {}),
+            **({"noise": self.noise} if self.noise else {}),
             **({"apply_chat_template": True} if corpus.templated else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
@@ -97,7 +100,7 @@ class Perplexity:
         """
 
         def cut() -> Sequences:
-            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts), self.field)
+            corpus = find_corpus(self.corpus, self.split, "perplexity", _corpus_files(facts), self.field, self.noise)
             corpus = corpus.given(tokenizer=tokenizer) if corpus.wants else corpus
             return self._cut(corpus, tokenizer)
 
@@ -107,8 +110,11 @@ class Perplexity:
         return evaluation_sequences(corpus, tokenizer, seqlen=self.seqlen, windows=self.windows, limit=self.limit)
 
     def floor(self, facts: Mapping[str, Any], shared: Shared) -> float | None:
-        """What a model that knew the corpus's source would reach, computed once; a part of a text has none."""
-        if self.limit is not None:
+        """What a model that knew the corpus's source would reach, computed once.
+
+        A part of a text has none, nor has one with noise.
+        """
+        if self.limit is not None or self.noise is not None:
             return None
         key = ("floor", facts["digest"], facts["protocol"])
         return shared.get(
@@ -152,7 +158,7 @@ class Perplexity:
     ) -> dict[str, dict[str, Any]]:
         """The perplexity on as much text from another seed, and whether it tells the same; see ``verified``."""
         protocol = facts["protocol"]
-        corpus = fresh_corpus(self.corpus, self.split, fresh_seed, _corpus_files(facts))
+        corpus = fresh_corpus(self.corpus, self.split, fresh_seed, _corpus_files(facts), self.noise)
         if corpus is None:
             return {}
         usual = self.sequences(tokenizer, facts, shared, model_digest)

@@ -13,11 +13,12 @@ import numpy as np
 from prunebench.data.chats import fixed_day
 from prunebench.errors import TaskError
 from prunebench.evaluation.interface import Expected, Result, Shared, Stopwatch
-from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task
+from prunebench.evaluation.lm_eval_answers import SavedAnswers, ask_by_task, ask_with_noise
 from prunebench.evaluation.lm_eval_output import silent
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_generation, check_tasks, task_files_digest
 from prunebench.evaluation.task_files import confined_templates
 from prunebench.pruning.callbacks import note
+from prunebench.records.cell_facts import task_title
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,6 +47,7 @@ class ZeroShot:
         gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run; without it such tasks are refused, and templates are
             rendered in a sandbox.
+        noise: the share of letters and digits that are changed in what stands before an answer; None for none.
     """
 
     tasks: tuple[str, ...]
@@ -57,6 +59,7 @@ class ZeroShot:
     fewshot_as_multiturn: bool | None = None
     gen_kwargs: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
+    noise: float | None = None
 
     revision: ClassVar[int] = 1
     section: ClassVar[str] = "zero_shot"
@@ -79,7 +82,7 @@ class ZeroShot:
         facts = {**asdict(self), "digest": task_files_digest(self.include_path)}
         turns = self.apply_chat_template if self.fewshot_as_multiturn is None else self.fewshot_as_multiturn
         facts["fewshot_as_multiturn"] = turns
-        later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs")
+        later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "noise")
         return {name: value for name, value in facts.items() if value or name not in later}  # the first had no others
 
     def label(self, facts: Mapping[str, Any]) -> None:
@@ -167,6 +170,7 @@ def zero_shot(
     fewshot_as_multiturn: bool | None = None,
     gen_kwargs: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
+    noise: float | None = None,
     seed: int = 0,
     library: TaskLibrary | None = None,
     answers: SavedAnswers | None = None,
@@ -185,6 +189,8 @@ def zero_shot(
         fewshot_as_multiturn: worked examples as turns of the chat; None for ``apply_chat_template``.
         gen_kwargs: arguments of generation, in place of a task's own.
         trust_remote_code: let code that task files bring run, and render templates without a sandbox.
+        noise: the share of letters and digits that are changed in what stands before an answer; the names of tasks and
+            groups then end with it.
         seed: for the choice of worked examples, and of tokens where generation samples.
         library: keeps tasks from one call to the next.
         answers: keeps the model's answers to finished tasks, for a run that is interrupted.
@@ -215,6 +221,8 @@ def zero_shot(
         # lm-eval gives the tokenizer a padding token where it has none.
         lm = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         ask_by_task(lm, answers, seed)
+        if noise is not None:
+            ask_with_noise(lm, noise)
         outcome = evaluate(
             lm=lm,
             task_dict=loaded,
@@ -226,7 +234,17 @@ def zero_shot(
         )
     recorded = {key: outcome[key] for key in RECORDED_PARTS if key in outcome}
     plain = json.loads(json.dumps(recorded, default=lambda number: number.item()))
-    return ZeroShotResult(plain, _correct(outcome["samples"]), _chance(loaded["tasks"], outcome["samples"]))
+    chance = _chance(loaded["tasks"], outcome["samples"])
+    return ZeroShotResult(
+        {part: _titled(values, noise) for part, values in plain.items()},
+        _correct(_titled(outcome["samples"], noise)),
+        _titled(chance, noise),
+    )
+
+
+def _titled(by_task: Mapping[str, Any], noise: float | None) -> dict[str, Any]:
+    """So that a task with noise stands beside the same without."""
+    return {task_title(task, noise): value for task, value in by_task.items()}
 
 
 def _chance(tasks: Mapping[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The part of a record that says what ran: the cell, its stages, its pattern, and what others published for it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -38,6 +39,16 @@ def _check_evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
     if evaluation.get("name") == "zero_shot" and not tasks:
         raise ValueError("zero_shot has no tasks")
     return evaluation
+
+
+def task_title(task: str, noise: float | None) -> str:
+    """What the results of a task, or of a group, stand under: its name, and the noise that was in its questions."""
+    return task if noise is None else f"{task}-noise-{noise:g}"
+
+
+def task_titles(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the results of the tasks that an evaluation asks for stand under; none where it asks for none."""
+    return [task_title(str(task), evaluation.get("noise")) for task in evaluation.get("tasks", ())]
 
 
 class PublishedFigure(RecordPart):

@@ -90,7 +90,7 @@ class Resources:
     def _calibration_corpus(self, cell: Cell, tokenizer: Any) -> Corpus:
         spec = cell.calibration
         files = [Path(spec.plugin_file)] if spec.plugin_file else []
-        corpus = find_corpus(spec.source, spec.split, "calibration", files, spec.field)
+        corpus = find_corpus(spec.source, spec.split, "calibration", files, spec.field, spec.noise)
         if corpus.wants:
             corpus = corpus.given(model=Deferred(lambda: self.dense(cell)), tokenizer=tokenizer, seed=cell.seed)
         return corpus

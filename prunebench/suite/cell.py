@@ -40,7 +40,8 @@ class CellCalibration(Sparing):
 
     ``plugin_file`` is where its corpus plugin is, if that is not installed; ``made`` says that the model makes it.
     ``code`` identifies the code of a plugin's corpus; None for a file and for a data set of the hub. ``field`` is that
-    of its records that holds the text; ``apply_chat_template`` says that these are chats.
+    of its records that holds the text; ``apply_chat_template`` says that these are chats. ``noise`` is the share
+    of letters and digits that are changed.
     """
 
     corpus: str
@@ -55,7 +56,8 @@ class CellCalibration(Sparing):
     code: str | None = None
     field: str | None = None
     apply_chat_template: bool = False
-    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made", "field", "apply_chat_template")
+    noise: float | None = None
+    spared: ClassVar[tuple[str, ...]] = ("plugin_file", "made", "field", "apply_chat_template", "noise")
 
 
 class CellEvaluation(BaseModel):

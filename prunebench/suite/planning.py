@@ -221,12 +221,14 @@ def _calibration_of(entry: MethodEntry, common: Calibration) -> Calibration:
         return common
     changes = entry.calibration.model_dump(exclude_none=True)
     if "corpus" in changes:
-        changes = {"field": None, **changes}
+        changes = {"field": None, "noise": None, **changes}
     return common.model_copy(update=changes)
 
 
 def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCalibration:
-    corpus = find_corpus(calibration.corpus, calibration.split, "calibration", files, calibration.field)
+    corpus = find_corpus(
+        calibration.corpus, calibration.split, "calibration", files, calibration.field, calibration.noise
+    )
     file = corpus_file(calibration.corpus, files)
     return CellCalibration(
         corpus=corpus.name,
@@ -240,6 +242,7 @@ def _found_calibration(calibration: Calibration, files: PluginFiles) -> CellCali
         made=bool(corpus.wants) and not corpus.templated,
         code=corpus.code,
         field=calibration.field,
+        noise=calibration.noise,
         apply_chat_template=corpus.templated,
     )
 

@@ -41,6 +41,7 @@ def _fits_a_file_system(text: str) -> str:
 Place = Annotated[str, Field(min_length=1), AfterValidator(_fits_a_file_system)]
 """A path, or what may be one: a model, a corpus."""
 FieldName = Annotated[str, Field(min_length=1)]
+Noise = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Windows = Literal["stream", "document", "random"]
 Count = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(gt=1)]
@@ -148,6 +149,7 @@ class Calibration(Strict):
         split: by default train (the builtin's: calibration); a local file has none.
         field: of a file's or the hub's records that holds the text, or chats, which the tokenizer's chat template
             writes; by default ``text``, and where there is none ``messages``.
+        noise: the share of letters and digits that are wrong, missing, doubled or in the other order; by default none.
     """
 
     corpus: Place
@@ -156,13 +158,15 @@ class Calibration(Strict):
     windows: Windows = "stream"
     split: str | None = None
     field: FieldName | None = None
+    noise: Noise | None = None
 
 
 class CalibrationChange(Strict):
     """What one method entry changes of the suite's calibration; what is not named stays.
 
     Args:
-        corpus, nsamples, seqlen, windows, split, field: as in the suite's own; another corpus has its own field.
+        corpus, nsamples, seqlen, windows, split, field, noise: as in the suite's own; another corpus has its own field
+            and noise.
     """
 
     corpus: Place | None = None
@@ -171,6 +175,7 @@ class CalibrationChange(Strict):
     windows: Windows | None = None
     split: str | None = None
     field: FieldName | None = None
+    noise: Noise | None = None
 
 
 class AllocationEntry(Strict):
@@ -260,6 +265,7 @@ class PerplexityEntry(EvaluationEntry):
         split: by default test (c4: validation); a local file has none.
         field: as in calibration.
         limit: how many windows or documents of ``seqlen`` tokens are scored, from the first on; by default all.
+        noise: as in calibration.
     """
 
     label: ClassVar[str] = ""
@@ -270,6 +276,7 @@ class PerplexityEntry(EvaluationEntry):
     split: str | None = None
     field: FieldName | None = None
     limit: Count | None = None
+    noise: Noise | None = None
 
     @model_validator(mode="after")
     def _windows_have_a_length(self) -> "PerplexityEntry":
@@ -288,7 +295,7 @@ class ValidationText(PerplexityEntry):
     Args:
         name: perplexity, which need not be said.
         models, sparsities: no keys of it: every trial is measured.
-        corpus, seqlen, windows, split, field, limit: as of an evaluation ``perplexity``.
+        corpus, seqlen, windows, split, field, limit, noise: as of an evaluation ``perplexity``.
     """
 
     name: Literal["perplexity"] = "perplexity"
@@ -457,6 +464,8 @@ class ZeroShotEntry(EvaluationEntry):
         trust_remote_code: let code that the task files bring (``!function``, metrics to be fetched, templates that
             reach Python's internals) run on this machine, with all your rights; without it such tasks are refused.
             The record tells of it.
+        noise: the share of letters and digits that are changed in what the model reads before its answer, as in
+            calibration; results stand under the task's name with ``-noise-`` and the share behind it.
     """
 
     label: ClassVar[str] = ""
@@ -470,6 +479,7 @@ class ZeroShotEntry(EvaluationEntry):
     fewshot_as_multiturn: Annotated[bool, Field(strict=True)] | None = None
     gen_kwargs: Annotated[dict[str, bool | int | float | str | list[str] | None], Field(min_length=1)] | None = None
     trust_remote_code: bool = Field(default=False, strict=True)
+    noise: Noise | None = None
 
     @model_validator(mode="after")
     def _turns_are_of_a_chat(self) -> "ZeroShotEntry":

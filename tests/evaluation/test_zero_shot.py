@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
+from lm_eval.api.instance import Instance
 
+from prunebench.data.noise import noisy_text
 from prunebench.errors import TaskError
+from prunebench.evaluation.lm_eval_answers import ask_with_noise
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_tasks
 from prunebench.evaluation.zero_shot import _chance, zero_shot
 from prunebench.models.loading import load_model
@@ -114,6 +117,39 @@ def test_limit_and_order() -> None:
     assert some.outcome["n-samples"]["choice"] == {"original": QUESTIONS, "effective": 5}
     half = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library, limit=0.5)
     assert half.outcome["n-samples"]["choice"]["effective"] == QUESTIONS // 2
+
+
+def test_noise_is_in_the_question_and_not_in_the_choices() -> None:
+    """Against the same questions, written with the noise in them."""
+    written = configs()
+    rows = written["choice"]["custom_dataset"]()["test"].to_list()
+    changed = [{**row, "context": noisy_text(row["context"], 0.4)} for row in rows]
+    assert sum(row != other for row, other in zip(rows, changed, strict=True)) > 3
+    written["choice"]["custom_dataset"] = lambda **_: {"test": Dataset.from_list(changed)}
+    expected = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=TaskLibrary(written))
+    library = TaskLibrary(configs())
+    found = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library, noise=0.4)
+    for metric in METRICS:
+        noisy = found.correct[f"choice-noise-0.4/{metric}"]
+        np.testing.assert_array_equal(noisy, expected.correct[f"choice/{metric}"])
+    assert set(found.outcome["results"]) == set(found.outcome["n-samples"]) == set(found.chance) == {"choice-noise-0.4"}
+    plain = zero_shot(tiny.llama(), tokenizer(), tasks=["choice"], library=library)
+    assert set(plain.outcome["results"]) == {"choice"}
+
+
+def test_noise_where_the_choices_stand_before_the_answer() -> None:
+    """As in WinoGrande: the sentence up to the gap is the same for both, and each choice stays what it is."""
+    asked: list[Instance] = []
+    lm = SimpleNamespace(loglikelihood=lambda requests: asked.extend(requests) or [], generate_until=None)
+    ask_with_noise(lm, 0.5)
+    sentence, end = "the trophy did not fit into the case since the ", " was too big"
+    before = [f"{sentence}trophy", f"{sentence}case", ""]
+    requests = [Instance("loglikelihood", {}, (text, end), n, ("gap", 7, 1)) for n, text in enumerate(before)]
+    lm.loglikelihood(requests)
+    shared = noisy_text(sentence, 0.5)
+    assert shared != sentence
+    assert [request.args for request in asked] == [(f"{shared}trophy", end), (f"{shared}case", end), ("", end)]
+    assert [request.args[0] for request in requests] == before
 
 
 def test_a_library_builds_a_data_set_once_and_answers_do_not_stick() -> None:

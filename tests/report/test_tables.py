@@ -217,3 +217,24 @@ def test_every_form_of_the_report_tells_of_plugins_measures_texts_and_published_
     for captions in (paged, [table.caption for table in all_tables([made])]):
         for words in ("tokens_per_second", "on several texts", "Published figures"):
             assert any(words in caption for caption in captions), (words, captions)
+
+
+def test_a_task_with_noise_stands_beside_the_same_without() -> None:
+    """What was asked for is shown, and not the members of a group that was."""
+    evaluations = [{"name": "zero_shot", "tasks": ["group"]}, {"name": "zero_shot", "tasks": ["group"], "noise": 0.05}]
+    results = {name: {"acc,none": share} for name, share in (("group", 0.5), ("group-noise-0.05", 0.25), ("one", 0.75))}
+    made = record(evaluations=evaluations).model_copy(update={"zero_shot": {"results": results}})
+    (table,) = zero_shot_tables([made])
+    assert table.headers[2:4] == ("group", "group-noise-0.05")
+    assert "one" not in table.headers
+    assert [entry.partition(" ")[0] for entry in table.rows[-1][2:4]] == ["50.0", "25.0"]
+
+
+def test_a_setting_is_told_once() -> None:
+    """Where calibration texts differ, the captions of all tables say which one it is."""
+    calibration = record().cell.calibration
+    other = record(method="other", calibration={**calibration, "corpus": "code", "digest": "1"})
+    more = {"second": record().perplexity[PROTOCOL]}
+    both = [r.model_copy(update={"perplexity": {**r.perplexity, **more}}) for r in (record(), other)]
+    captions = [table.caption for table in other_text_tables(both, method_styles(both))]
+    assert [caption.count("calibrated on") for caption in captions] == [1, 1]

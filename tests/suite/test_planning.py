@@ -108,6 +108,17 @@ class TestPlan:
         with pytest.raises(SuiteError, match=r"'perplexity' is for sparsity 0.6, and no method is"):
             cells_of(write_suite(evaluations=f"evaluations: [{one}, {other.replace('2:4', '0.6')}]"))
 
+    def test_noise_in_calibration_text_is_another_text(self, write_suite: Write, world: Path) -> None:
+        place = f"calibration: {{corpus: {world}/calibration.jsonl, nsamples: 8, seqlen: 16"
+        entry = "{name: wanda, label: other, calibration: {corpus: " + f"{world}/test.jsonl" + "}}"
+        plain = cells_of(write_suite(methods=f"methods: [wanda, {entry}]"))
+        noisy = cells_of(write_suite(methods=f"methods: [wanda, {entry}]", calibration=f"{place}, noise: 0.1}}"))
+        assert [cell.calibration.corpus for cell in noisy] == ["calibration-noise-0.1"] * 2 + ["test"] * 2
+        assert [old.id == new.id for old, new in zip(plain, noisy, strict=True)] == [False, False, True, True]
+        assert "noise" not in plain[0].model_dump(mode="json")["calibration"]
+        with pytest.raises(SuiteError, match=r"calibration.noise: Input should be less than 1"):
+            cells_of(write_suite(calibration=f"{place}, noise: 5}}"))
+
     def test_only(self, write_suite: Write) -> None:
         assert {cell.method for cell in cells_of(write_suite(), only=["wanda"])} == {"wanda"}
         with pytest.raises(SuiteError, match=r"--only 'wnda': .*did you mean 'wanda'"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prunebench.records.arrays import ArrayStore
+from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.compare.seed_spread import difference_of_runs, pooled_spread, seed_margin, seeds_needed
 from prunebench.report.compare.verdict import Measure
@@ -155,7 +156,7 @@ def _only_in_head(base: Container[str], head: Iterable[str]) -> list[str]:
 def _file_digests(record: Record) -> dict[str, list[str]]:
     """By task, the digest of its task files; a member of a group has those of all requested tasks."""
     requested = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
-    by_task = {str(task): [str(evaluation.get("digest"))] for evaluation in requested for task in evaluation["tasks"]}
+    by_task = {task: [str(evaluation.get("digest"))] for evaluation in requested for task in task_titles(evaluation)}
     all_digests = sorted(str(evaluation.get("digest")) for evaluation in requested)
     return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), all_digests) | by_task
 

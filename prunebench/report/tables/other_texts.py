@@ -69,8 +69,7 @@ def other_text_tables(
             Table(
                 caption(
                     f"{setting_group.setting.model} on several texts: perplexity (times the dense model's)",
-                    f"calibrated on {setting_group.setting.corpus}",
-                    setting_group.label,
+                    setting_group.label or f"calibrated on {setting_group.setting.corpus}",
                     tuning_caption(record for group in groups for record in group),
                     told,
                     GROUPED_CAPTION if over_all else "",

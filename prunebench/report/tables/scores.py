@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.intervals import over_seeds, wilson
 
@@ -76,7 +77,7 @@ def requested_entries(record: Record) -> dict[str, dict[str, Any]]:
     """lm-eval's results of the requested tasks and groups, by name; of all tasks if a requested tag has none."""
     results: dict[str, Any] = record.zero_shot.get("results") or {}
     available = results | (record.zero_shot.get("groups") or {})
-    requested = [str(task) for evaluation in record.cell.evaluations for task in evaluation.get("tasks", ())]
+    requested = [task for evaluation in record.cell.evaluations for task in task_titles(evaluation)]
     return {task: available[task] for task in requested} if requested and set(requested) <= set(available) else results
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
+from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.grouping import (
     DENSE,
@@ -120,12 +121,12 @@ def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Seque
 def _skipped_tasks(groups: Iterable[list[Record]]) -> list[str]:
     """Requested tasks without results, such as of a model that is never in memory as a whole."""
     tasks = [
-        str(task)
+        task
         for group in groups
         for record in group
         if record.status == "ok"
         for evaluation in record.cell.evaluations
-        for task in evaluation.get("tasks", ())
+        for task in task_titles(evaluation)
     ]
     return list(dict.fromkeys(tasks))
 
