@@ -2,8 +2,8 @@
 
     python -m tests.goldens [--check] [ids | weights]
 
-writes ``tests/golden/*.json``: the ids of the cells of every suite that plans without a network, and the digests of the
-smoke suite's pruned weights. ``--check`` compares instead. A change on purpose is a commit that edits them.
+writes ``tests/golden/*.json``: the ids of the cells of every suite whose models come with the package, and the digests
+of the smoke suite's pruned weights. ``--check`` compares instead. A change on purpose is a commit that edits them.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import EMBEDDED_SUITES, ROOT
 
 FOLDER = ROOT / "tests" / "golden"
 
@@ -30,10 +30,9 @@ def invoke(*arguments: str) -> str:
 
 def ids() -> dict[str, list[str]]:
     """By suite, the ids of its cells."""
-    suites = sorted((ROOT / "suites").glob("*.yaml"))
     return {
         suite.stem: [cell["id"] for cell in json.loads(invoke("plan", str(suite), "--no-forecast", "--json"))]
-        for suite in suites
+        for suite in EMBEDDED_SUITES
     }
 
 
