@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.errors import RecordError
-from prunebench.files import irregular
+from prunebench.files import irregular, read_regular_file
 from prunebench.records.array_files import parsed_arrays
+from prunebench.records.canonical_json import strict_json
 from prunebench.records.record import FORECASTS_FILE, SCHEMA, Record
 from prunebench.records.saved_models import altered_models
-from prunebench.records.store import FAILED, read_record
+from prunebench.records.store import FAILED, RECORD_LIMIT, read_record
 from prunebench.submission.finding import Finding
 from prunebench.submission.folder import irregular_files, unexpected_files
 from prunebench.submission.manifest import MANIFEST, read_manifest
@@ -95,8 +96,8 @@ def _read(path: Path) -> tuple[Record | None, list[Finding]]:
     found = []
     if path.name != f"{record.cell.id}.json":
         found.append(Finding(path.name, f"it is the record of {record.cell.id}: name it so"))
-    if b'"schema": 1' in path.read_bytes()[:200]:
-        found.append(Finding(path.name, f"it has schema 1, where {SCHEMA} is asked for: run the suite again"))
+    if _schema(path) != SCHEMA:
+        found.append(Finding(path.name, f"its schema is older than {SCHEMA}: run the suite again"))
         return record, found
     if record.status != "ok":
         return None, [*found, Finding(path.name, "a failed cell is no result: run it again, or remove it")]
@@ -106,6 +107,12 @@ def _read(path: Path) -> tuple[Record | None, list[Finding]]:
     except RecordError as error:
         return record, [*found, Finding(record.cell.id, _without(path, error.reason))]
     return record, found + value_findings(record, arrays)
+
+
+def _schema(path: Path) -> int:
+    """The schema that a record was written in; older ones are read as the newest."""
+    content = strict_json(read_regular_file(path, RECORD_LIMIT, follow_links=False))
+    return int(content["schema"])
 
 
 def _without(path: Path, message: str) -> str:

@@ -183,6 +183,12 @@ class TestCommand:
             assert message in one_line(result)
         assert not (tmp_path / "site").exists()
 
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        folder(tmp_path / "all" / "own", record())
+        folder(tmp_path / "elsewhere", record("other"))
+        (tmp_path / "all" / "link").symlink_to(tmp_path / "elsewhere")
+        assert [found.name for found in gather([tmp_path / "all"], print)] == ["own"]
+
     @pytest.mark.parametrize("names", [("x/results", "y/results"), ("a b", "a-b")])
     def test_folders_of_one_name(self, names: tuple[str, str], tmp_path: Path) -> None:
         paths = [folder(tmp_path / name, record(method)) for name, method in zip(names, "ab", strict=True)]

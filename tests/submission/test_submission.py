@@ -17,6 +17,7 @@ import pytest
 from prunebench.records.record import arrays_name
 from prunebench.tinyworld.corpora import fresh_documents
 from tests.helpers.command_line import one_line, prunebench
+from tests.helpers.paths import ROOT
 from tests.helpers.records import arrays_file, resealed
 
 SUITE = """
@@ -159,6 +160,13 @@ class TestRecords:
 
     def test_failed_cells_and_old_schemas_and_names(self, folder: Path) -> None:
         path = record_file(folder)
+        old = next((ROOT / "results" / "reference" / "dense").glob("*.json"))
+        for name in (old.name, json.loads(old.read_text())["cell"]["id"] + ".npz"):
+            shutil.copy(old.with_name(name), folder)
+        (folder / old.name).write_text(json.dumps(json.loads(old.read_text()), separators=(",", ":")))
+        assert f"{old.name}: its schema is older than 2: run the suite again" in findings(folder)
+        for name in (old.name, old.with_suffix(".npz").name):
+            (folder / name).unlink()
         shutil.copy(path, folder / "copy.json")
         assert the_finding(folder) == f"copy.json: it is the record of {path.stem}: name it so"
         (folder / "copy.json").rename(folder / f"{path.stem}.failed.json")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.errors import RecordError
+from prunebench.files import irregular
 from prunebench.records.record import Record
 from prunebench.records.store import read_records
 from prunebench.report.grouping import evaluation_texts
@@ -64,7 +65,14 @@ def gather(folders: Iterable[Path], tell: Callable[[str], None]) -> list[Source]
 
 def _inside(folder: Path) -> list[Path]:
     patterns = ("/".join(["*"] * depth) + "/*.json" for depth in range(1, DEEPEST + 1))
-    return sorted({path.parent for pattern in patterns for path in folder.glob(pattern)})
+    found = sorted({path.parent for pattern in patterns for path in folder.glob(pattern)})
+
+    def leads_elsewhere(inner: Path) -> bool:
+        """Whether a link is on the way to a folder."""
+        way = [inner, *inner.parents]
+        return any(irregular(place, folder=True) for place in way[: way.index(folder)])
+
+    return [inner for inner in found if not leads_elsewhere(inner)]
 
 
 def _read(folder: Path, tell: Callable[[str], None]) -> list[Record]:
