@@ -21,6 +21,8 @@ from prunebench.evaluation.zero_shot import _chance, zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import use_observer
+from prunebench.suite.file import load_suite
+from prunebench.suite.schema import ZeroShotEntry
 from prunebench.tinyworld.tasks import CHANCE
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
@@ -208,6 +210,17 @@ def test_unknown_task_and_bundled_task(folder: Path) -> None:
     with pytest.raises(TaskError, match="did you mean 'choice'"):
         check_tasks(["choise"], str(folder), library)
     check_tasks(["hellaswag"], str(folder), library)
+
+
+@pytest.mark.slow
+def test_the_tasks_of_our_suites_are_lm_evals() -> None:
+    """By its own names, which are looked up without a network."""
+    suites = [load_suite(path) for path in sorted((ROOT / "suites").rglob("*.yaml"))]
+    entries = [entry for suite in suites for entry in suite.evaluations if isinstance(entry, ZeroShotEntry)]
+    tasks = dict.fromkeys(task for entry in entries if entry.include_path is None for task in entry.tasks)
+    elsa = {"arc_easy", "arc_challenge", "boolq", "hellaswag", "openbookqa", "rte", "winogrande"}
+    assert elsa <= tasks.keys()
+    check_tasks(list(tasks), None, TaskLibrary())
 
 
 def test_missing_data(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
