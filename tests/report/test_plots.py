@@ -222,6 +222,11 @@ class TestOtherCharts:
         short, whole = Series("short", 0, ((0.0, 1.0), (5.0, 2.0))), Series("whole", 1, ((0.0, 1.0), (10.0, 3.0)))
         assert ">whole</text>" in drawn(short, whole)
         assert ">short</text>" not in drawn(short, whole)
+        (named,) = [part for part in drawn(short, whole).split("data-series=") if ">whole</text>" in part]
+        assert named.startswith('"whole"'), "so that it fades with its line"
+        assert f">{'w' * 40}</text>" not in drawn(short, replace(whole, label="w" * 40)), (
+            "it would take the plot's place"
+        )
         assert ">whole</text>" not in drawn(replace(whole, line=False)), "points have no end"
         assert ">whole</text>" not in drawn(replace(whole, names=("a", "b"))), "which has names of its own"
         many = [Series(f"m{n}", n, ((0.0, 1.0), (10.0, float(n)))) for n in range(9)]

@@ -24,9 +24,9 @@ from prunebench.text import printable
 
 SIZE = (4.6, 3.2)  # inches; about what a phone is wide
 
-# Of names at the ends of lines: how many, the share of a plot's height that one takes, and of its width that an end may
-# be short of.
-MOST_LABELS, LABEL_HEIGHT, BESIDE = 8, 0.065, 0.06
+# Of names at the ends of lines: how many, of how many characters, the share of a plot's height that one takes, and of
+# its width that an end may be short of.
+MOST_LABELS, LONGEST_LABEL, LABEL_HEIGHT, BESIDE = 8, 24, 0.065, 0.06
 
 INK, LINE, PAPER = "#1c2024", "#d3d8de", "#fefefe"
 # Chosen by search so that any two differ by 25 (CIE 1976) or more, also as people with protanopia, deuteranopia or
@@ -399,21 +399,30 @@ def _draw_labels(axes: Axes, plot: Plot) -> None:
     rules = [rule for rule in plot.lines if not plot.y.beyond(rule.y)]
     for rule in rules:
         axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
-    labels = [(rule.y, rule.label, INK) for rule in rules] + _line_ends(plot)
+    labels = [(rule.y, rule.label, INK, "") for rule in rules] + _line_ends(plot)
     height = -math.inf
-    for y, label, colour in sorted(labels):
+    for y, label, colour, part in sorted(labels):
         height = max(_fraction(axes, (axes.get_xlim()[0], y))[1], height + LABEL_HEIGHT)
         axes.annotate(
             printable(label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=_beside_size(), color=colour, annotation_clip=False,
+            va="center", fontsize=_beside_size(), color=colour, annotation_clip=False, gid=part or None,
         )  # fmt: skip
 
 
-def _line_ends(plot: Plot) -> list[tuple[float, str, str]]:
-    """Height, name and colour of the lines that reach the right end of a plot."""
-    lines = [each for each in plot.series if each.line and not (plot.sideways or each.steps or any(each.names))]
-    ends = [(inside[-1], each) for each in lines if each.label and (inside := _within(plot, each.points))]
+def _line_ends(plot: Plot) -> list[tuple[float, str, str, str]]:
+    """Height, name, colour and identifier of the lines that reach the right end of a plot."""
+    lines = {
+        number: each
+        for number, each in enumerate(plot.series)
+        if each.line and each.label and not (plot.sideways or each.steps or any(each.names))
+    }
+    ends = [(inside[-1], n, each) for n, each in lines.items() if (inside := _within(plot, each.points))]
     across = [x for each in plot.series for x, _ in each.points] or [0.0]
     right = max(across) - BESIDE * (max(across) - min(across))  # methods may stand slightly apart
-    reaching = [(y, each.label, str(line_style(each)["color"])) for (x, y), each in ends if x >= right]
-    return reaching if len(lines) <= MOST_LABELS else []
+    reaching = [
+        (y, each.label, str(line_style(each)["color"]), f"series-{number}-end")
+        for (x, y), number, each in ends
+        if x >= right
+    ]
+    fits = len(lines) <= MOST_LABELS and all(len(label) <= LONGEST_LABEL for _, label, _, _ in reaching)
+    return reaching if fits else []
