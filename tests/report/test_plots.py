@@ -1,5 +1,6 @@
 """What plots show, from records; and how they are drawn."""
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -213,6 +214,27 @@ class TestOtherCharts:
         assert ">5</text>" not in alone
         assert ">5</text>" in together
         assert alike([own, replace(other, x=Axis("steps"))]) == [[own], [replace(other, x=Axis("steps"))]]
+
+    def test_lines_are_named_where_they_reach_the_right_end(self) -> None:
+        def drawn(*series: Series) -> str:
+            return draw.to_svg(Plot("n", "t", "p", Axis("x"), Axis("y"), series), "p")
+
+        short, whole = Series("short", 0, ((0.0, 1.0), (5.0, 2.0))), Series("whole", 1, ((0.0, 1.0), (10.0, 3.0)))
+        assert ">whole</text>" in drawn(short, whole)
+        assert ">short</text>" not in drawn(short, whole)
+        (named,) = [part for part in drawn(short, whole).split("data-series=") if ">whole</text>" in part]
+        assert named.startswith('"whole"'), "so that it fades with its line"
+        assert f">{'w' * 40}</text>" not in drawn(short, replace(whole, label="w" * 40)), (
+            "it would take the plot's place"
+        )
+        assert ">whole</text>" not in drawn(replace(whole, line=False)), "points have no end"
+        assert ">whole</text>" not in drawn(replace(whole, names=("a", "b"))), "which has names of its own"
+        many = [Series(f"m{n}", n, ((0.0, 1.0), (10.0, float(n)))) for n in range(9)]
+        assert ">m1</text>" not in drawn(*many)
+        near = [replace(each, points=((0.0, 1.0), (10.0, 2 + n / 1000))) for n, each in enumerate(many[:4])]
+        heights = sorted(float(y) for y in re.findall(r' y="([\d.]+)"[^>]*>m\d</text>', drawn(*near, many[7])))
+        assert len(heights) == 5
+        assert min(b - a for a, b in itertools.pairwise(heights)) > 9, "none lies on another"
 
     def test_any_trace_of_any_method(self) -> None:
         rows = ({"step": 0.0, "gap": 1.0, "extra": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan, "once": 1.0})

@@ -19,10 +19,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from prunebench import text
-from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Point, Series, legend_entries
+from prunebench.report.plots.plot import Axis, Plot, Point, Series, legend_entries
 from prunebench.text import printable
 
 SIZE = (4.6, 3.2)  # inches; about what a phone is wide
+
+# Of names at the ends of lines: how many, of how many characters, the share of a plot's height that one takes, and of
+# its width that an end may be short of.
+MOST_LABELS, LONGEST_LABEL, LABEL_HEIGHT, BESIDE = 8, 24, 0.065, 0.06
 
 INK, LINE, PAPER = "#1c2024", "#d3d8de", "#fefefe"
 # Chosen by search so that any two differ by 25 (CIE 1976) or more, also as people with protanopia, deuteranopia or
@@ -207,7 +211,7 @@ def draw_plot(axes: Axes, plot: Plot, alike: Sequence[Plot]) -> None:
     taken: Counter[float] = Counter()
     for number in range(len(plot.series)):
         _draw_series(axes, plot, number, zero, taken)
-    _draw_horizontal_lines(axes, [rule for rule in plot.lines if not plot.y.beyond(rule.y)])
+    _draw_labels(axes, plot)
     axes.set(xlabel=printable(plot.x.label), ylabel=printable(plot.y.label))
 
 
@@ -387,13 +391,38 @@ def _label_offset(*, left: bool, up: bool) -> dict[str, Any]:
     }
 
 
-def _draw_horizontal_lines(axes: Axes, lines: Sequence[HorizontalLine]) -> None:
-    """Draw horizontal lines with labels to the right of the axes, moved apart where they would overlap."""
-    height = -math.inf
-    for rule in sorted(lines, key=lambda rule: rule.y):
+def _draw_labels(axes: Axes, plot: Plot) -> None:
+    """Draw horizontal lines, and to the right of the axes what they and the ends of the other lines are called.
+
+    Labels that would overlap are moved up. Where lines are many, or end at different places, the legend names them.
+    """
+    rules = [rule for rule in plot.lines if not plot.y.beyond(rule.y)]
+    for rule in rules:
         axes.axhline(rule.y, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
-        height = max(_fraction(axes, (axes.get_xlim()[0], rule.y))[1], height + 0.075)
+    labels = [(rule.y, rule.label, INK, "") for rule in rules] + _line_ends(plot)
+    height = -math.inf
+    for y, label, colour, part in sorted(labels):
+        height = max(_fraction(axes, (axes.get_xlim()[0], y))[1], height + LABEL_HEIGHT)
         axes.annotate(
-            printable(rule.label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=_beside_size(),
+            printable(label), (1, height), xycoords="axes fraction", xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize=_beside_size(), color=colour, annotation_clip=False, gid=part or None,
         )  # fmt: skip
+
+
+def _line_ends(plot: Plot) -> list[tuple[float, str, str, str]]:
+    """Height, name, colour and identifier of the lines that reach the right end of a plot."""
+    lines = {
+        number: each
+        for number, each in enumerate(plot.series)
+        if each.line and each.label and not (plot.sideways or each.steps or any(each.names))
+    }
+    ends = [(inside[-1], n, each) for n, each in lines.items() if (inside := _within(plot, each.points))]
+    across = [x for each in plot.series for x, _ in each.points] or [0.0]
+    right = max(across) - BESIDE * (max(across) - min(across))  # methods may stand slightly apart
+    reaching = [
+        (y, each.label, str(line_style(each)["color"]), f"series-{number}-end")
+        for (x, y), number, each in ends
+        if x >= right
+    ]
+    fits = len(lines) <= MOST_LABELS and all(len(label) <= LONGEST_LABEL for _, label, _, _ in reaching)
+    return reaching if fits else []
