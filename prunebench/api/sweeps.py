@@ -16,13 +16,13 @@ from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.quarantine import read_intact_record
-from prunebench.records.record import Record
+from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
 from prunebench.suite.file import explain, load_suite, suite_from
 from prunebench.suite.schema import EngineEntry, Suite
-from prunebench.suite.tuning import TRIALS, TunedPlan, plan_tuned
+from prunebench.suite.tuning import TunedPlan, plan_tuned
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
@@ -188,7 +188,7 @@ def _tried(planned: TunedPlan, folder: Path) -> list[Record]:
     found: list[Record] = []
     for trial in planned.trials:
         with suppress(RecordError):
-            found += [record] if (record := read_intact_record(folder / TRIALS, trial.id)) else []
+            found += [record] if (record := read_intact_record(folder / TRIALS_FOLDER, trial.id)) else []
     return found
 
 

@@ -42,9 +42,9 @@ def plan(
     records, where later plans find them, and a report shows them against what was measured. Of a suite that tunes,
     cells that await their trials are shown, and foretold, with the first combination of options.
     """
+    from prunebench.records.record import TRIALS_FOLDER
     from prunebench.records.store import read_forecasts, write_forecasts
     from prunebench.runner.progress import sparsity_text
-    from prunebench.suite.tuning import TRIALS
 
     with quiet_libraries(), Executors() as executors:
         asked = read_suite(suite, override, only, plugin, executors.reader)
@@ -56,7 +56,7 @@ def plan(
         for line in left_out:
             print_message(line)
         awaited = set(planned.searches) if waiting else set()
-        places = [(planned.trials, folder / TRIALS), (cells, folder)]
+        places = [(planned.trials, folder / TRIALS_FOLDER), (cells, folder)]
         kept = (existing_record(folder, cell) for cell in cells if cell.id not in awaited)
         records = {record.cell.id: record for record in (*tried, *kept) if record is not None}
         to_run = [

@@ -57,6 +57,7 @@ def run(
             with raise_on_signals(), Executors(in_process=in_process, every=every) as executors:
                 asked = read_suite(suite, override, only, plugin, executors.reader)
                 executor = executors.started()
+                from prunebench.records.record import TRIALS_FOLDER
                 from prunebench.registry.reading import PluginFiles as ReadFiles
                 from prunebench.runner.engines.chosen import chosen_engine, preview_of
                 from prunebench.runner.progress import display_for
@@ -65,7 +66,6 @@ def run(
                 from prunebench.runner.sweep import preview_job, run_suite
                 from prunebench.runner.trials import run_trials
                 from prunebench.suite.planning import shard_of
-                from prunebench.suite.tuning import TRIALS
 
                 planned, folder = plan_suite(asked, output, only, device, plugin, executor.reader)
                 executor.limits = Limits(asked.timeout, asked.memory_limit)
@@ -86,10 +86,12 @@ def run(
                 own_trials = shard_of(planned.trials, shard)
                 if dry_run:
                     preview_of(engine)
-                    first = (own_trials, folder / TRIALS) if own_trials else (shard_of(planned.cells, shard), folder)
+                    first = (
+                        (own_trials, folder / TRIALS_FOLDER) if own_trials else (shard_of(planned.cells, shard), folder)
+                    )
                     return typer.echo(preview_job(*first, **common), file=stdout, nl=False)
                 if own_trials:
-                    print_message(f"trials of options, whose records are in {folder / TRIALS}:")
+                    print_message(f"trials of options, whose records are in {folder / TRIALS_FOLDER}:")
                     with display_for(sys.stderr) as display:
                         run_trials(own_trials, folder, display, **common)
                 tried = existing_trials(planned, folder)

@@ -20,9 +20,9 @@ def existing_trials(planned: "TunedPlan", folder: Path) -> "list[Record]":
         planned: the suite.
         folder: of the suite's records.
     """
-    from prunebench.suite.tuning import TRIALS
+    from prunebench.records.record import TRIALS_FOLDER
 
-    found = (existing_record(folder / TRIALS, cell) for cell in planned.trials)
+    found = (existing_record(folder / TRIALS_FOLDER, cell) for cell in planned.trials)
     return [record for record in found if record is not None]
 
 

@@ -17,6 +17,7 @@ SECTIONS = ("perplexity", "zero_shot", "measures")
 
 # Names in a results folder: saved models as ordinary checkpoints and in the compact form; forecasts made by ``plan``.
 MODELS_FOLDER, SPARSE_FOLDER, FORECASTS_FILE = "models", "sparse", "forecasts.jsonl"
+TRIALS_FOLDER = "trials"  # a results folder of its own, in that of a suite that tunes
 
 
 Count = Annotated[int, Field(ge=0)]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prunebench.records.record import TRIALS_FOLDER
 from prunebench.records.store import refuse_irregular
 from prunebench.runner.events import SweepDisplay
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
-from prunebench.suite.tuning import TRIALS
 
 
 def run_trials(trials: Sequence[Cell], folder: Path, display: SweepDisplay, **options: Any) -> None:
@@ -22,5 +22,5 @@ def run_trials(trials: Sequence[Cell], folder: Path, display: SweepDisplay, **op
     Raises:
         OutputError, UsageError: as in ``run_suite``.
     """
-    refuse_irregular(folder, [TRIALS])
-    run_suite(trials, folder / TRIALS, display, **options)
+    refuse_irregular(folder, [TRIALS_FOLDER])
+    run_suite(trials, folder / TRIALS_FOLDER, display, **options)

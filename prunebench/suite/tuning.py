@@ -16,14 +16,12 @@ from prunebench.errors import SuiteError, suggest
 from prunebench.evaluation.interface import Shared
 from prunebench.pruning.sparsity import Pattern
 from prunebench.records.cell_facts import TuningFacts
-from prunebench.records.record import Record
+from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.cell import Cell
 from prunebench.suite.planning import plan_by_entry
 from prunebench.suite.schema import MethodEntry, Suite, ValidationText
 from prunebench.suite.stages import PlannedMethod
-
-TRIALS = "trials"  # a results folder of its own, in that of the suite
 
 Combination = Mapping[str, Any]
 """A value of each option of a grid."""
@@ -118,7 +116,7 @@ class TunedPlan:
             elif search is not None:
                 what = f"{cell.method} at {cell.sparsity} on {cell.model} is left out"
                 left_out[
-                    f"{what}: none of its {len(search.trials)} trials ran well; see their records in {TRIALS}/"
+                    f"{what}: none of its {len(search.trials)} trials ran well; see their records in {TRIALS_FOLDER}/"
                 ] = None
         return tuple(found.values()), list(left_out)
 

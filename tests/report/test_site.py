@@ -71,6 +71,12 @@ class TestBoards:
         paths = [folder(tmp_path / name, record()) for name in ("a", "b")]
         assert len(boards(gather(paths, print))[0].rows) == 1
 
+    def test_trials_are_no_results(self, tmp_path: Path) -> None:
+        tuned = folder(tmp_path / "tuned", record())
+        trials = folder(tuned / "trials", record(value=1.0))
+        assert [found.folder for found in gather([tmp_path], print)] == [tuned]
+        assert [found.folder for found in gather([trials], print)] == [trials]  # but for who names them
+
     def test_budgets(self) -> None:
         records = read_records(REFERENCE / "gpu" / "suite")
         by_method = {found.cell.method: budget_of(found) for found in records}
@@ -143,10 +149,12 @@ class TestCommand:
         """Those of schema 1 too; what is no results folder among them is left out, in a line."""
         result = prunebench("site", REFERENCE, "--output", tmp_path / "site")
         assert result.exit_code == 0
-        lines = result.stderr.splitlines()
-        assert [line.split()[0] for line in lines] == ["left", "tinyworld/stream-128"]
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("left out")
+        assert "checks" in line
         copies = list((tmp_path / "site" / "records").glob("*/*.json"))
-        assert len(copies) == len([path for path in REFERENCE.rglob("*--s*.json") if "checks" not in path.parts])
+        others = {"checks", "trials"}
+        assert len(copies) == len([path for path in REFERENCE.rglob("*--s*.json") if not others & {*path.parts}])
 
     def test_reports_beside_it(self, tmp_path: Path) -> None:
         one = folder(tmp_path / "one", record())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prunebench.errors import RecordError
 from prunebench.files import irregular
-from prunebench.records.record import Record
+from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.records.store import read_records
 from prunebench.report.grouping import evaluation_texts
 from prunebench.text import counted
@@ -35,7 +35,7 @@ def gather(folders: Iterable[Path], tell: Callable[[str], None]) -> list[Source]
 
     Args:
         folders: as they were named.
-        tell: called with a line for each record or inner folder that is left out.
+        tell: called with a line for each record or inner folder that is left out; trials of options are, untold.
 
     Raises:
         RecordError: a folder is missing, is empty, or is no results folder.
@@ -72,7 +72,7 @@ def _inside(folder: Path) -> list[Path]:
         way = [inner, *inner.parents]
         return any(irregular(place, folder=True) for place in way[: way.index(folder)])
 
-    return [inner for inner in found if not leads_elsewhere(inner)]
+    return [inner for inner in found if inner.name != TRIALS_FOLDER and not leads_elsewhere(inner)]
 
 
 def _read(folder: Path, tell: Callable[[str], None]) -> list[Record]:
