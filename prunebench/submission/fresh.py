@@ -16,6 +16,7 @@ import numpy as np
 
 from prunebench.data.corpora import find_corpus, fresh_corpus
 from prunebench.data.corpus import Corpus
+from prunebench.data.noise import noisy
 from prunebench.data.text_files import is_text_file
 from prunebench.errors import PrunebenchError, UsageError, first_line
 from prunebench.evaluation.interface import is_ours
@@ -108,10 +109,14 @@ class Again:
         protocol = str(facts["protocol"])
         if is_text_file(str(facts["source"])) or Path(str(facts["source"])).is_absolute():
             return [f"{protocol}: its text {facts['source']} is a file, not one that others have"]
-        other = self._text or fresh_corpus(facts["source"], facts.get("split"), self._seed)
-        corpus = find_corpus(facts["source"], facts.get("split"), "perplexity", field=facts.get("field"))
+        source, split, noise = facts["source"], facts.get("split"), facts.get("noise")
+        if self._text is None:
+            other = fresh_corpus(source, split, self._seed, noise=noise)
+        else:
+            other = self._text if noise is None else noisy(self._text, noise)
+        corpus = find_corpus(source, split, "perplexity", field=facts.get("field"), noise=noise)
         if corpus.digest != facts.get("digest"):
-            return [f"{protocol}: the text {facts['source']} has another digest here, {corpus.digest[:16]}"]
+            return [f"{protocol}: the text {source} has another digest here, {corpus.digest[:16]}"]
         key = (str(self._dense[0]) if self._dense else "", protocol)
         usual = self._once((*key, "usual"), lambda: _cut(corpus, facts, tokenizer))
         pruned = perplexity(model, usual, protocol=protocol)
@@ -153,7 +158,7 @@ def _cut(corpus: Corpus, facts: Mapping[str, Any], tokenizer: Any, *, named: boo
     if named and windows.startswith("paper"):
         windows, seqlen = "stream", seqlen or int(re.findall(r"\d+", str(facts["protocol"]))[-1])
     given = corpus.given(tokenizer=tokenizer) if corpus.wants else corpus
-    return evaluation_sequences(given, tokenizer, seqlen=seqlen, windows=windows)
+    return evaluation_sequences(given, tokenizer, seqlen=seqlen, windows=windows, limit=facts.get("limit"))
 
 
 def _fill(model: Any, tensors: Mapping[str, Any]) -> str | None:

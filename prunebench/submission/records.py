@@ -76,7 +76,7 @@ def _protocols(record: Record) -> list[str]:
         told = str(facts["protocol"])
         asked.add(told)
         try:
-            name = protocol_name(str(facts.get("corpus")), facts.get("windows"), facts.get("seqlen"))  # type: ignore[arg-type]
+            name = protocol_name(str(facts.get("corpus")), *map(facts.get, ("windows", "seqlen", "limit")))  # type: ignore[arg-type]
         except (CorpusError, AttributeError, TypeError) as error:
             faults.append(f"the settings of {told} are none: {error}")
             continue

@@ -1,18 +1,20 @@
 """Records against the suite that a submission came from: each was asked for, with the settings that it says."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import UsageError
 from prunebench.files import irregular
+from prunebench.pruning.sparsity import Pattern, PatternError, parse_pattern
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE
 from prunebench.submission.finding import Finding
 from prunebench.suite.file import load_suite
 from prunebench.suite.schema import MethodEntry, Suite
 
-_TEXT = ("seqlen", "windows", "split")
+_TEXT = ("nsamples", "seqlen", "windows", "split", "field", "noise")
 
 
 def read_suite(folder: Path, name: str) -> tuple[Suite | None, list[Finding]]:
@@ -43,7 +45,14 @@ def _faults(record: Record, suite: Suite) -> Iterator[str]:
             f"the suite does not ask for {cell.method} at {cell.sparsity} with seed {cell.seed}, allocation "
             f"{cell.allocation} and the calibration and options that it says"
         )
-    asked = [entry.model_dump(mode="json") for entry in suite.evaluations if entry.is_for(cell.model)]
+    with suppress(PatternError):  # told where its zeros are looked at
+        sparsity = parse_pattern(cell.sparsity)
+        yield from _evaluation_faults(record, suite, sparsity)
+
+
+def _evaluation_faults(record: Record, suite: Suite, sparsity: Pattern) -> Iterator[str]:
+    cell = record.cell
+    asked = [entry.model_dump(mode="json") for entry in suite.evaluations if entry.is_for(cell.model, sparsity)]
     for facts in cell.evaluations:
         if not any(_is(entry, facts) for entry in asked):
             name = facts.get("protocol", facts.get("name"))
@@ -67,8 +76,11 @@ def _asks(entry: MethodEntry, suite: Suite, record: Record) -> bool:
             return False
     asked = suite.calibration.model_dump(mode="json")
     if entry.calibration is not None:
-        asked |= entry.calibration.model_dump(mode="json", exclude_none=True)
-    return all(cell.calibration.get(name) == asked[name] for name in ("nsamples", *_TEXT))
+        changes = entry.calibration.model_dump(mode="json", exclude_none=True)
+        asked |= ({"field": None, "noise": None} if "corpus" in changes else {}) | changes
+    return _one_text(asked["corpus"], cell.calibration) and all(
+        cell.calibration.get(name) == asked[name] for name in _TEXT
+    )
 
 
 def _is(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
@@ -76,10 +88,16 @@ def _is(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     if entry["name"] != facts.get("name"):
         return False
     corpus = entry.get("corpus")
-    if corpus is not None and Path(corpus).name != Path(str(facts.get("source"))).name:
+    if corpus is not None and not _one_text(corpus, facts):
         return False
     names = (entry.keys() & facts.keys()) - {"corpus", "include_path", "batch_size", "models", "label"}
-    return all(_plain(entry[name]) == _plain(facts[name]) for name in names)
+    # Facts leave out what is not asked for.
+    missing = (name for name in ("limit", "noise") if entry.get(name) is not None and name not in facts)
+    return all(_plain(entry[name]) == _plain(facts[name]) for name in names) and not any(missing)
+
+
+def _one_text(corpus: str, facts: Mapping[str, Any]) -> bool:
+    return Path(corpus).name == Path(str(facts.get("source"))).name
 
 
 def _plain(value: Any) -> Any:

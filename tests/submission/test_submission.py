@@ -113,6 +113,54 @@ class TestGood:
         assert answer == {"records": 3, "measured": 0, "findings": []}
 
 
+NARROWED = (
+    SUITE.replace("seqlen: 128}\nspar", "seqlen: 128, noise: 0.1}\nspar")
+    .replace(
+        "seqlen: 128}\n  - {name: zero",
+        "seqlen: 128, limit: 20}\n"
+        "  - {name: perplexity, corpus: builtin/tinyworld, seqlen: 128, limit: 10, noise: 0.05, sparsities: [0.5]}\n"
+        "  - {name: zero",
+    )
+    .replace("limit: 20}\n\n", "limit: 20, noise: 0.1}\n")
+)
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return submission(tmp_path_factory.mktemp("narrowed") / "given", NARROWED)
+
+
+class TestNarrowed:
+    """Suites with limits, noise, and evaluations for some sparsities alone."""
+
+    def test_it_passes(self, narrowed: Path) -> None:
+        assert findings(narrowed) == []
+
+    @pytest.mark.slow
+    def test_it_is_confirmed_by_its_weights(self, narrowed: Path) -> None:
+        result = prunebench("submit", narrowed, "--check", "--fresh")
+        assert (result.exit_code, result.stdout) == (0, ""), result.output
+        assert "2 cells measured again" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("limit: 20}\n  - {name: perp", "limit: 10}\n  - {name: perp", "does not ask for tinyworld/stream-20x128"),
+            ("limit: 20}\n  - {name: perp", "}\n  - {name: perp", "does not ask for tinyworld/stream-20x128"),
+            (", noise: 0.05", "", "does not ask for tinyworld-noise-0.05/stream-10x128"),
+            ("128, noise: 0.1}", "128}", "the calibration and options that it says"),
+            ("{corpus: builtin/tinyworld,", "{corpus: builtin/other,", "the calibration and options that it says"),
+            ("sparsities: [0.5]}", 'sparsities: ["2:4"]}', "the suite asks for 3 evaluations, and it has 2"),
+        ],
+    )
+    def test_another_suite(self, narrowed: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
+        assert old in NARROWED
+        shutil.copytree(narrowed, tmp_path / "given")
+        (tmp_path / "given" / "suite.yaml").write_text(NARROWED.replace(old, new))
+        lines = findings(tmp_path / "given")
+        assert any(message in line for line in lines), lines
+
+
 class TestRecords:
     def test_an_edited_record(self, folder: Path) -> None:
         path = record_file(folder)
