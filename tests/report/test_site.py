@@ -1,6 +1,7 @@
 """The site: a table for each text and task, links to records, suites that run a cell again, wrong folders told."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prunebench.records.store import read_records, write_record
 from prunebench.report.site.boards import boards, budget_of
 from prunebench.report.site.gather import Source, clashes, gather
 from prunebench.report.site.page import to_page
-from prunebench.report.site.recipe import recipe
+from prunebench.report.site.recipe import command, recipe
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers.command_line import one_line, prunebench
@@ -101,7 +102,7 @@ class TestRecipe:
         suite.write_text("""
 name: rich
 models: [{id: builtin/tinyworld-llama-300k, label: small}]
-calibration: {corpus: builtin/tinyworld, nsamples: 4, seqlen: 64, windows: document}
+calibration: {corpus: builtin/tinyworld, nsamples: 4, seqlen: 64, windows: document, noise: 0.1}
 sparsities: [0.7]
 seeds: [3]
 methods:
@@ -109,7 +110,8 @@ methods:
   - {name: wanda, then: {name: retrain, options: {steps: 2}}, sparsities: ["2:4"]}
 evaluations:
   - {name: perplexity, corpus: builtin/tinyworld-noisy, windows: document, seqlen: 64}
-  - {name: zero_shot, tasks: [tinyworld_recall], num_fewshot: 2, limit: 10}
+  - {name: perplexity, corpus: builtin/tinyworld, seqlen: 64, limit: 5, noise: 0.05, sparsities: [0.7]}
+  - {name: zero_shot, tasks: [tinyworld_recall], num_fewshot: 2, limit: 10, noise: 0.2}
 """)
         for number, cell in enumerate(plan(load_suite(suite))):
             content = record().model_dump(mode="json", by_alias=True) | {"cell": cell.model_dump(mode="json")}
@@ -120,6 +122,13 @@ evaluations:
     def test_what_is_not_there_is_said(self) -> None:
         text = recipe(record(plugin_file="/home/me/secret/mine.py", wrapper_files=[], method="mine"))
         assert text.startswith("# It ran with plugin files that are not here: /home/me/secret/mine.py\n")
+
+    def test_a_name_is_no_shell_command(self) -> None:
+        """Readers paste the command; a file may be called anything."""
+        told = command(record(plugin_file="/x/$(touch a); b.py", wrapper_files=["/y/mine.py"]), "records/x.yaml")
+        assert shlex.split(told) == [
+            *("prunebench", "run", "records/x.yaml", "--plugin", "$(touch a); b.py", "--plugin", "mine.py")
+        ]
 
 
 class TestCommand:

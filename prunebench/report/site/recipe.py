@@ -1,5 +1,6 @@
 """The suite that one record came from, made from what the record says, so that its cell can be run again."""
 
+import shlex
 from typing import Any
 
 import yaml
@@ -9,14 +10,14 @@ from prunebench.report.grouping import DENSE
 
 FOR_DENSE = 0.5  # a suite names a sparsity; a baseline is planned once, whatever it is
 
-_CALIBRATION = ("split", "nsamples", "seqlen", "windows", "field")
+_CALIBRATION = ("split", "nsamples", "seqlen", "windows", "field", "noise")
 _MODEL = ("dtype", "trust_remote_code", "tokenizer", "attn_implementation")
 # By name of the evaluation, what of its facts a suite says; those of a plugin stand in its options.
 _EVALUATIONS = {
-    "perplexity": ("split", "seqlen", "windows", "field"),
+    "perplexity": ("split", "seqlen", "windows", "field", "limit", "noise"),
     "zero_shot": (
         *("tasks", "limit", "num_fewshot", "include_path", "batch_size"),
-        *("apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "trust_remote_code"),
+        *("apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "trust_remote_code", "noise"),
     ),
 }
 
@@ -77,7 +78,8 @@ def command(record: Record, path: str) -> str:
         record: it.
         path: of the file with its ``recipe``.
     """
-    plugins = "".join(f" --plugin {file.rpartition('/')[2]}" for file in dict.fromkeys(_files(record)))
+    # Quoted: readers paste the command into a shell, and the names are whatever a contributed record says.
+    plugins = "".join(f" --plugin {shlex.quote(file.rpartition('/')[2])}" for file in dict.fromkeys(_files(record)))
     return f"prunebench run {path}{plugins}"
 
 
