@@ -121,7 +121,7 @@ def sort_key(entry: str) -> float | None:
     """
     if entry.partition(" ")[0] in ("inf", "nan"):
         return math.inf
-    if pattern := re.fullmatch(r"(\d+):(\d+)", entry):
+    if pattern := re.fullmatch(r"(\d{1,9}):(\d{1,9})", entry):
         nonzero, group = int(pattern[1]), int(pattern[2])
         return 1 - nonzero / group if group else None
     first = _AMOUNT.match(entry.lstrip("<"))

@@ -52,7 +52,8 @@ def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str]
 
 
 @pytest.mark.parametrize(
-    ("entry", "value"), [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None)]
+    ("entry", "value"),
+    [("2:4", 0.5), ("1:4", 0.75), ("–", None), ("failed", None), ("2:0", None), (f"2:{'9' * 5000}", 2.0)],
 )
 def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
     assert text.sort_key(entry) == value

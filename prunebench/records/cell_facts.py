@@ -38,6 +38,9 @@ def _check_evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("tasks are no list of names")
     if evaluation.get("name") == "zero_shot" and not tasks:
         raise ValueError("zero_shot has no tasks")
+    noise = evaluation.get("noise")
+    if tasks and noise is not None and not isinstance(noise, int | float):
+        raise ValueError(f"noise is no number: {noise!r}")
     return evaluation
 
 

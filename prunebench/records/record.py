@@ -35,6 +35,12 @@ def _check_zero_shot(outcome: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     return outcome
 
 
+def _check_environment(environment: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(environment.get("versions") or {}, dict):
+        raise ValueError("versions are no mapping")
+    return environment
+
+
 def _end_of(text: Any) -> Any:
     """The end of a text that is too long: of a traceback the part that says where it happened."""
     return text[-TRACEBACK_LIMIT:] if isinstance(text, str) else text
@@ -276,7 +282,7 @@ class Record(RecordPart):
     saved: SavedFacts | None = None
     notes: dict[Annotated[str, BeforeValidator(replace_surrogates)], Count] = Field(default_factory=dict)
     trace: tuple[dict[str, float], ...] = ()
-    environment: dict[str, Any] = Field(default_factory=dict)
+    environment: Annotated[dict[str, Any], AfterValidator(_check_environment)] = Field(default_factory=dict)
     arrays: dict[Digest, str] = Field(default_factory=dict)
     digest: str | None = None
 

@@ -95,9 +95,9 @@ def diagnose(record: Record) -> list[Finding]:
 def runs(record: Record, quantity: str) -> list[Curve]:
     """The curves of a traced quantity, one for each run: where steps begin anew, another layer or stage begins."""
     found: list[Curve] = []
-    last = math.inf
+    last = -1.0
     for row in record.trace:
-        if (step := row.get("step", last + 1)) <= last:
+        if not (step := row.get("step", last + 1)) > last or not found:
             found.append([])
         last = step
         if quantity in row:

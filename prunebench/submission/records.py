@@ -64,7 +64,7 @@ def _versions(record: Record) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", text)[:3]]
+    return [int(part[:9]) for part in re.findall(r"\d+", text)[:3]]
 
 
 def _protocols(record: Record) -> list[str]:

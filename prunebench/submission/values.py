@@ -48,7 +48,7 @@ def _perplexities(record: Record, arrays: Mapping[str, np.ndarray]) -> list[str]
             said, given = getattr(told, name), getattr(found, name)
             if not np.isclose(said, given, rtol=AGREES, atol=0, equal_nan=True):
                 faults.append(f"{protocol}: its {name} is {said:.8g}, its losses give {given:.8g}")
-        window = re.search(r"/(?:stream|paper|random)(?:-bos)?-(?:\d+x)?(\d+)$", protocol)
+        window = re.search(r"/(?:stream|paper|random)(?:-bos)?-(?:\d+x)?(\d{1,9})$", protocol)
         if window and not (counts == int(window[1]) - 1).all():
             faults.append(
                 f"{protocol}: its windows predict {counts.min()} to {counts.max()} tokens, not {window[1]} - 1"

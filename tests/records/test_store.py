@@ -214,6 +214,8 @@ class TestContent:
             (("zero_shot", "results"), 3, "zero_shot.results"),
             (("zero_shot", "n-samples", "piqa"), [1], "n-samples of 'piqa' is no mapping"),
             (("cell", "evaluations", 1, "tasks"), 5, "tasks are no list of names"),
+            (("cell", "evaluations", 1, "noise"), "much", "noise is no number: 'much'"),
+            (("environment", "versions"), "2.0", "versions are no mapping"),
             (("cost", "prune_seconds"), "NaN", "finite number"),
             (("cost", "prune_seconds"), -1, "greater than or equal to 0"),
             (("sparsity", "reached"), 1.5, "less than or equal to 1"),

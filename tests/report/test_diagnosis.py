@@ -26,6 +26,7 @@ from prunebench.report.diagnosis import (
     TRAVEL,
     ZEROS,
     diagnose,
+    runs,
 )
 from prunebench.report.tables.diagnosis import diagnosis_tables
 from prunebench.runner.memory import memory_bytes
@@ -99,6 +100,14 @@ def test_runs_one_after_another_count_each_for_itself() -> None:
     assert signs(layers(FALLING, STEADY, FALLING)) == []
     (finding,) = diagnose(layers(FALLING, STEADY, STEADY))
     assert finding.evidence.endswith("and so in 2 of 3 runs")
+
+
+def test_rows_without_a_step_or_with_none_that_is_a_number() -> None:
+    made = record()
+    rows = tuple({"primal": value} for value in STEADY)
+    assert [len(curve) for curve in runs(made.model_copy(update={"trace": rows}), "primal")] == [len(STEADY)]
+    odd = ({"step": math.nan, "primal": 1.0}, {"step": 1.0, "primal": 1.0}, {"step": 2.0, "primal": 1.0})
+    assert [len(curve) for curve in runs(made.model_copy(update={"trace": odd}), "primal")] == [1, 2]
 
 
 def test_weights_that_could_not_travel() -> None:

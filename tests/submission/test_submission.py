@@ -189,6 +189,7 @@ class TestRecords:
             (lambda r: r.update(measured="in-process"), "only what was measured in a process of its own"),
             (lambda r: r["environment"]["versions"].pop("torch"), "it tells no version of torch"),
             (lambda r: r["environment"]["versions"].update(prunebench="99.0"), "made by prunebench 99.0"),
+            (lambda r: r["environment"]["versions"].update(prunebench="9" * 5000), "made by prunebench 999"),
             (lambda r: r["environment"].pop("weights_digest"), "its environment tells no weights_digest"),
         ],
     )
