@@ -27,7 +27,7 @@ from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.models.sparse import FILE, read_tensors
 from prunebench.pruning.layers import all_layers
-from prunebench.pruning.sparsity import NM, PatternError, parse_pattern
+from prunebench.pruning.sparsity import NM, parse_pattern
 from prunebench.records.array_files import parsed_arrays
 from prunebench.records.record import SPARSE_FOLDER, Record
 from prunebench.records.saved_models import model_folders
@@ -64,8 +64,10 @@ class Again:
             return []
         try:
             faults = self._faults(record)
-        except (PrunebenchError, PatternError) as error:
+        except PrunebenchError as error:
             faults = [f"it cannot be measured again: {first_line(error)}"]
+        except Exception as error:  # a forged record may hold anything in the place of a setting
+            faults = [f"it cannot be measured again: {type(error).__name__}: {first_line(error)}"]
         return [Finding(record.cell.id, fault) for fault in faults]
 
     def _faults(self, record: Record) -> list[str]:

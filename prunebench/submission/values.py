@@ -15,6 +15,7 @@ from prunebench.submission.finding import Finding
 AGREES = 1e-6  # relative; both are computed in float64
 STORED = ("acc", "exact_match")  # metrics whose answers are kept beside a record
 SAMPLE_AGREES = 0.05  # the sample holds every so many-th row, whose share of zeros may differ from the whole
+LARGEST_SAMPLE = 1 << 24  # bytes, far above that of any model; it is unpacked to eight times as many
 GROUPS = (2, 4, 8)  # m of n:m whose groups end where bytes do
 
 
@@ -85,7 +86,7 @@ def _mask(record: Record, arrays: Mapping[str, np.ndarray]) -> list[str]:
     mask = arrays.get("mask")
     if mask is None:
         return ["the sample of its mask is missing"]
-    if mask.dtype != np.uint8 or not len(mask):
+    if mask.dtype != np.uint8 or not 0 < len(mask) <= LARGEST_SAMPLE:
         return ["the sample of its mask is none"]
     try:
         pattern = parse_pattern(record.cell.sparsity)

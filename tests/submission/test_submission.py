@@ -244,6 +244,7 @@ class TestArrays:
             ("zero_shot/tinyworld_agreement/acc", None, "the answers to tinyworld_agreement (acc) are missing"),
             ("mask", lambda a: a | 0xF0, "the sample of its mask holds"),
             ("mask", None, "the sample of its mask is missing"),
+            ("mask", lambda a: np.zeros((1 << 24) + 1, np.uint8), "the sample of its mask is none"),
         ],
     )
     def test_altered_with_all_digests(
@@ -411,6 +412,20 @@ class TestFresh:
         assert any("cannot be read" in line for line in findings(folder, "--fresh"))
         shutil.rmtree(folder / "sparse")
         assert "run the suite with --save-models" in the_finding(folder, "--fresh")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda r: r["cell"]["evaluations"][0].pop("source"),
+            lambda r: r["cell"]["evaluations"][0].update(windows=["stream"]),
+            lambda r: r["cell"]["evaluations"][0].update(source="~nobody-of-this-name/text"),
+            lambda r: r["cell"].update(source="~nobody-of-this-name/model"),
+            lambda r: r["cell"].update(dtype="numbers"),
+        ],
+    )
+    def test_odd_settings(self, folder: Path, change: Callable[[Any], object]) -> None:
+        edit(record_file(only(folder)), change)
+        assert any("cannot be measured again: " in line for line in findings(folder, "--fresh"))
 
     def test_a_dense_model_that_only_the_contributor_has(self, folder: Path, tmp_path: Path) -> None:
         edit(record_file(only(folder)), lambda r: r["cell"].update(source=str(tmp_path)))
