@@ -63,8 +63,9 @@ def trend(
 ) -> None:
     """Follow a measure over commits and say at which of them it changed beyond noise.
 
-    The noise comes from the records: the spread between seeds, or with one seed the standard errors. In a history
-    without a step, one is told with a probability of 0.001.
+    The noise comes from the records: the spread between seeds, or with one seed the standard errors, and for times and
+    memory the differences of neighbouring commits, of which there must be eight. In a history without a step, one is
+    told with a probability of 0.001.
     """
     from prunebench.errors import UsageError, suggest
     from prunebench.report.trend.series import Metric, read_commits, trends
@@ -84,7 +85,7 @@ def trend(
         from prunebench.report.plots.matplotlib_svg import to_file
         from prunebench.report.trend.shown import trend_plots
 
-        for plot in trend_plots(found):
+        for plot in trend_plots(found, commits):
             print_message(str(write_file(output / f"{plot.name}.svg", to_file(plot, "svg"))))
     if as_json:
         print_json(trend_json(found))

@@ -12,7 +12,14 @@ from prunebench.records.store import read_records
 from prunebench.report.compare.seed_spread import pooled_spread
 from prunebench.report.grouping import Setting, group_by, latest_records, protocol_digests
 from prunebench.report.tables.scores import task_scores
-from prunebench.report.trend.steps import LEVEL, Step, find_steps, noise_between_neighbours
+from prunebench.report.trend.steps import (
+    FEWEST,
+    LEVEL,
+    Step,
+    find_steps,
+    freedom_of_neighbours,
+    noise_between_neighbours,
+)
 
 Key = tuple[Setting, str, str, str, str]
 """Setting, method, sparsity, protocol or task, and what tells its texts or questions apart."""
@@ -59,7 +66,8 @@ class Trend:
         metric: what was measured.
         commits: of the points.
         values: of the points: means over seeds, geometric where changes are relative.
-        noise: standard error of each point, relative or in shares.
+        noise: standard error of each point, relative or in shares; NaN if unknown.
+        freedom: its degrees of freedom.
         steps: changes of level, of logarithms where changes are relative.
     """
 
@@ -71,6 +79,7 @@ class Trend:
     commits: tuple[Commit, ...]
     values: tuple[float, ...]
     noise: tuple[float, ...]
+    freedom: float
     steps: tuple[Step, ...]
 
     def level(self, value: float) -> float:
@@ -182,23 +191,24 @@ def _trend(
 ) -> Trend:
     setting, method, sparsity, of, _ = key
     values = [sum(sample.value for sample in samples) / len(samples) for samples in points.values()]
-    noise = noise_of(list(points.values()))
+    noise, freedom = noise_of(list(points.values()))
     trend = Trend(
         setting.model, method, sparsity, of, metric,
         tuple(commits[number] for number in points),
         tuple(math.exp(value) if metric.relative else value for value in values),
-        tuple(noise), tuple(find_steps(values, noise, LEVEL / series)),
+        tuple(noise), freedom, tuple(find_steps(values, noise, LEVEL / series, freedom)),
     )  # fmt: skip
     told = tuple(step for step in trend.steps if abs(trend.change(step)) >= smallest)
     return Trend(**(vars(trend) | {"steps": told}))
 
 
-def noise_of(points: Sequence[Sequence[Sample]]) -> list[float]:
-    """The standard error of each point of a series.
+def noise_of(points: Sequence[Sequence[Sample]]) -> tuple[list[float], float]:
+    """The standard error of each point of a series, and its degrees of freedom.
 
     Where a commit has several seeds, the spread between seeds, pooled over all commits: they share the text. Else the
     standard errors of the records, which is more than the noise between two commits that were measured on one text. No
-    less, in either case, than neighbouring points differ.
+    less, in either case, than neighbouring points differ, from which alone it comes where neither is known; NaN where
+    there are too few of them.
 
     Args:
         points: the seeds of each point.
@@ -207,8 +217,13 @@ def noise_of(points: Sequence[Sequence[Sample]]) -> list[float]:
     means = [sum(sample.value for sample in samples) / len(samples) for samples in points]
     least = max(SMALLEST_NOISE, noise_between_neighbours(means))
     if not math.isnan(spread):
-        return [max(spread / math.sqrt(len(samples)), least) for samples in points]
-    return [max(samples[0].stderr, least) if samples[0].stderr >= 0 else least for samples in points]
+        freedom = sum(len(samples) - 1 for samples in points)
+        return [max(spread / math.sqrt(len(samples)), least) for samples in points], freedom
+    errors = [samples[0].stderr for samples in points]
+    known = [error for error in errors if 0 <= error < math.inf]
+    if known:
+        return [max(error if error in known else max(known), least) for error in errors], math.inf
+    return [least if len(points) >= FEWEST else math.nan] * len(points), freedom_of_neighbours(len(points))
 
 
 def grouped(found: Sequence[Trend]) -> dict[tuple[str, str], list[Trend]]:

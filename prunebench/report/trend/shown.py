@@ -1,14 +1,17 @@
 """Trends as tables, as JSON and as plots."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from scipy import stats
 
 from prunebench import text
 from prunebench.report.output.tidy import json_number
 from prunebench.report.plots.plot import Axis, Plot, Series
 from prunebench.report.styles import style_number
 from prunebench.report.tables.table import Table
-from prunebench.report.trend.series import Metric, Trend, grouped
+from prunebench.report.trend.series import Commit, Metric, Trend, grouped
 from prunebench.report.trend.steps import Step
 
 MOST_TICKS = 4
@@ -42,7 +45,7 @@ def trend_tables(found: Sequence[Trend]) -> list[Table]:
                 str(len(trend.values)),
                 _value(trend, trend.values[0]),
                 _value(trend, trend.values[-1]),
-                f"{100 * sorted(trend.noise)[len(trend.noise) // 2]:.2g} {_unit(trend)}",
+                _noise(trend),
                 str(len(trend.steps)),
             )
             for trend in found
@@ -61,7 +64,12 @@ def trend_json(found: Sequence[Trend]) -> list[dict[str, Any]]:
             "metric": str(trend.metric),
             "of": trend.of,
             "points": [
-                {"commit": commit.name, "started": commit.started, "value": json_number(value), "stderr": noise}
+                {
+                    "commit": commit.name,
+                    "started": commit.started,
+                    "value": json_number(value),
+                    "stderr": json_number(noise),
+                }
                 for commit, value, noise in zip(trend.commits, trend.values, trend.noise, strict=True)
             ],
             "steps": [
@@ -79,14 +87,20 @@ def trend_json(found: Sequence[Trend]) -> list[dict[str, Any]]:
     ]
 
 
-def trend_plots(found: Sequence[Trend]) -> list[Plot]:
-    """A plot for each model and protocol or task: a colour for each method, a dash for each sparsity."""
+def trend_plots(found: Sequence[Trend], history: Sequence[Commit]) -> list[Plot]:
+    """A plot for each model and protocol or task: a colour for each method, a dash for each sparsity.
+
+    Args:
+        found: the series.
+        history: all commits, in their order.
+    """
     plots = []
     for (model, of), members in grouped(found).items():
-        commits = list(dict.fromkeys((commit.started, commit.name) for trend in members for commit in trend.commits))
-        commits.sort()
+        present = {id(commit) for trend in members for commit in trend.commits}
+        commits = [commit for commit in history if id(commit) in present]
         every = -(-len(commits) // MOST_TICKS)
-        ticks = tuple((float(x), name[:LONGEST_TICK]) for x, (_, name) in enumerate(commits) if x % every == 0)
+        ticks = tuple((float(x), commit.name[:LONGEST_TICK]) for x, commit in enumerate(commits) if x % every == 0)
+        places = {id(commit): float(x) for x, commit in enumerate(commits)}
         metric, sparsities = members[0].metric, list(dict.fromkeys(trend.sparsity for trend in members))
         title = " ".join(part for part in (f"{metric.capitalize()} of {model}", of and f"on {of}") if part)
         plots.append(
@@ -97,7 +111,7 @@ def trend_plots(found: Sequence[Trend]) -> list[Plot]:
                 x=Axis("commit", ticks=ticks),
                 y=Axis(_LABELS[metric], "log" if metric.relative else "linear"),
                 series=tuple(
-                    series for trend in members for series in _lines(trend, commits, sparsities.index(trend.sparsity))
+                    series for trend in members for series in _lines(trend, places, sparsities.index(trend.sparsity))
                 ),
             )
         )
@@ -112,9 +126,9 @@ _LABELS = {
 }
 
 
-def _lines(trend: Trend, commits: Sequence[tuple[str, str]], dash: int) -> list[Series]:
+def _lines(trend: Trend, places: Mapping[int, float], dash: int) -> list[Series]:
     scale = 1.0 if trend.metric.relative else 100.0
-    xs = [float(commits.index((commit.started, commit.name))) for commit in trend.commits]
+    xs = [places[id(commit)] for commit in trend.commits]
     label = f"{trend.method} {trend.sparsity}"
     style = style_number(trend.method)
     values = tuple((x, scale * value) for x, value in zip(xs, trend.values, strict=True))
@@ -129,6 +143,12 @@ def _names(trend: Trend) -> tuple[str, str, str, str]:
     return trend.model, trend.method, trend.sparsity, trend.of or text.MISSING
 
 
+def _noise(trend: Trend) -> str:
+    """That of the median point."""
+    middle = sorted(trend.noise)[len(trend.noise) // 2]
+    return "unknown" if math.isnan(middle) else f"{100 * middle:.2g} {_unit(trend)}"
+
+
 def _unit(trend: Trend) -> str:
     return "%" if trend.metric.relative else "points"
 
@@ -141,7 +161,7 @@ def _value(trend: Trend, value: float) -> str:
 
 
 def _change(trend: Trend, step: Step) -> str:
-    half = 1.96 * step.stderr
+    half = float(stats.t.ppf(0.975, trend.freedom)) * step.stderr
     ends = (Step(step.index, step.before, step.after + side, 0.0) for side in (-half, half))
     low, high = (f"{100 * trend.change(end):+.1f}" for end in ends)
     return f"{100 * trend.change(step):+.1f} {_unit(trend)} ({low} to {high})"

@@ -3,7 +3,8 @@
 The series is modelled as pieces of constant level with independent normal noise. The pieces are those with the least
 sum of squares plus a penalty for each step (optimal partitioning: Jackson et al., IEEE Signal Processing Letters 12,
 2005), found exactly by dynamic programming. The penalty is the square of the number of standard errors that the largest
-of all possible single steps exceeds with a given small probability where there is no step.
+of all possible single steps exceeds with a given small probability where there is no step; of few numbers, from which
+the noise is known badly, more of them (Student's distribution in place of the normal one).
 """
 
 import math
@@ -40,21 +41,26 @@ class Step:
         return self.after - self.before
 
 
-def find_steps(values: Sequence[float], noise: Sequence[float], level: float = LEVEL) -> list[Step]:
-    """The steps in a series, in their order.
+def find_steps(
+    values: Sequence[float], noise: Sequence[float], level: float = LEVEL, freedom: float = math.inf
+) -> list[Step]:
+    """The steps in a series, in their order; none where the noise is unknown.
 
     Args:
         values: the points, finite.
-        noise: standard error of each, above zero.
+        noise: standard error of each, above zero; NaN if unknown.
         level: probability of finding any step where there is none.
+        freedom: degrees of freedom of the noise, where it was estimated.
     """
+    if not all(map(math.isfinite, noise)):
+        return []
     x, weight = np.asarray(values, dtype=np.float64), 1 / np.square(np.asarray(noise, dtype=np.float64))
     n = len(x)
     if n < 2:
         return []
     x = x - x.mean()  # sums of squares then lose no digits
     sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (weight, weight * x, weight * x * x)]
-    penalty = penalty_of(n, level)
+    penalty = penalty_of(n, level, freedom)
     best, last = np.zeros(n + 1), np.zeros(n + 1, dtype=int)
     best[0] = -penalty
     for end in range(1, n + 1):
@@ -74,13 +80,15 @@ def find_steps(values: Sequence[float], noise: Sequence[float], level: float = L
     ]
 
 
-def penalty_of(points: int, level: float) -> float:
+def penalty_of(points: int, level: float, freedom: float = math.inf) -> float:
     """By how much a step must lower the sum of squares, in units of the noise: Bonferroni's bound over all places."""
-    return float(stats.chi2.isf(level / max(points - 1, 1), 1))
+    return float(stats.t.isf(level / max(points - 1, 1) / 2, freedom)) ** 2
 
 
 def noise_between_neighbours(values: Sequence[float]) -> float:
     """Standard deviation of single points, from the differences of neighbours; a few steps do not disturb it.
+
+    It has about a third as many degrees of freedom as there are differences (``freedom_of_neighbours``).
 
     Returns:
         0 for fewer points than ``FEWEST``.
@@ -88,3 +96,8 @@ def noise_between_neighbours(values: Sequence[float]) -> float:
     if len(values) < FEWEST:
         return 0.0
     return float(np.median(np.abs(np.diff(values)))) / (MAD_OF_NORMAL * math.sqrt(2))
+
+
+def freedom_of_neighbours(points: int) -> float:
+    """Degrees of freedom of ``noise_between_neighbours``; by simulation steps are then as rare as they should be."""
+    return (points - 1) / 3
