@@ -485,6 +485,8 @@ class ZeroShotEntry(EvaluationEntry):
     def _turns_are_of_a_chat(self) -> "ZeroShotEntry":
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn: true needs apply_chat_template: true, whose turns the examples are")
+        if self.noise is not None and self.apply_chat_template:
+            raise ValueError("noise would change the words of the chat template, too: leave out one of the two")
         return self
 
     def located(self, locate: Callable[[str], str]) -> Self:

@@ -162,3 +162,5 @@ def test_wrong_options_are_told() -> None:
             ZeroShotEntry.model_validate({**entry, key: value})
     with pytest.raises(ValidationError, match="fewshot_as_multiturn: true needs apply_chat_template: true"):
         ZeroShotEntry.model_validate({**entry, "fewshot_as_multiturn": True})
+    with pytest.raises(ValidationError, match="noise would change the words of the chat template"):
+        ZeroShotEntry.model_validate({**entry, "apply_chat_template": True, "noise": 0.05})
