@@ -197,6 +197,16 @@ class Mine:
 '''
 
 
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(100, ", the first 100 questions of each."), (0.1, r", the first 10 \% of the questions of each."), (None, ".")],
+)
+def test_the_paragraph_says_which_questions(limit: float | None, words: str) -> None:
+    asked = {"name": "zero_shot", "tasks": ["boolq"], "num_fewshot": None, "limit": limit}
+    made = record(evaluations=[asked, asked | {"noise": 0.05}])
+    assert f"Accuracy is that of lm-eval on boolq and boolq-noise-0.05{words}" in methods_paragraph([made])
+
+
 def test_the_paragraph_says_what_a_reader_must_know(extreme: list[Record]) -> None:
     said = methods_paragraph(with_citations(extreme))
     for part in (

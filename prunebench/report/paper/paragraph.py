@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prunebench import text
+from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, group_by, method_order, sparsity_order
 from prunebench.report.output.text_tables import escape_latex
@@ -98,10 +99,11 @@ def _evaluations(records: Sequence[Record]) -> list[str]:
         )
     tasks = [e for r in records for e in r.cell.evaluations if e.get("name") == "zero_shot"]
     if tasks:
-        names = list(dict.fromkeys(task for e in tasks for task in e["tasks"]))
+        names = list(dict.fromkeys(task for e in tasks for task in task_titles(e)))
         limits = list(dict.fromkeys(e.get("limit") for e in tasks))
         shots = list(dict.fromkeys(e.get("num_fewshot") for e in tasks))
-        parts = [f"the first {limits[0]} questions of each"] if len(limits) == 1 and limits[0] else []
+        first = f"{100 * limits[0]:g} % of the" if len(limits) == 1 and limits[0] and limits[0] < 1 else limits[0]
+        parts = [f"the first {first} questions of each"] if len(limits) == 1 and first else []
         parts += [f"{shots[0]} examples in the prompt"] if len(shots) == 1 and shots[0] is not None else []
         said.append(f"Accuracy is that of lm-eval on {join_words(names)}{''.join(f', {part}' for part in parts)}.")
     return [escape_latex(sentence) for sentence in said]
