@@ -35,8 +35,9 @@ def setting_findings(record: Record, suite: Suite) -> list[Finding]:
 
 def _faults(record: Record, suite: Suite) -> Iterator[str]:
     cell = record.cell
-    if cell.model not in {model.name for model in suite.models}:
-        yield f"the suite has no model {cell.model!r}"
+    source = str((cell.model_extra or {}).get("source"))
+    if not any(model.name == cell.model and _one_model(model.id, source) for model in suite.models):
+        yield f"the suite has no model {cell.model!r} from {source}"
     entries = [entry for entry in suite.methods if entry.title == cell.method]
     if not entries:
         yield f"the suite has no method {cell.method!r}"
@@ -94,6 +95,13 @@ def _is(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     # Facts leave out what is not asked for.
     missing = (name for name in ("limit", "noise") if entry.get(name) is not None and name not in facts)
     return all(_plain(entry[name]) == _plain(facts[name]) for name in names) and not any(missing)
+
+
+def _one_model(asked: str, source: str) -> bool:
+    """Whether a suite's model is that of a record; a folder, which is elsewhere on every machine, by its name."""
+    if Path(source).is_absolute():
+        return Path(asked).name == Path(source).name
+    return asked.partition("@")[0] == source.partition("@")[0]
 
 
 def _one_text(corpus: str, facts: Mapping[str, Any]) -> bool:

@@ -186,6 +186,10 @@ class TestRecords:
                 lambda r: r["cell"]["evaluations"][0].update(windows=None),
                 "the settings of tinyworld/stream-128 are none",
             ),
+            (
+                lambda r: r["cell"].update(source="builtin/tinyworld-llama-1m"),
+                "the suite has no model 'tinyworld-llama-300k' from builtin/tinyworld-llama-1m",
+            ),
             (lambda r: r.update(measured="in-process"), "only what was measured in a process of its own"),
             (lambda r: r["environment"]["versions"].pop("torch"), "it tells no version of torch"),
             (lambda r: r["environment"]["versions"].update(prunebench="99.0"), "made by prunebench 99.0"),
