@@ -138,6 +138,14 @@ def discard_tree(folder: Path) -> None:
             remove_tree(folder)
 
 
+def with_home(text: str) -> Path:
+    """A path with ``~`` replaced by a home folder; as it is where nobody of that name has one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def irregular(path: Path, *, folder: bool = False) -> str | None:
     """What stands in the way of a regular file, or of a folder: "a symbolic link", "a pipe" …; None if nothing does.
 
@@ -149,7 +157,7 @@ def irregular(path: Path, *, folder: bool = False) -> str | None:
     """
     try:
         mode = path.lstat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     expected = stat.S_ISDIR if folder else stat.S_ISREG
     return None if expected(mode) else KINDS.get(stat.S_IFMT(mode), "no regular file")

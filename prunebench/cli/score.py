@@ -10,6 +10,7 @@ import typer
 from prunebench.cli.output import AsJson, print_message
 from prunebench.cli.run import run
 from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of
+from prunebench.files import with_home
 from prunebench.quiet import quiet_libraries
 
 # The literature's protocol, where no suite names another.
@@ -50,7 +51,7 @@ def score(
         from prunebench.suite.file import load_suite
         from prunebench.suite.schema import ModelEntry
 
-        local = Path(folder).expanduser()
+        local = with_home(folder)
         # Many scripts save the weights alone.
         tokenizer = dense if local.is_dir() and not has_tokenizer(local) else None
         found = find_model(folder, tokenizer=tokenizer)

@@ -14,6 +14,7 @@ from prunebench.data.hub_corpora import HUB_ID, hub_corpus
 from prunebench.data.noise import noisy
 from prunebench.data.text_files import READERS, is_text_file, local_corpus
 from prunebench.errors import CorpusError, first_line, suggest
+from prunebench.files import with_home
 from prunebench.registry.entry_points import CORPORA, code_of, load_plugin, resolve_source, sources
 from prunebench.registry.options import call_named, refuse_unknown_arguments
 from prunebench.registry.reading import PluginFiles, checked
@@ -55,7 +56,7 @@ def find_corpus(
 
 
 def _found(source: str, split: str | None, purpose: Purpose, files: Iterable[Path], field: str | None) -> Corpus:
-    path, files = Path(source).expanduser(), files if isinstance(files, PluginFiles) else PluginFiles(files)
+    path, files = with_home(source), files if isinstance(files, PluginFiles) else PluginFiles(files)
     plugins = sources(CORPORA, files)
     if source in plugins:
         if field is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from prunebench import hub
 from prunebench.errors import DeviceError, ModelError, suggest
+from prunebench.files import with_home
 from prunebench.models.architecture import quantization
 from prunebench.models.config import check_config, read_json
 from prunebench.models.folders import has_head, other_format, refuse_wrapped_names
@@ -109,7 +110,7 @@ def find_folder(source: str) -> Path:
 
 def _folder_of(source: str, with_code: bool, files: tuple[str, ...] = MODEL_PATTERNS) -> tuple[Path, str | None]:
     """Folder and commit of a model or tokenizer: a builtin, a folder or on the hub."""
-    folder, revision = Path(source).expanduser(), None
+    folder, revision = with_home(source), None
     if source.startswith(BUILTIN):
         from prunebench.tinyworld import MODELS, model_folder
 

@@ -22,6 +22,7 @@ from prunebench.errors import PrunebenchError, UsageError, first_line
 from prunebench.evaluation.interface import is_ours
 from prunebench.evaluation.perplexity import PerplexityResult, perplexity, verified
 from prunebench.evaluation.protocols import Sequences, evaluation_sequences
+from prunebench.files import with_home
 from prunebench.models.digest import unique_names, weights_digest
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
@@ -94,7 +95,7 @@ class Again:
     def _dense_model(self, record: Record) -> tuple[Any, Any]:
         extra = record.cell.model_extra or {}
         source, dtype = str(extra.get("source")), str(extra.get("dtype"))
-        if Path(source).is_absolute() or Path(source).expanduser().is_dir():
+        if Path(source).is_absolute() or with_home(source).is_dir():
             raise UsageError(f"its dense model {source} is a folder, not one that others have")
         digest = str(extra.get("model_digest"))
         key = f"{digest} {dtype}"

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from prunebench.data.text_files import is_text_file
 from prunebench.errors import SuiteError, quoted
+from prunebench.files import with_home
 from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
@@ -117,7 +118,7 @@ def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:
     """Count relative paths from the suite file."""
 
     def located(text: str, is_path: bool) -> str:
-        return str((folder / Path(text).expanduser()).resolve()) if is_path else text
+        return str((folder / with_home(text)).resolve()) if is_path else text
 
     def corpus(text: str) -> str:
         return located(text, is_text_file(text))

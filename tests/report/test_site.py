@@ -199,6 +199,9 @@ class TestCommand:
             assert result.exit_code == 2
             assert message in one_line(result)
         assert not (tmp_path / "site").exists()
+        (tmp_path / "file").touch()
+        result = prunebench("site", folder(tmp_path / "own", record()), "--output", tmp_path / "file" / "site")
+        assert "choose another with --output" in one_line(result)
 
     def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
         folder(tmp_path / "all" / "own", record())

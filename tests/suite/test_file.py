@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.errors import SuiteError
+from prunebench.errors import ModelError, SuiteError
+from prunebench.models.source import find_model
 from prunebench.suite.file import load_suite
 from prunebench.suite.schema import Suite
 from prunebench.yaml12 import read_yaml
@@ -141,6 +142,14 @@ def test_files_that_are_no_suites(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SuiteError, match="no text file in UTF-8"):
         load_suite(tmp_path / "binary.yaml")
+
+
+def test_a_home_that_is_not_there(tmp_path: Path) -> None:
+    somewhere = "~nobody-of-this-name/model"
+    suite = suite_of(tmp_path, models=f"models: ['{somewhere}']")
+    assert suite.models[0].id == str(tmp_path.resolve() / somewhere)
+    with pytest.raises(ModelError, match="is not a folder"):
+        find_model(somewhere)
 
 
 def test_overrides(tmp_path: Path) -> None:
