@@ -94,15 +94,20 @@ def diagnose(record: Record) -> list[Finding]:
 
 def runs(record: Record, quantity: str) -> list[Curve]:
     """The curves of a traced quantity, one for each run: where steps begin anew, another layer or stage begins."""
-    found: list[Curve] = []
+    curves = [[(step, row[quantity]) for step, row in rows if quantity in row] for rows in _rows(record)]
+    return [curve for curve in curves if curve]
+
+
+def _rows(record: Record) -> list[list[tuple[float, dict[str, float]]]]:
+    """The rows of each run, with their steps."""
+    found: list[list[tuple[float, dict[str, float]]]] = []
     last = -1.0
     for row in record.trace:
         if not (step := row.get("step", last + 1)) > last or not found:
             found.append([])
         last = step
-        if quantity in row:
-            found[-1].append((step, row[quantity]))
-    return [curve for curve in found if curve]
+        found[-1].append((step, row))
+    return found
 
 
 def divergence(record: Record) -> Finding | None:
@@ -122,11 +127,12 @@ def divergence(record: Record) -> Finding | None:
 
 
 def projection_jump(record: Record) -> Finding | None:
-    """``projected_loss`` at the end lies far above the last ``loss``."""
-    after, before = runs(record, "projected_loss"), runs(record, "loss")
-    if not after or not before:
+    """``projected_loss`` at the end lies far above the last ``loss`` of the same run; another may have followed."""
+    curves = [{name: value for _, row in rows for name, value in row.items()} for rows in _rows(record)]
+    ends = [(last["loss"], last["projected_loss"]) for last in curves if {"loss", "projected_loss"} <= last.keys()]
+    if not ends:
         return None
-    loss, projected = before[-1][-1][1], after[-1][-1][1]
+    loss, projected = ends[-1]
     if not (projected - loss > JUMP or math.isnan(projected)):
         return None
     evidence = f"the loss is {loss:.3g} before the last projection and {projected:.3g} after it"

@@ -110,6 +110,19 @@ def test_rows_without_a_step_or_with_none_that_is_a_number() -> None:
     assert [len(curve) for curve in runs(made.model_copy(update={"trace": odd}), "primal")] == [1, 2]
 
 
+def test_a_projection_is_held_against_the_loss_of_its_own_run() -> None:
+    """A stage that retrains begins anew and ends lower than the weights that were projected."""
+
+    def then_retrained(loss: float, projected: float) -> Record:
+        rows = [{"step": 1.0, "loss": 3.0}, {"step": 2.0, "loss": loss, "projected_loss": projected}]
+        rows += [{"step": float(n), "loss": 1.0} for n in range(1, 5)]
+        return record("theirs").model_copy(update={"trace": tuple(rows)})
+
+    assert signs(then_retrained(2.0, 2.1)) == []
+    (finding,) = diagnose(then_retrained(2.0, 3.5))
+    assert finding.evidence == "the loss is 2 before the last projection and 3.5 after it"
+
+
 def test_weights_that_could_not_travel() -> None:
     assert signs(spending(travel=2.9)) == [TRAVEL]
     assert signs(spending(travel=3.1)) == []
