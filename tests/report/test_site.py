@@ -12,6 +12,7 @@ from prunebench.report.site.boards import boards, budget_of
 from prunebench.report.site.gather import Source, clashes, gather
 from prunebench.report.site.page import to_page
 from prunebench.report.site.recipe import command, recipe
+from prunebench.report.trend.series import Commit, Metric, trends
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from tests.helpers.command_line import one_line, prunebench
@@ -55,6 +56,22 @@ class TestBoards:
             count["effective"] = 7
         titles = [board.title for board in boards([source("a", one, two)]) if board.measure == "accuracy"]
         assert len(titles) == len(set(titles)) == 2 * len(boards([source("a", one)])[1:])
+
+    @pytest.mark.parametrize("noise", [None, 0.05])
+    def test_a_task_of_other_files_has_a_table_of_its_own(self, noise: float | None) -> None:
+        name = "mine" if noise is None else f"mine-noise-{noise}"
+        made = record(evaluations=[{"name": "zero_shot", "tasks": ["mine"], "noise": noise, "digest": "a" * 64}])
+        made = made.model_copy(update={"zero_shot": {"results": {name: {"acc,none": 0.5}}}})
+        facts = ({**made.cell.evaluations[0], "digest": "b" * 64},)
+        other = made.model_copy(update={"cell": made.cell.model_copy(update={"evaluations": facts}), "digest": "x"})
+        titles = [
+            board.title for board in boards([source("a", made), source("b", other)]) if board.measure != "perplexity"
+        ]
+        assert titles == [f"{name} (files aaaaaaaa)", f"{name} (files bbbbbbbb)"]
+        commits = [
+            Commit(number, "", (each,)) for number, each in (("1", made), ("2", made), ("3", other), ("4", other))
+        ]
+        assert [len(found.values) for found in trends(commits, Metric.ACCURACY, 0.01)] == [2, 2]
 
     def test_the_best_first_for_each_model_and_sparsity_and_times_dense(self) -> None:
         dense = record("dense", "0", value=4.0)

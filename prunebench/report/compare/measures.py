@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prunebench.records.arrays import ArrayStore
-from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.compare.seed_spread import difference_of_runs, pooled_spread, seed_margin, seeds_needed
 from prunebench.report.compare.verdict import Measure
 from prunebench.report.intervals import Change
 from prunebench.report.paired import BySeed, accuracy_change, answers, perplexity_change, task_answers
-from prunebench.report.tables.scores import Column, task_scores
+from prunebench.report.tables.scores import Column, file_digests, task_scores
 
 VALUE_AGREES = 1e-6  # relative; a perplexity and the mean of its losses are computed in float64
 
@@ -115,7 +114,7 @@ def _altered(side: Side, protocol: str, name: str) -> list[str]:
 def accuracy_measures(sides: Sides, tolerance: float) -> Compared:
     base, head = sides[0].records[0], sides[1].records[0]
     old, new = ({column.task: (column, score) for column, score in task_scores(r).items()} for r in (base, head))
-    digests = _file_digests(base), _file_digests(head)
+    digests = file_digests(base), file_digests(head)
     arrays = sides[0].arrays, sides[1].arrays
     stored = next(iter(arrays[0].values())), next(iter(arrays[1].values()))
     results: list[Measure | str] = []
@@ -151,14 +150,6 @@ def _only_in_base(base: Iterable[str], head: Container[str]) -> list[Measure | s
 
 def _only_in_head(base: Container[str], head: Iterable[str]) -> list[str]:
     return [f"{name} only in HEAD" for name in head if name not in base]
-
-
-def _file_digests(record: Record) -> dict[str, list[str]]:
-    """By task, the digest of its task files; a member of a group has those of all requested tasks."""
-    requested = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
-    by_task = {task: [str(evaluation.get("digest"))] for evaluation in requested for task in task_titles(evaluation)}
-    all_digests = sorted(str(evaluation.get("digest")) for evaluation in requested)
-    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), all_digests) | by_task
 
 
 def _differences(base: Column, head: Column) -> str:

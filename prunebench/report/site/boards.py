@@ -8,7 +8,7 @@ from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, trained_tokens, training_of
 from prunebench.report.grouping import DENSE, Setting, evaluation_texts, protocol_digests, sparsity_order, text_title
 from prunebench.report.site.gather import Source
-from prunebench.report.tables.scores import Column, scores
+from prunebench.report.tables.scores import Column, file_digests, scores
 
 Entry = tuple[Source, Record]
 
@@ -138,8 +138,7 @@ def _perplexity_boards(entries: Sequence[Entry], labels: dict[tuple[str, str, st
 def _task_boards(entries: Sequence[Entry], labels: dict[tuple[str, str, str], str]) -> list[Board]:
     by_column: dict[tuple[Column, str], list[Row]] = {}
     for source, record in entries:
-        asked = [facts for facts in record.cell.evaluations if "tasks" in facts]
-        digests = {str(task): str(facts.get("digest") or "") for facts in asked for task in facts["tasks"]}
+        digests = file_digests(record)
         for column, score in scores(record).items():
             if not column.share:
                 continue

@@ -92,6 +92,16 @@ def task_scores(record: Record) -> dict[Column, Score]:
     return _scores(record, {k: v for k, v in (record.zero_shot.get("results") or {}).items() if k not in groups})
 
 
+def file_digests(record: Record) -> dict[str, str]:
+    """By task, the digest of its task files, empty for lm-eval's own; a member of a group has those of all tasks."""
+    requested = [evaluation for evaluation in record.cell.evaluations if "tasks" in evaluation]
+    by_task = {
+        task: str(evaluation.get("digest") or "") for evaluation in requested for task in task_titles(evaluation)
+    }
+    of_all = " ".join(sorted(str(evaluation.get("digest") or "") for evaluation in requested))
+    return dict.fromkeys(map(str, record.zero_shot.get("results") or {}), of_all) | by_task
+
+
 def _scores(record: Record, entries: dict[str, dict[str, Any]]) -> dict[Column, Score]:
     columns = {}
     for task, entry in entries.items():

@@ -11,7 +11,7 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_records
 from prunebench.report.compare.seed_spread import pooled_spread
 from prunebench.report.grouping import Setting, group_by, latest_records, protocol_digests
-from prunebench.report.tables.scores import task_scores
+from prunebench.report.tables.scores import file_digests, task_scores
 from prunebench.report.trend.steps import (
     FEWEST,
     LEVEL,
@@ -156,10 +156,12 @@ def _perplexities(record: Record) -> Mapping[tuple[str, str], Sample]:
 
 
 def _accuracies(record: Record) -> Mapping[tuple[str, str], Sample]:
+    digests = file_digests(record)
     return {
-        (column.task, f"{column.metric} {column.shots} {column.questions} {column.version}"): Sample(
-            score.value, math.nan if score.stderr is None else score.stderr
-        )
+        (
+            column.task,
+            f"{column.metric} {column.shots} {column.questions} {column.version} {digests.get(column.task, '')}",
+        ): Sample(score.value, math.nan if score.stderr is None else score.stderr)
         for column, score in task_scores(record).items()
         if column.share and math.isfinite(score.value)
     }
