@@ -1,13 +1,13 @@
 """The files of a submission: only those that belong to it, none of them a link, a pipe or a device."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from prunebench.errors import OutputError
 from prunebench.files import irregular
 from prunebench.records.record import FORECASTS_FILE, Record
-from prunebench.records.saved_models import FORMS
+from prunebench.records.saved_models import FORMS, model_folders
 from prunebench.records.store import FAILED, refuse_irregular
 from prunebench.submission.finding import Finding
 from prunebench.submission.manifest import MANIFEST
@@ -29,8 +29,8 @@ def irregular_files(folder: Path) -> list[Finding]:
     return found
 
 
-def unexpected_files(folder: Path, records: Iterable[Record], suite: str) -> list[Finding]:
-    """Files that are neither a record, nor arrays that a record names, nor one of those that may lie beside them.
+def unexpected_files(folder: Path, records: Sequence[Record], suite: str) -> list[Finding]:
+    """Files that are neither a record, nor arrays or a model that it names, nor one of those that may lie beside them.
 
     Args:
         folder: the submission.
@@ -48,4 +48,9 @@ def unexpected_files(folder: Path, records: Iterable[Record], suite: str) -> lis
         if not known and os.path.lexists(path):
             what = "no record names it" if name.endswith(".npz") else "it is no part of a submission"
             found.append(Finding(name, f"{what}: remove it"))
+    models = {place for record in records for place in model_folders(folder, record).values()}
+    for form in FORMS:
+        if (folder / form).is_dir() and not irregular(folder / form, folder=True):
+            others = sorted(path for path in (folder / form).iterdir() if path not in models)
+            found += [Finding(f"{form}/{path.name}", "no record names it: remove it") for path in others]
     return found

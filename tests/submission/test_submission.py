@@ -324,6 +324,13 @@ class TestFolder:
         assert "plugin.py: it is no part of a submission: remove it" in lines
         assert not (tmp_path / "ran").exists()
 
+    def test_models_of_nobody(self, folder: Path) -> None:
+        (folder / "models" / "other").mkdir()
+        (folder / "sparse" / "run.py").touch()
+        assert findings(folder) == [
+            f"{name}: no record names it: remove it" for name in ("models/other", "sparse/run.py")
+        ]
+
     def test_a_link_in_a_saved_model(self, folder: Path) -> None:
         place = next((folder / "sparse").iterdir())
         (place / "sparse.safetensors").rename(folder.parent / "elsewhere")
@@ -371,6 +378,8 @@ def only(folder: Path) -> Path:
         if path != record_file(folder):
             arrays_file(path).unlink()
             path.unlink()
+            for form in ("models", "sparse"):
+                shutil.rmtree(folder / form / path.stem, ignore_errors=True)
     return folder
 
 
