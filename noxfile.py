@@ -15,7 +15,7 @@ nox.options.sessions = ["pr"]
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = os.environ.get("PRUNEBENCH_CONSTRAINTS")
-QUICK = ("-m", "not slow and not gpu and not shared")
+QUICK = ("-m", "not gpu and not shared")
 
 
 def install(session: nox.Session, extras: str = "dev") -> None:
@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """The tests; what follows -- goes to pytest, as in: nox -s test -- -k walk."""
+    """The tests but for slow ones; what follows -- goes to pytest, as in: nox -s test -- --slow -k walk."""
     install(session)
     session.run("pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 

@@ -15,6 +15,20 @@ from tests.helpers import tiny
 WORDS = [f"w{number}" for number in range(tiny.VOCAB - 3)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that runs all."""
+    parser.addoption("--slow", action="store_true", help="run the tests that take more than a few seconds, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is slow, unless it is asked for."""
+    if config.option.slow or "slow" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow, or alone with -m slow"))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny tensors are slower on many threads than on one, and figures are equal to the bit on equally many."""

@@ -189,7 +189,15 @@ class TestReproduce:
 
         words = self.command("reproduce", suite, "--output", out)
         apart = {**environment, "PRUNEBENCH_IN_PROCESS": ""}  # cells in processes of their own, as users have them
-        with subprocess.Popen(words, env=apart, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            words,
+            env=apart,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Where these tests run in the background, Ctrl-C is ignored, and would be there too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             assert process.stderr is not None
             next(line for line in process.stderr if line.startswith("[1/2]"))
             process.send_signal(signal.SIGINT)

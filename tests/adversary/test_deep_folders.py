@@ -38,6 +38,7 @@ def test_a_deep_work_folder_is_removed(write_suite: object, tmp_path: Path) -> N
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_a_deep_state_is_discarded(tmp_path: Path) -> None:
     dig(tmp_path / "state" / "measure")
     (tmp_path / "state" / "measure" / "closed").mkdir(mode=0)
@@ -55,6 +56,7 @@ def test_deep_models_are_refused(tmp_path: Path) -> None:
     remove_tree(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_deep_leftovers_of_saved_models_are_removed(tmp_path: Path) -> None:
     dig(tmp_path / "models" / ".cell.1234.tmp")
     dig(tmp_path / "models" / "cell")
@@ -68,6 +70,7 @@ def test_deep_leftovers_of_saved_models_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "models" / "cell").iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.slow
 def test_merging_replaces_a_deep_folder_and_copies_none(tmp_path: Path) -> None:
     (tmp_path / "from" / "cell").mkdir(parents=True)
     (tmp_path / "from" / "cell" / "file").write_text("text")

@@ -1,10 +1,21 @@
 """Ctrl-C and the signals of a scheduler, whatever code they meet."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from prunebench.cli.signals import Terminated, raise_on_signals, signal_exit_code
+
+
+@pytest.fixture(autouse=True)
+def _not_ignored() -> Iterator[None]:
+    """Where these tests run in the background, Ctrl-C and a closed terminal are ignored, and would be here too."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
@@ -17,6 +19,7 @@ METHODS = """methods:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_nothing_is_lost_and_nothing_different(
     write_suite: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ class Dies:
 '''
 
 
+@pytest.mark.slow
 def test_each_stage_has_a_process_and_one_killed_in_its_second_ends_the_same(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

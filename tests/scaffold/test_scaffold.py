@@ -20,6 +20,7 @@ from tests.helpers.command_line import one_line, prunebench
 from tests.helpers.paths import BROKEN_METHODS
 
 
+@pytest.mark.slow
 def test_a_new_package_installs_and_passes_at_once(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="builds the package: pip install 'prunebench[dev]'")
     project, site = tmp_path / "my-method", tmp_path / "site"

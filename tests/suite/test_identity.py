@@ -102,6 +102,7 @@ class Sweep:
         file.write_text(text.replace(before, after))
 
 
+@pytest.mark.slow
 def test_an_edit_runs_again_and_a_comment_does_not(sweep: Sweep) -> None:
     (first,) = sweep.plan()
     assert (first["record"], first["reason"]) == (None, None)

@@ -171,6 +171,7 @@ def test_a_method_is_tried_only_with_what_it_is_for() -> None:
         check(method, architectures=["llama"], patterns=["0.5"])
 
 
+@pytest.mark.slow
 def test_the_runner_fails_the_cell_and_goes_on(write_suite: Callable[..., Path], tmp_path: Path) -> None:
     file = tmp_path / BROKEN_METHODS.name
     file.write_text(BROKEN_METHODS.read_text() + "\n# a module of its own, in which nothing has run yet\n")
