@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -270,6 +271,37 @@ class TestTwoWorkers:
             run_suite(cells, tmp_path / "out", Shows(), executor=executor, engine=Local(2))
         assert not [child for child in psutil.Process().children() if "template" in " ".join(child.cmdline())]
         assert not list((tmp_path / "out" / ".claims").iterdir())
+
+    def test_a_signal_that_does_not_wake_the_main_thread_ends_its_wait(
+        self, cells: tuple[Cell, ...], tmp_path: Path
+    ) -> None:
+        """As one that comes between its last look for signals and the beginning of its wait."""
+
+        class Hangs(InProcess):
+            over = threading.Event()
+
+            def side_by_side(self, shares: Any) -> "list[Hangs]":
+                return [self, self]
+
+            def run(self, *arguments: Any, **options: Any) -> Any:
+                if arguments[0] == cells[0]:
+                    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+                self.over.wait(30)
+                raise KeyboardInterrupt
+
+            def stop(self) -> None:
+                self.over.set()
+
+            start = expect = prepare = end = lambda self, *arguments, **options: None
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        began = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run_suite(cells[:2], tmp_path / "out", SilentDisplay(), executor=Hangs(), engine=Local(2))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert time.monotonic() - began < 15  # seconds; half of what the cells would take
 
     @pytest.mark.slow
     def test_ctrl_c_ends_both_within_seconds(self, write_suite: Write, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 import torch
@@ -16,6 +16,7 @@ from prunebench.runner.engines.interface import Work, Workers
 from prunebench.runner.environment import Share
 
 END = 20.0  # seconds for a worker to end: a stage may keep its state for five
+TICK = 0.5  # seconds: a signal that comes just before a wait begins does not end it, and is handled after
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ class ManyWorkers:
     def finished(self) -> Iterator[str]:
         """The cells, as they end."""
         while self._out:
-            ended = self._done.get()
+            try:
+                ended = self._done.get(timeout=TICK)
+            except Empty:
+                continue
             if isinstance(ended, BaseException):
                 raise ended
             self._out -= 1
