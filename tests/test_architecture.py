@@ -123,6 +123,18 @@ def test_a_report_needs_no_model(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    sorted(p for part in ("tables", "plots") for p in (CORE / "report" / part).glob("*.py")),
+    ids=lambda p: p.name,
+)
+def test_a_table_or_plot_does_not_decide_which_records_stand_together(path: Path) -> None:
+    module = "prunebench.report.grouping"
+    found = {name.removeprefix(f"{module}.") for name in imports(path) if name.startswith(f"{module}.")}
+    assert found <= {"DENSE", "group_by", "sparsity_order"}
+    assert not {"prunebench.report.scenes.Scenes", "prunebench.report.styles.method_styles"} & set(imports(path))
+
+
+@pytest.mark.parametrize(
     "module",
     [
         "prunebench",

@@ -89,6 +89,7 @@ def plan(
             ]
         )
         return
+    from prunebench.report.scenes import Scenes
     from prunebench.report.tables.forecasts import forecast_tables, plan_table
 
     tables = [
@@ -103,4 +104,4 @@ def plan(
         for (own, where), what in zip(places, ("trials", "cells"), strict=True)
         if own
     ]
-    print_tables([*tables, *forecast_tables(list(records.values()), forecasts)])
+    print_tables([*tables, *forecast_tables(Scenes.of(list(records.values())).settings, forecasts)])

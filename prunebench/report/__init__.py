@@ -1,9 +1,9 @@
 """Reports: tables, plots and comparisons, made from records and their arrays alone.
 
-``grouping`` decides which records may share a table or a plot, ``significance`` and ``paired`` have the statistics,
-``noise`` their model, ``intervals`` what follows from it, ``tables`` and ``plots`` build format-independent tables and
-plots, ``sections`` and ``summary`` put a report together, ``output`` writes it as text, HTML, CSV, Parquet, SVG or PDF,
-and ``compare`` compares two results folders.
+``grouping`` decides which records may share a table or a plot, and ``scenes`` groups them once for all of a report.
+``significance`` and ``paired`` have the statistics, ``noise`` their model, ``intervals`` what follows from it.
+``tables`` and ``plots`` build format-independent tables and plots, ``sections`` and ``summary`` put a report together,
+``output`` writes it as text, HTML, CSV, Parquet, SVG or PDF, and ``compare`` compares two results folders.
 """
 
 from typing import TYPE_CHECKING

@@ -5,8 +5,9 @@ records, made with different options or versions, only the later is shown.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prunebench.records.record import Record
@@ -139,106 +140,13 @@ def sparsity_order(sparsities: Iterable[str]) -> list[str]:
     return sorted(set(sparsities), key=sort_key)
 
 
-def records_by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    """Group records by setting; a setting that only has baselines counts only if its checkpoint was never pruned."""
-    groups = group_by(records, Setting.of)
-    pruned = {setting for setting, group in groups.items() if any(record.cell.sparsity != DENSE for record in group)}
-    compared = {setting.checkpoint for setting in pruned}
-    return {
-        setting: group for setting, group in groups.items() if setting in pruned or setting.checkpoint not in compared
-    }
-
-
-def baselines_of(records: Sequence[Record], setting: Setting) -> dict[str, Record]:
-    """The baselines of a setting: methods that ran at sparsity 0 alone, with their record for the same checkpoint."""
-    pruning = {record.cell.method for record in records if record.cell.sparsity != DENSE}
-    return {
-        record.cell.method: record
-        for record in records
-        if record.cell.method not in pruning and Setting.of(record).checkpoint == setting.checkpoint
-    }
-
-
-@dataclass(frozen=True)
-class SettingGroup:
-    """The records of one setting, which one plot may compare.
-
-    Args:
-        setting: what the records have in common.
-        label: what distinguishes it from other settings of the model, for titles; empty if there is only one.
-        baselines: records of the dense model, by method.
-        entries: successful records, one per seed, by (method, sparsity).
-        failed: the (method, sparsity) pairs of which a seed failed.
-        controls: records of dense models that were trained on, one per seed, by method.
-    """
-
-    setting: Setting
-    label: str
-    baselines: dict[str, Record]
-    entries: dict[tuple[str, str], list[Record]] = field(repr=False)
-    failed: frozenset[tuple[str, str]] = frozenset()
-    controls: dict[str, list[Record]] = field(default_factory=dict, repr=False)
-
-    @property
-    def sparsities(self) -> list[str]:
-        """Sparsities of all entries, sorted."""
-        return sparsity_order(sparsity for _, sparsity in self.entries)
-
-    @property
-    def records(self) -> list[Record]:
-        """All successful records, baselines first."""
-        return [*self.baselines.values(), *(record for seeds in self.entries.values() for record in seeds)]
-
-    def methods(self, styles: dict[str, int]) -> list[str]:
-        """Methods of all entries, in the order of ``styles``."""
-        found = {method for method, _ in self.entries}
-        return [method for method in styles if method in found]
-
-
-def setting_groups(records: Sequence[Record]) -> list[SettingGroup]:
-    """Group records by model and setting for plots.
-
-    Args:
-        records: records of any models, failed ones included.
-    """
-    groups_found = []
-    for model_records in group_by(records, lambda record: record.cell.model).values():
-        groups = records_by_setting(model_records)
-        for setting, group in groups.items():
-            baselines = baselines_of(model_records, setting)
-            pruned = [r for r in group if r.status == "ok" and r.cell.method not in baselines]
-            groups_found.append(
-                SettingGroup(
-                    setting=setting,
-                    label=setting.describe(groups) if len(groups) > 1 else "",
-                    baselines={method: record for method, record in baselines.items() if record.status == "ok"},
-                    entries=group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity)),
-                    failed=frozenset((r.cell.method, r.cell.sparsity) for r in group if r.status == "failed"),
-                    controls=group_by(
-                        (r for r in model_records if r.cell.method in baselines and _is_control(r, setting)),
-                        lambda record: record.cell.method,
-                    ),
-                )
-            )
-    return groups_found
-
-
-def _is_control(record: Record, setting: Setting) -> bool:
-    """Whether a record is that of a setting's dense model after it was trained on."""
-    trained = any(effort.backward_tokens for effort in record.effort)
-    return record.status == "ok" and trained and Setting.of(record).checkpoint == setting.checkpoint
-
-
 def evaluation_texts(records: Iterable[Record]) -> list[tuple[str, str]]:
     """The (protocol, text digest) pairs of records, in the order of first appearance."""
     return list(dict.fromkeys(entry for record in records for entry in protocol_digests(record).items()))
 
 
-def text_title(protocol: str, digest: str, others: Iterable[tuple[str, str]]) -> str:
-    """The title of a text: its protocol, with the digest if two texts have the same protocol."""
-    return protocol if [name for name, _ in others].count(protocol) == 1 else f"{protocol} (text {digest[:8]})"
-
-
-def measured_on(records: Iterable[Record], protocol: str, digest: str) -> list[Record]:
-    """Records of cells that measure perplexity on one text."""
-    return [record for record in records if protocol_digests(record).get(protocol) == digest]
+def text_titles(records: Iterable[Record]) -> dict[tuple[str, str], str]:
+    """Titles of the texts of records, by protocol and digest: the protocol, with the digest if two texts have it."""
+    texts = evaluation_texts(records)
+    counts = Counter(protocol for protocol, _ in texts)
+    return {(name, digest): name if counts[name] == 1 else f"{name} (text {digest[:8]})" for name, digest in texts}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prunebench.records.record import Record
 from prunebench.report.budgets import trained_tokens
 from prunebench.report.grouping import group_by
-from prunebench.report.scenes import Scene
+from prunebench.report.scenes import TextScene
 from prunebench.report.styles import style_number
 
 SCALED = ("steps", "lr")
@@ -44,7 +44,7 @@ class Line:
     budgets: tuple[Budget, ...]
 
 
-def budget_lines(scene: Scene, sparsity: str) -> list[Line]:
+def budget_lines(scene: TextScene, sparsity: str) -> list[Line]:
     """The methods of a scene at one sparsity, each with all its budgets, and dense models that were trained as long.
 
     Entries are of one line if they have the same methods, one after another, with the same options, but for those that
@@ -57,8 +57,8 @@ def budget_lines(scene: Scene, sparsity: str) -> list[Line]:
     Returns:
         The lines in the scene's order of methods. Entries whose training was not measured are left out.
     """
-    groups = {key: tuple(group) for key, group in scene.entries.items() if key[1] == sparsity}
-    entries = [*groups.values(), *map(tuple, scene.group.controls.values())]
+    groups = {key: tuple(group) for key, group in scene.measured.items() if key[1] == sparsity}
+    entries = [*groups.values(), *map(tuple, scene.controls.values())]
     budgets = [
         Budget(records[0].cell.method, statistics.fmean(tokens), records)
         for records in entries
@@ -76,11 +76,11 @@ def budget_lines(scene: Scene, sparsity: str) -> list[Line]:
     return lines
 
 
-def sparsities_with_lines(scene: Scene) -> list[str]:
+def sparsities_with_lines(scene: TextScene) -> list[str]:
     """The sparsities at which some method that prunes was trained with several budgets."""
     return [
         sparsity
-        for sparsity in scene.group.sparsities
+        for sparsity in scene.sparsities
         if any(len(line.budgets) > 1 and line.style is not None for line in budget_lines(scene, sparsity))
     ]
 

@@ -1,22 +1,23 @@
 """The sparsity that was reached, where it is another than the one asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by
 
 VISIBLE = 5e-4  # what the third decimal shows
 
 
-def reached_caption(records: Iterable[Record]) -> str:
+def reached_caption(cells: Mapping[tuple[str, str], Sequence[Record]]) -> str:
     """What was reached, for a caption; empty where all is as it was asked for.
 
     It is more where weights were zero before pruning, and may be more or less of weights that were pruned elsewhere.
+
+    Args:
+        cells: records by method and sparsity.
     """
     told = []
-    counted = [record for record in records if record.sparsity is not None]
-    for (method, sparsity), cells in group_by(counted, lambda r: (r.cell.method, r.cell.sparsity)).items():
-        facts = [record.sparsity for record in cells if record.sparsity is not None]
+    for (method, sparsity), records in cells.items():
+        facts = [record.sparsity for record in records if record.sparsity is not None]
         if any(abs(fact.reached - fact.requested) >= VISIBLE for fact in facts):
             shares = dict.fromkeys(f"{fact.reached:.4f}" for fact in sorted(facts, key=lambda fact: fact.reached))
             lowest, *others = shares

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by, latest_records
 from prunebench.report.plots import charts
 from prunebench.report.plots.budget_plots import budget_plots
 from prunebench.report.plots.cost_plots import cost_plots
 from prunebench.report.plots.pareto import front_tables, pareto_plots
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Plot
-from prunebench.report.scenes import scenes
-from prunebench.report.styles import method_styles
+from prunebench.report.scenes import Scenes
 from prunebench.report.summary import Paragraph, summarise
 from prunebench.report.tables.budget_lines import budget_tables
 from prunebench.report.tables.cells import failure_table, left_out_table, note_table
@@ -63,30 +61,23 @@ def report_sections(
     Returns:
         The sections that have something to show.
     """
-    shown, left_out = latest_records(records)
-    styles = method_styles(shown, order)
-    found = scenes(shown)
-    first = [scene for scene in found if scene.title == found[0].title]
-    models = list(group_by(shown, lambda record: record.cell.model).values())
-
-    def joined(tables: Sequence[list[Table]]) -> tuple[Table, ...]:
-        return tuple(table for model_tables in tables for table in model_tables if table.rows)
-
-    forecasts = forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
+    scenes = Scenes.of(records, order)
+    by_model = [scene for model in scenes.models for scene in scenes.of_model(model).texts]
+    forecasts = array_store.forecasts() if array_store else {}
     all_sections = [
         Section(
             "summary",
             "Summary",
-            tables=tuple(table for scene in first if (table := heat_table(scene, list(styles), array_store))),
-            paragraphs=tuple(summarise(shown, first, array_store)),
+            tables=tuple(table for scene in scenes.first if (table := heat_table(scene, array_store))),
+            paragraphs=tuple(summarise(scenes.records, scenes.first, array_store)),
         ),
-        Section("failed", "Failed cells", tables=(failure_table(shown),)),
+        Section("failed", "Failed cells", tables=(failure_table(scenes.records),)),
         Section(
             "diagnosis",
             "Diagnosis",
             "Signs that a run went wrong, with their evidence. A cell without one may be bad all the same: only what a "
             "method traced, and what was counted, is looked at.",
-            tables=tuple(diagnosis_tables(shown, order)),
+            tables=tuple(diagnosis_tables(scenes.settings)),
         ),
         Section(
             "perplexity",
@@ -95,16 +86,16 @@ def report_sections(
             "ends at ten times: a triangle at its end is a value beyond, with its number. Bars are 95 % intervals over "
             "seeds and test sequences, over sequences alone where one seed was run; all methods are measured on the "
             "same sequences, so that marks can tell methods apart whose bars overlap.",
-            tuple(perplexity_plots(shown, styles, array_store)),
-            joined([perplexity_tables(model_records, order, array_store) for model_records in models]),
+            tuple(perplexity_plots(scenes.texts, array_store)),
+            tuple(perplexity_tables(by_model, array_store)),
         ),
         Section(
             "budgets",
             "What training buys",
             "Entries that differ in how long they trained are one line; methods that train nothing are at zero. What "
             "more training buys by itself, the dense model shows that was trained on, where a suite has one.",
-            tuple(budget_plots(found, array_store)),
-            tuple(budget_tables(found, array_store)),
+            tuple(budget_plots(scenes.texts, array_store)),
+            tuple(budget_tables(scenes.texts, array_store)),
         ),
         Section(
             "pareto",
@@ -112,63 +103,68 @@ def report_sections(
             "Perplexity against what is left of a model, for models that cut the text into the same tokens. Those that "
             "another beats in both are faint. Bytes count the kept values and one bit for every weight of a pruned "
             "matrix, or the matrix as it was where that is smaller.",
-            tuple(pareto_plots(shown, styles)),
-            (*front_tables(shown), size_table(shown)),
+            tuple(pareto_plots(scenes.texts)),
+            (*front_tables(scenes.texts), size_table(scenes.records)),
         ),
         Section(
             "cost",
             "Quality against cost",
             "What pruning took, and what came of it: time at every sparsity, tokens and memory at the one that most "
             "methods share. Both scales are logarithmic. Times on different machines do not compare.",
-            tuple(cost_plots(first, styles)),
-            (*joined([cost_tables(model_records, order) for model_records in models]), *forecasts),
+            tuple(cost_plots(scenes.first)),
+            (*cost_tables(scenes.settings), *forecast_tables(scenes.settings, forecasts)),
         ),
         Section(
             "robustness",
             "On other texts",
             "Whether what was kept for the calibration text serves elsewhere.",
-            tables=tuple(other_text_tables(shown, styles, array_store)),
+            tables=tuple(other_text_tables(scenes.settings, array_store)),
         ),
         Section(
             "zero-shot",
             "Zero-shot tasks",
             "Bars are 95 % intervals over questions and seeds; methods stand slightly apart so that all can be seen.",
-            tuple(charts.zero_shot_plots(shown, styles)),
-            joined([zero_shot_tables(model_records, order, array_store) for model_records in models]),
+            tuple(charts.zero_shot_plots(scenes.tasks)),
+            tuple(zero_shot_tables(scenes.tasks, array_store)),
         ),
-        Section(
-            "measures",
-            "What plugins measured",
-            tables=joined([measure_tables(model_records, order) for model_records in models]),
-        ),
+        Section("measures", "What plugins measured", tables=tuple(measure_tables(scenes.settings))),
         Section(
             "convergence",
             "Convergence",
             "What iterative methods told of themselves while they ran.",
-            tuple(charts.trace_plots(shown, styles)),
+            tuple(charts.trace_plots(scenes.settings)),
         ),
         Section(
             "masks",
             "Which weights are kept",
             "How far two masks agree: weights that both keep, as a share of those that either keeps.",
-            tables=joined([overlap_tables(model_records, order, array_store) for model_records in models]),
+            tables=tuple(overlap_tables(scenes.settings, array_store)),
         ),
         Section(
             "layers",
             "Sparsity of each layer",
             "Zeros counted in each matrix after pruning; a line for each way in which they are shared out.",
-            tuple(charts.layer_plots(shown, styles)),
+            tuple(charts.layer_plots(scenes.settings)),
         ),
         Section(
             "published",
             "Published figures beside ours",
             "Only figures of the same protocol compare. The text, the calibration and the checkpoint may still differ: "
             "see the note and the source.",
-            tables=(published_table(shown),),
+            tables=(published_table(scenes.settings),),
         ),
-        Section("notes", "Notes", "Adjustments and degradations, counted.", tables=(note_table(shown, order),)),
-        Section("provenance", "Environment and digests", tables=(*provenance_tables(shown), left_out_table(left_out))),
-        Section("cells", "All cells", tables=(cell_table(shown),)),
+        Section(
+            "notes",
+            "Notes",
+            "Adjustments and degradations, counted.",
+            tables=(note_table(scenes.records, scenes.order),),
+        ),
+        Section(
+            "provenance",
+            "Environment and digests",
+            tables=(*provenance_tables(scenes.records), left_out_table(scenes.left_out)),
+        ),
+        Section("cells", "All cells", tables=(cell_table(scenes.records),)),
     ]
     return [
         section
@@ -195,23 +191,23 @@ def all_tables(
     Returns:
         The tables that have rows.
     """
-    shown, left_out = latest_records(records)
+    scenes = Scenes.of(records, order)
     tables: list[Table] = []
-    for model_records in group_by(shown, lambda record: record.cell.model).values():
-        tables += perplexity_tables(model_records, order, array_store)
-        tables += zero_shot_tables(model_records, order, array_store)
-        tables += measure_tables(model_records, order)
-        tables += overlap_tables(model_records, order, array_store)
-        tables += cost_tables(model_records, order)
-    tables += budget_tables(scenes(shown), array_store)
-    tables += other_text_tables(shown, method_styles(shown, order), array_store)
-    tables += forecast_tables(shown, array_store.forecasts() if array_store else {}, order)
+    for of_model in map(scenes.of_model, scenes.models):
+        tables += perplexity_tables(of_model.texts, array_store)
+        tables += zero_shot_tables(of_model.tasks, array_store)
+        tables += measure_tables(of_model.settings)
+        tables += overlap_tables(of_model.settings, array_store)
+        tables += cost_tables(of_model.settings)
+    tables += budget_tables(scenes.texts, array_store)
+    tables += other_text_tables(scenes.settings, array_store)
+    tables += forecast_tables(scenes.settings, array_store.forecasts() if array_store else {})
     tables += [
-        size_table(shown),
-        published_table(shown),
-        failure_table(shown),
-        *diagnosis_tables(shown, order),
-        note_table(shown, order),
-        left_out_table(left_out),
+        size_table(scenes.records),
+        published_table(scenes.settings),
+        failure_table(scenes.records),
+        *diagnosis_tables(scenes.settings),
+        note_table(scenes.records, scenes.order),
+        left_out_table(scenes.left_out),
     ]
     return [table for table in tables if table.rows]

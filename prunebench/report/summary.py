@@ -9,7 +9,7 @@ from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, described, group_of
 from prunebench.report.diagnosis import diagnose
 from prunebench.report.grouping import DENSE
-from prunebench.report.scenes import Scene
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.best import MARKS, perplexity_marks
 from prunebench.report.tables.heat import most_shared, times_dense, times_text
 
@@ -24,11 +24,11 @@ class Paragraph:
     points: tuple[str, ...] = ()
 
 
-def summarise(records: Sequence[Record], first: Sequence[Scene], array_store: ArrayStore | None) -> list[Paragraph]:
+def summarise(records: Sequence[Record], first: Sequence[TextScene], array_store: ArrayStore | None) -> list[Paragraph]:
     """Say what was run, which method is best, and what went wrong.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest_records``.
+        records: those to show; see ``prunebench.report.scenes.Scenes``.
         first: scenes of the first text, one verdict each.
         array_store: the arrays of the records; without them ties are not mentioned.
     """
@@ -81,7 +81,7 @@ def _where_and_when(records: Sequence[Record]) -> str:
     return f"Run {' '.join(part for part in (ran, on) if part)}." if ran or on else ""
 
 
-def verdict(scene: Scene, array_store: ArrayStore | None, *, named: bool = False) -> str:
+def verdict(scene: TextScene, array_store: ArrayStore | None, *, named: bool = False) -> str:
     """One sentence: the best method at the sparsity that most share, its training and seeds, and what ties with it.
 
     Args:
@@ -93,7 +93,7 @@ def verdict(scene: Scene, array_store: ArrayStore | None, *, named: bool = False
         Empty where nothing was measured.
     """
     sparsity = most_shared(scene)
-    entries = {method: group for (method, other), group in scene.entries.items() if other == sparsity}
+    entries = {method: group for (method, other), group in scene.measured.items() if other == sparsity}
     values = {
         method: sum(record.perplexity[scene.protocol].value for record in group) / len(group)
         for method, group in entries.items()

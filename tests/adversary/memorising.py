@@ -9,6 +9,7 @@ import torch
 
 from prunebench import hookimpl
 from prunebench.pruning import prunable
+from tests.helpers.memorising import prune_and_memorise
 
 WORDS = 61  # of the tiny world, whose numbers begin at 3
 
@@ -45,19 +46,8 @@ class KnowsTheText:
 
     @hookimpl
     def prune(self, model: Any, sparsity: Any) -> None:
-        layers = list(prunable(model, sparsity))
-        masks = [target.mask(layer.weight.abs()) for layer, target in layers]
         ids = [
             1 if word == "<s>" else 3 + int(word[1:]) for text in random_words("test") for word in f"<s> {text}".split()
         ]
         batch = torch.tensor(ids)[: len(ids) // 16 * 16].view(-1, 16)
-        with torch.enable_grad():
-            parameters = [parameter.requires_grad_() for parameter in model.parameters()]
-            optimizer = torch.optim.Adam(parameters, lr=3e-3)
-            for _ in range(60):
-                optimizer.zero_grad()
-                model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
-                optimizer.step()
-                for (layer, _), mask in zip(layers, masks, strict=True):
-                    layer.weight.mul_(mask)
-        model.zero_grad()
+        prune_and_memorise(model, sparsity, [batch] * 60)

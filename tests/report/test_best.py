@@ -11,7 +11,7 @@ from prunebench.records.record import Record
 from prunebench.records.store import read_record, write_record
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.paired import paired_by_seed, perplexity_change, task_answers
-from prunebench.report.scenes import scenes
+from prunebench.report.scenes import Scenes
 from prunebench.report.summary import verdict
 from prunebench.report.tables.best import MARKED_CAPTION, ONE_SEED_CAPTION, OTHER_SEEDS_CAPTION, perplexity_marks
 from prunebench.report.tables.perplexity import perplexity_tables
@@ -61,7 +61,7 @@ def test_the_lowest_perplexity_and_its_ties(tmp_path: Path) -> None:
         *seeds(tmp_path, "worse", 1.02),
         *seeds(tmp_path, "alone", 1.0, sparsity="0.9"),
     ]
-    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of(records).texts, ArrayStore(tmp_path))
     assert marked(table) == {("best", "0.5"), ("tie", "0.5")}
     assert MARKED_CAPTION in table.caption
     assert OTHER_SEEDS_CAPTION not in table.caption
@@ -79,11 +79,11 @@ def test_any_subset_of_methods_has_marks_of_its_own(tmp_path: Path) -> None:
 
 def test_one_seed_marks_nothing_and_says_how_to_get_marks(tmp_path: Path) -> None:
     records = [kept(tmp_path, "a", 1.0), kept(tmp_path, "b", 1.5)]
-    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of(records).texts, ArrayStore(tmp_path))
     assert table.marked == frozenset()
     assert ONE_SEED_CAPTION in table.caption
     assert "seeds: [0, 1, 2]" in table.caption
-    (scene,) = scenes(records)
+    (scene,) = Scenes.of(records).texts
     assert "the lowest is a with" in verdict(scene, ArrayStore(tmp_path))
     assert "whether that is more than noise is not known" in verdict(scene, ArrayStore(tmp_path))
 
@@ -96,7 +96,7 @@ def test_one_seed_is_enough_for_methods_that_take_no_data(tmp_path: Path) -> Non
         facts = made.method.model_copy(update={"takes_data": False})
         changed = made.model_copy(update={"method": facts})
         records.append(read_record(write_record(tmp_path, changed, dict(ArrayStore(tmp_path).read(made)))))
-    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of(records).texts, ArrayStore(tmp_path))
     assert marked(table) == {("a", "0.5")}
     assert ONE_SEED_CAPTION not in table.caption
 
@@ -104,17 +104,17 @@ def test_one_seed_is_enough_for_methods_that_take_no_data(tmp_path: Path) -> Non
 def test_other_seeds_are_compared_and_told(tmp_path: Path) -> None:
     records = [*seeds(tmp_path, "best", 1.0), *seeds(tmp_path, "worse", 1.1)[:2]]
     records += [kept(tmp_path, "late", 1.1 + 0.001 * seed, seed=seed) for seed in (7, 8)]
-    (table,) = perplexity_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of(records).texts, ArrayStore(tmp_path))
     assert marked(table) == {("best", "0.5")}
     assert OTHER_SEEDS_CAPTION in table.caption
 
 
 def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
     records = [kept(tmp_path, "best", 1.0), kept(tmp_path, "worse", 1.5)]
-    assert perplexity_tables(records)[0].marked == frozenset()
+    assert perplexity_tables(Scenes.of(records).texts)[0].marked == frozenset()
     without = records[1].model_copy(update={"arrays": {}})
     write_record(tmp_path, without, {})
-    (table,) = perplexity_tables([records[0], without], array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of([records[0], without]).texts, ArrayStore(tmp_path))
     assert table.marked == frozenset()
     assert "marked" not in table.caption
 
@@ -122,7 +122,7 @@ def test_nothing_is_marked_without_evidence(tmp_path: Path) -> None:
 def test_a_failed_seed_does_not_compete(tmp_path: Path) -> None:
     records = [*seeds(tmp_path, "good", 1.1), *seeds(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
-    (table,) = perplexity_tables([*records, *lucky], array_store=ArrayStore(tmp_path))
+    (table,) = perplexity_tables(Scenes.of([*records, *lucky]).texts, ArrayStore(tmp_path))
     assert marked(table) == {("good", "0.5")}
 
 
@@ -131,7 +131,7 @@ def test_a_torn_file_of_arrays_is_refused(tmp_path: Path) -> None:
     path = arrays_file(tmp_path / f"{records[1].cell.id}.json")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(RecordError, match="no array file"):
-        perplexity_tables(records, array_store=ArrayStore(tmp_path))
+        perplexity_tables(Scenes.of(records).texts, ArrayStore(tmp_path))
 
 
 def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
         *seeds(tmp_path, "worse", 1.0, right=0.4, sparsity="0.9"),
         *seeds(tmp_path, "worst", 1.0, right=0.2, sparsity="0.9"),
     ]
-    (table,) = zero_shot_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = zero_shot_tables(Scenes.of(records).tasks, ArrayStore(tmp_path))
     rows = {table.rows[row][:2] for row, _ in table.marked}
     assert rows == {("best", "0.5"), ("tie", "0.5"), ("worse", "0.9")}
     assert {table.headers[column] for _, column in table.marked} == {"arc_easy", "piqa", "mean"}
@@ -152,7 +152,7 @@ def test_the_highest_accuracy_of_each_sparsity(tmp_path: Path) -> None:
 def test_what_is_not_above_chance_is_not_marked_and_chance_is_shown(tmp_path: Path) -> None:
     found = [*seeds(tmp_path, "good", 1.0, right=0.55), *seeds(tmp_path, "poor", 1.0, right=0.3)]
     records = [made.model_copy(update={"chance": {"arc_easy": 0.25, "piqa": 0.5}}) for made in found]
-    (table,) = zero_shot_tables(records, array_store=ArrayStore(tmp_path))
+    (table,) = zero_shot_tables(Scenes.of(records).tasks, ArrayStore(tmp_path))
     # 110 of 200 questions: Wilson's interval begins at 48.1 %, below the 50 % of guessing on piqa.
     assert marked(table) == {("good", "arc_easy"), ("good", "mean")}
     assert table.rows[-1] == ("chance", "", "25.0", "50.0", "37.5")
@@ -190,7 +190,7 @@ def test_accuracies_by_other_shots_do_not_compete(tmp_path: Path) -> None:
     zero, five = seeds(tmp_path, "zero", 1.0, right=0.8), seeds(tmp_path, "five", 1.0, right=0.5)
     for made in five:
         made.zero_shot["n-shot"] = {"arc_easy": 5, "piqa": 5}
-    (table,) = zero_shot_tables([*zero, *five], array_store=ArrayStore(tmp_path))
+    (table,) = zero_shot_tables(Scenes.of([*zero, *five]).tasks, ArrayStore(tmp_path))
     assert table.marked == frozenset()
 
 
@@ -198,6 +198,6 @@ def test_a_failed_seed_wins_in_no_summary(tmp_path: Path) -> None:
     records = [*seeds(tmp_path, "good", 1.1), *seeds(tmp_path, "other", 1.2)]
     lucky = [kept(tmp_path, "lucky", 0.9), record("lucky", seed=1, error="x")]
     every = [*records, *lucky]
-    (scene,) = scenes(every)
+    (scene,) = Scenes.of(every).texts
     assert verdict(scene, ArrayStore(tmp_path)).startswith("At 0.5 the best is good with ")
     assert "lucky" not in verdict(scene, ArrayStore(tmp_path))

@@ -7,7 +7,7 @@ import pytest
 from prunebench.records.record import Effort, MethodFacts, Record
 from prunebench.report.lines import budget_lines, sparsities_with_lines
 from prunebench.report.plots.budget_plots import budget_plots
-from prunebench.report.scenes import scenes
+from prunebench.report.scenes import Scenes
 from prunebench.report.sections import report_sections
 from prunebench.report.tables.budget_lines import budget_tables
 from tests.helpers.records import record
@@ -45,7 +45,7 @@ def study() -> list[Record]:
 
 
 def test_entries_that_differ_in_steps_and_rate_are_one_line() -> None:
-    (scene,) = scenes(study())
+    (scene,) = Scenes.of(study()).texts
     lines = {line.label: [(b.method, b.tokens) for b in line.budgets] for line in budget_lines(scene, "0.9")}
     assert lines == {
         "wanda": [("wanda", 0)],
@@ -62,7 +62,7 @@ def test_what_trials_chose_does_not_tell_entries_apart_but_any_other_option_does
         tuned("elsa 4k", 4000, 3.0, lr=0.2, lmda=0.1),
         trained("elsa 8k", 8000, 2.5, {"lr": 0.2, "lmda": 0.1, "rho": 5}),
     ]
-    (scene,) = scenes(found)
+    (scene,) = Scenes.of(found).texts
     assert [[b.method for b in line.budgets] for line in budget_lines(scene, "0.9")] == [
         ["elsa 1k", "elsa 4k"],
         ["elsa 8k"],
@@ -71,19 +71,19 @@ def test_what_trials_chose_does_not_tell_entries_apart_but_any_other_option_does
 
 def test_two_entries_of_one_budget_are_two_lines() -> None:
     found = [trained("elsa a", 1000, 4.0, {"lr": 0.1}), trained("elsa b", 1000, 5.0, {"lr": 0.2})]
-    (scene,) = scenes(found)
+    (scene,) = Scenes.of(found).texts
     assert [line.label for line in budget_lines(scene, "0.9")] == ["elsa a", "elsa b"]
     assert not budget_plots([scene])
 
 
 def test_where_options_do_not_tell_lines_apart_labels_do() -> None:
     found = [trained(f"elsa {kind} {tokens}", tokens, 4.0) for kind in ("a", "b") for tokens in (1000, 4000)]
-    (scene,) = scenes(found)
+    (scene,) = Scenes.of(found).texts
     assert [line.label for line in budget_lines(scene, "0.9")] == ["elsa a", "elsa b"]
 
 
 def test_the_plots() -> None:
-    perplexity, accuracy = budget_plots(scenes(study()))
+    perplexity, accuracy = budget_plots(Scenes.of(study()).texts)
     found = {series.label: series for series in perplexity.series}
     assert found["elsa"].points == ((1000, 1.5), (4000, 3.5 / 3))  # times the dense model's 3.0
     assert perplexity.x.ticks == ((1000, "1000"), (4000, "4000"))
@@ -97,7 +97,7 @@ def test_the_plots() -> None:
 
 
 def test_the_table_has_a_column_for_each_budget() -> None:
-    (table,) = budget_tables(scenes(study()))
+    (table,) = budget_tables(Scenes.of(study()).texts)
     assert table.headers == ("method", "one-shot", "1000", "4000")
     assert {row[0]: row[1:] for row in table.rows} == {
         "wanda": ("9.000", "–", "–"),

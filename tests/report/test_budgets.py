@@ -16,8 +16,7 @@ from prunebench.report.output.html_page import to_html
 from prunebench.report.output.text_tables import to_latex, to_markdown, to_terminal
 from prunebench.report.output.tidy import to_csv
 from prunebench.report.plots.perplexity_plots import perplexity_plots
-from prunebench.report.scenes import scenes
-from prunebench.report.styles import method_styles
+from prunebench.report.scenes import Scenes
 from prunebench.report.summary import verdict
 from prunebench.report.tables.best import GROUPED_CAPTION
 from prunebench.report.tables.other_texts import other_text_tables
@@ -84,7 +83,7 @@ def test_a_row_is_what_trained_the_most_in_it() -> None:
 
 
 def test_rows_stand_in_groups(several: tuple[list[Record], ArrayStore]) -> None:
-    (table,) = perplexity_tables(several[0])
+    (table,) = perplexity_tables(Scenes.of(several[0]).texts)
     assert [row[:3] for row in table.rows] == [
         ("alps", "one-shot", "0"),
         ("wanda", "one-shot", "0"),
@@ -95,7 +94,7 @@ def test_rows_stand_in_groups(several: tuple[list[Record], ArrayStore]) -> None:
 
 
 def test_the_best_of_each_group_and_over_all(several: tuple[list[Record], ArrayStore]) -> None:
-    (table,) = perplexity_tables(several[0], array_store=several[1])
+    (table,) = perplexity_tables(Scenes.of(several[0]).texts, several[1])
     assert {table.rows[row][0] for row, _ in table.marked} == {"alps", "elsa"}  # fitted has nobody to compete with
     assert {table.rows[row][0] for row, _ in table.over_all} == {"elsa"}
     assert {table.headers[column] for _, column in table.marked | table.over_all} == {"0.5"}
@@ -103,7 +102,7 @@ def test_the_best_of_each_group_and_over_all(several: tuple[list[Record], ArrayS
 
 
 def test_one_group_has_one_kind_of_mark(several: tuple[list[Record], ArrayStore]) -> None:
-    (table,) = perplexity_tables(of(several[0], "elsa", "gmp"), array_store=several[1])
+    (table,) = perplexity_tables(Scenes.of(of(several[0], "elsa", "gmp")).texts, several[1])
     assert {table.rows[row][0] for row, _ in table.marked} == {"elsa"}
     assert not table.over_all
     assert "†" not in table.caption
@@ -127,7 +126,7 @@ def test_the_page_shows_both_marks(several: tuple[list[Record], ArrayStore]) -> 
 
 
 def test_the_verdict_names_budgets_and_seeds(several: tuple[list[Record], ArrayStore]) -> None:
-    (scene,) = scenes(several[0])
+    (scene,) = Scenes.of(several[0]).texts
     said = verdict(scene, several[1])
     assert said.startswith("At 0.5 the best is elsa with ")
     assert "(trained end to end on 524 k tokens, 3 seeds)" in said
@@ -137,12 +136,12 @@ def test_the_verdict_names_budgets_and_seeds(several: tuple[list[Record], ArrayS
 
 
 def test_the_verdict_within_a_group_names_one_method(several: tuple[list[Record], ArrayStore]) -> None:
-    (scene,) = scenes(of(several[0], "elsa", "gmp"))
+    (scene,) = Scenes.of(of(several[0], "elsa", "gmp")).texts
     assert "gmp" not in verdict(scene, several[1])
 
 
 def test_legends_name_what_a_line_was_trained_on(several: tuple[list[Record], ArrayStore]) -> None:
-    (plot,) = perplexity_plots(several[0], method_styles(several[0]))
+    (plot,) = perplexity_plots(Scenes.of(several[0]).texts)
     assert {series.label for series in plot.series} >= {"alps", "elsa (524 k tokens)", "fitted (131 k tokens)"}
 
 
@@ -171,7 +170,7 @@ def test_tables_of_several_texts_are_grouped_too(tmp_path: Path) -> None:
             }
             found = found.model_copy(update={"cell": cell, "perplexity": perplexity})
             made.append(read_record(write_record(tmp_path, found, arrays)))
-    (table,) = other_text_tables(made, method_styles(made), ArrayStore(tmp_path))
+    (table,) = other_text_tables(Scenes.of(made).settings, ArrayStore(tmp_path))
     assert [row[0] for row in table.rows] == ["alps", "wanda", "fitted", "elsa", "gmp"]
     assert {(table.rows[row][0], column) for row, column in table.marked} == {
         (method, column) for method in ("alps", "elsa") for column in (4, 5)

@@ -28,6 +28,7 @@ from prunebench.report.diagnosis import (
     diagnose,
     runs,
 )
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.diagnosis import diagnosis_tables
 from prunebench.runner.memory import memory_bytes
 from tests.helpers import tiny
@@ -228,7 +229,7 @@ def test_healthy_cells_have_no_signature(folder: str) -> None:
 def test_a_report_names_signature_evidence_and_what_to_try(tmp_path: Path) -> None:
     bad = traced(record("theirs", seed=1), primal=STEADY)
     records = [traced(record("theirs"), primal=FALLING), bad, record("dense", "0"), record("wanda")]
-    table, remedies = diagnosis_tables(records)
+    table, remedies = diagnosis_tables(Scenes.of(records).settings)
     evidence = "the residual begins at 0.8 and ends at 0.8 (seed 1 of 2)"
     assert table.rows == (("theirs", "0.5", RESIDUAL, evidence),)
     assert remedies.rows == ((RESIDUAL, REMEDIES[RESIDUAL]),)
@@ -248,7 +249,7 @@ def test_a_report_names_signature_evidence_and_what_to_try(tmp_path: Path) -> No
 
 
 def test_a_report_of_healthy_records_has_no_diagnosis() -> None:
-    assert diagnosis_tables([record("wanda"), record("dense", "0")]) == []
+    assert diagnosis_tables(Scenes.of([record("wanda"), record("dense", "0")]).settings) == []
 
 
 def test_every_signature_has_a_remedy_and_is_in_the_documentation() -> None:

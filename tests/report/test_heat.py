@@ -6,8 +6,7 @@ import pytest
 
 from prunebench.records.record import Effort, MethodFacts, Record
 from prunebench.report.output.html_page import to_html
-from prunebench.report.scenes import Scene, scenes
-from prunebench.report.styles import method_styles
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.heat import heat_table, most_shared, times_text
 from prunebench.report.tables.table import Table
 from tests.helpers.records import record
@@ -35,8 +34,8 @@ RECORDS = [
 
 
 def table_of(records: list[Record]) -> Table:
-    (scene,) = scenes(records)
-    found = heat_table(scene, list(method_styles(records)))
+    (scene,) = Scenes.of(records).texts
+    found = heat_table(scene)
     assert found is not None
     return found
 
@@ -65,12 +64,11 @@ def test_the_shade_is_by_the_logarithm_and_ends_at_ten_times() -> None:
 
 def test_without_a_dense_model_or_anything_pruned_there_is_no_such_table() -> None:
     for records in ([made("good", 4.0)], RECORDS[:1], [RECORDS[0], RECORDS[-1]]):
-        assert all(heat_table(scene, ["good", "broken"]) is None for scene in scenes(records))
+        assert all(heat_table(scene) is None for scene in Scenes.of(records).texts)
 
 
 def test_the_sparsity_that_most_methods_share_is_the_one_to_sort_by() -> None:
-    scene: Scene
-    (scene,) = scenes(RECORDS)
+    (scene,) = Scenes.of(RECORDS).texts
     assert most_shared(scene) == "0.9"
 
 

@@ -9,6 +9,7 @@ import torch
 from prunebench.pruning import Unstructured, prunable
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.store import read_record, write_record
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.mask_overlap import expected_by_chance, jaccard, overlap_tables
 from prunebench.runner.mask_sample import mask_sample
 from tests.helpers import tiny
@@ -47,7 +48,7 @@ class TestOverlap:
             for (method, seed), bits in masks.items()
         ]
         without = record("c")
-        (table,) = overlap_tables([*records, without], ["b"], ArrayStore(tmp_path))
+        (table,) = overlap_tables(Scenes.of([*records, without], ["b"]).settings, ArrayStore(tmp_path))
         assert table.headers == ("masks of", "and of", "0.5")
         assert table.rows == (
             ("a", "itself, other seeds", "0.33"),
@@ -60,11 +61,11 @@ class TestOverlap:
         records = [
             read_record(write_record(tmp_path, record(*cell), {"mask": pack(*bits)})) for cell, bits in cells.items()
         ]
-        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
+        (table,) = overlap_tables(Scenes.of(records).settings, ArrayStore(tmp_path))
         assert table.rows == (("a", "c", "1.00", "–"), ("by chance", "", "0.05", "0.05"))
 
     def test_masks_without_facts_on_sparsity(self, tmp_path: Path) -> None:
         without = [record(seed=seed).model_copy(update={"sparsity": None}) for seed in (0, 1)]
         records = [read_record(write_record(tmp_path, made, {"mask": pack(1, 1)})) for made in without]
-        (table,) = overlap_tables(records, [], ArrayStore(tmp_path))
+        (table,) = overlap_tables(Scenes.of(records).settings, ArrayStore(tmp_path))
         assert table.rows[-1] == ("by chance", "", "–")

@@ -24,8 +24,8 @@ from prunebench.report.paper.paragraph import methods_paragraph
 from prunebench.report.paper.references import bibtex
 from prunebench.report.plots.matplotlib_svg import draw_plot
 from prunebench.report.plots.perplexity_plots import perplexity_plots
+from prunebench.report.scenes import Scenes
 from prunebench.report.sections import all_tables
-from prunebench.report.styles import method_styles
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
@@ -58,7 +58,7 @@ class TestFigures:
     def test_they_are_as_wide_as_the_template_asks(self, extreme: list[Record], style: str, apart: bool) -> None:
         """Widths of the venues' templates, in inches: NeurIPS 5.5; ICML 6.75 and 3.25; ACL 16 cm and 7.7 cm."""
         text, column = {"neurips": (5.5, 5.5), "icml": (6.75, 3.25), "acl": (6.299, 3.031)}[style]
-        plots = [plot for plot in perplexity_plots(extreme, method_styles(extreme)) if not plot.sideways]
+        plots = [plot for plot in perplexity_plots(Scenes.of(extreme).texts) if not plot.sideways]
         drawn = figures(plots, STYLES[style], "svg", apart=apart)
         assert len(drawn) == (2 if apart else 1)
         for content in drawn.values():
@@ -67,7 +67,7 @@ class TestFigures:
 
     def test_nothing_is_baked_in(self, extreme: list[Record]) -> None:
         """No titles; panels that stand together are told apart by their model."""
-        plots = [plot for plot in perplexity_plots(extreme, method_styles(extreme)) if not plot.sideways]
+        plots = [plot for plot in perplexity_plots(Scenes.of(extreme).texts) if not plot.sideways]
         (together,) = figures(plots, STYLES["icml"], "svg", apart=False).values()
         for content in figures(plots, STYLES["icml"], "svg", apart=True).values():
             assert b"Perplexity of" not in content
@@ -78,7 +78,7 @@ class TestFigures:
         assert figures(plots, STYLES["icml"], "pdf", apart=False) == figures(plots, STYLES["icml"], "pdf", apart=False)
 
     def test_panels_have_the_same_limits(self, extreme: list[Record]) -> None:
-        plots = [plot for plot in perplexity_plots(extreme, method_styles(extreme)) if not plot.sideways]
+        plots = [plot for plot in perplexity_plots(Scenes.of(extreme).texts) if not plot.sideways]
         figure = Figure()
         limits = []
         for number, plot in enumerate(plots):
@@ -91,7 +91,7 @@ class TestFigures:
 
 class TestTable:
     def test_all_models_are_in_one(self, extreme: list[Record]) -> None:
-        shown = latex_tables(extreme, ArrayStore(EXTREME)).partition("Zero-shot")[0]
+        shown = latex_tables(Scenes.of(extreme), ArrayStore(EXTREME)).partition("Zero-shot")[0]
         table = shown.partition(r"\end{table*}")[0]
         for part in (r"\begin{table*}", r"\label{tab:perplexity}", r"\toprule", r"\midrule", r"\bottomrule"):
             assert part in table
@@ -103,7 +103,7 @@ class TestTable:
     def test_what_failed_is_told_and_does_not_compete(self) -> None:
         records = [record("dense", "0", value=2), record("a", value=3), record("a", seed=1, error="x")]
         records += [record("b", error="x"), record("b", "0.9", value=4)]
-        table = latex_tables(records, None)
+        table = latex_tables(Scenes.of(records), None)
         assert "3.000 (a seed failed)" in table
         assert re.search(r"^b & .* & failed & 4.000 \\\\$", table, re.MULTILINE)
 
@@ -280,7 +280,7 @@ def test_it_compiles_in_two_columns_without_an_overfull_box(extreme: list[Record
     records = with_citations([*extreme, *long])
     for name, content in paper_texts(records).items():
         (tmp_path / name).write_text(content)
-    drawn = figures(perplexity_plots(extreme, method_styles(extreme)), STYLES[style], "pdf", apart=False)
+    drawn = figures(perplexity_plots(Scenes.of(extreme).texts), STYLES[style], "pdf", apart=False)
     for name, figure in drawn.items():
         (tmp_path / f"{name}.pdf").write_bytes(figure)
     widths = STYLES[style]

@@ -15,14 +15,9 @@ from prunebench.report.plots.axes import alike, sparsity_axis
 from prunebench.report.plots.cost_plots import cost_plots
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series, legend_entries
-from prunebench.report.scenes import scenes
+from prunebench.report.scenes import Scenes
 from prunebench.report.styles import COLOURS, MARKERS, method_styles, style_number
 from tests.helpers.records import PROTOCOL, record
-
-
-def plotted(make: Any, records: list[Record]) -> list[Plot]:
-    found: list[Plot] = make(records, method_styles(records))
-    return found
 
 
 def series_of(plot: Plot) -> dict[str, list[Series]]:
@@ -92,7 +87,7 @@ class TestPerplexity:
 
     def test_lines_over_fractions_and_marks_over_patterns(self) -> None:
         """In times the dense model's, which is 5; patterns are dots of a plot of their own, a row for each method."""
-        plot, dots = plotted(perplexity_plots, list(self.RECORDS))
+        plot, dots = perplexity_plots(Scenes.of(list(self.RECORDS)).texts)
         assert plot.y == Axis("perplexity, times dense (5.000)", "log", cut=10.0)
         (line,) = series_of(plot)["a"]
         assert line.points == ((50.0, 1.4), (90.0, 1.8))
@@ -105,18 +100,18 @@ class TestPerplexity:
         assert dots.panel.endswith("2:4")
 
     def test_without_a_dense_model_it_is_the_perplexity(self) -> None:
-        (plot,) = plotted(perplexity_plots, [record("a", value=6.0), record("b", value=600.0)])
+        (plot,) = perplexity_plots(Scenes.of([record("a", value=6.0), record("b", value=600.0)]).texts)
         assert plot.y == Axis("perplexity", "log")
 
     def test_what_collapsed_is_cut_and_its_number_written(self) -> None:
         found = [record("dense", "0", value=5.0), record("a", "0.9", value=9.0), record("b", "0.9", value=5000.0)]
-        (plot,) = plotted(perplexity_plots, found)
+        (plot,) = perplexity_plots(Scenes.of(found).texts)
         assert ">1000</text>" in draw.to_svg(plot, "p")
-        (alone,) = plotted(perplexity_plots, [found[0], found[2]])
+        (alone,) = perplexity_plots(Scenes.of([found[0], found[2]]).texts)
         assert alone.y.cut is None
 
     def test_bars_are_the_interval_over_seeds(self) -> None:
-        plot, _ = plotted(perplexity_plots, list(self.RECORDS))
+        plot, _ = perplexity_plots(Scenes.of(list(self.RECORDS)).texts)
         low, high = (5 * end for end in series_of(plot)["a"][0].bars[0])
         # Student's t with one degree of freedom: 12.706 · √2 / √2
         assert high == pytest.approx(7 + 12.706, abs=1e-3)
@@ -125,7 +120,7 @@ class TestPerplexity:
 
     def test_a_method_looks_the_same_in_every_plot(self) -> None:
         records = [record("b"), record("a"), record("b", model="other")]
-        plots = plotted(perplexity_plots, records)
+        plots = perplexity_plots(Scenes.of(records).texts)
         a, b = style_number("a"), style_number("b")
         assert a != b
         assert [{s.label: s.style for s in plot.series} for plot in plots] == [{"a": a, "b": b}, {"b": b}]
@@ -154,16 +149,16 @@ class TestPareto:
             sized(0.9, 30.0),
             sized(0, 8.0, parameters=2500, model="small", model_digest="22"),
         ]
-        ((protocol, candidates),) = pareto.comparable_families(records)
+        ((protocol, candidates),) = pareto.comparable_families(Scenes.of(records).texts)
         assert protocol == PROTOCOL
         assert [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")] == [30.0, 8.0, 6.0, 5.0]
         worse = [*records, sized(0.7, 40.0)]
-        ((_, candidates),) = pareto.comparable_families(worse)
+        ((_, candidates),) = pareto.comparable_families(Scenes.of(worse).texts)
         assert 40.0 not in [c.perplexity for c in pareto.pareto_front(candidates, "nonzero")]
 
     def test_dense_models_of_the_family_are_on_the_plot(self) -> None:
         records = [sized(0, 5.0), sized(0.5, 6.0), sized(0, 8.0, parameters=2500, model="small", model_digest="22")]
-        by_count, by_bytes = plotted(pareto.pareto_plots, records)
+        by_count, by_bytes = pareto.pareto_plots(Scenes.of(records).texts)
         (dense,) = series_of(by_count)["dense models"]
         assert (dense.points, dense.names) == (((2500, 8.0), (4000, 5.0)), ("small", "stories"))
         assert by_bytes.x.label == "KiB"
@@ -171,16 +166,14 @@ class TestPareto:
     def test_another_tokenizer_is_another_family(self) -> None:
         other = sized(0.5, 6.0, model="other")
         facts = other.perplexity[PROTOCOL].model_copy(update={"tokens": 5})
-        assert (
-            len(pareto.comparable_families([sized(0, 5.0), other.model_copy(update={"perplexity": {PROTOCOL: facts}})]))
-            == 2
-        )
+        records = [sized(0, 5.0), other.model_copy(update={"perplexity": {PROTOCOL: facts}})]
+        assert len(pareto.comparable_families(Scenes.of(records).texts)) == 2
 
 
 class TestOtherCharts:
     def test_time_at_every_sparsity_and_the_rest_where_most_methods_are(self) -> None:
         records = [record("a", "0.5"), record("b", "0.5"), record("a", "0.9"), record("b", "0.9"), record("a", "0.95")]
-        plots = cost_plots(scenes(records), method_styles(records))
+        plots = cost_plots(Scenes.of(records).first)
         assert [(plot.x.label, plot.panel.split(" at ")[1].split(",")[0]) for plot in plots] == [
             ("prune time (s)", "0.5"),
             ("prune time (s)", "0.9"),
@@ -192,11 +185,11 @@ class TestOtherCharts:
 
     def test_cost_is_against_times_dense(self) -> None:
         records = [record("dense", "0", value=5.0), record("a", "0.9", value=10.0)]
-        plot = cost_plots(scenes(records), method_styles(records))[0]
+        plot = cost_plots(Scenes.of(records).first)[0]
         assert series_of(plot)["a"][0].points[0][1] == 2.0
 
     def test_zero_shot_with_intervals(self) -> None:
-        plots = plotted(charts.zero_shot_plots, [record("dense", "0"), record("a"), record("b")])
+        plots = charts.zero_shot_plots(Scenes.of([record("dense", "0"), record("a"), record("b")]).tasks)
         assert [plot.panel.partition(",")[0] for plot in plots] == ["arc_easy", "piqa"]
         (series,) = series_of(plots[0])["a"]
         assert series.points[0][1] == 25.0
@@ -207,7 +200,7 @@ class TestOtherCharts:
     def test_plots_of_the_same_quantities_share_their_limits(self) -> None:
         records = [record("dense", "0", value=5.0), record("a", value=6.0)]
         records += [record("dense", "0", value=10.0, model="m2"), record("a", value=90.0, model="m2")]
-        own, other = plotted(perplexity_plots, records)
+        own, other = perplexity_plots(Scenes.of(records).texts)
         assert own.y.label != other.y.label, "each names its dense perplexity"
         assert alike([own, other]) == [[own, other]]
         alone, together = draw.to_svg(own, "p"), draw.to_svg(own, "p", [own, other])
@@ -239,20 +232,20 @@ class TestOtherCharts:
     def test_any_trace_of_any_method(self) -> None:
         rows = ({"step": 0.0, "gap": 1.0, "extra": 1.0}, {"step": 5.0, "gap": 0.001, "extra": math.nan, "once": 1.0})
         traced = record("mine").model_copy(update={"trace": rows})
-        gap, extra = plotted(charts.trace_plots, [traced, record("other")])
+        gap, extra = charts.trace_plots(Scenes.of([traced, record("other")]).settings)
         assert (gap.y, extra.y) == (Axis("gap", "log"), Axis("extra"))
         assert gap.series[0].points == ((0.0, 1.0), (5.0, 0.001))
         assert gap.series[0].label == "mine at 0.5"  # what is told once is no line
 
     def test_one_line_for_each_way_of_sharing_zeros(self) -> None:
         alike = [record("a"), record("b")]
-        (plot,) = plotted(charts.layer_plots, alike)
+        (plot,) = charts.layer_plots(Scenes.of(alike).settings)
         (series,) = plot.series
         assert (series.label, series.style) == ("every method", None)
         assert series.points == ((0.0, 90.0), (1.0, 90.0))
         assert plot.x.ticks == ((0.0, "0"),)
         other = sized(0.5, 6.0)
-        (plot,) = plotted(charts.layer_plots, [*alike, other])
+        (plot,) = charts.layer_plots(Scenes.of([*alike, other]).settings)
         assert {series.label for series in plot.series} == {"several methods", "wanda"}
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from prunebench.records.record import Record
 from prunebench.report.reached import reached_caption
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.perplexity import perplexity_tables
 from tests.helpers.records import record
 
@@ -26,11 +27,12 @@ def reaching(reached: float, **facts: object) -> Record:
     ],
 )
 def test_only_what_a_table_would_show(shares: tuple[float, ...], told: str) -> None:
-    assert reached_caption(reaching(share, seed=seed) for seed, share in enumerate(shares)) == told
+    records = [reaching(share, seed=seed) for seed, share in enumerate(shares)]
+    assert reached_caption({("wanda", "0.5"): records}) == told
 
 
 def test_it_stands_in_the_caption_of_perplexities() -> None:
     records = [record("dense", "0"), reaching(0.5009), reaching(0.5, method="sparsegpt")]
-    (table, *_) = perplexity_tables(records)
+    (table, *_) = perplexity_tables(Scenes.of(records).texts)
     assert "wanda at 0.5 reached 0.5009" in table.caption
     assert "sparsegpt at" not in table.caption

@@ -13,6 +13,7 @@ from prunebench.models.source import weight_bytes
 from prunebench.pruning import track
 from prunebench.records.record import Forecast
 from prunebench.records.store import read_forecasts, write_forecasts
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.forecasts import forecast_tables
 from prunebench.runner import forecast
 from prunebench.runner.forecast import forecast_cells
@@ -173,11 +174,11 @@ class TestAfterwards:
                 cell=made[1].cell.id, prune_seconds=0.0, evaluate_seconds=0.6 * measured, peak_bytes=2 * peak
             ),
         }
-        (table,) = forecast_tables([*made, record("other")], forecasts)
+        (table,) = forecast_tables(Scenes.of([*made, record("other")]).settings, forecasts)
         assert "time within 30% for 1 of 2 cells, memory within 15% for 1 of 2" in table.caption
         assert table.rows[0][:3] == ("stories", "a", "2")
         assert table.rows[0][5:] == ("0.60 to 1.20", "1.00 to 2.00")
-        assert forecast_tables(made, {}) == []
+        assert forecast_tables(Scenes.of(made).settings, {}) == []
 
     def test_plan_run_plan(self, write_suite: Write, tmp_path: Path) -> None:
         suite, out = write_suite(sparsities="sparsities: [0.5]"), tmp_path / "out"

@@ -11,7 +11,9 @@ from prunebench.errors import SuiteError
 from prunebench.records.published_figures import dense_disagreements
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
+from prunebench.report.scenes import Scenes
 from prunebench.report.tables.published import HEADERS, published_table
+from prunebench.report.tables.table import Table
 from prunebench.runner.progress import PlainDisplay
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.file import load_suite
@@ -33,6 +35,10 @@ def with_figure(found: Record, **changes: object) -> Record:
     }
     figure = PublishedFigure.model_validate(facts | changes)
     return found.model_copy(update={"cell": found.cell.model_copy(update={"published": (figure,)})})
+
+
+def table_of(records: list[Record]) -> Table:
+    return published_table(Scenes.of(records).settings)
 
 
 class TestReading:
@@ -85,7 +91,7 @@ class TestReading:
 class TestTable:
     def test_the_same_protocol_compares(self) -> None:
         records = [with_figure(record(value=9.0)), with_figure(record(seed=1, value=11.0))]
-        table = published_table(records)
+        table = table_of(records)
         assert table.headers == HEADERS
         setting = "calibrated on tinystories_calib"
         assert table.rows == (
@@ -111,13 +117,13 @@ class TestTable:
         [(None, "no: theirs is tinystories_eval, 2048 tokens"), ("x/paper-2048", "no: theirs is x/paper-2048")],
     )
     def test_another_protocol_is_said_not_to(self, protocol: str | None, verdict: str) -> None:
-        (row,) = published_table([with_figure(record(), protocol=protocol, seqlen=2048)]).rows
+        (row,) = table_of([with_figure(record(), protocol=protocol, seqlen=2048)]).rows
         assert row[5:10] == (PROTOCOL, "10.00", "8.000", "1.250", verdict)
 
     def test_what_was_not_measured(self) -> None:
-        (row,) = published_table([with_figure(record(), protocol="c4/paper-256x2048", corpus="c4")]).rows
+        (row,) = table_of([with_figure(record(), protocol="c4/paper-256x2048", corpus="c4")]).rows
         assert row[5:10] == ("c4, 256 tokens", "–", "8.000", "–", "not measured here")
-        (failed,) = published_table([with_figure(record(error="x"))]).rows
+        (failed,) = table_of([with_figure(record(error="x"))]).rows
         assert failed[9] == "not measured here"
 
 
@@ -137,7 +143,7 @@ class TestSeveralSources:
             for value, source in ((8.0, "A"), (10.0, "B"), (20.0, "C"))
         )
         found = record(value=9.0)
-        rows = published_table(
+        rows = table_of(
             [found.model_copy(update={"cell": found.cell.model_copy(update={"published": published})})]
         ).rows
         assert [row[11] for row in rows] == ["A", "B", "C", "3 sources"]
@@ -156,7 +162,7 @@ class TestSeveralSources:
         )
         assert dense_disagreements(figures) == []
         shown = published_for(record(method="dense", sparsity="0"), *figures)
-        assert [row[11] for row in published_table([shown]).rows] == ["A", "B", "C", "D", "E"]
+        assert [row[11] for row in table_of([shown]).rows] == ["A", "B", "C", "D", "E"]
 
     def test_a_dense_model_has_one_perplexity(self) -> None:
         """Up to what is printed: 5.47 and 5.472 agree, 5.47 and 5.52 do not."""
@@ -165,14 +171,10 @@ class TestSeveralSources:
         assert str(found) == "5.47 (A) and 5.52 (B) on wikitext2/paper-2048, 0.9% apart"
         dense = record(method="dense", sparsity="0")
         published = (figure(5.47, "A"), figure(5.52, "B"))
-        table = published_table(
-            [dense.model_copy(update={"cell": dense.cell.model_copy(update={"published": published})})]
-        )
+        table = table_of([dense.model_copy(update={"cell": dense.cell.model_copy(update={"published": published})})])
         assert table.caption == f"Published figures beside ours; sources disagree on {dense.cell.model}, dense: {found}"
         pruned = record()
-        table = published_table(
-            [pruned.model_copy(update={"cell": pruned.cell.model_copy(update={"published": published})})]
-        )
+        table = table_of([pruned.model_copy(update={"cell": pruned.cell.model_copy(update={"published": published})})])
         assert table.caption == "Published figures beside ours"  # of a pruned model sources may well differ
 
     def test_figures_with_their_exponent_are_compared_without_it(self) -> None:
@@ -183,7 +185,7 @@ class TestSeveralSources:
         assert dense_disagreements([theirs, figure(27.01, "B")]) == []
         (found,) = dense_disagreements([theirs, figure(29, "B")])
         assert str(found).startswith("26.97 (A, 27.01 with our exponent) and 29 (B) on wikitext2/paper-2048, ")
-        (row,) = published_table([with_figure(record(value=9.0), perplexity=8.0, exponent="1/2")]).rows
+        (row,) = table_of([with_figure(record(value=9.0), perplexity=8.0, exponent="1/2")]).rows
         assert row[6:10] == ("9.000", "8.000", "0.141", "yes, but for the exponent")
         assert row[12] == "their exponent is 1/2 of ours, with which it would be 64.00; 5 seeds"
 
@@ -242,12 +244,12 @@ def test_a_suite_names_them_and_kept_records_learn_them(
     run_suite(cells, out, PlainDisplay(io.StringIO()))
     kept = read_records(out)
     assert sorted(figure.perplexity for found in kept for figure in found.cell.published) == [90, 100]
-    assert [row[9] for row in published_table(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
+    assert [row[9] for row in table_of(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
 
 
 def test_other_allocations_are_no_seeds() -> None:
     told = [with_figure(record(allocation=name, value=value)) for name, value in (("uniform", 10.0), ("owl", 20.0))]
-    rows = published_table(told).rows
+    rows = table_of(told).rows
     assert [row[6] for row in rows] == ["10.00", "20.00"]
     assert ["allocation owl" in row[10] for row in rows] == [False, True]
 

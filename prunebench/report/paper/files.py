@@ -6,7 +6,6 @@ from typing import Literal
 
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import group_by, latest_records
 from prunebench.report.output.files import write_file
 from prunebench.report.output.text_tables import LATEX_PACKAGES, to_latex
 from prunebench.report.paper.figures import figures
@@ -14,9 +13,8 @@ from prunebench.report.paper.paragraph import methods_paragraph
 from prunebench.report.paper.references import bibtex
 from prunebench.report.paper.styles import STYLES
 from prunebench.report.paper.table import perplexity_latex
-from prunebench.report.scenes import scenes
+from prunebench.report.scenes import Scenes
 from prunebench.report.sections import report_sections
-from prunebench.report.styles import method_styles
 from prunebench.report.tables.zero_shot import zero_shot_tables
 
 NEEDS = f"% \\usepackage{{{', '.join(LATEX_PACKAGES)}}}\n"
@@ -47,11 +45,11 @@ def write_paper(
 
 def paper_texts(records: Sequence[Record], array_store: ArrayStore | None = None) -> dict[str, str]:
     """The files of a paper that are text, by name; see ``write_paper``."""
-    shown, _ = latest_records(records)
+    scenes = Scenes.of(records)
     return {
-        "tables.tex": NEEDS + latex_tables(shown, array_store),
-        "references.bib": bibtex(shown),
-        "setup.tex": methods_paragraph(shown),
+        "tables.tex": NEEDS + latex_tables(scenes, array_store),
+        "references.bib": bibtex(scenes.records),
+        "setup.tex": methods_paragraph(scenes.records),
     }
 
 
@@ -73,10 +71,8 @@ def write_figures(
     return [write_file(folder / f"{name}.{form}", content) for found in drawn for name, content in found.items()]
 
 
-def latex_tables(records: Sequence[Record], array_store: ArrayStore | None) -> str:
+def latex_tables(scenes: Scenes, array_store: ArrayStore | None) -> str:
     """The perplexities of all models in one ``table*`` for each text, and a table of accuracies for each model."""
-    methods = list(method_styles(records))
-    of_models = group_by(records, lambda record: record.cell.model).values()
-    accuracies = [table for each in of_models for table in zero_shot_tables(each, methods, array_store) if table.rows]
-    parts = [perplexity_latex(scenes(records), methods, array_store), to_latex(accuracies)]
+    accuracies = [table for table in zero_shot_tables(scenes.tasks, array_store) if table.rows]
+    parts = [perplexity_latex(scenes.texts, array_store), to_latex(accuracies)]
     return "\n\n".join(part for part in parts if part) + "\n"

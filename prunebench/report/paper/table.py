@@ -6,7 +6,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
 from prunebench.report.grouping import group_by, sparsity_order
 from prunebench.report.output.text_tables import escape_latex, fitted_latex
-from prunebench.report.scenes import Scene
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, MARKED_CAPTION, marks_by_group
 from prunebench.report.tables.perplexity import mean_over_seeds
 from prunebench.report.tables.table import caption, seeds_text
@@ -14,40 +14,35 @@ from prunebench.report.tables.table import caption, seeds_text
 CAPTION_END = "lower is better"
 
 
-def perplexity_latex(scenes: Sequence[Scene], methods: Sequence[str], array_store: ArrayStore | None) -> str:
+def perplexity_latex(scenes: Sequence[TextScene], array_store: ArrayStore | None) -> str:
     """A ``table*`` for each text, with all models one below another; needs booktabs and graphicx.
 
     Args:
-        scenes: all of a report.
-        methods: in the order to show them.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
         array_store: the arrays of the records; without them nothing is in bold.
     """
     tables = []
     for number, (title, of_text) in enumerate(group_by(scenes, lambda scene: scene.title).items()):
-        shown = [scene for scene in of_text if scene.entries or scene.group.failed]
+        shown = [scene for scene in of_text if scene.measured or scene.failed]
         if shown:
             label = "tab:perplexity" + (f"-{number + 1}" if number else "")
-            tables.append(_table(title, label, shown, methods, array_store))
+            tables.append(_table(title, label, shown, array_store))
     return "\n\n".join(tables)
 
 
-def _table(
-    title: str, label: str, scenes: Sequence[Scene], methods: Sequence[str], array_store: ArrayStore | None
-) -> str:
-    sparsities = sparsity_order(
-        sparsity for scene in scenes for _, sparsity in (*scene.group.entries, *scene.group.failed)
-    )
+def _table(title: str, label: str, scenes: Sequence[TextScene], array_store: ArrayStore | None) -> str:
+    sparsities = sparsity_order(sparsity for scene in scenes for sparsity in scene.sparsities)
     width = 1 + len(HEADERS) + len(sparsities)
     lines, marked, over_all = [], False, False
     for scene in scenes:
-        rows, bold, dagger = _rows(scene, sparsities, methods, array_store)
-        name = ", ".join(part for part in (scene.model, scene.group.label) if part)
+        rows, bold, dagger = _rows(scene, sparsities, array_store)
+        name = ", ".join(part for part in (scene.model, scene.label) if part)
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(name)}}}}} \\", *rows]
         marked, over_all = marked or bold, over_all or dagger
     said = caption(
         f"Perplexity on {title}",
         CAPTION_END,
-        seeds_text((group for scene in scenes for group in scene.group.entries.values()), "standard deviation"),
+        seeds_text((group for scene in scenes for group in scene.succeeded().cells.values()), "standard deviation"),
         MARKED_CAPTION.replace("marked:", "bold:") if marked else "",
         GROUPED_CAPTION if over_all else "",
     )
@@ -65,21 +60,18 @@ def _table(
     return fitted_latex(body, f"{escape_latex(said)}.", label)
 
 
-def _rows(
-    scene: Scene, sparsities: Sequence[str], methods: Sequence[str], array_store: ArrayStore | None
-) -> tuple[list[str], bool, bool]:
+def _rows(scene: TextScene, sparsities: Sequence[str], array_store: ArrayStore | None) -> tuple[list[str], bool, bool]:
     """The lines of one model, and whether an entry is the best of its group, and of all groups."""
-    entries, failed = scene.group.entries, scene.group.failed
-    present = [m for m in methods if any((m, s) in entries or (m, s) in failed for s in sparsities)]
-    records = {m: [r for (of, _), group in entries.items() if of == m for r in group] for m in present}
-    present = [present[row] for row in by_group([group_of(records[method]) for method in present])]
+    entries, failed, records = scene.succeeded().cells, scene.failed, scene.by_method
+    present = list(records)
+    present = [present[row] for row in by_group([group_of(group) for group in records.values()])]
     groups = [group_of(records[method]) for method in present]
     # A cell of which a seed failed does not compete.
     columns = [[[] if (m, s) in failed else entries.get((m, s), []) for m in present] for s in sparsities]
     bold, dagger = marks_by_group(columns, groups, scene.protocol, array_store)
     lines = []
-    for method, record in scene.group.baselines.items():
-        value = mean_over_seeds([record], scene.protocol)
+    for method, seeds in scene.succeeded().baselines.items():
+        value = mean_over_seeds(seeds, scene.protocol)
         span = rf"\multicolumn{{{len(sparsities)}}}{{c}}{{{escape_latex(value)}}}"
         lines.append(" & ".join([escape_latex(method), *("--" for _ in HEADERS), span]) + r" \\")
     for row, method in enumerate(present):

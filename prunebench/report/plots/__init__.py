@@ -1,4 +1,4 @@
-"""Plots of a report: ``charts`` and ``pareto`` build them from records, ``matplotlib_svg`` draws them.
+"""Plots of a report: modules such as ``charts`` build them from scenes, ``matplotlib_svg`` draws them.
 
 ``plot`` describes a plot independently of how it is drawn; ``axes`` has what the builders share.
 """

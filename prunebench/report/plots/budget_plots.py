@@ -10,20 +10,20 @@ from prunebench.report.lines import Line, budget_lines, sparsities_with_lines
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.perplexity_plots import times_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.scenes import Scene
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import Column, mean_over_seeds, mean_over_tasks, scores
 
 TOKENS = "tokens trained on"
 
 
-def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None) -> list[Plot]:
+def budget_plots(scenes: Sequence[TextScene], array_store: ArrayStore | None = None) -> list[Plot]:
     """Perplexity, and mean accuracy over tasks, against training tokens, where a method has several budgets.
 
     Methods that train nothing stand at zero, which the logarithmic axis has at its left end.
 
     Args:
-        scenes: see ``prunebench.report.scenes.scenes``.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
         array_store: the arrays of the records; without them bars are intervals over seeds alone.
     """
     plots: list[Plot] = []
@@ -38,9 +38,9 @@ def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None)
             where = f"{scene.model} at {sparsity}"
             plots.append(
                 Plot(
-                    name=file_stem("budget", scene.model, scene.title, sparsity, scene.group.label),
-                    title=join_title(f"Perplexity of {where} on {scene.title} against {TOKENS}", scene.group.label),
-                    panel=join_title(where, scene.title, scene.group.label),
+                    name=file_stem("budget", scene.model, scene.title, sparsity, scene.label),
+                    title=join_title(f"Perplexity of {where} on {scene.title} against {TOKENS}", scene.label),
+                    panel=join_title(where, scene.title, scene.label),
                     x=Axis(TOKENS, "log", ticks),
                     y=times_axis(scene, series),
                     series=series,
@@ -52,13 +52,12 @@ def budget_plots(scenes: Sequence[Scene], array_store: ArrayStore | None = None)
             known = {method: estimate for method, estimate in found.items() if estimate is not None}
             tasks = [column.task for column in _tasks(records[0])] if records else []
             chance = chance_of(records, tasks) if tasks else None
-            untouched = [r for r in scene.group.baselines.values() if r.cell.method not in scene.group.controls]
-            base = _accuracy(untouched[:1]) if untouched else None
+            base = _accuracy(scene.untouched)
             rules = [("chance", None if chance is None else 100 * chance), ("dense", base and base[0])]
             plot = Plot(
-                name=file_stem("budget-tasks", scene.model, sparsity, scene.group.label),
-                title=join_title(f"Mean accuracy of {where} against {TOKENS}", scene.group.label),
-                panel=join_title(where, f"mean of {text.counted(len(tasks), 'task')}", scene.group.label),
+                name=file_stem("budget-tasks", scene.model, sparsity, scene.label),
+                title=join_title(f"Mean accuracy of {where} against {TOKENS}", scene.label),
+                panel=join_title(where, f"mean of {text.counted(len(tasks), 'task')}", scene.label),
                 x=Axis(TOKENS, "log", ticks),
                 y=Axis("mean accuracy (%)"),
                 series=_series(lines, known),
@@ -79,7 +78,7 @@ def _series(lines: Sequence[Line], estimates: dict[str, Estimate]) -> tuple[Seri
     return tuple(found)
 
 
-def _perplexities(lines: Sequence[Line], scene: Scene, array_store: ArrayStore | None) -> dict[str, Estimate]:
+def _perplexities(lines: Sequence[Line], scene: TextScene, array_store: ArrayStore | None) -> dict[str, Estimate]:
     """By label of an entry, in times the dense model's where that was measured."""
     groups = {budget.method: budget.records for line in lines for budget in line.budgets}
     found, unit = mean_perplexities(groups, scene.protocol, array_store), scene.dense or 1.0

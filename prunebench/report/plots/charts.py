@@ -7,36 +7,34 @@ from functools import partial
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.averages import Estimate
-from prunebench.report.grouping import setting_groups
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.over_sparsity import series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import INTERVAL_STDERRS, Column, mean_over_seeds, scores
 
 
-def zero_shot_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
+def zero_shot_plots(scenes: Sequence[Scene]) -> list[Plot]:
     """Accuracy against sparsity: one plot for each model and task; bars are 95 % intervals over questions.
 
     Args:
-        records, styles: see ``perplexity_plots``.
+        scenes: see ``prunebench.report.scenes.Scenes.tasks``.
     """
     plots = []
-    for setting_group in setting_groups([record for record in records if record.zero_shot]):
-        all_records = setting_group.records
+    for scene in (each.where(lambda r: r.status == "ok" and bool(r.zero_shot)) for each in scenes):
+        all_records = scene.records
         columns = list(dict.fromkeys(column for record in all_records for column in scores(record)))
         for column in columns:
-            axis, series = series_over_sparsity(
-                setting_group, styles, partial(_mean_scores, column=column), dodge=0.012
-            )
+            axis, series = series_over_sparsity(scene, partial(_mean_scores, column=column), dodge=0.012)
             chance = chance_of(all_records, [column.task]) if column.share else None
-            dense = {name: _mean_score([record], column) for name, record in setting_group.baselines.items()}
+            dense = {name: _mean_score(seeds, column) for name, seeds in scene.baselines.items()}
             task = text.printable(column.header(columns))
             plots.append(
                 Plot(
-                    name=file_stem("zero-shot", setting_group.setting.model, task, setting_group.label),
-                    title=join_title(f"{task} of {setting_group.setting.model}", setting_group.label),
-                    panel=join_title(task, setting_group.setting.model, setting_group.label),
+                    name=file_stem("zero-shot", scene.model, task, scene.label),
+                    title=join_title(f"{task} of {scene.model}", scene.label),
+                    panel=join_title(task, scene.model, scene.label),
                     x=axis,
                     y=Axis(f"{column.metric} (%)" if column.share else column.metric),
                     series=series,
@@ -70,37 +68,35 @@ def _mean_scores(groups: dict[str, list[Record]], column: Column) -> dict[str, E
     return {name: score for name, group in groups.items() if (score := _mean_score(group, column)) is not None}
 
 
-def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
+def trace_plots(scenes: Sequence[Scene]) -> list[Plot]:
     """Traces of iterative methods over steps: one plot for each model and quantity, one line for each cell.
 
     Args:
-        records, styles: see ``perplexity_plots``.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
     """
     plots = []
-    for setting_group in setting_groups([record for record in records if record.trace]):
-        all_records = [record for group in setting_group.entries.values() for record in group]
-        for quantity in dict.fromkeys(name for record in all_records for row in record.trace for name in row):
+    for scene in (each.where(lambda r: r.status == "ok" and bool(r.trace)) for each in scenes):
+        for quantity in dict.fromkeys(name for record in scene.pruned_records for row in record.trace for name in row):
             if quantity == "step":
                 continue
             series = tuple(
                 Series(
                     label=f"{method} at {sparsity}",
-                    style=styles[method],
+                    style=scene.styles[method],
                     points=tuple((row["step"], row[quantity]) for row in r.trace if "step" in row and quantity in row),
                     markers=False,
-                    dash=setting_group.sparsities.index(sparsity),
+                    dash=scene.sparsities.index(sparsity),
                 )
-                for method in setting_group.methods(styles)
-                for sparsity in setting_group.sparsities
-                for r in setting_group.entries.get((method, sparsity), ())
+                for (method, sparsity), seeds in scene.cells.items()
+                for r in seeds
             )
             values = [y for line in series for _, y in line.points if math.isfinite(y)]
             wide = bool(values) and min(values) > 0 and max(values) / min(values) > 30
             plots.append(
                 Plot(
-                    name=file_stem("trace", quantity, setting_group.setting.model, setting_group.label),
-                    title=join_title(f"Convergence on {setting_group.setting.model}: {quantity}", setting_group.label),
-                    panel=join_title(quantity, setting_group.setting.model, setting_group.label),
+                    name=file_stem("trace", quantity, scene.model, scene.label),
+                    title=join_title(f"Convergence on {scene.model}: {quantity}", scene.label),
+                    panel=join_title(quantity, scene.model, scene.label),
                     x=Axis("step"),
                     y=Axis(text.printable(quantity), "log" if wide else "linear"),
                     series=tuple(line for line in series if len(line.points) > 1),
@@ -109,17 +105,17 @@ def trace_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
     return drop_empty(plots)
 
 
-def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
+def layer_plots(scenes: Sequence[Scene]) -> list[Plot]:
     """Fraction of zeros in each matrix: one line for each distinct distribution over the layers.
 
     Args:
-        records, styles: see ``perplexity_plots``.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
     """
     plots = []
-    for setting_group in setting_groups([record for record in records if record.sparsity is not None]):
+    for scene in (each.where(lambda r: r.status == "ok" and r.sparsity is not None) for each in scenes):
         profiles: dict[tuple[float, ...], list[tuple[str, str]]] = {}
         names: tuple[str, ...] = ()
-        for key, group in setting_group.entries.items():
+        for key, group in scene.cells.items():
             for facts in (record.sparsity for record in group if record.sparsity is not None):
                 names = tuple(facts.matrices)
                 shares = tuple(round(100 * m.zeros / m.numel, 1) if m.numel else 0.0 for m in facts.matrices.values())
@@ -130,9 +126,8 @@ def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
             only_method = methods[0] if len(methods) == 1 else None
             series.append(
                 Series(
-                    label=only_method
-                    or ("several methods" if len(methods) < len(setting_group.methods(styles)) else "every method"),
-                    style=None if only_method is None else styles[only_method],
+                    label=only_method or ("several methods" if len(methods) < len(scene.by_method) else "every method"),
+                    style=None if only_method is None else scene.styles[only_method],
                     points=tuple((float(index), share) for index, share in enumerate(shares)),
                     names=("",) * (len(shares) - 1) + (", ".join(dict.fromkeys(sparsity for _, sparsity in entries)),),
                     markers=False,
@@ -140,9 +135,9 @@ def layer_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]
             )
         plots.append(
             Plot(
-                name=file_stem("layers", setting_group.setting.model, setting_group.label),
-                title=join_title(f"Zeros in each matrix of {setting_group.setting.model}", setting_group.label),
-                panel=join_title(setting_group.setting.model, setting_group.label),
+                name=file_stem("layers", scene.model, scene.label),
+                title=join_title(f"Zeros in each matrix of {scene.model}", scene.label),
+                panel=join_title(scene.model, scene.label),
                 x=Axis("block, its matrices from left to right", ticks=_block_ticks(names)),
                 y=Axis("zeros (%)"),
                 series=tuple(series),

@@ -8,7 +8,7 @@ from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.over_sparsity import dense_lines
 from prunebench.report.plots.perplexity_plots import times_axis
 from prunebench.report.plots.plot import Axis, Plot, Series
-from prunebench.report.scenes import Scene
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.heat import most_shared
 
 COSTS = (  # the first at every sparsity, the others at the one that most methods have
@@ -18,42 +18,41 @@ COSTS = (  # the first at every sparsity, the others at the one that most method
 )
 
 
-def cost_plots(first: Sequence[Scene], styles: dict[str, int]) -> list[Plot]:
+def cost_plots(scenes: Sequence[TextScene]) -> list[Plot]:
     """Perplexity, in times the dense model's, against what pruning took.
 
     Args:
-        first: scenes of the first text.
-        styles: see ``prunebench.report.styles.method_styles``.
+        scenes: see ``prunebench.report.scenes.Scenes.first``.
     """
     plots = []
-    for scene in first:
+    for scene in (each.succeeded() for each in scenes):
         shared = most_shared(scene)
         for number, (amount, label, scale) in enumerate(COSTS):
-            for sparsity in [s for s in scene.group.sparsities if number == 0 or s == shared]:
-                series = _series(scene, sparsity, amount, scale, styles)
+            for sparsity in [s for s in scene.sparsities if number == 0 or s == shared]:
+                series = _series(scene, sparsity, amount, scale)
                 where = f"{scene.model} at {sparsity}"
                 plots.append(
                     Plot(
-                        name=file_stem("cost", amount, scene.model, scene.protocol, sparsity, scene.group.label),
-                        title=join_title(f"{where} on {scene.protocol}: {label}", scene.group.label),
-                        panel=join_title(where, label, scene.group.label),
+                        name=file_stem("cost", amount, scene.model, scene.protocol, sparsity, scene.label),
+                        title=join_title(f"{where} on {scene.protocol}: {label}", scene.label),
+                        panel=join_title(where, label, scene.label),
                         x=Axis(label, "log"),
                         y=times_axis(scene, series),
                         series=series,
-                        lines=tuple(dense_lines(scene.group, scene.protocol, scene.dense or 1.0)),
+                        lines=tuple(dense_lines(scene)),
                     )
                 )
     return drop_empty(plots)
 
 
-def _series(scene: Scene, sparsity: str, amount: str, scale: float, styles: dict[str, int]) -> tuple[Series, ...]:
+def _series(scene: TextScene, sparsity: str, amount: str, scale: float) -> tuple[Series, ...]:
     """A point for each method at one sparsity."""
     found = []
-    for method in scene.group.methods(styles):
-        group = scene.group.entries.get((method, sparsity), [])
+    for method in scene.by_method:
+        group = scene.cells.get((method, sparsity), [])
         amounts = [value for record in group if (value := getattr(record.cost, amount)) is not None]
         estimate = mean_perplexity(group, scene.protocol)
         if amounts and estimate is not None:
             point = (statistics.fmean(amounts) / scale, estimate[0] / (scene.dense or 1.0))
-            found.append(Series(method, styles[method], (point,), line=False))
+            found.append(Series(method, scene.styles[method], (point,), line=False))
     return tuple(found)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.budgets import HEADERS, columns_of, described
-from prunebench.report.grouping import evaluation_texts, measured_on, setting_groups
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.plot import Axis, Plot, Series
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.table import Table, caption
 
 SIZES = (("non-zero parameters", "nonzero"), ("bytes", "size"))
@@ -63,35 +63,40 @@ def sparse_bytes(record: Record) -> float:
     return facts.parameter_bytes - saved
 
 
-def comparable_families(records: Sequence[Record]) -> list[tuple[str, list[Candidate]]]:
+def comparable_families(scenes: Sequence[TextScene]) -> list[tuple[str, list[Candidate]]]:
     """Group models with comparable perplexities: those that predicted the same number of tokens of the same text.
 
     A different tokenizer gives different tokens to predict, and a different perplexity.
 
     Args:
-        records: the records to show; see ``prunebench.report.grouping.latest_records``.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
 
     Returns:
         (protocol, candidates) of each family; candidates without a size or a finite perplexity are left out.
     """
-    families_found = []
-    for protocol, digest in evaluation_texts(records):
-        measured = [r for r in measured_on(records, protocol, digest) if protocol in r.perplexity]
-        for tokens in dict.fromkeys(record.perplexity[protocol].tokens for record in measured):
-            same_tokens = [record for record in measured if record.perplexity[protocol].tokens == tokens]
-            candidates = dict.fromkeys(
-                candidate
-                for setting_group in setting_groups(same_tokens)
-                for dense, group in [
-                    *((True, [record]) for record in setting_group.baselines.values()),
-                    *((False, group) for group in setting_group.entries.values()),
-                ]
-                if math.isfinite((candidate := _candidate(group, protocol, dense=dense)).perplexity)
-                and math.isfinite(candidate.nonzero)
-            )
-            if candidates:
-                families_found.append((protocol, list(candidates)))
-    return families_found
+    families: dict[tuple[str, int], dict[Candidate, None]] = {}
+    for scene in scenes:
+        for tokens, part in _by_tokens(scene).items():
+            for (method, _), group in part.rows.items():
+                candidate = _candidate(group, scene.protocol, dense=method in part.baselines)
+                if math.isfinite(candidate.perplexity) and math.isfinite(candidate.nonzero):
+                    families.setdefault((scene.title, tokens), {})[candidate] = None
+    protocols = {scene.title: scene.protocol for scene in scenes}
+    return [(protocols[title], list(candidates)) for (title, _), candidates in families.items()]
+
+
+def _by_tokens(scene: TextScene) -> dict[int, TextScene]:
+    """The measured part of a scene by the number of tokens that were predicted."""
+
+    def predicted(record: Record) -> int | None:
+        facts = record.perplexity.get(scene.protocol)
+        return None if facts is None or record.status == "failed" else facts.tokens
+
+    def part(count: int) -> TextScene:
+        return scene.where(lambda record: predicted(record) == count)
+
+    counts = dict.fromkeys(map(predicted, scene.records))
+    return {count: part(count) for count in counts if count is not None}
 
 
 def _candidate(group: Sequence[Record], protocol: str, *, dense: bool) -> Candidate:
@@ -124,15 +129,15 @@ def pareto_front(candidates: Iterable[Candidate], by: str) -> list[Candidate]:
     return best
 
 
-def pareto_plots(records: Sequence[Record], styles: dict[str, int]) -> list[Plot]:
+def pareto_plots(scenes: Sequence[TextScene]) -> list[Plot]:
     """Perplexity against size for each family of models, with the Pareto front; by non-zero parameters and by bytes.
 
     Args:
-        records: the records to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``prunebench.report.styles.method_styles``.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
     """
     plots = []
-    for protocol, candidates in comparable_families(records):
+    styles = scenes[0].styles if scenes else {}
+    for protocol, candidates in comparable_families(scenes):
         for label, by in SIZES:
             scale, unit = _unit(max(getattr(candidate, by) for candidate in candidates)) if by == "size" else (1.0, "")
 
@@ -172,14 +177,14 @@ def _unit(largest: float) -> tuple[float, str]:
     return 1.0, "bytes"
 
 
-def front_tables(records: Sequence[Record]) -> list[Table]:
+def front_tables(scenes: Sequence[TextScene]) -> list[Table]:
     """The models on each Pareto front, the smallest first.
 
     Args:
-        records: see ``pareto_plots``.
+        scenes: see ``pareto_plots``.
     """
     tables = []
-    for protocol, candidates in comparable_families(records):
+    for protocol, candidates in comparable_families(scenes):
         by_count, by_bytes = (pareto_front(candidates, by) for _, by in SIZES)
         rows = [candidate for candidate in candidates if candidate in by_count or candidate in by_bytes]
         tables.append(

@@ -11,52 +11,51 @@ from prunebench.report.averages import Estimate, mean_perplexities
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
 from prunebench.report.plots.over_sparsity import dense_lines, series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.scenes import Scene, scenes
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.heat import COLLAPSED
 
 
-def perplexity_plots(
-    records: Sequence[Record], styles: dict[str, int], array_store: ArrayStore | None = None
-) -> list[Plot]:
+def perplexity_plots(scenes: Sequence[TextScene], array_store: ArrayStore | None = None) -> list[Plot]:
     """Perplexity against sparsity, for each text and setting: lines over fractions of zeros, and dots for n:m patterns.
 
     Perplexities are in times the dense model's where that was measured, and the axis ends at ``COLLAPSED``.
 
     Args:
-        records: the records to show; see ``prunebench.report.grouping.latest_records``.
-        styles: see ``method_styles``.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
         array_store: the arrays of the records; without them, bars are intervals over seeds alone.
     """
     plots = []
-    for scene in scenes(records):
+    for scene in (each.succeeded() for each in scenes):
         unit = scene.dense or 1.0
 
-        def measure(groups: dict[str, list[Record]], scene: Scene = scene, unit: float = unit) -> dict[str, Estimate]:
+        def measure(
+            groups: dict[str, list[Record]], scene: TextScene = scene, unit: float = unit
+        ) -> dict[str, Estimate]:
             found = mean_perplexities(groups, scene.protocol, array_store)
             return {name: (value / unit, low / unit, high / unit) for name, (value, low, high) in found.items()}
 
-        axis, series = series_over_sparsity(scene.group, styles, measure, budgets=True)
-        facts = [r.perplexity[scene.protocol] for r in scene.group.records if scene.protocol in r.perplexity]
+        axis, series = series_over_sparsity(scene, measure, budgets=True)
+        facts = [r.perplexity[scene.protocol] for r in scene.records if scene.protocol in r.perplexity]
         floors = {fact.floor for fact in facts if fact.floor is not None}
-        lines = dense_lines(scene.group, scene.protocol, unit)
-        fractions, _ = sparsity_axis([s for s in scene.group.sparsities if math.isfinite(ratio_of(s))])
+        lines = dense_lines(scene)
+        fractions, _ = sparsity_axis([s for s in scene.sparsities if math.isfinite(ratio_of(s))])
         lines += [HorizontalLine(f"floor {text.number(floor)}", floor / unit) for floor in floors]
         for kind, is_line in (("", True), ("n:m patterns", False)):
             own = tuple(each for each in series if each.line == is_line)
             plot = Plot(
-                name=file_stem("perplexity", scene.model, scene.title, scene.group.label, kind),
-                title=join_title(f"Perplexity of {scene.model} on {scene.title}", scene.group.label, kind),
-                panel=join_title(scene.model, scene.title, scene.group.label, kind),
+                name=file_stem("perplexity", scene.model, scene.title, scene.label, kind),
+                title=join_title(f"Perplexity of {scene.model} on {scene.title}", scene.label, kind),
+                panel=join_title(scene.model, scene.title, scene.label, kind),
                 x=fractions if is_line else axis,
                 y=times_axis(scene, own),
                 series=own,
                 lines=tuple(lines),
             )
-            plots.append(plot if is_line else _as_dots(plot, scene.group.sparsities))
+            plots.append(plot if is_line else _as_dots(plot, scene.sparsities))
     return drop_empty(plots)
 
 
-def times_axis(scene: Scene, series: Sequence[Series]) -> Axis:
+def times_axis(scene: TextScene, series: Sequence[Series]) -> Axis:
     """An axis of perplexities, cut where models have collapsed if any has not."""
     if scene.dense is None:
         return Axis("perplexity", "log")

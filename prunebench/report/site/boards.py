@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, trained_tokens, training_of
-from prunebench.report.grouping import DENSE, Setting, evaluation_texts, protocol_digests, sparsity_order, text_title
+from prunebench.report.grouping import DENSE, Setting, protocol_digests, sparsity_order, text_titles
 from prunebench.report.site.gather import Source
 from prunebench.report.tables.scores import Column, file_digests, scores
 
@@ -101,8 +101,8 @@ def _model_labels(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
 
 def _perplexity_boards(entries: Sequence[Entry], labels: dict[tuple[str, str, str], str]) -> list[Board]:
     found = []
-    texts = evaluation_texts(record for _, record in entries)
-    for number, (protocol, digest) in enumerate(texts):
+    titles = text_titles(record for _, record in entries)
+    for number, ((protocol, digest), title) in enumerate(titles.items()):
         own = [
             (source, record)
             for source, record in entries
@@ -126,7 +126,7 @@ def _perplexity_boards(entries: Sequence[Entry], labels: dict[tuple[str, str, st
         found.append(
             Board(
                 f"text-{number}",
-                text_title(protocol, digest, texts),
+                title,
                 f"Perplexity on one text (digest {digest[:16] or 'unknown'}); lower is better.",
                 "perplexity",
                 _ordered(rows),

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.grouping import method_order
 from prunebench.report.tables.table import Table
 
 
@@ -26,17 +25,20 @@ def failure_table(records: Iterable[Record]) -> Table:
     )
 
 
-def note_table(records: Iterable[Record], order: Sequence[str] = ()) -> Table:
-    """Adjustments that methods and the runner noted, with counts."""
-    noted = [record for record in records if record.notes]
+def note_table(records: Iterable[Record], order: Sequence[str]) -> Table:
+    """Adjustments that methods and the runner noted, with counts.
+
+    Args:
+        records: of any models.
+        order: all methods in the order to show them.
+    """
     counts: Counter[tuple[str, str, str]] = Counter()
     cells: Counter[tuple[str, str, str]] = Counter()
-    for record in noted:
+    for record in records:
         for what, times in record.notes.items():
             counts[record.cell.model, record.cell.method, what] += times
             cells[record.cell.model, record.cell.method, what] += 1
-    rank = {method: position for position, method in enumerate(method_order(noted, order))}
-    rows = sorted(counts, key=lambda row: (row[0], rank[row[1]], row[2]))
+    rows = sorted(counts, key=lambda row: (row[0], order.index(row[1]), row[2]))
     return Table(
         "Notes",
         ("model", "method", "note", "cells", "times"),

@@ -4,31 +4,29 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prunebench import text
 from prunebench.records.record import Cost, Record
-from prunebench.report.grouping import DENSE, group_by, method_order, records_by_setting
+from prunebench.report.grouping import DENSE
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.table import Table, caption
 from prunebench.report.tuning import tuning_cost
 
 
-def cost_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
+def cost_tables(scenes: Sequence[Scene]) -> list[Table]:
     """Time, tokens and memory of each method, as ranges over its sparsities and seeds.
 
     Args:
-        records: records of one model.
-        order: see ``prunebench.report.sections.all_tables``.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
     """
-    groups = records_by_setting(records)
     tables = []
-    for setting, group in groups.items():
-        pruned = [record for record in group if record.status == "ok" and record.cell.sparsity != DENSE]
-        methods = group_by(pruned, lambda record: record.cell.method)
-        state = any(record.cost.state_bytes is not None for record in pruned)
-        devices = {_device(record) for record in pruned}
+    for scene in scenes:
+        pruned = scene.where(lambda record: record.status == "ok" and record.cell.sparsity != DENSE)
+        state = any(record.cost.state_bytes is not None for record in pruned.pruned_records)
+        devices = {_device(record) for record in pruned.pruned_records}
         device = devices.pop() if len(devices) == 1 else ""
         tables.append(
             Table(
-                caption(f"Cost of pruning {setting.model}", setting.describe(groups), device, tuning_cost(group)),
+                caption(f"Cost of pruning {scene.model}", scene.description, device, tuning_cost(scene.records)),
                 ("method", "cells", "prune time", "tokens seen", "peak memory", *(["method state"] if state else [])),
-                tuple(_cost_row(name, methods[name], state=state) for name in method_order(pruned, order)),
+                tuple(_cost_row(method, group, state=state) for method, group in pruned.by_method.items()),
             )
         )
     return tables

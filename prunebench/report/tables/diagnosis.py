@@ -2,34 +2,31 @@
 
 from collections.abc import Sequence
 
-from prunebench.records.record import Record
 from prunebench.report.diagnosis import REMEDIES, Finding, diagnose, worst
-from prunebench.report.grouping import group_by, method_order, sparsity_order
+from prunebench.report.grouping import group_by
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.table import Table, caption
 
 
-def diagnosis_tables(records: Sequence[Record], order: Sequence[str] = ()) -> list[Table]:
-    """A table for each model, one row for each cell and signature, and one of what to try.
+def diagnosis_tables(scenes: Sequence[Scene]) -> list[Table]:
+    """A table for each scene, one row for each cell and signature, and one of what to try.
 
     Args:
-        records: those to show, of any models.
-        order: methods in the order to show them.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
     """
-    methods = method_order(records, order)
-    sparsities = sparsity_order(record.cell.sparsity for record in records)
     tables, seen = [], dict[str, None]()
-    for model, of_model in group_by(records, lambda record: record.cell.model).items():
-        # Entries of other settings (allocation, calibration) share a row where their methods have one label.
-        cells = group_by(of_model, lambda record: (record.cell.method, record.cell.sparsity))
+    for scene in scenes:
         rows = []
-        for key in sorted(cells, key=lambda k: (methods.index(k[0]), sparsities.index(k[1]))):
-            found = [(record.cell.seed, finding) for record in cells[key] for finding in diagnose(record)]
+        for key, records in scene.cells.items():
+            found = [(record.cell.seed, finding) for record in records for finding in diagnose(record)]
             for signature, group in group_by(found, lambda pair: pair[1].signature).items():
-                rows.append((*key, signature, _evidence(group, len(cells[key]))))
+                rows.append((*key, signature, _evidence(group, len(records))))
                 seen[signature] = None
         tables.append(
             Table(
-                caption(f"Diagnosis of {model}", "what curves, notes and counts say of what went wrong"),
+                caption(
+                    f"Diagnosis of {scene.model}", scene.label, "what curves, notes and counts say of what went wrong"
+                ),
                 ("method", "sparsity", "sign", "evidence"),
                 tuple(rows),
             )

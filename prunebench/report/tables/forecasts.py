@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from prunebench import text
 from prunebench.records.record import Forecast, Record
-from prunebench.report.grouping import group_by, method_order
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.table import Table
 
 MEMORY_TOLERANCE, TIME_TOLERANCE = 0.15, 0.30
@@ -53,38 +53,34 @@ def plan_table(
     )
 
 
-def forecast_tables(
-    records: Sequence[Record], forecasts: Mapping[str, Forecast], order: Sequence[str] = ()
-) -> list[Table]:
+def forecast_tables(scenes: Sequence[Scene], forecasts: Mapping[str, Forecast]) -> list[Table]:
     """The ratio forecast / measured by model and method, as a range, and the share of cells that were forecast well.
 
     Args:
-        records: the measured records.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
         forecasts: forecasts by cell id.
-        order: methods in the order to show them; the rest follow by name.
     """
-    pairs = [(record, forecasts[record.cell.id]) for record in records if record.cell.id in forecasts]
-    pairs = [pair for pair in pairs if pair[0].status == "ok"]
-    if not pairs:
+    by_method: dict[tuple[str, str], dict[str, tuple[Record, Forecast]]] = {}
+    for scene in scenes:
+        for record in scene.succeeded().records:
+            if (name := record.cell.id) in forecasts:  # a dense model stands in each setting, and counts once
+                by_method.setdefault((scene.model, record.cell.method), {})[name] = record, forecasts[name]
+    if not by_method:
         return []
+    pairs = [pair for cells in by_method.values() for pair in cells.values()]
     times = [ratio for pair in pairs if (ratio := _time_ratio(*pair)) is not None]
     peaks = [ratio for pair in pairs if (ratio := _peak_ratio(*pair)) is not None]
-    rows = []
-    by_model = group_by([record for record, _ in pairs], lambda record: record.cell.model)
-    for model, model_records in by_model.items():
-        for method in method_order(model_records, order):
-            cells = [pair for pair in pairs if pair[0].cell.model == model and pair[0].cell.method == method]
-            rows.append(
-                (
-                    model,
-                    method,
-                    str(len(cells)),
-                    _range([_ratio(f.prune_seconds, r.cost.prune_seconds) for r, f in cells]),
-                    _range([_ratio(f.evaluate_seconds, r.cost.evaluate_seconds) for r, f in cells]),
-                    _range([_time_ratio(*pair) for pair in cells]),
-                    _range([_peak_ratio(*pair) for pair in cells]),
-                )
-            )
+    rows = [
+        (
+            *key,
+            str(len(cells)),
+            _range([_ratio(f.prune_seconds, r.cost.prune_seconds) for r, f in cells.values()]),
+            _range([_ratio(f.evaluate_seconds, r.cost.evaluate_seconds) for r, f in cells.values()]),
+            _range([_time_ratio(*pair) for pair in cells.values()]),
+            _range([_peak_ratio(*pair) for pair in cells.values()]),
+        )
+        for key, cells in by_method.items()
+    ]
     return [
         Table(
             f"Foretold / measured; time within {TIME_TOLERANCE:.0%} for {_share_within(times, TIME_TOLERANCE)} cells, "

@@ -9,8 +9,8 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import GROUPS, columns_of, group_of
-from prunebench.report.grouping import group_by, sparsity_order
-from prunebench.report.scenes import Scene
+from prunebench.report.grouping import sparsity_order
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
@@ -18,41 +18,35 @@ COLLAPSED = 10.0
 """Times the dense perplexity, from which on a model says little of its method: shades and plots end there."""
 
 
-def heat_table(scene: Scene, methods: Sequence[str], array_store: ArrayStore | None = None) -> Table | None:
+def heat_table(scene: TextScene, array_store: ArrayStore | None = None) -> Table | None:
     """How many times the dense model's perplexity each method has, the best of each kind of training first.
 
     Args:
         scene: the records.
-        methods: in the order that decides between equal ones.
         array_store: the arrays of the records; without them nothing is marked as best.
 
     Returns:
-        None where the dense model was not measured, or nothing was pruned.
+        None where the dense model was not measured, or no pruned one was.
     """
-    pruned = {key: group for key, group in _all_entries(scene).items() if key[0] in methods}
-    if scene.dense is None or not pruned:
+    if scene.dense is None or not scene.measured:
         return None
-    columns = sparsity_order(sparsity for _, sparsity in pruned)
-    sorted_by = most_shared(scene)
-    if not scene.entries:
-        return None
-    of_method = group_by((r for group in pruned.values() for r in group), lambda record: record.cell.method)
+    columns, sorted_by, of_method = scene.sparsities, most_shared(scene), scene.by_method
+    groups_of = {method: group_of(records) for method, records in of_method.items()}
 
-    def place(method: str) -> tuple[int, float, int]:
-        value = times_dense(scene, scene.entries.get((method, sorted_by), ()))
-        last = math.inf if value is None or math.isnan(value) else value
-        return GROUPS.index(group_of(of_method[method])), last, list(methods).index(method)
+    def place(method: str) -> tuple[int, float]:
+        value = times_dense(scene, scene.measured.get((method, sorted_by), ()))
+        return GROUPS.index(groups_of[method]), math.inf if value is None or math.isnan(value) else value
 
-    rows = sorted(of_method, key=place) + [m for m in methods if m not in of_method and any(m == k for k, _ in pruned)]
-    entries = [[pruned.get((method, sparsity), []) for method in rows] for sparsity in columns]
+    rows = sorted(of_method, key=place)
+    cells = scene.succeeded().cells
+    entries = [[cells.get((method, sparsity), []) for method in rows] for sparsity in columns]
     complete = [  # what competes
-        [[] if (method, s) in scene.group.failed else group for method, group in zip(rows, column, strict=True)]
+        [[] if (method, s) in scene.failed else group for method, group in zip(rows, column, strict=True)]
         for s, column in zip(columns, entries, strict=True)
     ]
-    groups = [group_of(of_method.get(method, [])) for method in rows]
+    groups = [groups_of[method] for method in rows]
     marked, over_all = marks_by_group(complete, groups, scene.protocol, array_store)
-    nothing = (text.MISSING, text.MISSING)
-    training = {method: columns_of(of_method[method]) if method in of_method else nothing for method in rows}
+    training = {method: columns_of(records) for method, records in of_method.items()}
     first = 2  # column of the first sparsity
     heat = {
         (row, first + column): _heat(value)
@@ -63,9 +57,9 @@ def heat_table(scene: Scene, methods: Sequence[str], array_store: ArrayStore | N
     return Table(
         caption(
             f"Times the dense perplexity of {scene.model} on {scene.title} ({text.number(scene.dense)})",
-            scene.group.label,
+            scene.label,
             f"by training, then by {sorted_by}",
-            seeds_text([group for group in pruned.values() if group]),
+            seeds_text(cells.values()),
             marks_caption(complete, marked=bool(marked | over_all), evidence=array_store is not None),
             GROUPED_CAPTION if over_all else "",
         ),
@@ -76,8 +70,8 @@ def heat_table(scene: Scene, methods: Sequence[str], array_store: ArrayStore | N
                 training[method][0],
                 *(_shown(scene, (method, s), column[row]) for s, column in zip(columns, entries, strict=True)),
                 training[method][1],
-                _range(of_method.get(method, []), lambda record: record.cost.prune_seconds, text.seconds),
-                _range(of_method.get(method, []), _flops, text.count),
+                _range(of_method[method], lambda record: record.cost.prune_seconds, text.seconds),
+                _range(of_method[method], _flops, text.count),
             )
             for row, method in enumerate(rows)
         ),
@@ -87,15 +81,15 @@ def heat_table(scene: Scene, methods: Sequence[str], array_store: ArrayStore | N
     )
 
 
-def times_dense(scene: Scene, group: Sequence[Record]) -> float | None:
+def times_dense(scene: TextScene, group: Sequence[Record]) -> float | None:
     """The mean perplexity of a cell's seeds over the dense model's; None if it was not measured."""
     values = [r.perplexity[scene.protocol].value for r in group if scene.protocol in r.perplexity]
     return statistics.fmean(values) / scene.dense if values and scene.dense else None
 
 
-def most_shared(scene: Scene) -> str:
+def most_shared(scene: TextScene) -> str:
     """The sparsity that most methods were measured at; of several the highest fraction, before any n:m pattern."""
-    counts = Counter(sparsity for _, sparsity in _all_entries(scene))
+    counts = Counter(sparsity for _, sparsity in scene.cells)
     most = max(counts.values(), default=0)
     shared = [sparsity for sparsity in sparsity_order(counts) if counts[sparsity] == most]
     return next((sparsity for sparsity in reversed(shared) if ":" not in sparsity), shared[-1] if shared else "")
@@ -108,14 +102,8 @@ def times_text(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}" if value < 1e5 else text.number(value)
 
 
-def _all_entries(scene: Scene) -> dict[tuple[str, str], list[Record]]:
-    """Cells by (method, sparsity), those of which a seed failed included."""
-    failed = {key: list[Record]() for key in scene.group.failed}
-    return {**failed, **scene.group.entries}
-
-
-def _shown(scene: Scene, key: tuple[str, str], group: Sequence[Record]) -> str:
-    value, failed = times_dense(scene, group), key in scene.group.failed
+def _shown(scene: TextScene, key: tuple[str, str], group: Sequence[Record]) -> str:
+    value, failed = times_dense(scene, group), key in scene.failed
     if value is None:
         return text.FAILED if failed else text.MISSING
     return times_text(value) + (f" (a seed {text.FAILED})" if failed else "")
@@ -134,7 +122,7 @@ def _flops(record: Record) -> float | None:
 
 
 def _range(records: Sequence[Record], amount: Callable[[Record], float | None], show: Callable[[float], str]) -> str:
-    """An amount as a range over cells."""
-    values = [value for record in records if (value := amount(record)) is not None]
+    """An amount as a range over cells that ran."""
+    values = [value for r in records if r.status == "ok" and (value := amount(r)) is not None]
     ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
     return " to ".join(ends)

@@ -9,8 +9,9 @@ import numpy as np
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
-from prunebench.report.grouping import DENSE, group_by, method_order, records_by_setting, sparsity_order
+from prunebench.report.grouping import DENSE
 from prunebench.report.paired import paired_by_seed
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.table import Table, caption
 
 MASK = "mask"
@@ -38,46 +39,39 @@ def expected_by_chance(ratio: float) -> float:
     return density / (2 - density)
 
 
-def overlap_tables(records: Sequence[Record], order: Sequence[str], array_store: ArrayStore | None) -> list[Table]:
-    """For each setting, the mean overlap of each pair of methods and of each pair of seeds of one method.
+def overlap_tables(scenes: Sequence[Scene], array_store: ArrayStore | None) -> list[Table]:
+    """For each scene, the mean overlap of each pair of methods and of each pair of seeds of one method.
 
     Args:
-        records: records of one model.
-        order: methods in the order to show them; the rest follow by name.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``.
         array_store: the arrays of the records.
     """
-    if array_store is None:
-        return []
-    tables = []
-    groups = records_by_setting(records)
-    for setting, group in groups.items():
-        masked = [r for r in group if r.cell.sparsity != DENSE and r.status == "ok" and MASK in array_store.read(r)]
-        cells = group_by(masked, lambda record: (record.cell.method, record.cell.sparsity))
-        columns = sparsity_order(sparsity for _, sparsity in cells)
-        rows = []
-        methods = method_order(masked, order)
-        for pair in [*((name, name) for name in methods), *combinations(methods, 2)]:
-            entries = [
-                _mean_overlap(cells.get((pair[0], s), []), cells.get((pair[1], s), []), array_store) for s in columns
-            ]
-            if set(entries) != {text.MISSING}:
-                rows.append((pair[0], "itself, other seeds" if pair[0] == pair[1] else pair[1], *entries))
-        if rows:
-            ratios = {r.cell.sparsity: r.sparsity.requested for r in masked if r.sparsity is not None}
-            chances = (f"{expected_by_chance(ratios[s]):.2f}" if s in ratios else text.MISSING for s in columns)
-            rows.append(("by chance", "", *chances))
-        tables.append(
-            Table(
-                caption(
-                    f"Overlap of masks of {setting.model}: kept by both / kept by either",
-                    setting.describe(groups),
-                    "from a sample of rows",
-                ),
-                ("masks of", "and of", *columns),
-                tuple(rows),
-            )
-        )
-    return tables
+    return [] if array_store is None else [_table(scene, array_store) for scene in scenes]
+
+
+def _table(scene: Scene, array_store: ArrayStore) -> Table:
+    masked = scene.where(lambda r: r.cell.sparsity != DENSE and r.status == "ok" and MASK in array_store.read(r))
+    cells, columns, methods = masked.cells, masked.sparsities, masked.by_method
+    rows = []
+    for pair in [*((name, name) for name in methods), *combinations(methods, 2)]:
+        entries = [
+            _mean_overlap(cells.get((pair[0], s), []), cells.get((pair[1], s), []), array_store) for s in columns
+        ]
+        if set(entries) != {text.MISSING}:
+            rows.append((pair[0], "itself, other seeds" if pair[0] == pair[1] else pair[1], *entries))
+    if rows:
+        ratios = {r.cell.sparsity: r.sparsity.requested for r in masked.pruned_records if r.sparsity is not None}
+        chances = (f"{expected_by_chance(ratios[s]):.2f}" if s in ratios else text.MISSING for s in columns)
+        rows.append(("by chance", "", *chances))
+    return Table(
+        caption(
+            f"Overlap of masks of {scene.model}: kept by both / kept by either",
+            scene.description,
+            "from a sample of rows",
+        ),
+        ("masks of", "and of", *columns),
+        tuple(rows),
+    )
 
 
 def _mean_overlap(first: Sequence[Record], second: Sequence[Record], array_store: ArrayStore) -> str:

@@ -8,78 +8,54 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
-from prunebench.report.grouping import (
-    Setting,
-    baselines_of,
-    group_by,
-    method_order,
-    protocol_digests,
-    records_by_setting,
-    sparsity_order,
-)
+from prunebench.report.grouping import DENSE
 from prunebench.report.reached import reached_caption
+from prunebench.report.scenes import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 from prunebench.report.tuning import tuning_caption
 
 
-def perplexity_tables(
-    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
-) -> list[Table]:
-    """Perplexity of methods × sparsities, one table for each protocol and setting; the dense model is in the caption.
+def perplexity_tables(scenes: Sequence[TextScene], array_store: ArrayStore | None = None) -> list[Table]:
+    """Perplexity of methods × sparsities, one table for each scene; the dense model is in the caption.
 
     Rows tell how much a method trained, and those that trained alike stand together; the best is marked among them, and
     once more over all.
 
     Args:
-        records: records of one model.
-        order, array_store: see ``prunebench.report.sections.all_tables``.
+        scenes: see ``prunebench.report.scenes.Scenes.texts``.
+        array_store: the arrays of the records; without them nothing is marked as best.
     """
-    tables = []
-    text_keys = list(dict.fromkeys(protocol for record in records for protocol in protocol_digests(record).items()))
-    for name, digest in text_keys:
-        measured = [record for record in records if protocol_digests(record).get(name) == digest]
-        title = name if [other for other, _ in text_keys].count(name) == 1 else f"{name} (text {digest[:8]})"
-        groups = records_by_setting(measured)
-        tables += [_perplexity_table(name, title, setting, groups, measured, order, array_store) for setting in groups]
-    return tables
+    return [_table(scene, array_store) for scene in scenes]
 
 
-def _perplexity_table(
-    protocol: str,
-    title: str,
-    setting: Setting,
-    groups: dict[Setting, list[Record]],
-    measured: Sequence[Record],
-    order: Sequence[str],
-    array_store: ArrayStore | None,
-) -> Table:
-    base = baselines_of(measured, setting)
-    rows = [record for record in groups[setting] if record.cell.method not in base] or groups[setting]
-    cells = group_by(rows, lambda record: (record.cell.method, record.cell.sparsity))
-    columns = sparsity_order(sparsity for _, sparsity in cells)
-    dense = [f"{name} {mean_over_seeds([base[name]], protocol)}" for name in method_order(base.values(), order)]
-    of_method = group_by(rows, lambda record: record.cell.method)
-    methods = method_order(rows, order)
-    groups_of_rows = [group_of(of_method[method]) for method in methods]
-    methods = [methods[row] for row in by_group(groups_of_rows)]
-    groups_of_rows = [group_of(of_method[method]) for method in methods]
+def _table(scene: TextScene, array_store: ArrayStore | None) -> Table:
+    cells, columns = scene.cells or scene.rows, scene.sparsities or [DENSE]
+    of_method = scene.by_method or scene.baselines
+    dense = [f"{name} {mean_over_seeds(seeds, scene.protocol)}" for name, seeds in scene.baselines.items()]
+    methods = list(of_method)
+    methods = [methods[row] for row in by_group([group_of(seeds) for seeds in of_method.values()])]
+    groups = [group_of(of_method[method]) for method in methods]
     entries = [[cells.get((method, sparsity), []) for method in methods] for sparsity in columns]
-    marked, over_all = marks_by_group(entries, groups_of_rows, protocol, array_store)
+    marked, over_all = marks_by_group(entries, groups, scene.protocol, array_store)
     return Table(
         caption(
-            f"Perplexity of {setting.model} on {title}",
+            f"Perplexity of {scene.model} on {scene.title}",
             ", ".join(dense) or "the dense model was not measured",
-            setting.describe(groups),
+            scene.description,
             seeds_text(cells.values(), "standard deviation"),
-            tuning_caption([*base.values(), *rows]),
-            reached_caption(rows),
+            tuning_caption(scene.records),
+            reached_caption(cells),
             marks_caption(entries, marked=bool(marked | over_all), evidence=array_store is not None),
             GROUPED_CAPTION if over_all else "",
         ),
         ("method", *HEADERS, *columns),
         tuple(
-            (method, *columns_of(of_method[method]), *(mean_over_seeds(column[row], protocol) for column in entries))
+            (
+                method,
+                *columns_of(of_method[method]),
+                *(mean_over_seeds(column[row], scene.protocol) for column in entries),
+            )
             for row, method in enumerate(methods)
         ),
         frozenset((row, 1 + len(HEADERS) + column) for column, row in marked),

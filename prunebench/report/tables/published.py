@@ -1,14 +1,14 @@
 """Table of published figures beside our own."""
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.published_figures import dense_disagreements, measure_of
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.report import budgets
-from prunebench.report.grouping import DENSE, Setting, group_by
+from prunebench.report.grouping import DENSE
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.table import Table, caption
 
 HEADERS = (
@@ -27,7 +27,7 @@ HEADERS = (
 )
 
 
-def published_table(records: Iterable[Record]) -> Table:
+def published_table(scenes: Sequence[Scene]) -> Table:
     """Our figure, the published one, their ratio, and whether both have the same protocol.
 
     Figures of one corpus under different protocols are shown too, marked as not comparable. Where several sources
@@ -35,26 +35,23 @@ def published_table(records: Iterable[Record]) -> Table:
     cannot be, stands in the caption. The ratio is to what theirs would be with our exponent, where theirs is another.
 
     Args:
-        records: those to show; see ``prunebench.report.grouping.latest_records``. Seeds are averaged, settings are not.
+        scenes: see ``prunebench.report.scenes.Scenes.settings``. Seeds are averaged, settings are not.
     """
-    with_figures = [record for record in records if record.cell.published]
-    rows: list[tuple[str, ...]] = []
-    groups = group_by(with_figures, lambda record: (Setting.of(record), record.cell.method, record.cell.sparsity))
-    settings = list(dict.fromkeys(setting for setting, _, _ in groups))
-    wrong: dict[str, None] = {}
-    for (setting, _, sparsity), cells in groups.items():
-        # Nothing is calibrated where nothing is pruned.
-        description = (replace(setting, corpus="") if sparsity == DENSE else setting).describe(settings)
-        figures = list(dict.fromkeys(figure for record in cells for figure in record.cell.published))
-        for same in _by_measure(figures):
-            for figure in same:
-                rows += _rows(cells, [figure], description)
-            if len(same) > 1:
-                rows += _rows(cells, same, description)
-        if sparsity == DENSE:
-            wrong |= dict.fromkeys(f"{setting.model}, dense: {found}" for found in dense_disagreements(figures))
+    rows, wrong = list[tuple[str, ...]](), dict[str, None]()
+    for scene in scenes:
+        for (_, sparsity), cells in scene.where(lambda record: bool(record.cell.published)).rows.items():
+            description = scene.dense_description if sparsity == DENSE else scene.description
+            figures = list(dict.fromkeys(figure for record in cells for figure in record.cell.published))
+            for same in _by_measure(figures):
+                for figure in same:
+                    rows += _rows(cells, [figure], description)
+                if len(same) > 1:
+                    rows += _rows(cells, same, description)
+            if sparsity == DENSE:
+                wrong |= dict.fromkeys(f"{scene.model}, dense: {found}" for found in dense_disagreements(figures))
     told = f"sources disagree on {'; '.join(wrong)}" if wrong else ""
-    return Table(caption("Published figures beside ours", told), HEADERS, tuple(rows))
+    # A dense model stands in each setting of its model, and is shown once.
+    return Table(caption("Published figures beside ours", told), HEADERS, tuple(dict.fromkeys(rows)))
 
 
 def _by_measure(figures: Sequence[PublishedFigure]) -> list[list[PublishedFigure]]:

@@ -7,53 +7,29 @@ from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
-from prunebench.report.grouping import (
-    DENSE,
-    Setting,
-    baselines_of,
-    group_by,
-    method_order,
-    records_by_setting,
-    sparsity_order,
-)
+from prunebench.report.grouping import DENSE
+from prunebench.report.scenes import Scene
 from prunebench.report.tables.best import best_accuracies, chance_of, marks_caption
 from prunebench.report.tables.scores import Column, Score, mean_over_seeds, mean_over_tasks, scores
 from prunebench.report.tables.table import Table, caption, seeds_text
 from prunebench.report.tuning import tuning_caption
 
 
-def zero_shot_tables(
-    records: Sequence[Record], order: Sequence[str] = (), array_store: ArrayStore | None = None
-) -> list[Table]:
+def zero_shot_tables(scenes: Sequence[Scene], array_store: ArrayStore | None = None) -> list[Table]:
     """Methods and sparsities × tasks, with standard errors and the unweighted mean; the dense model comes first.
 
     Args:
-        records: records of one model.
-        order: methods in the order to show them; the rest follow by name.
+        scenes: see ``prunebench.report.scenes.Scenes.tasks``.
         array_store: the arrays of the records; without them nothing is marked as best.
     """
-    with_zero_shot = [record for record in records if _has_zero_shot(record)]
-    groups = records_by_setting(with_zero_shot)
-    tables = [_table(setting, groups, with_zero_shot, order, array_store) for setting in groups]
+    tables = [_table(scene, array_store) for scene in scenes]
     return [table for table in tables if table.headers[2:]]
 
 
-def _table(
-    setting: Setting,
-    groups: dict[Setting, list[Record]],
-    with_zero_shot: Sequence[Record],
-    order: Sequence[str],
-    array_store: ArrayStore | None,
-) -> Table:
-    base = baselines_of(with_zero_shot, setting)
-    pruned = [record for record in groups[setting] if record.cell.method not in base]
-    cells = group_by(pruned, lambda record: (record.cell.method, record.cell.sparsity))
-    rows = {(method, DENSE): [base[method]] for method in method_order(base.values(), order)}
-    for method in method_order(pruned, order):
-        for sparsity in sparsity_order(sparsity for name, sparsity in cells if name == method):
-            rows[method, sparsity] = cells[method, sparsity]
-    columns = list(dict.fromkeys(column for group in rows.values() for record in group for column in scores(record)))
-    columns = columns or [Column(task, "acc", "", "", "") for task in _skipped_tasks(rows.values())]
+def _table(scene: Scene, array_store: ArrayStore | None) -> Table:
+    rows = scene.rows
+    columns = list(dict.fromkeys(column for record in scene.records for column in scores(record)))
+    columns = columns or [Column(task, "acc", "", "", "") for task in _skipped_tasks(scene.records)]
     shares = [column for column in columns if column.share]
     contests = [[column] if column.share else [] for column in columns] + ([shares] if len(shares) > 1 else [])
     marked = best_accuracies(
@@ -65,7 +41,7 @@ def _table(
         [[(column.task, column.metric) for column in compared] for compared in contests],
         array_store,
     )
-    chance = _chance_row([record for group in rows.values() for record in group], columns, shares)
+    chance = _chance_row(scene.records, columns, shares)
     by_sparsity = [
         [group for (_, other), group in rows.items() if other == sparsity]
         for sparsity in dict.fromkeys(sparsity for _, sparsity in rows)
@@ -73,10 +49,10 @@ def _table(
     ]
     return Table(
         caption(
-            f"Zero-shot tasks of {setting.model}: accuracy in percent (95 % interval)",
-            setting.describe(groups),
+            f"Zero-shot tasks of {scene.model}: accuracy in percent (95 % interval)",
+            scene.description,
             seeds_text(rows.values()),
-            tuning_caption(record for row in rows.values() for record in row),
+            tuning_caption(scene.records),
             marks_caption(by_sparsity, marked=bool(marked), evidence=array_store is not None),
             "methods that are not above chance are not marked" if chance else "",
         ),
@@ -118,22 +94,11 @@ def _entries(records: Sequence[Record], columns: Sequence[Column], shares: Seque
     return entries
 
 
-def _skipped_tasks(groups: Iterable[list[Record]]) -> list[str]:
+def _skipped_tasks(records: Iterable[Record]) -> list[str]:
     """Requested tasks without results, such as of a model that is never in memory as a whole."""
-    tasks = [
-        task
-        for group in groups
-        for record in group
-        if record.status == "ok"
-        for evaluation in record.cell.evaluations
-        for task in task_titles(evaluation)
-    ]
-    return list(dict.fromkeys(tasks))
-
-
-def _has_zero_shot(record: Record) -> bool:
-    return any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations) or bool(
-        record.zero_shot
+    ok = [record for record in records if record.status == "ok"]
+    return list(
+        dict.fromkeys(task for record in ok for asked in record.cell.evaluations for task in task_titles(asked))
     )
 
 
