@@ -152,6 +152,10 @@ def compare(
         str | None, typer.Option(metavar="PERCENT", help="Peak memory may rise by so much on one machine.")
     ] = None,
     style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.TABLE,
+    mark: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Of a comment, what its invisible first line names it.  [default: BASE]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two results folders, cell by cell.
@@ -180,7 +184,7 @@ def compare(
     elif style is ComparisonFormat.COMMENT:
         from prunebench.report.compare.comment import comparison_to_comment
 
-        typer.echo(comparison_to_comment(comparison))
+        typer.echo(comparison_to_comment(comparison, str(base) if mark is None else mark))
     elif style is ComparisonFormat.JUNIT:
         typer.echo(compare_formats.comparison_to_junit(comparison))
     else:
