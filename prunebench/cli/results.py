@@ -99,12 +99,14 @@ def report(
             )
         from prunebench.registry.citations import with_citations
         from prunebench.report.paper.files import write_figures, write_paper
+        from prunebench.report.paper.references import refused_citations
 
         apart = panels is Panels.APART
         if form is Format.TABLE:
-            written = write_paper(
-                with_citations(records), output or folder / "paper", style.value, array_store, apart=apart
-            )
+            records = with_citations(records)
+            written = write_paper(records, output or folder / "paper", style.value, array_store, apart=apart)
+            for line in refused_citations(records):
+                print_message(f"left out of references.bib, {line}")
         else:
             kind: Literal["svg", "pdf"] = "svg" if form is Format.SVG else "pdf"
             written = write_figures(records, output or folder / "plots", style.value, kind, array_store, apart=apart)

@@ -8,7 +8,8 @@ from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, group_by, method_order, sparsity_order
 from prunebench.report.output.text_tables import escape_latex
-from prunebench.report.paper.references import citations, key_of
+from prunebench.report.paper.citation import keys_of
+from prunebench.report.paper.references import citations
 from prunebench.report.summary import join_words
 from prunebench.report.tuning import tuning_caption
 
@@ -58,7 +59,7 @@ def _methods(records: Sequence[Record]) -> str:
     cited = citations(pruning)
     named = []
     for method in method_order(pruning):
-        keys = ",".join(key_of(one) for one in cited.get(method, ()))
+        keys = ",".join(key for one in cited.get(method, ()) for key in keys_of(one))
         named.append(escape_latex(method) + (f"~\\cite{{{keys}}}" if keys else ""))
     if not named:
         return ""
