@@ -83,10 +83,10 @@ def _fields(text: str, place: int) -> int:
             end = _value(text, place)
             _refuse_commands(text[place:end], field[1].lower())
             place, parts = _after_blanks(text, end), parts + 1
-    end = _END.match(text, place)
-    if end is None:
+    closing = _END.match(text, place)
+    if closing is None:
         raise ValueError("its fields or braces do not end")
-    return end.end()
+    return closing.end()
 
 
 def _value(text: str, place: int) -> int:

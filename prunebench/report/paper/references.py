@@ -79,7 +79,7 @@ def _entry(citation: str, methods: list[str]) -> str:
         "url": f"https://arxiv.org/abs/{citation}",
         "year": f"20{citation[:2]}",
     }
-    return f"{used}\n{_formatted('misc', *keys_of(citation), fields)}"
+    return f"{used}\n{_formatted('misc', keys_of(citation)[0], fields)}"
 
 
 def _own_entry(records: list[Record]) -> str:

@@ -132,9 +132,7 @@ def _skipped_tasks(groups: Iterable[list[Record]]) -> list[str]:
 
 
 def _has_zero_shot(record: Record) -> bool:
-    return any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations) or bool(
-        record.zero_shot
-    )
+    return any(task_titles(evaluation) for evaluation in record.cell.evaluations) or bool(record.zero_shot)
 
 
 def _entry(score: Score | None, *, share: bool) -> str:
