@@ -1,9 +1,12 @@
 """``action.yml``: its steps run as they stand, with bash, on a tiny suite and a stand-in for GitHub."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +42,24 @@ methods: [mine]
 evaluations:
   - {name: perplexity, corpus: builtin/tinyworld, seqlen: 128}
 """
-# Writes down what it is asked for, as gh does; the comments that are there are those posted before.
-GH = """#!/bin/bash
-echo "$*" >> "$GH_LOG"
-case "$*" in
-  *--paginate*) [ -s "$GH_LOG.body" ] && echo 4711; exit 0 ;;
-  *) for word in "$@"; do case "$word" in body=@*) cp "${word#body=@}" "$GH_LOG.body" ;; esac; done ;;
-esac
+# Keeps comments in a file, as a pull request does; the filter runs in jq, whose language it is in.
+GH = f"""#!{sys.executable}
+import json, os, pathlib, subprocess, sys
+log = pathlib.Path(os.environ["GH_LOG"])
+with log.open("a") as file:
+    print(*sys.argv[1:], file=file)
+path = log.with_name("comments.json")
+comments = json.loads(path.read_text()) if path.exists() else []
+place, options = sys.argv[2], sys.argv[3:]
+if "--paginate" in options:
+    jq = ["jq", options[options.index("--jq") + 1]]
+    sys.exit(subprocess.run(jq, input=json.dumps(comments), text=True).returncode)
+body = pathlib.Path(next(word for word in options if word.startswith("body=@"))[6:]).read_text()
+if "PATCH" in options:
+    next(one for one in comments if one["id"] == int(place.rpartition("/")[2]))["body"] = body
+else:
+    comments.append(dict(id=4711 + len(comments), user=dict(login="github-actions[bot]"), body=body))
+path.write_text(json.dumps(comments))
 """
 
 
@@ -57,11 +71,13 @@ class Job:
         folder: the checked-out repository.
         inputs: what the workflow gives the action.
         event: what started the workflow.
+        name: of the job in its workflow.
     """
 
     folder: Path
     inputs: dict[str, str]
     event: str = "pull_request"
+    name: str = "sparsity"
     outputs: dict[str, str] = field(default_factory=dict)
 
     def evaluate(self, expression: str) -> str:
@@ -83,11 +99,11 @@ class Job:
                 return False
         return True
 
-    def run(self) -> int:
-        """Run all steps up to the first that fails; its exit code, else 0."""
+    def run(self, steps: Sequence[dict[str, Any]] = ACTION["runs"]["steps"]) -> int:
+        """Run steps up to the first that fails; its exit code, else 0."""
         temporary = self.folder / "runner"
         temporary.mkdir(exist_ok=True)
-        for step in ACTION["runs"]["steps"]:
+        for step in steps:
             if not self.wanted(step):
                 continue
             assert step["shell"] == "bash"
@@ -106,6 +122,8 @@ class Job:
                     "GITHUB_OUTPUT": str(temporary / "output"),
                     "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
                     "GITHUB_REPOSITORY": "owner/name",
+                    "GITHUB_WORKFLOW": "Checks --> [1]",
+                    "GITHUB_JOB": self.name,
                     "GH_LOG": str(self.folder / "gh.log"),
                 },
                 capture_output=True,
@@ -139,25 +157,65 @@ def job(folder: Path, **inputs: str) -> Job:
     return Job(folder, defaults | own | {name.replace("_", "-"): value for name, value in inputs.items()})
 
 
+def comments(folder: Path) -> list[str]:
+    """The comments on the pull request."""
+    return [one["body"] for one in json.loads((folder / "comments.json").read_text())]
+
+
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+MARK = "<!-- prunebench compare: Checks ___ _1_ {} suite.yaml baseline  -->"
+
+
+@needs_jq
 @pytest.mark.slow
 def test_from_the_first_run_to_a_regression(folder: Path) -> None:
     first = job(folder)
     assert first.run() == 2  # there is no baseline yet
-    assert "There is no baseline yet: run prunebench baseline accept" in (folder / "gh.log.body").read_text()
+    (body,) = comments(folder)
+    assert body.startswith(f"{MARK.format('sparsity')}\n### ⚠️ There is no baseline yet: run prunebench baseline accept")
     accepted = ("prunebench", "baseline", "accept", "results/prunebench-action", "baseline")
     subprocess.run([folder / "bin" / accepted[0], *accepted[1:]], cwd=folder, check=True, capture_output=True)
 
     assert job(folder).run() == 0
-    mark, verdict = (folder / "gh.log.body").read_text().splitlines()[:2]
-    assert (mark, verdict) == ("<!-- prunebench suite.yaml -->", "### ✅ No regression in 1 cell")
-    assert "issues/comments/4711 --method PATCH" in (folder / "gh.log").read_text()  # the same comment again
+    (body,) = comments(folder)  # the same comment again
+    assert body.splitlines()[:2] == [MARK.format("sparsity"), "### ✅ No regression in 1 cell"]
+    assert "issues/comments/4711 --method PATCH" in (folder / "gh.log").read_text()
 
     (folder / "mine.py").write_text(METHOD.replace("SCORES", "-layer.weight.abs()"))
     assert job(folder).run() == 1
-    lines = (folder / "gh.log.body").read_text().splitlines()
+    (body,) = comments(folder)
+    lines = body.splitlines()
     assert lines[1].startswith("### ❌ Regression: perplexity +")
     assert "mine 0.5" in lines[1]
-    assert (folder / "summary.md").read_text().splitlines()[-len(lines) + 1 :] == lines[1:]
+    assert (folder / "summary.md").read_text().splitlines()[-len(lines) :] == lines
+
+
+def run_step(own: Job, step: str) -> None:
+    """Run one step, and no other."""
+    found = [one for one in ACTION["runs"]["steps"] if one["name"] == step]
+    assert own.run(found) == 0
+
+
+@needs_jq
+def test_every_job_changes_its_own_comment_and_nobody_elses(folder: Path) -> None:
+    """Two jobs of a workflow, a leg of a matrix, and a person who quotes the comment of a job."""
+    (folder / "summary.md").touch()
+    person = {"id": 1, "user": {"login": "somebody"}, "body": f"{MARK.format('first')}\nwhy?"}
+    (folder / "comments.json").write_text(json.dumps([person]))
+    jobs = [job(folder), job(folder), job(folder, name="3.12")]
+    for own, name in zip(jobs, ("first", "second", "first"), strict=True):
+        own.name = name
+    for _ in range(2):
+        for own in jobs:
+            run_step(own, "Compare with the baseline")
+            run_step(own, "Comment on the pull request")
+    found = comments(folder)
+    assert found[0] == person["body"]
+    assert [body.splitlines()[0] for body in found[1:]] == [
+        MARK.format("first"),
+        MARK.format("second"),
+        MARK.format("first").replace("  -->", " 3.12 -->"),
+    ]
 
 
 @pytest.mark.slow

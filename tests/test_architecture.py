@@ -118,6 +118,16 @@ def test_the_core_knows_no_method() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "report").rglob("*.py")), ids=lambda path: path.name)
+def test_a_report_asks_no_evaluation_for_its_name(path: Path) -> None:
+    """What a reader is told of one comes from its class, by the record."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare | ast.Dict):
+            keys = node.keys if isinstance(node, ast.Dict) else [node.left, *node.comparators]
+            names = {key.value for key in keys if isinstance(key, ast.Constant)}
+            assert not names & {"zero_shot"}, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "report").rglob("*.py")), ids=lambda path: path.name)
 def test_a_report_needs_no_model(path: Path) -> None:
     assert not {"torch", "transformers"} & foreign(path)
 

@@ -68,15 +68,18 @@ def trend(
     told with a probability of 0.001.
     """
     from prunebench.errors import UsageError, suggest
-    from prunebench.report.trend.series import Metric, read_commits, trends
+    from prunebench.report.trend.series import Metric, left_out, read_commits, trends
     from prunebench.report.trend.shown import trend_json, trend_tables
+    from prunebench.text import counted
 
     if metric not in list(Metric):
         raise UsageError(f"unknown metric {metric!r}: {suggest(metric, map(str, Metric))}")
     commits = read_commits(folders, in_order=in_order, leave_out=print_message)
     known = trends(commits, Metric(metric), smallest / 100)
+    failed = left_out(commits)
+    told = f"; {counted(len(failed), 'cell')} failed, the first with {failed[0].error}" if failed else ""
     if not known:
-        raise UsageError(f"no cell has a {metric} in two of the {len(commits)} folders: nothing to follow")
+        raise UsageError(f"no cell has a {metric} in two of the {len(commits)} folders: nothing to follow{told}")
     found = [trend for trend in known if of is None or trend.of == of]
     if not found:
         raise UsageError(f"nothing was measured of {of!r}: {suggest(of or '', {trend.of for trend in known})}")
@@ -87,7 +90,9 @@ def trend(
 
         for plot in trend_plots(found, commits):
             print_message(str(write_file(output / f"{plot.name}.svg", to_file(plot, "svg"))))
-    if as_json:
-        print_json(trend_json(found))
-    else:
-        print_tables(trend_tables(found))
+    if not as_json:
+        print_tables(trend_tables(found, failed))
+        return
+    if failed:
+        print_message(f"{counted(len(failed), 'failed cell')} left out; those of a series stand under its key 'failed'")
+    print_json(trend_json(found))

@@ -41,7 +41,7 @@ def new(
     comparable = [method["name"] for method in installed if method["error"] is None and not method["options"]]
     for path in new_plugin(name, folder, kind=kind, taken=taken, beside=comparable):
         typer.echo(str(path))
-    typer.echo(f"next: cd {folder} && pip install -e . && pytest && prunebench run suite.yaml", err=True)
+    typer.echo(f"next: cd {folder} && pip install -e . pytest && pytest && prunebench run suite.yaml", err=True)
 
 
 @app.command("check", short_help="Check a method against every rule of the contract.")

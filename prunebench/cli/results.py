@@ -99,12 +99,14 @@ def report(
             )
         from prunebench.registry.citations import with_citations
         from prunebench.report.paper.files import write_figures, write_paper
+        from prunebench.report.paper.references import refused_citations
 
         apart = panels is Panels.APART
         if form is Format.TABLE:
-            written = write_paper(
-                with_citations(records), output or folder / "paper", style.value, array_store, apart=apart
-            )
+            records = with_citations(records)
+            written = write_paper(records, output or folder / "paper", style.value, array_store, apart=apart)
+            for line in refused_citations(records):
+                print_message(f"left out of references.bib, {line}")
         else:
             kind: Literal["svg", "pdf"] = "svg" if form is Format.SVG else "pdf"
             written = write_figures(records, output or folder / "plots", style.value, kind, array_store, apart=apart)
@@ -152,6 +154,10 @@ def compare(
         str | None, typer.Option(metavar="PERCENT", help="Peak memory may rise by so much on one machine.")
     ] = None,
     style: Annotated[ComparisonFormat, typer.Option("--format", help="How to write it.")] = ComparisonFormat.TABLE,
+    mark: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Of a comment, what its invisible first line names it.  [default: BASE]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two results folders, cell by cell.
@@ -180,7 +186,7 @@ def compare(
     elif style is ComparisonFormat.COMMENT:
         from prunebench.report.compare.comment import comparison_to_comment
 
-        typer.echo(comparison_to_comment(comparison))
+        typer.echo(comparison_to_comment(comparison, str(base) if mark is None else mark))
     elif style is ComparisonFormat.JUNIT:
         typer.echo(compare_formats.comparison_to_junit(comparison))
     else:

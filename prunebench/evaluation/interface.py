@@ -37,6 +37,11 @@ class Evaluation(Protocol):
     * ``resolve()`` looks up, when a suite is planned, what the options name, and returns the facts, plain JSON, that
       stand in the cell and decide with it whether a record is still good. Default: the options.
     * ``from_facts(facts)``, a class method, makes the evaluation from them again. Default: from the options in them.
+    * ``entry(facts)`` is what a suite says of it beside its name, plain JSON, so that readers of a record can run it
+      again. Default: ``label`` and ``options``.
+    * ``sentence(facts)`` tells of it in a paper's paragraph on experiments. ``{names}`` in it stands for its label and
+      those of others with the same sentence, ``{tokens}`` for how many tokens of a text were predicted. Default: that
+      it was measured, and by which package.
     * ``label(facts)`` is the name of the result in records and tables, None where results have names of their own.
     * ``prepare(tokenizer)`` reads what will be needed before anything runs, and returns the length in tokens of the
       longest window that the model will see, or None.
@@ -126,6 +131,9 @@ class BoundEvaluation:
             facts = dict(call_named(instance.resolve, shared=shared, files=files))
         if plugin.file:
             facts["plugin_file"] = str(plugin.file)
+        for told in ("entry", "sentence"):
+            if callable(getattr(plugin.cls, told, None)):  # and no option of this name
+                facts[told] = getattr(instance, told)(facts)
         return cls(plugin, instance, {"name": name, **facts, "code": code_of("evaluation", name, files)})
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,6 +17,7 @@ from prunebench.evaluation.protocols import Sequences, Windows, evaluation_seque
 from prunebench.pruning.callbacks import note, track
 from prunebench.pruning.hidden_states import run_block_by_block
 from prunebench.pruning.offload import store_of
+from prunebench.records.evaluation_facts import text_sentence
 
 if TYPE_CHECKING:
     from torch import LongTensor, Tensor
@@ -87,6 +88,14 @@ class Perplexity:
             **({"apply_chat_template": True} if corpus.templated else {}),
         }
         return facts if corpus.code is None else {**facts, "corpus_code": corpus.code}
+
+    def entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        """The protocols, and what a perplexity is."""
+        return text_sentence()
 
     def label(self, facts: Mapping[str, Any]) -> str:
         """The protocol's name."""

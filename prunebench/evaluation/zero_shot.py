@@ -19,6 +19,7 @@ from prunebench.evaluation.lm_eval_tasks import TaskLibrary, check_generation, c
 from prunebench.evaluation.task_files import confined_templates
 from prunebench.pruning.callbacks import note
 from prunebench.records.cell_facts import task_title
+from prunebench.records.evaluation_facts import task_sentence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -84,6 +85,15 @@ class ZeroShot:
         facts["fewshot_as_multiturn"] = turns
         later = ("trust_remote_code", "apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "noise")
         return {name: value for name, value in facts.items() if value or name not in later}  # the first had no others
+
+    def entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are given."""
+        given = {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        return {**given, "tasks": list(self.tasks)}
+
+    def sentence(self, facts: Mapping[str, Any]) -> str:
+        """Which questions lm-eval asks, and with how many examples."""
+        return task_sentence(facts)
 
     def label(self, facts: Mapping[str, Any]) -> None:
         """None: results stand under the tasks' names."""

@@ -31,7 +31,7 @@ RECORDED_OF_STAGES = ("distribution", "version", "plugin_file", "mask", *CLASS_F
 # The same of its calibration, evaluations and allocation.
 LOCATIONS = (
     *("source", "include_path", "batch_size", "distribution", "version", "plugin_file", "corpus_file", "made"),
-    *("needs_whole_model", "makes_text"),
+    *("needs_whole_model", "makes_text", "entry", "sentence"),
 )
 
 

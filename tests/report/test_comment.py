@@ -1,6 +1,7 @@
 """The comment on a pull request, and results that become the baseline."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def sides(tmp_path: Path) -> Sides:
 
 def comment(sides: Sides) -> list[str]:
     stores = ArrayStore(sides[0]), ArrayStore(sides[1])
-    return comparison_to_comment(compare_records(*map(read_records, sides), *stores)).splitlines()
+    mark, *lines = comparison_to_comment(compare_records(*map(read_records, sides), *stores), "main").splitlines()
+    assert mark == "<!-- prunebench compare: main -->"
+    return lines
 
 
 class TestComment:
@@ -86,7 +89,9 @@ class TestComment:
         for side, worse in zip(sides, (0.0, 0.05), strict=True):
             kept(side, worse=worse)
         result = prunebench("compare", *sides, "--format", "comment")
-        assert (result.exit_code, result.stdout.splitlines()[0][:16]) == (1, "### ❌ Regression")
+        mark, verdict = result.stdout.splitlines()[:2]
+        assert (result.exit_code, verdict[:16]) == (1, "### ❌ Regression")
+        assert mark == f"<!-- prunebench compare: {re.sub('[^A-Za-z0-9._/ ]', '_', str(sides[0]))} -->"
 
 
 class TestAccept:

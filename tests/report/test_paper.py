@@ -18,10 +18,11 @@ from prunebench.registry.citations import with_citations
 from prunebench.registry.entry_points import load_method
 from prunebench.report.output.text_tables import escape_latex, to_latex
 from prunebench.report.paper import STYLES
+from prunebench.report.paper.citation import keys_of
 from prunebench.report.paper.figures import figures
 from prunebench.report.paper.files import NEEDS, latex_tables, paper_texts
 from prunebench.report.paper.paragraph import methods_paragraph
-from prunebench.report.paper.references import bibtex
+from prunebench.report.paper.references import bibtex, refused_citations
 from prunebench.report.plots.matplotlib_svg import draw_plot
 from prunebench.report.plots.perplexity_plots import perplexity_plots
 from prunebench.report.scenes import Scenes
@@ -116,6 +117,81 @@ class TestTable:
         assert escape_latex("λ: 2·x ≥ 1 …") == (
             r"\ensuremath{\lambda}: 2\ensuremath{\cdot}x \ensuremath{\geq} 1 \ldots{}"
         )
+
+
+ENTRY = "@misc{k, title = {T}}"
+
+
+COMMANDS = """input include write immediate openout catcode def edef gdef let newcommand csname begin special read
+    expandafter ifeof loop usepackage directlua pdfobj ShellEscape verbatiminput bibliography cite href"""
+
+
+class TestCitations:
+    @pytest.mark.parametrize(
+        ("citation", "keys"),
+        [
+            ("2306.11695", ("arxiv-2306.11695",)),
+            (OWN, ("mine2026",)),
+            ("@Article{a:b_1/c+d-e.f,}", ("a:b_1/c+d-e.f",)),
+            ("@misc{k}", ("k",)),
+            (f"{ENTRY}\n\n @book{{l , year=1999 , month = jan # {{~1}}, note={{\\'{{e}}}}, }}\n", ("k", "l")),
+            ('@misc{k, title = "A {"}quoted{"} title" # jan, note = "50\\%"}', ("k",)),
+            (
+                r"@misc{k, title = {{G}{\"o}del, Erd{\H o}s, \v{S}, \O{}re: $\ell_0$ and \emph{more} \&}}",
+                ("k",),
+            ),
+            ("@misc{k, url = {https://example.org/a%20b_c}}", ("k",)),
+        ],
+    )
+    def test_what_bibtex_takes(self, citation: str, keys: tuple[str, ...]) -> None:
+        assert keys_of(citation) == keys
+
+    @pytest.mark.parametrize(
+        ("citation", "why"),
+        [
+            *((rf"@misc{{k, title = {{\{name}{{x}}}}}}", rf"TeX command \\{name}$") for name in COMMANDS.split()),
+            (r"@misc{k, title = {\@input x}}", r"TeX command \\@"),
+            (r"@misc{k, title = {^^5cinput x}}", r"\^\^"),
+            ("@misc{k, title = {a % b}}", "% without a backslash"),
+            ("@misc{k, title = {a", "not balanced"),
+            ("@misc{k, title = {a}} }", "no BibTeX entry"),
+            ("@misc{k, title = {a}}\n\\input{x}", "no BibTeX entry"),
+            ("@misc{k, title = {a}", "do not end"),
+            ("@misc{k, title = a b}", "do not end"),
+            ("@misc{k, title = }", "no value"),
+            ("@misc{a}b, title = {c}}", "no BibTeX entry"),
+            (r"@misc{a\b, title = {c}}", "key"),
+            ("@misc{, title = {c}}", "key"),
+            (f"@misc{{{'k' * 101}, title = {{c}}}}", "key"),
+            ("@preamble{k, title = {c}}", "@preamble is no entry"),
+            ("@STRING{k = {c}}", "no"),
+            ("@comment{k}", "@comment is no entry"),
+            ("@misc{k, title = {a\x00}}", "control characters"),
+            (f"@misc{{k, title = {{{'a' * 10_000}}}}}", "10020 characters"),
+            ("2306.11695}\n\\input{x}", "neither an arXiv number"),
+            ("\u0662306.11695", "neither an arXiv number"),
+            ("", "neither an arXiv number"),
+        ],
+    )
+    def test_what_may_not_reach_tex(self, citation: str, why: str) -> None:
+        with pytest.raises(ValueError, match=why):
+            keys_of(citation)
+
+    def test_it_is_left_out_and_told(self) -> None:
+        evil = "@misc{evil, title = {\\input{/etc/passwd}}}"
+        records = [cited(record("bad"), evil), cited(record("good"), ENTRY), cited(record("mixed"), evil, "2306.11695")]
+        records += [cited(record("same"), ENTRY), cited(record("other", "0.9"), "@misc{k, title = {Another}}")]
+        found, said = bibtex(records), methods_paragraph(records)
+        assert "input{" not in found
+        assert found.count("@misc{k,") == 1
+        assert "% Left out, what bad is cited with: it holds the TeX command \\input." in found
+        assert "% Left out, what other is cited with: the key k is that of another entry." in found
+        assert "do not say" not in found
+        assert "bad, good" in said
+        assert r"good~\cite{k}" in said
+        assert r"same~\cite{k}" in said
+        assert r"mixed~\cite{arxiv-2306.11695}" in said
+        assert len(refused_citations(records)) == 3
 
 
 class TestReferences:

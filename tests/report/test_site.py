@@ -136,6 +136,21 @@ evaluations:
             path.write_text(recipe(Record.model_validate(content)))
             assert [again.id for again in plan(load_suite(path))] == [cell.id]
 
+    def test_nothing_lets_foreign_code_run(self, tmp_path: Path) -> None:
+        """What others' models and tasks bring runs only where the reader says so."""
+        tasks = {"name": "zero_shot", "tasks": ["boolq"], "trust_remote_code": True}
+        told = {"name": "kl", "label": "kl", "entry": {"trust_remote_code": True}}
+        made = record(trust_remote_code=True, evaluations=[tasks, told, {"name": "perplexity", "protocol": "c4/x"}])
+        comment, _, rest = recipe(made).partition("\n")
+        assert comment.startswith(
+            "# The model stories and boolq ran with trust_remote_code: true, which lets code that "
+        )
+        assert "trust_remote_code" not in rest
+        write_record(tmp_path, made, {})
+        page = to_page(gather([tmp_path], print), "t")
+        assert "<small>needs trust_remote_code: The model stories and boolq</small>" in page
+        assert "trust" not in recipe(record())
+
     def test_what_is_not_there_is_said(self) -> None:
         text = recipe(record(plugin_file="/home/me/secret/mine.py", wrapper_files=[], method="mine"))
         assert text.startswith("# It ran with plugin files that are not here: /home/me/secret/mine.py\n")

@@ -170,6 +170,47 @@ class TestCommand:
             found = json.loads(prunebench("trend", *made, "--metric", metric, "--json").stdout)
             assert {series["metric"] for series in found} == {metric}
 
+    def test_failed_cells_are_told(self, tmp_path: Path) -> None:
+        made = folders(tmp_path, [10.0, 11.0, 12.0], seeds=2)
+        for number, seeds in ((1, [1]), (3, [0, 1])):  # one seed of a commit, and all of a last one
+            for seed in seeds:
+                failed = record(seed=seed, error="no memory", started=f"2026-01-01T0{number}:30:00+00:00")
+                environment = failed.environment | {"git_commit": f"{number:08x}" + "0" * 32}
+                folder = tmp_path / f"{number * 7 % 3:02d}" if number < 3 else tmp_path / "new"
+                for path in folder.glob(f"*--{seed}--*.json"):
+                    path.unlink()
+                write_record(folder, failed.model_copy(update={"environment": environment, "arrays": {}}), {})
+        result = prunebench("trend", *made, tmp_path / "new")
+        assert "Trends of perplexity; 3 failed cells left out" in result.stdout
+        assert result.stdout.count("failed at 00000003") == 1
+        rows = [line.split() for line in result.stdout.splitlines() if "ContractError: no memory" in line]
+        assert [(row[0], row[4]) for row in rows] == [("00000001", "1"), ("00000003", "0"), ("00000003", "1")]
+        (series,) = json.loads(prunebench("trend", *made, tmp_path / "new", "--json").stdout)
+        assert series["ended"] == "00000003"
+        assert [(cell["commit"], cell["seed"]) for cell in series["failed"]] == [
+            ("00000001", 1),
+            ("00000003", 0),
+            ("00000003", 1),
+        ]
+        commits = read_commits([*made, tmp_path / "new"], leave_out=pytest.fail)
+        (plot,) = trend_plots(trends(commits, Metric.PERPLEXITY, 0.01), commits)
+        assert plot.series[0].label.endswith(", failed at 00000003")
+
+    def test_a_cell_that_another_record_has_well_is_not_told(self, tmp_path: Path) -> None:
+        made = folders(tmp_path, [10.0, 11.0])
+        write_record(made[1], record(error="once", started="2025-12-01T00:00:00+00:00"), {})
+        assert "failed" not in prunebench("trend", *made).stdout
+
+    def test_of_another_text_a_series_tells_nothing(self, tmp_path: Path) -> None:
+        """A failed cell that would have measured another protocol is listed, and belongs to no series."""
+        made = folders(tmp_path, [10.0, 11.0])
+        failed = record(error="no memory", seed=1)
+        other = failed.cell.model_copy(update={"evaluations": ({"name": "perplexity", "protocol": "c4/stream-2048"},)})
+        write_record(made[1], failed.model_copy(update={"cell": other}), {})
+        result = prunebench("trend", *made, "--json")
+        assert json.loads(result.stdout)[0]["failed"] == []
+        assert "1 failed cell left out" in result.stderr
+
     def test_wrong_input(self, tmp_path: Path) -> None:
         made = folders(tmp_path, [10.0, 10.0])
         assert "is no history" in one_line(prunebench("trend", made[0]))

@@ -145,7 +145,7 @@ class TestCommands:
             "test_mine.py",
             "checks.yml",
         ]
-        assert "pip install -e . && pytest && prunebench run suite.yaml" in result.stderr
+        assert "pip install -e . pytest && pytest && prunebench run suite.yaml" in result.stderr
         # It is shown beside every method that needs no tuning.
         assert '  - "dense"\n' in (tmp_path / "mine" / "suite.yaml").read_text()
         assert "is taken" in one_line(prunebench("plugins", "new", "dense"))

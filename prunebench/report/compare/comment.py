@@ -1,5 +1,6 @@
 """A comparison as a comment on a pull request: the verdict first, only what changed, narrow enough for 760 pixels."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from prunebench.records.record import Record
@@ -14,11 +15,21 @@ LONGEST = 200  # characters of a reason or an error message
 Changed = tuple[ComparedCell, Measure]
 
 
-def comparison_to_comment(comparison: Comparison) -> str:
-    """GitHub Markdown: a headline with the verdict, a table of what changed, and the rest folded.
+def mark_of(name: str) -> str:
+    """A line that no reader sees, by which a job finds the comment that it wrote before.
+
+    Args:
+        name: what tells the comment from those of other jobs; what could end an HTML comment is replaced.
+    """
+    return f"<!-- prunebench compare: {re.sub(r'[^A-Za-z0-9._/ ]', '_', name)} -->"
+
+
+def comparison_to_comment(comparison: Comparison, name: str) -> str:
+    """GitHub Markdown: an invisible mark, a headline with the verdict, a table of what changed, and the rest folded.
 
     Args:
         comparison: of a baseline (BASE) and what is to be judged (HEAD).
+        name: what tells the comment from those of other jobs.
     """
     worse, better, unclear = (
         _changed(comparison, verdict) for verdict in (Verdict.REGRESSION, Verdict.IMPROVEMENT, Verdict.CANNOT_TELL)
@@ -30,7 +41,7 @@ def comparison_to_comment(comparison: Comparison) -> str:
     rows += [_row(*changed, mark="**{}**") for changed in sorted(worse, key=_excess, reverse=True)]
     rows += [_row(*changed, mark="{}") for changed in better]
     parts = [
-        f"### {verdict_line(comparison)}",
+        f"{mark_of(name)}\n### {verdict_line(comparison)}",
         _table(("cell", "measure", "baseline → now", "change"), rows),
         _listed(
             "Cannot tell: other seeds, and too few of them",

@@ -4,18 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prunebench import text
-from prunebench.records.cell_facts import task_titles
+from prunebench.records.evaluation_facts import DIGITS, names_of, sentence_of
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, group_by, method_order, sparsity_order
 from prunebench.report.output.text_tables import escape_latex
-from prunebench.report.paper.references import citations, key_of
+from prunebench.report.paper.citation import keys_of
+from prunebench.report.paper.references import citations
 from prunebench.report.summary import join_words
 from prunebench.report.tuning import tuning_caption
 
 NAMED = ("torch", "transformers", "lm-eval", "datasets")
 """The packages whose versions a reader needs, if a record has them."""
-DIGITS = 10
-"""Of a digest: enough to tell two contents apart."""
 
 
 def methods_paragraph(records: Sequence[Record]) -> str:
@@ -58,7 +57,7 @@ def _methods(records: Sequence[Record]) -> str:
     cited = citations(pruning)
     named = []
     for method in method_order(pruning):
-        keys = ",".join(key_of(one) for one in cited.get(method, ()))
+        keys = ",".join(key for one in cited.get(method, ()) for key in keys_of(one))
         named.append(escape_latex(method) + (f"~\\cite{{{keys}}}" if keys else ""))
     if not named:
         return ""
@@ -83,29 +82,16 @@ def _calibration_text(facts: Mapping[str, Any]) -> str:
 
 
 def _evaluations(records: Sequence[Record]) -> list[str]:
-    protocols = {
-        str(e["protocol"]): str(e.get("digest") or "")[:DIGITS]
-        for r in records
-        for e in r.cell.evaluations
-        if "protocol" in e
-    }
+    """What was measured: a sentence for all evaluations that their classes tell of in the same words."""
+    measured = [(record, facts) for record in records for facts in record.cell.evaluations]
     said = []
-    if protocols:
-        named = [f"{name} (text {digest})" if digest else name for name, digest in protocols.items()]
-        tokens = sorted({f.tokens for r in records for name, f in r.perplexity.items() if name in protocols})
+    for sentence, group in group_by(measured, lambda one: sentence_of(one[1])).items():
+        names = list(dict.fromkeys(name for _, facts in group for name in names_of(facts)))
+        found = (record.perplexity.get(str(facts.get("protocol"))) for record, facts in group)
+        tokens = sorted({one.tokens for one in found if one is not None})
         over = f", over {' to '.join(dict.fromkeys((str(tokens[0]), str(tokens[-1]))))} tokens" if tokens else ""
-        said.append(
-            f"Perplexity is measured by the protocol {join_words(named)}{over}: the exponential of the mean loss."
-        )
-    tasks = [e for r in records for e in r.cell.evaluations if e.get("name") == "zero_shot"]
-    if tasks:
-        names = list(dict.fromkeys(task for e in tasks for task in task_titles(e)))
-        limits = list(dict.fromkeys(e.get("limit") for e in tasks))
-        shots = list(dict.fromkeys(e.get("num_fewshot") for e in tasks))
-        first = f"{100 * limits[0]:g} % of the" if len(limits) == 1 and limits[0] and limits[0] < 1 else limits[0]
-        parts = [f"the first {first} questions of each"] if len(limits) == 1 and first else []
-        parts += [f"{shots[0]} examples in the prompt"] if len(shots) == 1 and shots[0] is not None else []
-        said.append(f"Accuracy is that of lm-eval on {join_words(names)}{''.join(f', {part}' for part in parts)}.")
+        # Not str.format: a record may say what it likes.
+        said.append(sentence.replace("{tokens}", over).replace("{names}", join_words(names)))
     return [escape_latex(sentence) for sentence in said]
 
 

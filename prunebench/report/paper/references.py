@@ -1,11 +1,11 @@
 """BibTeX of what was run: of every method, as its class says, and of prunebench itself."""
 
-import re
 from collections.abc import Iterable
 
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, group_by, method_order
+from prunebench.report.paper.citation import ARXIV, keys_of
 
 HEADER = (
     "% What the methods of this report ask to be cited with. An entry that was made of an arXiv number\n"
@@ -14,43 +14,62 @@ HEADER = (
 
 
 def citations(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
-    """What to cite, by method in the suite's order; empty where its class or its record does not say."""
+    """What to cite, by method in the suite's order; empty where its class or its record does not say, or not well."""
+    return _read(records)[0]
+
+
+def refused_citations(records: Iterable[Record]) -> list[str]:
+    """What methods ask to be cited with and does not go into a BibTeX file, a line each."""
+    return _read(records)[1]
+
+
+def _read(records: Iterable[Record]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     pruning = [record for record in records if record.cell.sparsity != DENSE]
-    found = group_by(pruning, lambda record: record.cell.method)
-    return {
-        method: tuple(dict.fromkeys(one for r in found[method] if r.method is not None for one in r.method.cites))
-        for method in method_order(pruning)
-    }
+    groups = group_by(pruning, lambda record: record.cell.method)
+    known: dict[str, str] = {"prunebench": ""}  # the citation of each key
+    found: dict[str, tuple[str, ...]] = {}
+    refused = []
+    for method in method_order(pruning):
+        asked = dict.fromkeys(one for r in groups[method] if r.method is not None for one in r.method.cites)
+        valid = []
+        for citation in asked:
+            try:
+                keys = keys_of(citation)
+                if taken := [key for key in keys if known.get(key, citation) != citation or keys.count(key) > 1]:
+                    raise ValueError(f"the key {taken[0]} is that of another entry")
+            except ValueError as error:
+                refused.append(f"what {text.printable(method)} is cited with: {text.printable(error)}")
+                continue
+            known |= dict.fromkeys(keys, citation)
+            valid.append(citation)
+        found[method] = tuple(valid)
+    return found, refused
 
 
 def bibtex(records: Iterable[Record]) -> str:
-    """The entries of all methods, each once, and of prunebench; a comment names methods without one.
+    """The entries of all methods, each once, and of prunebench; comments name methods without one, and what is refused.
 
     Args:
         records: of any models and methods.
     """
     records = list(records)
-    of_methods = citations(records)
+    of_methods, refused = _read(records)
     users: dict[str, list[str]] = {}
     for method, cited in of_methods.items():
         for one in cited:
             users.setdefault(one, []).append(text.printable(method))
-    silent = [text.printable(method) for method, cited in of_methods.items() if not cited]
+    asked = {record.cell.method for record in records if record.method is not None and record.method.cites}
+    silent = [text.printable(method) for method, cited in of_methods.items() if not cited and method not in asked]
     parts = [HEADER, *(_entry(one, methods) for one, methods in users.items()), _own_entry(records)]
     if silent:
         parts.insert(1, f"% These do not say what they are cited with: {', '.join(silent)}.")
+    parts[1:1] = [f"% Left out, {line}." for line in refused]
     return "\n\n".join(parts) + "\n"
-
-
-def key_of(citation: str) -> str:
-    """The key under which a citation stands in ``bibtex``."""
-    found = re.match(r"@\w+\{([^\s,]+),", citation)
-    return found[1] if found else f"arxiv-{citation}"
 
 
 def _entry(citation: str, methods: list[str]) -> str:
     used = f"% {', '.join(methods)}"
-    if citation.startswith("@"):
+    if not ARXIV.fullmatch(citation):
         return f"{used}\n{citation.strip()}"
     fields = {
         "key": f"arXiv {citation}",
@@ -60,7 +79,7 @@ def _entry(citation: str, methods: list[str]) -> str:
         "url": f"https://arxiv.org/abs/{citation}",
         "year": f"20{citation[:2]}",
     }
-    return f"{used}\n{_formatted('misc', key_of(citation), fields)}"
+    return f"{used}\n{_formatted('misc', keys_of(citation)[0], fields)}"
 
 
 def _own_entry(records: list[Record]) -> str:

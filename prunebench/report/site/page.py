@@ -14,7 +14,7 @@ from prunebench import text
 from prunebench.report.grouping import sparsity_order
 from prunebench.report.site.boards import Board, Row, boards, failures
 from prunebench.report.site.gather import Source
-from prunebench.report.site.recipe import command
+from prunebench.report.site.recipe import command, foreign_code
 
 GENERATOR = "prunebench site"
 RECORDS = "records"
@@ -39,6 +39,7 @@ def to_page(sources: Sequence[Source], title: str, *, reports: bool = False) -> 
         "sort_key": _sort_key,
         "path": record_path,
         "command": lambda row: command(row.record, f"{record_path(row)}.yaml"),
+        "foreign_code": foreign_code,
         "headings": _headings,
     }
     return page.from_string((own / "site.html.j2").read_text(encoding="utf-8")).render(

@@ -5,28 +5,22 @@ from typing import Any
 
 import yaml
 
+from prunebench.records.evaluation_facts import entry_of, names_of
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE
 
 FOR_DENSE = 0.5  # a suite names a sparsity; a baseline is planned once, whatever it is
 
 _CALIBRATION = ("split", "nsamples", "seqlen", "windows", "field", "noise")
-_MODEL = ("dtype", "trust_remote_code", "tokenizer", "attn_implementation")
-# By name of the evaluation, what of its facts a suite says; those of a plugin stand in its options.
-_EVALUATIONS = {
-    "perplexity": ("split", "seqlen", "windows", "field", "limit", "noise"),
-    "zero_shot": (
-        *("tasks", "limit", "num_fewshot", "include_path", "batch_size"),
-        *("apply_chat_template", "fewshot_as_multiturn", "gen_kwargs", "trust_remote_code", "noise"),
-    ),
-}
+_MODEL = ("dtype", "tokenizer", "attn_implementation")
+TRUST = "trust_remote_code"  # never in a suite made from a record: whoever runs it decides what code may run
 
 
 def recipe(record: Record) -> str:
     """A suite file in YAML of the one cell of a record.
 
     A local model or text is named by the path that it had, and an allocation from a file cannot be named at all; a
-    comment says so.
+    comment says so. Another says what needs code that comes with a model or with tasks; the suite lets none run.
     """
     cell, extra = record.cell, record.cell.model_extra or {}
     model = {"id": extra.get("source", cell.model), "label": cell.model} | _given(extra, _MODEL)
@@ -45,7 +39,9 @@ def recipe(record: Record) -> str:
         "sparsities": [FOR_DENSE if cell.sparsity == DENSE else cell.sparsity],
         "seeds": [cell.seed],
         "methods": [method],
-        "evaluations": [_evaluation(facts) for facts in cell.evaluations],
+        "evaluations": [
+            {key: value for key, value in entry_of(facts).items() if key != TRUST} for facts in cell.evaluations
+        ],
     }
     rule = _rule(record)
     comments = [f"# {line}" for line in notes(record)]
@@ -68,7 +64,19 @@ def notes(record: Record) -> list[str]:
         lines.append("Its allocation was read from a file that is not here; this suite shares zeros out uniformly")
     if record.cell.tuning is not None:
         lines.append("Its options were chosen by trials, which are not repeated here")
+    if needing := foreign_code(record):
+        lines.append(
+            f"{' and '.join(needing)} ran with {TRUST}: true, which lets code that others wrote run with all your "
+            "rights; read that code, and add the key yourself if you trust it"
+        )
     return [" ".join(line.split()) for line in lines]
+
+
+def foreign_code(record: Record) -> list[str]:
+    """What of a cell ran with ``trust_remote_code``: the model, or tasks by their titles."""
+    model = [f"The model {record.cell.model}"] if (record.cell.model_extra or {}).get(TRUST) else []
+    tasks = [", ".join(names_of(facts)) for facts in record.cell.evaluations if facts.get(TRUST)]
+    return [*model, *tasks]
 
 
 def command(record: Record, path: str) -> str:
@@ -87,8 +95,10 @@ def _files(record: Record) -> list[str]:
     """The plugin files that a cell ran with."""
     extra = record.cell.model_extra or {}
     others = extra.get("wrapper_files")
+    texts = (record.cell.calibration, *record.cell.evaluations)
     files = [extra.get("plugin_file"), *(others if isinstance(others, list | tuple) else ())]
-    return [str(file) for file in files if file]
+    files += [part.get(key) for part in texts for key in ("plugin_file", "corpus_file")]
+    return list(dict.fromkeys(str(file) for file in files if file))
 
 
 def _rule(record: Record) -> dict[str, Any]:
@@ -100,13 +110,3 @@ def _rule(record: Record) -> dict[str, Any]:
 def _given(facts: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """What is said of some names; None and False are what a suite has by default."""
     return {name: facts[name] for name in names if facts.get(name) not in (None, False)}
-
-
-def _evaluation(facts: dict[str, Any]) -> dict[str, Any]:
-    name = str(facts.get("name", "perplexity"))
-    if name not in _EVALUATIONS:
-        return {"name": name, "label": facts.get("label", name), "options": facts.get("options", {})}
-    found = {"name": name} | _given(facts, _EVALUATIONS[name])
-    if "source" in facts or "corpus" in facts:
-        found["corpus"] = facts.get("source", facts.get("corpus"))
-    return found

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from prunebench.records.store import read_records
 from prunebench.report.compare.seed_spread import pooled_spread
 from prunebench.report.grouping import Setting, group_by, latest_records, protocol_digests
 from prunebench.report.tables.scores import file_digests, task_scores
+from prunebench.report.trend.failed import FailedCell, failed_cells
 from prunebench.report.trend.steps import (
     FEWEST,
     LEVEL,
@@ -69,6 +70,8 @@ class Trend:
         noise: standard error of each point, relative or in shares; NaN if unknown.
         freedom: its degrees of freedom.
         steps: changes of level, of logarithms where changes are relative.
+        failed: the cells that are missing from it because they failed.
+        ended: the latest commit, if all of its cells failed; None where it has a value.
     """
 
     model: str
@@ -81,6 +84,8 @@ class Trend:
     noise: tuple[float, ...]
     freedom: float
     steps: tuple[Step, ...]
+    failed: tuple[FailedCell, ...] = ()
+    ended: str | None = None
 
     def level(self, value: float) -> float:
         """The value that a step's level stands for."""
@@ -128,14 +133,28 @@ def trends(commits: Sequence[Commit], metric: Metric, smallest: float) -> list[T
         smallest: the smallest step that is told, relative or in shares.
     """
     found: dict[Key, dict[int, list[Sample]]] = {}
+    examples: dict[Key, Record] = {}
     for number, commit in enumerate(commits):
         shown, _ = latest_records([record for record in commit.records if record.status == "ok"])
         for record in shown:
             for what, sample in _SAMPLES[metric](record).items():
                 key = (Setting.of(record), record.cell.method, record.cell.sparsity, *what)
                 found.setdefault(key, {}).setdefault(number, []).append(sample)
+                examples[key] = record
     series = {key: points for key, points in found.items() if len(points) > 1}
-    return [_trend(key, points, commits, metric, smallest, len(series)) for key, points in series.items()]
+    failed = left_out(commits)
+    made = []
+    for key, points in series.items():
+        trend = _trend(key, points, commits, metric, smallest, len(series))
+        own = tuple(cell for cell in failed if cell.belongs(examples[key], trend.of))
+        ended = own[-1].commit if own and own[-1].at > max(points) else None
+        made.append(replace(trend, failed=own, ended=ended))
+    return made
+
+
+def left_out(commits: Sequence[Commit]) -> list[FailedCell]:
+    """The cells of a history that have no value because they failed."""
+    return failed_cells((commit.name, commit.records) for commit in commits)
 
 
 @dataclass(frozen=True)
@@ -201,7 +220,7 @@ def _trend(
         tuple(noise), freedom, tuple(find_steps(values, noise, LEVEL / series, freedom)),
     )  # fmt: skip
     told = tuple(step for step in trend.steps if abs(trend.change(step)) >= smallest)
-    return Trend(**(vars(trend) | {"steps": told}))
+    return replace(trend, steps=told)
 
 
 def noise_of(points: Sequence[Sequence[Sample]]) -> tuple[list[float], float]:

@@ -10,16 +10,23 @@ from prunebench import text
 from prunebench.report.output.tidy import json_number
 from prunebench.report.plots.plot import Axis, Plot, Series
 from prunebench.report.styles import style_number
-from prunebench.report.tables.table import Table
+from prunebench.report.tables.table import Table, caption
+from prunebench.report.trend.failed import FailedCell
 from prunebench.report.trend.series import Commit, Metric, Trend, grouped
 from prunebench.report.trend.steps import Step
+from prunebench.text import counted
 
 MOST_TICKS = 4
 LONGEST_TICK = 10  # characters
 
 
-def trend_tables(found: Sequence[Trend]) -> list[Table]:
-    """A table of steps, if there are any, and one of all series."""
+def trend_tables(found: Sequence[Trend], failed: Sequence[FailedCell] = ()) -> list[Table]:
+    """A table of steps, if there are any, one of all series, and one of cells that failed, if there are any.
+
+    Args:
+        found: the series.
+        failed: all failed cells of the history, also those that no series is of.
+    """
     steps = Table(
         "Steps: where a level changed beyond noise",
         ("commit", "model", "method", "sparsity", "of", "before", "after", "change (95 % interval)", "verdict"),
@@ -36,22 +43,39 @@ def trend_tables(found: Sequence[Trend]) -> list[Table]:
             for step in trend.steps
         ),
     )
+    missing = ("failed",) if failed else ()
     series = Table(
-        f"Trends of {found[0].metric}" if found else "Trends",
-        ("model", "method", "sparsity", "of", "commits", "first", "last", "noise", "steps"),
+        caption(
+            f"Trends of {found[0].metric}" if found else "Trends",
+            f"{counted(len(failed), 'failed cell')} left out" if failed else "",
+        ),
+        (*("model", "method", "sparsity", "of", "commits", "first", "last", "noise", "steps"), *missing),
         tuple(
             (
                 *_names(trend),
                 str(len(trend.values)),
                 _value(trend, trend.values[0]),
-                _value(trend, trend.values[-1]),
+                f"failed at {trend.ended}" if trend.ended else _value(trend, trend.values[-1]),
                 _noise(trend),
                 str(len(trend.steps)),
+                *(str(len(trend.failed)) for _ in missing),
             )
             for trend in found
         ),
     )
-    return [table for table in (steps, series) if table.rows]
+    without = Table(
+        "Failed cells, which have no value",
+        ("commit", "model", "method", "sparsity", "seed", "error"),
+        tuple(
+            (
+                cell.commit,
+                *(text.printable(str(part)) for part in (cell.record.cell.model, cell.record.cell.method)),
+                *(cell.record.cell.sparsity, str(cell.record.cell.seed), cell.error),
+            )
+            for cell in failed
+        ),
+    )
+    return [table for table in (steps, series, without) if table.rows]
 
 
 def trend_json(found: Sequence[Trend]) -> list[dict[str, Any]]:
@@ -82,6 +106,10 @@ def trend_json(found: Sequence[Trend]) -> list[dict[str, Any]]:
                 }
                 for step in trend.steps
             ],
+            "failed": [
+                {"commit": cell.commit, "seed": cell.record.cell.seed, "error": cell.error} for cell in trend.failed
+            ],
+            "ended": trend.ended,
         }
         for trend in found
     ]
@@ -129,7 +157,7 @@ _LABELS = {
 def _lines(trend: Trend, places: Mapping[int, float], dash: int) -> list[Series]:
     scale = 1.0 if trend.metric.relative else 100.0
     xs = [places[id(commit)] for commit in trend.commits]
-    label = f"{trend.method} {trend.sparsity}"
+    label = f"{trend.method} {trend.sparsity}" + (f", failed at {trend.ended[:LONGEST_TICK]}" if trend.ended else "")
     style = style_number(trend.method)
     values = tuple((x, scale * value) for x, value in zip(xs, trend.values, strict=True))
     found = [Series(label, style, values, markers=len(values) < 20, dash=dash or None)]
