@@ -3,13 +3,13 @@
 import copy
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
 
-from prunebench.records.record import Record
+from prunebench.records.record import Forecast, Record
 from prunebench.runner.progress import (
     PlainDisplay,
     ShownDisplay,
@@ -97,6 +97,9 @@ class NotebookDisplay(StatusLine):
         other._show, other._place = other._show_all, len(self._running)
         self._running.append("")
         return other
+
+    def expect(self, cells: Sequence[Cell], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+        """Not shown."""
 
     def start(self, cells: int, existing: int) -> None:
         """Show the number of cells."""

@@ -1,9 +1,10 @@
 """What the runner hears: a method's progress, notes, trace and amounts; and who shows it."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from prunebench.records.record import Record
+from prunebench.records.record import Forecast, Record
 from prunebench.suite.cell import Cell
 
 # What is kept of what a method says of itself. More of it is cut off, counted under one name, or thinned.
@@ -40,6 +41,9 @@ class Display(Protocol):
 class SweepDisplay(Display, Protocol):
     """What shows the progress of several workers."""
 
+    def expect(self, cells: Sequence[Cell], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+        """``cells`` are to run, in this order; from records of others, and forecasts by id, it may tell how long."""
+
     def another(self) -> "SweepDisplay":
         """The same for the cells of another worker, which run at the same time."""
 
@@ -54,6 +58,8 @@ class Silent:
     def note(self, what: str, where: dict[str, object]) -> None: ...
     def trace(self, step: int, values: dict[str, float]) -> None: ...
     def end(self, record: Record, seconds: float) -> None: ...
+
+    def expect(self, cells: Sequence[Cell], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None: ...
 
     def another(self) -> "Silent":
         return self

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -16,16 +16,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from prunebench import text
-from prunebench.records.record import Record
+from prunebench.records.record import Forecast, Record
 from prunebench.runner.events import SweepDisplay
-from prunebench.runner.pace import Pace
+from prunebench.runner.time_left import Course, Left, TimeLeft
 from prunebench.text import printable
 
 if TYPE_CHECKING:
     from prunebench.suite.cell import Cell
-
-
-PRUNE = "prune"  # the phase that measuring follows
 
 
 class ShownDisplay(SweepDisplay, Protocol):
@@ -123,6 +120,9 @@ class PlainDisplay:
         """Print how the cell ended."""
         self._print(f"{self._cell}: {outcome_text(record, seconds)}")
 
+    def expect(self, cells: Sequence["Cell"], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+        """Not shown."""
+
     def another(self) -> Self:
         """One that prints the lines of another worker's cells."""
         return copy.copy(self)
@@ -134,29 +134,12 @@ class _Running:
     def __init__(self) -> None:
         self.cell = self.phase = self.values = ""
         self.steps: dict[str, str] = {}
-        self.began = time.monotonic()
-        self.pace: Pace | None = None
+        self.course: Course | None = None
 
     @property
     def details(self) -> str:
         """Where it is."""
         return " · ".join(filter(None, (self.phase, *self.steps.values(), self.values)))
-
-    def take_pace(self, label: str, done: int, total: int | None) -> None:
-        """Note a step of the outermost loop, whose rate tells the time that is left."""
-        if total is not None and (self.pace is None or self.pace.label == label or self.pace.ended):
-            self.pace = self.pace if self.pace and self.pace.label == label else Pace(label)
-            self.pace.take(done, total, time.monotonic())
-
-    def seconds_left(self, now: float, measuring: float) -> float | None:
-        """Seconds left of the cell by the rate of its steps; None before there is one.
-
-        Args:
-            now: by the monotonic clock.
-            measuring: what comes after pruning, seconds.
-        """
-        left = None if self.pace is None else self.pace.left(now)
-        return left + measuring if left is not None and self.phase == PRUNE else left
 
 
 @dataclass
@@ -167,28 +150,14 @@ class _Sweep:
     existing: int = 0
     ended: int = 0
     failed: int = 0
-    ran: float = 0.0
-    measured: float = 0.0
     started: float = field(default_factory=time.monotonic)
     running: list[_Running] = field(default_factory=list)
+    time: TimeLeft = field(default_factory=TimeLeft)
 
-    def seconds_left(self) -> float | None:
-        """Seconds left: of running cells by the rate of their steps, of the rest by the mean of the cells before.
-
-        None before there is either.
-        """
-        now, busy = time.monotonic(), [each for each in self.running if each.cell]
-        measuring = self.measured / self.ended if self.ended else 0.0
-        left = {id(each): seconds for each in busy if (seconds := each.seconds_left(now, measuring)) is not None}
-        if self.ended:
-            whole = self.ran / self.ended
-        elif left:
-            whole = max(now - each.began + left[id(each)] for each in busy if id(each) in left)
-        else:
-            return None
-        of_cells = sum(left.get(id(each), max(whole - (now - each.began), 0.0)) for each in busy)
-        others = self.cells - self.existing - self.ended - len(busy)
-        return max(of_cells + others * whole, 0.0) / len(self.running)
+    def left(self) -> Left | None:
+        """The time left; None while nothing is known of it."""
+        courses = [course for each in self.running if (course := each.course) is not None]
+        return self.time.left(courses, len(self.running), time.monotonic())
 
 
 class LiveDisplay:
@@ -223,6 +192,10 @@ class LiveDisplay:
         if cells > existing:
             self._live.start()
 
+    def expect(self, cells: Sequence["Cell"], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+        """Take what there is to tell how long the cells will take."""
+        self._sweep.time.expect(cells, records, forecasts)
+
     def another(self) -> Self:
         """One that shows the cells of another worker below."""
         other = copy.copy(self)
@@ -233,14 +206,15 @@ class LiveDisplay:
     def begin(self, number: int, cell: "Cell") -> None:
         """Show another cell."""
         name = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
-        self._running.began = time.monotonic()
+        self._running.course = self._sweep.time.begin(cell, time.monotonic())
         self._running.cell = f"[{number}/{self._sweep.cells}] {name}"
         self.phase("")
 
     def phase(self, name: str) -> None:
         """Show another phase."""
         self._running.phase, self._running.steps, self._running.values = printable(name), {}, ""
-        self._running.pace = None
+        if self._running.course is not None:
+            self._running.course.enter(name, time.monotonic())
 
     def step(self, label: str, done: int, total: int | None) -> None:
         """Show the step in progress, the one after those done; loops may be nested."""
@@ -248,7 +222,8 @@ class LiveDisplay:
         position = f"{printable(label)} {done}" if total is None else f"{printable(label)} {done + 1}/{total}"
         current = {} if done == total else {label: position}
         self._running.steps = {**dict(outer), **current}
-        self._running.take_pace(label, done, total)
+        if self._running.course is not None:
+            self._running.course.step(label, done, total, time.monotonic())
 
     def note(self, what: str, where: dict[str, object]) -> None:
         """Not shown one by one: the record counts them."""
@@ -261,8 +236,9 @@ class LiveDisplay:
         """Print the finished cell above the live display."""
         self._sweep.ended += 1
         self._sweep.failed += record.status == "failed"
-        self._sweep.ran += seconds
-        self._sweep.measured += record.cost.evaluate_seconds or 0.0
+        if self._running.course is not None:
+            self._sweep.time.end(self._running.course, record, time.monotonic())
+            self._running.course = None
         line = Text(f"{self._running.cell}: ")
         line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
         self._live.console.print(line, soft_wrap=True)
@@ -274,8 +250,8 @@ class LiveDisplay:
         sweep = self._sweep
         done = sweep.existing + sweep.ended
         parts = [f"{done}/{sweep.cells} cells", clock_text(time.monotonic() - sweep.started)]
-        if (left := sweep.seconds_left()) is not None:
-            parts.append(f"about {clock_text(left)} left")
+        if (left := sweep.left()) is not None:
+            parts.append(f"{'over' if left.at_least else 'about'} {clock_text(left.seconds)} left")
         if sweep.failed:
             parts.append(f"{sweep.failed} failed")
         summary = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")

@@ -15,8 +15,8 @@ from prunebench.evaluation.interface import Shared
 from prunebench.models.saving import is_saved
 from prunebench.records.folder_store import FolderStore
 from prunebench.records.quarantine import QUARANTINE_FOLDER, read_intact_record
-from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Record
-from prunebench.records.store import refuse_irregular
+from prunebench.records.record import MODELS_FOLDER, SPARSE_FOLDER, Forecast, Record
+from prunebench.records.store import read_forecasts, refuse_irregular
 from prunebench.runner.board import Board
 from prunebench.runner.claims import FOLDER as CLAIMS
 from prunebench.runner.claims import LEASE, Abandoned, Claims
@@ -91,6 +91,7 @@ def run_suite(
         with blamed(engine := engine or Local()):
             workers = engine.start(work)
         try:
+            display.expect(list(work.cells.values()), kept.values(), _forecasts(output))
             display.start(len(cells), len(kept))
             remove_stale(output, cells, kept)
             kept |= Rounds(work, workers, engine, board).run(wait=wait)
@@ -183,6 +184,14 @@ def _with_facts(output: Path, cell: Cell, record: Record, claims: Claims) -> Rec
         with suppress(Abandoned):
             return record if claim is None else FolderStore(output).write(record, {}, fence=claim)
     return record
+
+
+def _forecasts(output: Path) -> dict[str, Forecast]:
+    """Forecasts by cell; none where their file is damaged, of which ``plan`` tells."""
+    try:
+        return read_forecasts(output)
+    except OutputError:
+        return {}
 
 
 def _ensure_writable(folder: Path) -> None:

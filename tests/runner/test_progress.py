@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from prunebench.runner.events import Display
-from prunebench.runner.pace import Pace
 from prunebench.runner.progress import LiveDisplay, PlainDisplay, ShownDisplay, clock_text, display_for
 from tests.helpers.records import record
 
@@ -24,6 +23,7 @@ class TestDisplay:
             for number, ended in ((2, record(method="spa[red]rse\x1b[2Jgpt")), (3, record(error="no [bold]ideas"))):
                 accepted.begin(number, ended.cell)  # type: ignore[arg-type]
                 accepted.phase("prune")
+                accepted.step("block", 0, 8)
                 accepted.step("block", 2, 8)
                 accepted.step("batch", 0, 4)
                 accepted.trace(5, {"loss": 2.345678})
@@ -78,49 +78,3 @@ class TestDisplay:
 
     def test_clock(self) -> None:
         assert [clock_text(value) for value in (0, 65.4, 3725)] == ["0:00", "1:05", "1:02:05"]
-
-
-class TestPace:
-    def test_time_left_follows_the_rate_of_the_steps(self) -> None:
-        pace = Pace("step")
-        pace.take(0, 100, 10.0)
-        assert pace.left(11.0) is None
-        pace.take(25, 100, 60.0)  # two seconds a step
-        assert pace.left(60.0) == 150.0
-        assert pace.left(61.0) == 149.0
-        pace.take(75, 100, 160.0)
-        assert pace.left(160.0) == 50.0
-
-    def test_what_was_there_before_does_not_count_as_fast(self) -> None:
-        """As of a cell that went on from a saved state."""
-        pace = Pace("step")
-        pace.take(90, 100, 0.0)
-        pace.take(95, 100, 10.0)
-        assert pace.left(10.0) == 10.0
-
-    def test_a_loop_that_begins_again_is_timed_anew(self) -> None:
-        pace = Pace("step")
-        for done, now in ((0, 0.0), (10, 1.0), (0, 50.0), (5, 100.0)):
-            pace.take(done, 10, now)
-        assert pace.left(100.0) == 50.0
-
-
-def test_the_first_cell_tells_its_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its own steps, and the other cells as long as it; inner loops do not disturb that."""
-    now = 0.0
-    monkeypatch.setattr("prunebench.runner.progress.time.monotonic", lambda: now)
-    display = LiveDisplay(Console(file=io.StringIO(), width=80))
-    display._sweep.cells = 2
-    display.begin(1, record().cell)  # type: ignore[arg-type]
-    display.phase("prune")
-    display.step("block", 0, 4)
-    for now in (1.0, 2.0, 3.0, 10.0):
-        display.step("row", int(now), 10)
-    display.step("block", 1, 4)
-    assert display._sweep.seconds_left() == 30.0 + 40.0
-    for now in (20.0, 30.0, 40.0):
-        display.step("block", int(now / 10), 4)
-    display.step("step", 0, 10)  # another loop of the same phase
-    now = 45.0
-    display.step("step", 5, 10)
-    assert display._sweep.seconds_left() == 5.0 + 50.0
