@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self, TypeVar
 
+from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.grouping import (
     DENSE,
@@ -258,5 +259,4 @@ def _trained(record: Record) -> bool:
 
 
 def _has_tasks(record: Record) -> bool:
-    asked = any(evaluation.get("name") == "zero_shot" for evaluation in record.cell.evaluations)
-    return asked or bool(record.zero_shot)
+    return any(task_titles(evaluation) for evaluation in record.cell.evaluations) or bool(record.zero_shot)
