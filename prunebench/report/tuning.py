@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prunebench import text
 from prunebench.records.cell_facts import TuningFacts
 from prunebench.records.record import Record
+from prunebench.report.grouping import group_by
 
 
 def tuning_caption(records: Iterable[Record]) -> str:
@@ -15,7 +16,8 @@ def tuning_caption(records: Iterable[Record]) -> str:
         records: of one model.
 
     Returns:
-        As "options tuned on mine/stream-128 (validation): elsa 6 trials of 524 k training tokens each at 0.7, 0.9".
+        As "options tuned on mine/stream-128 (validation): 6 trials of 524 k training tokens each at 0.9 for each of
+        elsa, gmp; elsa-long as elsa".
     """
     found = _searches(records)
     texts = dict.fromkeys(
@@ -23,8 +25,20 @@ def tuning_caption(records: Iterable[Record]) -> str:
         for searches in found.values()
         for facts in searches
     )
-    told = "; ".join(f"{method} {_told(searches)}" for method, searches in found.items())
-    return f"options tuned on {', '.join(texts)}: {told}" if found else ""
+    likes = {
+        method: dict.fromkeys(facts.like for facts in searches if facts.like) for method, searches in found.items()
+    }
+    told = []
+    for (trials, others), names in group_by(
+        found, lambda method: (_trials(found[method]), tuple(likes[method]))
+    ).items():
+        if not others:
+            told.append(f"{trials} for {'each of ' if len(names) > 1 else ''}{', '.join(names)}")
+        elif all(other in found for other in others):  # whose own trials are told of
+            told.append(f"{', '.join(names)} as {', '.join(others)}")
+        else:
+            told.append(f"{', '.join(names)} as {', '.join(others)}, {trials}")
+    return f"options tuned on {', '.join(texts)}: {'; '.join(told)}" if found else ""
 
 
 def tuning_cost(records: Iterable[Record]) -> str:
@@ -47,13 +61,11 @@ def _searches(records: Iterable[Record]) -> dict[str, list[TuningFacts]]:
     return {method: list(searches.values()) for method, searches in found.items()}
 
 
-def _told(searches: list[TuningFacts]) -> str:
+def _trials(searches: list[TuningFacts]) -> str:
     counts = dict.fromkeys(str(facts.trials) for facts in searches)
     tokens = [count for facts in searches for count in facts.tokens if count is not None]
     ends = dict.fromkeys((text.count(min(tokens)), text.count(max(tokens)))) if tokens else [text.MISSING]
-    own = (
+    return (
         f"{' to '.join(counts)} trials of {' to '.join(ends)} training tokens each at "
         f"{', '.join(dict.fromkeys(facts.sparsity for facts in searches))}"
     )
-    others = dict.fromkeys(facts.like for facts in searches if facts.like is not None)
-    return f"like {', '.join(others)}: {own}" if others else own

@@ -18,7 +18,7 @@ def tuned(method: str, at: str = "0.5", **facts: Any) -> Record:
 
 def test_trials_tokens_text_and_sparsity() -> None:
     assert tuning_caption([tuned("elsa")]) == (
-        "options tuned on mine/stream-128: elsa 6 trials of 524 k training tokens each at 0.5"
+        "options tuned on mine/stream-128: 6 trials of 524 k training tokens each at 0.5 for elsa"
     )
 
 
@@ -26,29 +26,35 @@ def test_ranges_over_the_cells_of_a_method() -> None:
     rows = [tuned("elsa"), tuned("elsa", "0.9", trials=3, tokens=(512, None, 1024), text="other/stream-64")]
     assert tuning_caption(rows) == (
         "options tuned on mine/stream-128, other/stream-64: "
-        "elsa 6 to 3 trials of 512 to 524 k training tokens each at 0.5, 0.9"
+        "6 to 3 trials of 512 to 524 k training tokens each at 0.5, 0.9 for elsa"
     )
     assert tuning_cost(rows) == "trials took besides: elsa 1 min 00 s"
 
 
 def test_seeds_and_sparsities_that_share_trials_count_them_once() -> None:
     rows = [tuned("elsa"), tuned("elsa", "0.7", sparsity="0.5"), tuned("elsa")]
-    assert "elsa 6 trials of 524 k training tokens each at 0.5" in tuning_caption(rows)
+    assert "6 trials of 524 k training tokens each at 0.5 for elsa" in tuning_caption(rows)
     assert tuning_cost(rows) == "trials took besides: elsa 30 s"
 
 
 def test_trials_of_another_are_said_to_be_so_and_cost_nothing_more() -> None:
     rows = [tuned("short"), tuned("long", like="short")]
-    assert tuning_caption(rows).endswith(
-        "short 6 trials of 524 k training tokens each at 0.5; "
-        "long like short: 6 trials of 524 k training tokens each at 0.5"
-    )
+    assert tuning_caption(rows).endswith("6 trials of 524 k training tokens each at 0.5 for short; long as short")
+    assert tuning_caption(rows[1:]).endswith("long as short, 6 trials of 524 k training tokens each at 0.5")
     assert tuning_cost(rows) == "trials took besides: short 30 s"
+
+
+def test_methods_that_were_tuned_alike_are_named_together() -> None:
+    rows = [tuned("elsa"), tuned("wanda", trials=3), tuned("gmp")]
+    assert tuning_caption(rows).endswith(
+        "6 trials of 524 k training tokens each at 0.5 for each of elsa, gmp; "
+        "3 trials of 524 k training tokens each at 0.5 for wanda"
+    )
 
 
 def test_a_split_is_named() -> None:
     assert tuning_caption([tuned("elsa", split="validation")]).startswith(
-        "options tuned on mine/stream-128 (validation): elsa"
+        "options tuned on mine/stream-128 (validation): 6 trials"
     )
 
 
@@ -65,6 +71,6 @@ def test_tables_of_measurements_say_it() -> None:
     captions = [table.caption for table in all_tables([record("dense", "0"), record(), tuned("elsa")])]
     for title in ("Perplexity of", "Zero-shot tasks of"):
         (found,) = (caption for caption in captions if caption.startswith(title))
-        assert "options tuned on mine/stream-128: elsa 6 trials" in found
+        assert "options tuned on mine/stream-128: 6 trials of 524 k training tokens each at 0.5 for elsa" in found
     (cost,) = (caption for caption in captions if caption.startswith("Cost of pruning"))
     assert "trials took besides: elsa 30 s" in cost
