@@ -25,13 +25,9 @@ def tuning_caption(records: Iterable[Record]) -> str:
         for searches in found.values()
         for facts in searches
     )
-    likes = {
-        method: dict.fromkeys(facts.like for facts in searches if facts.like) for method, searches in found.items()
-    }
+    alike = group_by(found, lambda method: (_trials(found[method]), _likes(found[method])))
     told = []
-    for (trials, others), names in group_by(
-        found, lambda method: (_trials(found[method]), tuple(likes[method]))
-    ).items():
+    for (trials, others), names in alike.items():
         if not others:
             told.append(f"{trials} for {'each of ' if len(names) > 1 else ''}{', '.join(names)}")
         elif all(other in found for other in others):  # whose own trials are told of
@@ -69,3 +65,8 @@ def _trials(searches: list[TuningFacts]) -> str:
         f"{' to '.join(counts)} trials of {' to '.join(ends)} training tokens each at "
         f"{', '.join(dict.fromkeys(facts.sparsity for facts in searches))}"
     )
+
+
+def _likes(searches: list[TuningFacts]) -> tuple[str, ...]:
+    """The methods whose trials chose these options, where they had none of their own."""
+    return tuple(dict.fromkeys(facts.like for facts in searches if facts.like is not None))
