@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 
 MISSING = "–"
 FAILED = "failed"
@@ -102,6 +103,12 @@ def size(value: float) -> str:
             return f"{value:.3g} {unit}"
         value /= 1024
     return f"{value:.3g} GiB"
+
+
+def span(values: Iterable[float | None], show: Callable[[float], str]) -> str:
+    """Format the lowest and the highest of what is known of some values: 1.2 s to 3.4 s; once where they read alike."""
+    known = [value for value in values if value is not None]
+    return " to ".join(dict.fromkeys((show(min(known)), show(max(known))))) if known else MISSING
 
 
 _UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}

@@ -57,3 +57,16 @@ def test_a_column_is_sorted_by_the_amounts_it_shows(show: Callable[[float], str]
 )
 def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | None) -> None:
     assert text.sort_key(entry) == value
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((2.0, None, 1.0, 1.5), "1.0 s to 2.0 s"),
+        ((1.0, 1.001), "1.0 s"),
+        ((None,), "–"),
+        ((), "–"),
+    ],
+)
+def test_a_span_has_two_ends_where_they_read_differently(values: tuple[float | None, ...], shown: str) -> None:
+    assert text.span(values, text.seconds) == shown

@@ -44,10 +44,7 @@ def group_of(records: Iterable[Record]) -> str:
 def budget(records: Iterable[Record]) -> str:
     """Tokens that the cells of a row were trained on, as a range over them; a dash where they are not known."""
     counts = [trained_tokens(record) for record in records if record.status == "ok"]
-    known = [count for count in counts if count is not None]
-    if not known or len(known) < len(counts):
-        return text.MISSING
-    return " to ".join(dict.fromkeys((text.count(min(known)), text.count(max(known)))))
+    return text.MISSING if None in counts else text.span(counts, text.count)
 
 
 def columns_of(records: Sequence[Record]) -> tuple[str, str]:

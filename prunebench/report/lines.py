@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prunebench.records.record import Record
 from prunebench.report.budgets import trained_tokens
 from prunebench.report.grouping import group_by
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.styles import style_number
 
 SCALED = ("steps", "lr")

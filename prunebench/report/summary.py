@@ -9,7 +9,7 @@ from prunebench.records.record import Record
 from prunebench.report.budgets import NOT_MEASURED, described, group_of
 from prunebench.report.diagnosis import diagnose
 from prunebench.report.grouping import DENSE
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import MARKS, perplexity_marks
 from prunebench.report.tables.heat import most_shared, times_dense, times_text
 

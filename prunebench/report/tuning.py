@@ -59,10 +59,9 @@ def _searches(records: Iterable[Record]) -> dict[str, list[TuningFacts]]:
 
 def _trials(searches: list[TuningFacts]) -> str:
     counts = dict.fromkeys(str(facts.trials) for facts in searches)
-    tokens = [count for facts in searches for count in facts.tokens if count is not None]
-    ends = dict.fromkeys((text.count(min(tokens)), text.count(max(tokens)))) if tokens else [text.MISSING]
+    tokens = text.span((count for facts in searches for count in facts.tokens), text.count)
     return (
-        f"{' to '.join(counts)} trials of {' to '.join(ends)} training tokens each at "
+        f"{' to '.join(counts)} trials of {tokens} training tokens each at "
         f"{', '.join(dict.fromkeys(facts.sparsity for facts in searches))}"
     )
 

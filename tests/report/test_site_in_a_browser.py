@@ -1,7 +1,5 @@
 """The site in a real browser: it is filtered, sorted and searched, its address keeps the view, no script is needed."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +8,6 @@ import pytest
 from prunebench.report.site.gather import Source
 from prunebench.report.site.page import to_page
 from tests.helpers.records import record
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +23,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that fails the test where its script does, or asks the network for anything."""
-    opened = browser.new_context().new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else errors.append(asked.url))
-    yield opened
-    opened.context.close()
-    assert errors == []
-
-
 def rows(page: Any) -> list[list[str]]:
     """The first table that is seen."""
     table = page.locator(".board:visible table").first
@@ -61,7 +34,9 @@ def rows(page: Any) -> list[list[str]]:
 
 def told(page: Any, text: str) -> None:
     """Waits until the page has said so."""
-    playwright.expect(page.locator("#told")).to_have_text(text)
+    from playwright.sync_api import expect
+
+    expect(page.locator("#told")).to_have_text(text)
 
 
 def test_filters_and_the_address(page: Any, file: str) -> None:

@@ -1,19 +1,16 @@
 """The report as one self-contained HTML file: it loads nothing from elsewhere, and all names are escaped."""
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE, method_order, sparsity_order
+from prunebench.report.output.one_file import render, shared
 from prunebench.report.output.text_tables import numeric_columns
 from prunebench.report.plots import matplotlib_svg as draw
 from prunebench.report.plots.axes import alike
@@ -38,19 +35,14 @@ def to_html(
         order: methods in the order to show them; the rest follow by name.
         array_store: the arrays of the records; without them nothing is marked as best.
     """
-    templates = files("prunebench.report.output") / "templates"
-    style, script = ((templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals["printable"] = text.printable
-    all_sections = report_sections(records, order, array_store)
-    return page.from_string((templates / "report.html.j2").read_text(encoding="utf-8")).render(
+    return render(
+        shared("report.html.j2"),
+        _colours() + shared("report.css"),
+        shared("report.js"),
         title=text.printable(title),
-        sections=[_section_context(section) for section in all_sections],
+        sections=[_section_context(section) for section in report_sections(records, order, array_store)],
         tiles=_tiles(records),
         filters=_filters(records),
-        style=Markup(_colours() + style),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

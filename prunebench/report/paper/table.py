@@ -6,7 +6,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
 from prunebench.report.grouping import group_by, sparsity_order
 from prunebench.report.output.text_tables import escape_latex, fitted_latex
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, MARKED_CAPTION, marks_by_group
 from prunebench.report.tables.perplexity import mean_over_seeds
 from prunebench.report.tables.table import caption, seeds_text

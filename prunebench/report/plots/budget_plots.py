@@ -10,7 +10,7 @@ from prunebench.report.lines import Line, budget_lines, sparsities_with_lines
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.perplexity_plots import times_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import Column, mean_over_seeds, mean_over_tasks, scores
 

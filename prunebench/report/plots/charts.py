@@ -10,7 +10,7 @@ from prunebench.report.averages import Estimate
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.over_sparsity import series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.best import chance_of
 from prunebench.report.tables.scores import INTERVAL_STDERRS, Column, mean_over_seeds, scores
 

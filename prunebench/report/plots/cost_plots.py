@@ -8,7 +8,7 @@ from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.over_sparsity import dense_lines
 from prunebench.report.plots.perplexity_plots import times_axis
 from prunebench.report.plots.plot import Axis, Plot, Series
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.heat import most_shared
 
 COSTS = (  # the first at every sparsity, the others at the one that most methods have

@@ -9,7 +9,7 @@ from prunebench.report.averages import Estimate, mean_perplexity
 from prunebench.report.budgets import BLOCK_WISE, END_TO_END, budget, group_of
 from prunebench.report.plots.axes import ratio_of, sparsity_axis
 from prunebench.report.plots.plot import Axis, HorizontalLine, Series
-from prunebench.report.scenes import Scene, TextScene
+from prunebench.report.scene import Scene, TextScene
 
 
 def series_over_sparsity(

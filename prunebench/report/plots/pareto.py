@@ -10,7 +10,7 @@ from prunebench.records.record import Record
 from prunebench.report.budgets import HEADERS, columns_of, described
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title
 from prunebench.report.plots.plot import Axis, Plot, Series
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.table import Table, caption
 
 SIZES = (("non-zero parameters", "nonzero"), ("bytes", "size"))

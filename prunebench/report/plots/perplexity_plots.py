@@ -11,7 +11,7 @@ from prunebench.report.averages import Estimate, mean_perplexities
 from prunebench.report.plots.axes import drop_empty, file_stem, join_title, ratio_of, sparsity_axis
 from prunebench.report.plots.over_sparsity import dense_lines, series_over_sparsity
 from prunebench.report.plots.plot import Axis, HorizontalLine, Plot, Series
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.heat import COLLAPSED
 
 

@@ -1,17 +1,13 @@
 """The page of a site: all leaderboards as HTML that loads nothing from elsewhere, with every name escaped."""
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import chain
 
-import jinja2
-from markupsafe import Markup
-
 from prunebench import text
 from prunebench.report.grouping import sparsity_order
+from prunebench.report.output.one_file import render, shared
 from prunebench.report.site.boards import Board, Row, boards, failures
 from prunebench.report.site.gather import Source
 from prunebench.report.site.recipe import command, foreign_code
@@ -29,20 +25,19 @@ def to_page(sources: Sequence[Source], title: str, *, reports: bool = False) -> 
         reports: whether a report of each folder lies beside the page, in ``reports/``.
     """
     own = files("prunebench.report.site") / "templates"
-    style = (files("prunebench.report.output") / "templates" / "report.css").read_text(encoding="utf-8")
-    style += (own / "site.css").read_text(encoding="utf-8")
-    script = (own / "site.js").read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template, style, script = (
+        (own / name).read_text(encoding="utf-8") for name in ("site.html.j2", "site.css", "site.js")
+    )
     found = boards(sources)
-    page.globals |= {
-        "printable": text.printable,
-        "sort_key": _sort_key,
-        "path": record_path,
-        "command": lambda row: command(row.record, f"{record_path(row)}.yaml"),
-        "foreign_code": foreign_code,
-        "headings": _headings,
-    }
-    return page.from_string((own / "site.html.j2").read_text(encoding="utf-8")).render(
+    return render(
+        template,
+        shared("report.css") + style,
+        script,
+        sort_key=_sort_key,
+        path=record_path,
+        command=lambda row: command(row.record, f"{record_path(row)}.yaml"),
+        foreign_code=foreign_code,
+        headings=_headings,
         title=title,
         generator=GENERATOR,
         boards=found,
@@ -51,9 +46,6 @@ def to_page(sources: Sequence[Source], title: str, *, reports: bool = False) -> 
         tiles=_tiles(sources),
         filters=_filters(found),
         reports=reports,
-        style=Markup(style),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.report.lines import Budget, budget_lines, sparsities_with_lines
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import best_perplexities, marks_caption
 from prunebench.report.tables.perplexity import mean_over_seeds
 from prunebench.report.tables.table import Table, caption, seeds_text

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prunebench import text
 from prunebench.records.record import Cost, Record
 from prunebench.report.grouping import DENSE
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table, caption
 from prunebench.report.tuning import tuning_cost
 
@@ -34,9 +34,7 @@ def cost_tables(scenes: Sequence[Scene]) -> list[Table]:
 
 def _cost_row(method: str, records: Sequence[Record], *, state: bool) -> tuple[str, ...]:
     def range_of(amount: Callable[[Cost], float | None], show: Callable[[float], str]) -> str:
-        values = [value for record in records if (value := amount(record.cost)) is not None]
-        ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
-        return " to ".join(ends)
+        return text.span((amount(record.cost) for record in records), show)
 
     return (
         method,

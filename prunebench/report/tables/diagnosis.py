@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prunebench.report.diagnosis import REMEDIES, Finding, diagnose, worst
 from prunebench.report.grouping import group_by
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table, caption
 
 

@@ -1,10 +1,10 @@
 """Tables of forecast costs, and of forecasts compared with measurements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prunebench import text
 from prunebench.records.record import Forecast, Record
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table
 
 MEMORY_TOLERANCE, TIME_TOLERANCE = 0.15, 0.30
@@ -116,10 +116,8 @@ def _peak_ratio(record: Record, forecast: Forecast) -> float | None:
     return _ratio(forecast.peak_bytes, record.cost.peak_bytes)
 
 
-def _range(ratios: Sequence[float | None]) -> str:
-    known = [ratio for ratio in ratios if ratio is not None]
-    ends = dict.fromkeys((f"{min(known):.2f}", f"{max(known):.2f}")) if known else [text.MISSING]
-    return " to ".join(ends)
+def _range(ratios: Iterable[float | None]) -> str:
+    return text.span(ratios, "{:.2f}".format)
 
 
 def _share_within(ratios: Sequence[float], tolerance: float) -> str:

@@ -3,14 +3,14 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.budgets import GROUPS, columns_of, group_of
 from prunebench.report.grouping import sparsity_order
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 
@@ -70,8 +70,8 @@ def heat_table(scene: TextScene, array_store: ArrayStore | None = None) -> Table
                 training[method][0],
                 *(_shown(scene, (method, s), column[row]) for s, column in zip(columns, entries, strict=True)),
                 training[method][1],
-                _range(of_method[method], lambda record: record.cost.prune_seconds, text.seconds),
-                _range(of_method[method], _flops, text.count),
+                text.span((r.cost.prune_seconds for r in of_method[method] if r.status == "ok"), text.seconds),
+                text.span((_flops(r) for r in of_method[method] if r.status == "ok"), text.count),
             )
             for row, method in enumerate(rows)
         ),
@@ -119,10 +119,3 @@ def _heat(value: float) -> float:
 def _flops(record: Record) -> float | None:
     known = [effort.flops for effort in record.effort if effort.flops is not None]
     return math.fsum(known) if known and len(known) == len(record.effort) else None
-
-
-def _range(records: Sequence[Record], amount: Callable[[Record], float | None], show: Callable[[float], str]) -> str:
-    """An amount as a range over cells that ran."""
-    values = [value for r in records if r.status == "ok" and (value := amount(r)) is not None]
-    ends = dict.fromkeys((show(min(values)), show(max(values)))) if values else [text.MISSING]
-    return " to ".join(ends)

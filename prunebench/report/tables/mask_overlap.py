@@ -11,7 +11,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE
 from prunebench.report.paired import paired_by_seed
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table, caption
 
 MASK = "mask"

@@ -8,7 +8,7 @@ from prunebench.records.record import Record
 from prunebench.report.averages import mean_perplexity
 from prunebench.report.budgets import GROUPS, HEADERS, by_group, columns_of, group_of
 from prunebench.report.grouping import DENSE, group_by
-from prunebench.report.scenes import Scene, TextScene
+from prunebench.report.scene import Scene, TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption
 from prunebench.report.tuning import tuning_caption

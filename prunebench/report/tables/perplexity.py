@@ -10,7 +10,7 @@ from prunebench.records.record import Record
 from prunebench.report.budgets import HEADERS, by_group, columns_of, group_of
 from prunebench.report.grouping import DENSE
 from prunebench.report.reached import reached_caption
-from prunebench.report.scenes import TextScene
+from prunebench.report.scene import TextScene
 from prunebench.report.tables.best import GROUPED_CAPTION, marks_by_group, marks_caption
 from prunebench.report.tables.table import Table, caption, seeds_text
 from prunebench.report.tuning import tuning_caption

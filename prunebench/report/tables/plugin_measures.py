@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prunebench import text
 from prunebench.records.record import Record
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table, caption, seeds_text
 from prunebench.report.tuning import tuning_caption
 

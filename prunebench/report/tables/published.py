@@ -8,7 +8,7 @@ from prunebench.records.published_figures import dense_disagreements, measure_of
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.report import budgets
 from prunebench.report.grouping import DENSE
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.table import Table, caption
 
 HEADERS = (

@@ -8,7 +8,7 @@ from prunebench.records.arrays import ArrayStore
 from prunebench.records.cell_facts import task_titles
 from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE
-from prunebench.report.scenes import Scene
+from prunebench.report.scene import Scene
 from prunebench.report.tables.best import best_accuracies, chance_of, marks_caption
 from prunebench.report.tables.scores import Column, Score, mean_over_seeds, mean_over_tasks, scores
 from prunebench.report.tables.table import Table, caption, seeds_text

@@ -1,5 +1,4 @@
 // What a report can be asked: sort, filter, isolate a method, copy and download; the view is kept in the address.
-"use strict";
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const filters = document.getElementById("filters");
@@ -92,24 +91,7 @@
   const anchor = () => { const first = location.hash.slice(1).split("&")[0]; return first.includes("=") ? "" : first; };
 
   function sort(table, column, direction) {
-    const heading = table.tHead.rows[0].cells[column];
-    if (!heading) return;
-    const numeric = heading.classList.contains("number");
-    const sign = direction === "descending" ? -1 : 1;
-    const key = (row) => {
-      const cell = row.cells[column];
-      if (!numeric) return cell.textContent.trim();
-      return cell.dataset.sort === undefined ? NaN : Number(cell.dataset.sort);
-    };
-    const order = ([x], [y]) => {
-      if (!numeric) return sign * x.localeCompare(y, "en", { numeric: true });
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
-      return x === y ? 0 : sign * (x < y ? -1 : 1);
-    };
-    for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", direction);
-    table.tBodies[0].append(...[...table.tBodies[0].rows].map((row) => [key(row), row]).sort(order).map(([, row]) => row));
-    sorted.set(table, `${column}:${direction}`);
+    if (sortTable(table, column, direction)) sorted.set(table, `${column}:${direction}`);
   }
 
   // What is shown of a table, as text.
@@ -182,13 +164,10 @@
       keep(anchor());
     });
   }
-  for (const button of all("th button")) {
-    button.addEventListener("click", () => {
-      const heading = button.closest("th");
-      sort(heading.closest("table"), heading.cellIndex, heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
-      keep(anchor());
-    });
-  }
+  sortByHeadings((table, column, direction) => {
+    sort(table, column, direction);
+    keep(anchor());
+  });
   // Values of the point under the pointer, at once; browsers show the same title after a while.
   const tip = document.getElementById("tip");
   document.addEventListener("pointerover", (event) => {

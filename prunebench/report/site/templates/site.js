@@ -1,5 +1,4 @@
 // What the leaderboard can be asked: filter, search, sort; the view is kept in the address.
-"use strict";
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const filters = document.getElementById("filters");
@@ -44,23 +43,6 @@
     history.replaceState(null, "", parts.length ? `#${parts.join("&")}` : location.pathname + location.search);
   }
 
-  function sort(heading) {
-    const table = heading.closest("table");
-    const column = heading.cellIndex;
-    const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
-    const sign = direction === "ascending" ? 1 : -1;
-    const numeric = heading.classList.contains("number");
-    const key = (row) => numeric ? Number(row.cells[column].dataset.sort || NaN) : row.cells[column].textContent.trim();
-    const order = ([x], [y]) => {
-      if (!numeric) return sign * x.localeCompare(y, "en", { numeric: true });
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
-      return x === y ? 0 : sign * (x < y ? -1 : 1);
-    };
-    for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", direction);
-    table.tBodies[0].append(...[...table.tBodies[0].rows].map((row) => [key(row), row]).sort(order).map(([, row]) => row));
-  }
-
   filters.hidden = false;
   let waiting = 0;
   filters.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(apply, 60); });
@@ -68,7 +50,7 @@
     for (const name of names) field(name).value = "";
     apply();
   });
-  for (const button of all("th button")) button.addEventListener("click", () => sort(button.closest("th")));
+  sortByHeadings(sortTable);
 
   for (const part of location.hash.slice(1).split("&").filter((part) => part.includes("="))) {
     const [name, raw] = [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)];
