@@ -155,9 +155,9 @@ def run(
         page = write_html(all_records(folder), folder, order, ArrayStore(folder))
         report_command = f"prunebench report {shlex.quote(str(folder))}"
         print_message("")
-        print_message(
-            f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {report_command}"
-        )
+        print_message(f"report: {page}")
+        print_message(f"records: {folder}")
+        print_message(f"the tables again, also as Markdown, LaTeX or CSV: {report_command}")
     unconfirmed = [(record, name) for record in records for name, facts in record.verified.items() if not facts.agrees]
     for record, name in unconfirmed if verify else ():
         facts = record.verified[name]
