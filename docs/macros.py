@@ -294,6 +294,7 @@ def commands() -> str:
     import typer.main
 
     from prunebench.cli.app import app
+    from prunebench.cli.examples import EXAMPLES
 
     parts = []
     for words, command in _leaves("prunebench", typer.main.get_command(app)):
@@ -305,7 +306,11 @@ def commands() -> str:
             for parameter in command.params
             if parameter.name != "help"
         ]
-        parts.append(f"### {words}\n\n{(command.help or '').strip()}\n\n{table(('argument', 'what'), rows)}")
+        examples = "\n".join(EXAMPLES[words.removeprefix("prunebench ")])
+        parts.append(
+            f"### {words}\n\n{(command.help or '').strip()}\n\n```sh\n{examples}\n```\n\n"
+            f"{table(('argument', 'what'), rows)}"
+        )
     return "\n".join(parts)
 
 

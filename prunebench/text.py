@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable
 
@@ -26,6 +27,14 @@ def printable(text: object) -> str:
             if unicodedata.category(character) not in _UNPRINTABLE and not _is_noncharacter(character)
         )
     return " ".join(line.split())
+
+
+def hanging(line: str, width: int) -> str:
+    """A line as several that fit a terminal, words and paths left whole; all but the first are indented."""
+    filled = textwrap.wrap(
+        line, max(width, 20), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(filled)
 
 
 def _is_noncharacter(character: str) -> bool:

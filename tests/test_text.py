@@ -70,3 +70,14 @@ def test_amounts_of_patterns_and_of_what_is_missing(entry: str, value: float | N
 )
 def test_a_span_has_two_ends_where_they_read_differently(values: tuple[float | None, ...], shown: str) -> None:
     assert text.span(values, text.seconds) == shown
+
+
+def test_a_message_on_a_terminal_is_broken_between_words_alone() -> None:
+    path = "/a/long/" + "path/" * 20 + "with-hyphens"
+    line = f"error: cannot read the suite {path}: there is no such file; write prunebench-suites by hand"
+    shown = text.hanging(line, 40)
+    assert " ".join(shown.split()) == line
+    assert path in shown
+    assert all(len(part) <= 40 for part in shown.splitlines() if path not in part)
+    assert all(part.startswith("    ") for part in shown.splitlines()[1:])
+    assert text.hanging("short", 40) == "short"

@@ -16,10 +16,9 @@ from prunebench.runner.progress import (
     counts_text,
     display_for,
     outcome_text,
-    sparsity_text,
     values_text,
 )
-from prunebench.suite.cell import Cell
+from prunebench.suite.cell import Cell, sparsity_text
 from prunebench.text import printable
 
 Show = Callable[[str], None]

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench.cli import history, plugins
+from prunebench.cli.examples import examples_of
 from prunebench.cli.methods import methods
 from prunebench.cli.output import print_message
 from prunebench.cli.plan import plan
@@ -65,17 +66,20 @@ app = typer.Typer(
 
 app.add_typer(plugins.app)
 app.add_typer(history.app)
-app.command(short_help="Run a suite and print its tables.")(run)
-app.command()(plan)
-app.command()(report)
-app.command(short_help="Compare two results folders; a regression gate.")(compare)
-app.command()(merge)
-app.command(short_help="Write a leaderboard over results folders.")(site)
-app.command(short_help="Follow a measure over commits and find its steps.")(history.trend)
-app.command(short_help="Run a paper's experiment and compare its figures.")(reproduce)
-app.command(short_help="Measure a checkpoint that any tool has pruned.")(score)
-app.command(short_help="Verify results that somebody contributes.")(submit)
-app.command()(methods)
+for name, command, summary in (
+    ("run", run, "Run a suite and print its tables."),
+    ("plan", plan, "Show a suite's cells, and what they will cost."),
+    ("report", report, "Print the tables of a results folder, or plot it."),
+    ("compare", compare, "Compare two results folders; a regression gate."),
+    ("merge", merge, "Join results folders in one."),
+    ("site", site, "Write a leaderboard over results folders."),
+    ("trend", history.trend, "Follow a measure over commits and find its steps."),
+    ("reproduce", reproduce, "Run a paper's experiment and compare its figures."),
+    ("score", score, "Measure a checkpoint that any tool has pruned."),
+    ("submit", submit, "Verify results that somebody contributes."),
+    ("methods", methods, "List the installed methods, or the options of one."),
+):
+    app.command(name, short_help=summary, epilog=examples_of(name))(command)
 
 
 def _print_version(requested: bool) -> None:

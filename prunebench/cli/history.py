@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli.examples import examples_of
 from prunebench.cli.output import AsJson, print_json, print_message, print_tables
 
 app = typer.Typer(name="baseline", help="Keep the baseline of the regression gate.", no_args_is_help=True)
@@ -15,7 +16,7 @@ def _baseline() -> None:
     """A group of its own, though it has one command: ``prunebench baseline accept``."""
 
 
-@app.command("accept", short_help="Make results the new baseline of compare.")
+@app.command("accept", short_help="Make results the new baseline of compare.", epilog=examples_of("baseline accept"))
 def accept(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The results folder to accept.")],
     baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="The folder that compare gets as BASE.")],

@@ -15,7 +15,7 @@ from prunebench.quiet import quiet_libraries
 def methods(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A method, to see its options.", autocompletion=method_names),
+        typer.Argument(metavar="NAME", help="A method, to see its options.", autocompletion=method_names),
     ] = None,
     plugin: PluginFiles = None,
     as_json: AsJson = False,

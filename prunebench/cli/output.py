@@ -6,11 +6,11 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from prunebench.text import printable
+from prunebench.text import hanging, printable
 
 if TYPE_CHECKING:
     from prunebench.report.tables.table import Table
@@ -44,6 +44,14 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else DEFAULT_WIDTH
 
 
+def _columns(terminal: TextIO) -> int:
+    """Columns of a terminal that a stream writes to, be it another than standard output's."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 def print_or_write(content: str, output: Path | None) -> None:
     """Print text, or write it to a file and print the file's path."""
     if output is None:
@@ -66,5 +74,8 @@ def print_block(text: str) -> None:
 
 
 def print_message(message: str) -> None:
-    """Print a message to the user, as one line on stderr."""
-    typer.echo(printable(message), err=True)
+    """Print a message to the user, as one line on stderr; on a terminal it is wrapped between words."""
+    line = printable(message)
+    if sys.stderr.isatty():
+        line = hanging(line, _columns(sys.stderr))
+    typer.echo(line, err=True)

@@ -44,7 +44,7 @@ def plan(
     """
     from prunebench.records.record import TRIALS_FOLDER
     from prunebench.records.store import read_forecasts, write_forecasts
-    from prunebench.runner.progress import sparsity_text
+    from prunebench.suite.cell import sparsity_text
 
     with quiet_libraries(), Executors() as executors:
         asked = read_suite(suite, override, only, plugin, executors.reader)

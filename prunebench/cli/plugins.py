@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli.examples import examples_of
 from prunebench.cli.executor import Executors
 from prunebench.cli.output import print_json, print_message, print_table
 from prunebench.quiet import quiet_libraries
@@ -17,7 +18,11 @@ PluginFiles = Annotated[
 ]
 
 
-@app.command("new", short_help="Write a package with a plugin, its test, a suite and a workflow.")
+@app.command(
+    "new",
+    short_help="Write a package with a plugin, its test, a suite and a workflow.",
+    epilog=examples_of("plugins new"),
+)
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as my-method.")],
     kind: Annotated[
@@ -44,7 +49,9 @@ def new(
     typer.echo(f"next: cd {folder} && pip install -e . pytest && pytest && prunebench run suite.yaml", err=True)
 
 
-@app.command("check", short_help="Check a method against every rule of the contract.")
+@app.command(
+    "check", short_help="Check a method against every rule of the contract.", epilog=examples_of("plugins check")
+)
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A method.")],
     override: Annotated[
@@ -142,7 +149,7 @@ def _parse_options(overrides: list[str]) -> dict[str, Any]:
     return options
 
 
-@app.command("list", short_help="List every plugin of every kind.")
+@app.command("list", short_help="List every plugin of every kind.", epilog=examples_of("plugins list"))
 def list_plugins(
     plugin: PluginFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,

@@ -151,13 +151,15 @@ def run(
         from prunebench.report.sections import all_tables
 
         order = list(dict.fromkeys(cell.method for cell in cells))
+        print_message("")
         print_tables(all_tables(records, order, ArrayStore(folder)))
         page = write_html(all_records(folder), folder, order, ArrayStore(folder))
         report_command = f"prunebench report {shlex.quote(str(folder))}"
         print_message("")
-        print_message(
-            f"report: {page}; records: {folder}; the tables again, also as Markdown, LaTeX or CSV: {report_command}"
-        )
+        print_message(f"report: {page}")
+        print_message(f"records: {folder}")
+        print_message("the tables again, also as Markdown, LaTeX or CSV:")
+        print_message(report_command)
     unconfirmed = [(record, name) for record in records for name, facts in record.verified.items() if not facts.agrees]
     for record, name in unconfirmed if verify else ():
         facts = record.verified[name]

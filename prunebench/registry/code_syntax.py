@@ -34,7 +34,8 @@ class Syntax:
     """What one file says.
 
     Args:
-        digest: SHA-256 (hex) of the normalised syntax tree, or of the bytes where there is none.
+        content: of the file.
+        is_python: whether it has a syntax tree.
         imports: (level, module, names) of each import; of ``import a.b`` no names.
         computed: whether it imports modules whose names it computes.
         files: strings in it that may name files of code.
@@ -44,7 +45,8 @@ class Syntax:
         bindings: name → what stands for it: (level, module, name) of an import, or the class whose instance it is.
     """
 
-    digest: str
+    content: bytes = field(repr=False)
+    is_python: bool
     imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
     computed: bool = False
     files: tuple[str, ...] = ()
@@ -52,6 +54,11 @@ class Syntax:
     bindings: dict[str, tuple[int, str, str] | tuple[str, ...]] = field(default_factory=dict)
     functions: tuple[str, ...] = ()
     reads: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the normalised syntax tree, or of the bytes where there is none."""
+        return _digest(self.content, docstrings=False) if self.is_python else hashlib.sha256(self.content).hexdigest()
 
 
 def read_syntax(path: Path) -> Syntax:
@@ -62,15 +69,12 @@ def read_syntax(path: Path) -> Syntax:
 @lru_cache(maxsize=4096)
 def parse(content: bytes, is_python: bool) -> Syntax:
     """What the content of a file says; of one that is no Python, its digest alone."""
-    raw = Syntax(hashlib.sha256(content).hexdigest())
     if not is_python:
-        return raw
+        return Syntax(content, is_python=False)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that Python will refuse one day
-            tree = ast.parse(content)
+        tree = tree_of(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return raw
+        return Syntax(content, is_python=False)
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     computed, files, called, reads = False, [], set(), 0
     for node in ast.walk(tree):
@@ -98,14 +102,31 @@ def parse(content: bytes, is_python: bool) -> Syntax:
                 files.append(text)
         reads = max(reads, _reads(node))
     classes, bindings = _definitions(tree)
-    digest = hashlib.sha256()
-    for token in syntax_tokens(tree):
-        digest.update(token.encode() + b"\n")
     functions = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-    return Syntax(digest.hexdigest(), tuple(imports), computed, tuple(files), classes, bindings, functions, reads)
+    return Syntax(content, True, tuple(imports), computed, tuple(files), classes, bindings, functions, reads)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8)
+def tree_of(content: bytes) -> ast.Module:
+    """The syntax tree of a Python file, not to be changed; few are kept, for they are large.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: there is none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes that Python will refuse one day
+        return ast.parse(content)
+
+
+@lru_cache(maxsize=4096)
+def _digest(content: bytes, *, docstrings: bool) -> str:
+    """The digest of a Python file's syntax tree."""
+    digest = hashlib.sha256()
+    for token in syntax_tokens(tree_of(content), docstrings=docstrings):
+        digest.update(token.encode() + b"\n")
+    return digest.hexdigest()
+
+
 def digest_as_text(content: bytes, reads: int) -> str:
     """The digest of a Python file some of whose text is read.
 
@@ -113,14 +134,12 @@ def digest_as_text(content: bytes, reads: int) -> str:
         content: of the file.
         reads: as in ``Syntax``, 1 or 2.
     """
-    digest = hashlib.sha256()
     try:
-        tokens = syntax_tokens(ast.parse(content), docstrings=True) if reads == 1 else ()
+        if reads == 1:
+            return _digest(content, docstrings=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tokens = ()
-    for token in tokens:
-        digest.update(token.encode() + b"\n")
-    return digest.hexdigest() if tokens else hashlib.sha256(content).hexdigest()
+        pass
+    return hashlib.sha256(content).hexdigest()
 
 
 def _reads(node: ast.AST) -> int:

@@ -6,8 +6,10 @@ and uses the class in no way by which it could become another.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+
+from prunebench.registry.code_syntax import tree_of
 
 DECORATORS = {"dataclasses": "dataclass", "typing": "final"}  # module → what leaves a class the class that it is
 NAMESPACES = {"globals", "locals", "vars", "exec", "eval", "__builtins__"}
@@ -27,16 +29,21 @@ def doubt(content: bytes, name: str) -> str | None:
     Returns:
         One clause, as "line 12 binds Mine again"; None where nothing speaks against it.
     """
-    tree = ast.parse(content)
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    bound = [node for node in ast.walk(tree) if name in _bound_by(node)]
+    tree = tree_of(content)
+    parents: dict[ast.AST, ast.AST] = {}
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:  # which grows
+        for child in ast.iter_child_nodes(node):
+            parents[child] = node
+            nodes.append(child)
+    bound = [node for node in nodes if name in _bound_by(node)]
     if again := bound[1:]:
         return f"line {max(_line(node) for node in again)} binds {name} again"
     for node in bound:
-        if isinstance(node, ast.ClassDef) and (why := _doubt_of_statement(tree, node)):
+        if isinstance(node, ast.ClassDef) and (why := _doubt_of_statement(tree, nodes, node)):
             return why
-    hints = {id(part) for hint in _hints(tree) for part in ast.walk(hint)}
-    for node in ast.walk(tree):
+    hints = {id(part) for hint in _hints(nodes) for part in ast.walk(hint)}
+    for node in nodes:
         if why := _doubt_of_use(node, name, parents, hints):
             return f"line {_line(node)} {why}"
     return None
@@ -60,15 +67,20 @@ def _bound_by(node: ast.AST) -> list[str]:
     return []
 
 
-def _doubt_of_statement(tree: ast.Module, statement: ast.ClassDef) -> str | None:
-    """What a class statement itself says against it."""
+def _doubt_of_statement(tree: ast.Module, nodes: Sequence[ast.AST], statement: ast.ClassDef) -> str | None:
+    """What a class statement itself says against it.
+
+    Args:
+        tree, nodes: of the module, and all of the tree's nodes.
+        statement: it.
+    """
     where = f"line {statement.lineno}"
     if statement not in tree.body:
         return f"{where} defines {statement.name} inside of another statement"
     if statement.keywords:
         return f"{where} gives the class {statement.name} keywords, as a metaclass"
     for decorator in statement.decorator_list:
-        if not _leaves_the_class(tree, decorator):
+        if not _leaves_the_class(tree, nodes, decorator):
             return f"line {decorator.lineno} decorates {statement.name}"
     stated = [node for node in _body(statement) if "revision" in _bound_by(node)]
     if len(stated) > 1:
@@ -86,7 +98,7 @@ def _body(statement: ast.ClassDef) -> Iterator[ast.AST]:
             pending += ast.iter_child_nodes(node)
 
 
-def _leaves_the_class(tree: ast.Module, decorator: ast.expr) -> bool:
+def _leaves_the_class(tree: ast.Module, nodes: Sequence[ast.AST], decorator: ast.expr) -> bool:
     """Whether a decorator is one of ``DECORATORS``, by an import of that name that nothing replaces."""
     function = decorator.func if isinstance(decorator, ast.Call) else decorator
     match function:
@@ -108,13 +120,13 @@ def _leaves_the_class(tree: ast.Module, decorator: ast.expr) -> bool:
             ]
         case _:
             return False
-    bound = [node for node in ast.walk(tree) if name in _bound_by(node)]
+    bound = [node for node in nodes if name in _bound_by(node)]
     return len(bound) == 1 and any(alias is bound[0] for alias in known)
 
 
-def _hints(tree: ast.Module) -> Iterator[ast.expr]:
+def _hints(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     """Annotations, which name classes and do nothing with them."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.arg(annotation=ast.expr() as hint) | ast.AnnAssign(annotation=hint):
                 yield hint

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import Protocol, Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,10 +19,8 @@ from prunebench import text
 from prunebench.records.record import Forecast, Record
 from prunebench.runner.events import SweepDisplay
 from prunebench.runner.time_left import Course, Left, TimeLeft
-from prunebench.text import printable
-
-if TYPE_CHECKING:
-    from prunebench.suite.cell import Cell
+from prunebench.suite.cell import Cell, sparsity_text
+from prunebench.text import hanging, printable
 
 
 class ShownDisplay(SweepDisplay, Protocol):
@@ -32,11 +30,6 @@ class ShownDisplay(SweepDisplay, Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-
-
-def sparsity_text(cell: "Cell") -> str:
-    """The sparsity of a cell, with its allocation unless that is uniform: "0.7", "0.7 owl"."""
-    return str(cell.sparsity) if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
 
 
 def display_for(stream: TextIO) -> ShownDisplay:
@@ -98,7 +91,7 @@ class PlainDisplay:
         self._cells = cells
         self._print(counts_text(cells, existing))
 
-    def begin(self, number: int, cell: "Cell") -> None:
+    def begin(self, number: int, cell: Cell) -> None:
         """Print which cell begins."""
         name = printable(f"{cell.model} {cell.method} {sparsity_text(cell)} s{cell.seed}")
         self._cell = f"[{number}/{self._cells}] {name}"
@@ -120,7 +113,7 @@ class PlainDisplay:
         """Print how the cell ended."""
         self._print(f"{self._cell}: {outcome_text(record, seconds)}")
 
-    def expect(self, cells: Sequence["Cell"], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+    def expect(self, cells: Sequence[Cell], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
         """Not shown."""
 
     def another(self) -> Self:
@@ -192,7 +185,7 @@ class LiveDisplay:
         if cells > existing:
             self._live.start()
 
-    def expect(self, cells: Sequence["Cell"], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
+    def expect(self, cells: Sequence[Cell], records: Iterable[Record], forecasts: Mapping[str, Forecast]) -> None:
         """Take what there is to tell how long the cells will take."""
         self._sweep.time.expect(cells, records, forecasts)
 
@@ -203,7 +196,7 @@ class LiveDisplay:
         self._sweep.running.append(other._running)
         return other
 
-    def begin(self, number: int, cell: "Cell") -> None:
+    def begin(self, number: int, cell: Cell) -> None:
         """Show another cell."""
         name = printable(f"{cell.model} · {cell.method} · {sparsity_text(cell)} · seed {cell.seed}")
         self._running.course = self._sweep.time.begin(cell, time.monotonic())
@@ -239,9 +232,9 @@ class LiveDisplay:
         if self._running.course is not None:
             self._sweep.time.end(self._running.course, record, time.monotonic())
             self._running.course = None
-        line = Text(f"{self._running.cell}: ")
-        line.append(outcome_text(record, seconds), style="red" if record.status == "failed" else "")
-        self._live.console.print(line, soft_wrap=True)
+        console = self._live.console
+        lines = hanging(f"{self._running.cell}: {outcome_text(record, seconds)}", console.width)
+        console.print(Text(lines, style="red" if record.status == "failed" else ""), soft_wrap=True)
         self._running.cell = ""
         self.phase("")
 

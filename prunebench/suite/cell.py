@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
@@ -242,6 +244,12 @@ class Cell(Sparing):
             place = ".".join(str(part)[:80] for part in first["loc"])
             raise SuiteError(f"this is no cell in JSON: {f'{place}: ' if place else ''}{first['msg']}") from None
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other facts, and so of another id."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
+
     @property
     def skipped(self) -> tuple[CellEvaluation, ...]:
         """Evaluations that are not made, since a model on disk never is in memory as a whole."""
@@ -267,7 +275,7 @@ class Cell(Sparing):
         return content
 
     @computed_field  # type: ignore[prop-decorator]
-    @property
+    @cached_property
     def id(self) -> str:
         """A readable slug and a short hash; the name of the record's file."""
         text = json.dumps([SCHEMA, self.identity], sort_keys=True, ensure_ascii=False)
@@ -275,6 +283,11 @@ class Cell(Sparing):
         words = (self.model, self.method, str(self.sparsity).replace(":", "of"), *shared, f"s{self.seed}")
         slug = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") or "x" for word in words)
         return f"{slug[:96]}--{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def sparsity_text(cell: Cell) -> str:
+    """The sparsity of a cell, with its allocation unless that is uniform: "0.7", "0.7 owl"."""
+    return str(cell.sparsity) if cell.allocation == "uniform" else f"{cell.sparsity} {cell.allocation}"
 
 
 def _without_none(value: Any) -> Any:

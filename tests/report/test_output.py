@@ -72,6 +72,13 @@ class TestFormats:
         assert all(f"task_number_{number}" in shown for number in range(6))
         assert to_terminal([Table("c", headers, rows, marked)], width=200).count("sparsity") == 1
 
+    def test_text_in_a_part_of_its_own_takes_the_room_there_is(self) -> None:
+        headers = ("model", "method", "sparsity", "seed", "error", "message")
+        rows = (("a" * 20, "hopeless", "0.5", "0", "RuntimeError", "word " * 30),)
+        lines = to_terminal([Table("c", headers, rows)], width=80).splitlines()
+        assert 75 <= max(map(len, lines)) <= 80
+        assert sum("word" in line for line in lines) == 3  # 150 characters beside a column of 20
+
     def test_what_is_marked_is_bold_where_a_terminal_can(self) -> None:
         table = Table("c", ("method", "0.5"), (("a", "1.5"), ("b", "12.5")), frozenset({(0, 1)}))
         plain, bold = to_terminal([table]), to_terminal([table], bold=True)

@@ -60,6 +60,14 @@ class TestDisplay:
             assert "left" in shown
             assert "failed after 2.0 s: ContractError: no [bold]ideas" in shown
 
+    def test_how_a_cell_ended_is_broken_between_words_alone(self) -> None:
+        stream = _Terminal()
+        display = LiveDisplay(Console(file=stream, force_terminal=True, width=40, color_system=None))
+        self.show(display)
+        shown = [line.strip() for line in stream.getvalue().splitlines()]
+        assert "tinystories_eval/document-256 10.00," in shown
+        assert "failed after 2.0 s: ContractError:" in shown
+
     def test_a_loop_that_is_over_is_not_shown(self) -> None:
         display = LiveDisplay(Console(file=io.StringIO(), width=80))
         display.begin(1, record().cell)  # type: ignore[arg-type]

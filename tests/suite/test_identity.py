@@ -123,6 +123,16 @@ def test_an_edit_runs_again_and_a_comment_does_not(sweep: Sweep) -> None:
     assert sweep.reason() is None
 
 
+def test_a_copy_with_other_facts_has_another_id(write_suite: Callable[..., Path]) -> None:
+    """Though the id of the first was worked out already."""
+    cell = plan(load_suite(write_suite()))[1]
+    before = cell.id
+    other = cell.model_copy(update={"seed": 7})
+    assert other.id == Cell.from_json(other.to_json()).id != before
+    assert cell.model_copy().id == before == cell.id
+    assert cell.model_copy() == cell
+
+
 def test_a_stated_revision_stands_for_the_code(sweep: Sweep) -> None:
     sweep.edit(sweep.file, "    power: float", "    revision = 1\n    power: float")
     sweep.run()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from prunebench import text
 from prunebench.records.record import Record
 from prunebench.report.compare.verdict import ComparedCell, Comparison, Measure, Verdict
-from prunebench.report.output.text_tables import escape_markdown, to_markdown, to_terminal
+from prunebench.report.output.text_tables import escape_markdown, to_markdown, to_terminal, wrapped
 from prunebench.report.output.tidy import json_number
 from prunebench.report.tables.table import Table
 
@@ -192,7 +192,8 @@ def _percent(value: float) -> str:
 def comparison_to_terminal(comparison: Comparison, width: int) -> str:
     """Tables, tolerances, and the outcome at the end, where one looks first on a terminal."""
     tables = to_terminal(comparison_tables(comparison), width)
-    return "\n\n".join(part for part in (tables, f"{tolerance_text(comparison)}.", headline(comparison)) if part)
+    sentences = (wrapped(words, width) for words in (f"{tolerance_text(comparison)}.", headline(comparison)))
+    return "\n\n".join(part for part in (tables, *sentences) if part)
 
 
 def comparison_to_markdown(comparison: Comparison) -> str:

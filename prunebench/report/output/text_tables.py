@@ -159,21 +159,32 @@ def _fitted(table: Table, width: int) -> list[Table]:
         for n, (header, *entries) in enumerate(columns)
     ]
     texts = [number for number, numeric in enumerate(numeric_columns(table)) if not numeric]
-    for number in sorted(texts, key=lambda number: -widths[number]):
-        if (excess := sum(widths) + GAP * (len(widths) - 1) - width) <= 0:
-            break
-        narrow = max(widths[number] - excess, MIN_COLUMN_WIDTH)
-        entries = [_wrapped_entry(entry, narrow) for entry in columns[number][1:]]
+    narrowed = set()
+
+    def wrap(number: int, room: int) -> None:
+        narrowed.add(number)
+        entries = [_wrapped_entry(row[number], room) for row in plain]
         columns[number][1:] = entries
         longest = (len(line) for entry in entries for line in entry.splitlines())
         widths[number] = max(len(columns[number][0]) + HEADER_PADDING, *longest, 0)
+
+    def excess(taken: Sequence[int]) -> int:
+        return sum(widths[number] for number in taken) + GAP * (len(taken) - 1) - width
+
+    for number in sorted(texts, key=lambda number: -widths[number]):
+        if (more := excess(range(len(widths)))) <= 0:
+            break
+        wrap(number, max(widths[number] - more, MIN_COLUMN_WIDTH))
     keys = _key_columns(table)
     parts: list[list[int]] = [[]]
     for number in range(keys, len(columns)):
         taken = [*range(keys), *parts[-1], number]
-        if parts[-1] and sum(widths[n] for n in taken) + GAP * (len(taken) - 1) > width:
+        if parts[-1] and excess(taken) > 0:
             parts.append([])
         parts[-1].append(number)
+    for part in parts:  # with other columns gone, there may be room again
+        for number in narrowed.intersection(part):
+            wrap(number, widths[number] - min(excess([*range(keys), *part]), 0))
     rows = list(zip(*(column[1:] for column in columns), strict=True))
     return [_part(table, rows, [*range(keys), *part]) for part in parts]
 

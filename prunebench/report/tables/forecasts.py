@@ -19,7 +19,7 @@ def plan_table(
     *,
     what: str = "cells",
 ) -> Table:
-    """The cells of a suite, whether each has a record, and its forecast cost.
+    """The cells of a suite, whether each has a record, and where any has a forecast, what it will cost.
 
     Args:
         rows: ((model, method, sparsity, seed), cell id) of each cell.
@@ -46,10 +46,12 @@ def plan_table(
     if disk := sum(f.disk_bytes or 0 for f in remaining):
         total += f", {text.size(disk)} of disk"
     done = sum(state(cell) == "ok" for _, cell in rows)
+    foretold = any(cell in forecasts for _, cell in rows)
+    headers = ("prune", "measure", "peak memory", "disk") if foretold else ()
     return Table(
         f"{text.counted(len(rows), what.removesuffix('s'))}, {done} already in {folder}{total}",
-        ("model", "method", "sparsity", "seed", "record", "prune", "measure", "peak memory", "disk"),
-        tuple((*names, state(cell), *costs(cell)) for names, cell in rows),
+        ("model", "method", "sparsity", "seed", "record", *headers),
+        tuple((*names, state(cell), *(costs(cell) if foretold else ())) for names, cell in rows),
     )
 
 
