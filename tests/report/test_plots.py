@@ -222,6 +222,8 @@ class TestOtherCharts:
         )
         assert ">whole</text>" not in drawn(replace(whole, line=False)), "points have no end"
         assert ">whole</text>" not in drawn(replace(whole, names=("a", "b"))), "which has names of its own"
+        seeds = [replace(whole, points=((0.0, 1.0), (10.0, 3.0 + n))) for n in range(3)]
+        assert drawn(*seeds).count(">whole</text>") == 1, "three seeds have one name"
         many = [Series(f"m{n}", n, ((0.0, 1.0), (10.0, float(n)))) for n in range(9)]
         assert ">m1</text>" not in drawn(*many)
         near = [replace(each, points=((0.0, 1.0), (10.0, 2 + n / 1000))) for n, each in enumerate(many[:4])]

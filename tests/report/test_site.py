@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prunebench.errors import RecordError
 from prunebench.records.record import Record
 from prunebench.records.store import read_records, write_record
 from prunebench.report.site.boards import boards, budget_of
@@ -101,6 +102,23 @@ class TestBoards:
         assert by_method["dense"] == "dense"
         assert by_method["sparsegpt"] == "one-shot"
         assert by_method["gmp"] == "end to end, 65.5 k tokens"
+
+    def test_what_a_shell_names_besides(self, tmp_path: Path) -> None:
+        """``results/*`` names files, and folders without records: told, and no reason to write nothing."""
+        write_record(tmp_path / "a", record(), {})
+        (tmp_path / "README.md").touch()
+        (tmp_path / "b").mkdir()
+        said: list[str] = []
+        assert [found.name for found in gather(sorted(tmp_path.iterdir()), said.append)] == ["a"]
+        assert [line.partition(" is no")[0] for line in said] == [
+            f"left out: {tmp_path / 'README.md'}",
+            f"left out: {tmp_path / 'b'}",
+        ]
+        for named in ([tmp_path / "b"], [tmp_path / "README.md"], [tmp_path / "b", tmp_path / "README.md"]):
+            with pytest.raises(RecordError, match="no results folder"):
+                gather(named, said.append)
+        with pytest.raises(RecordError, match="there is no results folder"):
+            gather([tmp_path / "a", tmp_path / "nowhere"], said.append)
 
 
 class TestRecipe:

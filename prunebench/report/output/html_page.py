@@ -103,12 +103,8 @@ def _javascript_number(value: float | None) -> str | None:
 def _tiles(records: Sequence[Record]) -> list[tuple[str, str]]:
     cells = [record.cell for record in records]
     failed = sum(record.status == "failed" for record in records)
-    return [
-        (str(len(cells)), "cells"),
-        (str(len({cell.model for cell in cells})), "models"),
-        (str(len({cell.method for cell in cells})), "methods"),
-        (str(failed), "failed"),
-    ]
+    counts = (len(cells), "cell"), (len({c.model for c in cells}), "model"), (len({c.method for c in cells}), "method")
+    return [(str(number), what if number == 1 else f"{what}s") for number, what in counts] + [(str(failed), "failed")]
 
 
 def _filters(records: Sequence[Record]) -> list[tuple[str, list[str]]]:

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from prunebench import text
+from prunebench.report.grouping import group_by
 from prunebench.report.plots.plot import Axis, Plot, Point, Series, legend_entries
 from prunebench.text import printable
 
@@ -424,5 +425,6 @@ def _line_ends(plot: Plot) -> list[tuple[float, str, str, str]]:
         for (x, y), number, each in ends
         if x >= right
     ]
+    alike = group_by(sorted(reaching), lambda end: end[1:3])  # lines of several seeds have one name, in their middle
     fits = len(lines) <= MOST_LABELS and all(len(label) <= LONGEST_LABEL for _, label, _, _ in reaching)
-    return reaching if fits else []
+    return [ends[len(ends) // 2] for ends in alike.values()] if fits else []

@@ -35,18 +35,24 @@ def gather(folders: Iterable[Path], tell: Callable[[str], None]) -> list[Source]
 
     Args:
         folders: as they were named.
-        tell: called with a line for each record or inner folder that is left out; trials of options are, untold.
+        tell: called with a line for each record or folder that is left out, and where several are named for each that
+            holds nothing like a record; trials of options are left out, untold.
 
     Raises:
-        RecordError: a folder is missing, is empty, or is no results folder.
+        RecordError: a folder is missing, holds no whole record among its JSON files, or none holds any.
     """
     found: dict[Path, list[Record]] = {}
-    for folder in folders:
-        if not folder.is_dir():
+    asked = list(folders)
+    for folder in asked:
+        if not folder.exists():
             raise RecordError(f"there is no results folder {folder}: run a suite first")
         inner = [folder] if any(folder.glob("*.json")) else _inside(folder)
         if not inner:
-            raise RecordError(f"{folder} is no results folder: neither it nor a folder in it holds records")
+            line = f"{folder} is no results folder: neither it nor a folder in it holds records"
+            if len(asked) == 1:
+                raise RecordError(line)
+            tell(f"left out: {line}")  # as a shell names them for results/*
+            continue
         known = len(found)
         for each in inner:
             if each.resolve() in found:
@@ -59,6 +65,8 @@ def gather(folders: Iterable[Path], tell: Callable[[str], None]) -> list[Source]
                 tell(f"left out: {error}")
         if len(found) == known and all(each.resolve() not in found for each in inner):
             raise RecordError(f"{folder} is no results folder: no file in it is a whole record")
+    if not found:
+        raise RecordError(f"{asked[0]} and the others are no results folders: none holds records")
     names = _names(list(found))
     return [Source(folder, name, tuple(records)) for (folder, records), name in zip(found.items(), names, strict=True)]
 

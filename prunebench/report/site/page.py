@@ -81,13 +81,12 @@ def _tiles(sources: Sequence[Source]) -> list[tuple[str, str]]:
     records = list(chain.from_iterable(source.records for source in sources))
     failed = sum(record.status == "failed" for record in records)
     counts = (
-        (len(records), "cells"),
-        (len({record.cell.model for record in records}), "models"),
-        (len({record.cell.method for record in records}), "methods"),
-        (len(sources), "folders"),
-        (failed, "failed"),
+        (len(records), "cell"),
+        (len({record.cell.model for record in records}), "model"),
+        (len({record.cell.method for record in records}), "method"),
+        (len(sources), "folder"),
     )
-    return [(str(number), what) for number, what in counts]
+    return [(str(number), what if number == 1 else f"{what}s") for number, what in counts] + [(str(failed), "failed")]
 
 
 def _filters(found: Sequence[Board]) -> list[tuple[str, list[str]]]:

@@ -132,8 +132,7 @@ def trends(commits: Sequence[Commit], metric: Metric, smallest: float) -> list[T
         metric: what to follow.
         smallest: the smallest step that is told, relative or in shares.
     """
-    found: dict[Key, dict[int, list[Sample]]] = {}
-    examples: dict[Key, Record] = {}
+    found, examples = dict[Key, dict[int, list[Sample]]](), dict[Key, Record]()
     for number, commit in enumerate(commits):
         shown, _ = latest_records([record for record in commit.records if record.status == "ok"])
         for record in shown:
@@ -147,8 +146,7 @@ def trends(commits: Sequence[Commit], metric: Metric, smallest: float) -> list[T
     for key, points in series.items():
         trend = _trend(key, points, commits, metric, smallest, len(series))
         own = tuple(cell for cell in failed if cell.belongs(examples[key], trend.of))
-        ended = own[-1].commit if own and own[-1].at > max(points) else None
-        made.append(replace(trend, failed=own, ended=ended))
+        made.append(replace(trend, failed=own, ended=own[-1].commit if own and own[-1].at > max(points) else None))
     return made
 
 
