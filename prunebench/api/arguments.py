@@ -16,8 +16,9 @@ from prunebench.data.corpus import Corpus
 from prunebench.data.noise import noisy
 from prunebench.errors import CorpusError, ModelError, UsageError, quoted
 from prunebench.pruning import CalibrationData, Pattern
+from prunebench.suite.entries import Calibration
+from prunebench.suite.fields import PatternText
 from prunebench.suite.file import explain
-from prunebench.suite.schema import Calibration, PatternText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

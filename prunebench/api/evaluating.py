@@ -28,7 +28,7 @@ from prunebench.records.record import PerplexityFacts
 from prunebench.registry.options import Deferred
 from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
-from prunebench.suite.schema import EvaluationEntry, PerplexityEntry, PluginEntry, ZeroShotEntry
+from prunebench.suite.evaluation_entries import EvaluationEntry, PerplexityEntry, PluginEntry, ZeroShotEntry
 
 if TYPE_CHECKING:
     from torch import Tensor

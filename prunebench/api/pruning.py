@@ -37,7 +37,8 @@ from prunebench.registry.plugin_files import kebab
 from prunebench.runner.events import EventRecorder
 from prunebench.runner.memory import PeakMemory
 from prunebench.suite.allocations import resolve_allocations
-from prunebench.suite.schema import UNIFORM, AllocationEntry, StageEntry
+from prunebench.suite.entries import UNIFORM, AllocationEntry
+from prunebench.suite.method_entries import StageEntry
 from prunebench.suite.stages import refuse_misplaced
 
 if TYPE_CHECKING:

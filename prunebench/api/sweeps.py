@@ -20,8 +20,9 @@ from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.registry.reading import PluginFiles, Reader
 from prunebench.report.compare.compare import compare_records
 from prunebench.report.compare.verdict import Comparison, Tolerances
+from prunebench.suite.entries import EngineEntry
 from prunebench.suite.file import explain, load_suite, suite_from
-from prunebench.suite.schema import EngineEntry, Suite
+from prunebench.suite.schema import Suite
 from prunebench.suite.tuning import TunedPlan, plan_tuned
 
 if TYPE_CHECKING:

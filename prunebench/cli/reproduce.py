@@ -70,9 +70,9 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
     Raises:
         UsageError: there is none of that name, or no figure that states how nearly it must be met.
     """
+    from prunebench.suite.evaluation_entries import PerplexityEntry
     from prunebench.suite.file import load_suite
     from prunebench.suite.published import read_published
-    from prunebench.suite.schema import PerplexityEntry
 
     path = suite_named(name)
     suite = load_suite(path)

@@ -48,8 +48,8 @@ def score(
         from prunebench.models.checkpoint import sparsity_of
         from prunebench.models.source import find_model
         from prunebench.models.tokenizer_files import has_tokenizer
+        from prunebench.suite.entries import ModelEntry
         from prunebench.suite.file import load_suite
-        from prunebench.suite.schema import ModelEntry
 
         local = with_home(folder)
         # Many scripts save the weights alone.

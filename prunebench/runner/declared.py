@@ -16,7 +16,7 @@ from prunebench.records.record import Cost, Effort, Failure
 from prunebench.runner.effort import Counts, Training
 from prunebench.runner.events import NAME_LENGTH, NOTE_LENGTH, NOTES, TRACE_ROWS, TRACE_VALUES
 from prunebench.suite.cell import Cell
-from prunebench.suite.schema import Strict
+from prunebench.suite.fields import Strict
 
 Name = Annotated[str, StringConstraints(max_length=NAME_LENGTH)]
 _LAYERS = TypeAdapter(dict[Name, Name])

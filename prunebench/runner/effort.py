@@ -21,7 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from prunebench.pruning.callbacks import use_replays
 from prunebench.pruning.experts import are_experts, expert_biases, expert_weights
 from prunebench.pruning.layers import block_layers, decoder_blocks
-from prunebench.suite.schema import Strict
+from prunebench.suite.fields import Strict
 
 Training = Literal["none", "block", "end-to-end"]
 MARK = "_prunebench_place"

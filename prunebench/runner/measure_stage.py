@@ -26,8 +26,8 @@ from prunebench.runner.resources import Resources
 from prunebench.runner.resume import EvaluationProgress, StoredAnswers
 from prunebench.runner.saved_state import SavedState
 from prunebench.suite.cell import Cell, CellEvaluation
+from prunebench.suite.fields import Strict
 from prunebench.suite.identity import refuse_changed_evaluation
-from prunebench.suite.schema import Strict
 
 
 class ToMeasure(Strict):

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 from prunebench.errors import suggest
 from prunebench.files import irregular
 from prunebench.submission.finding import Finding
+from prunebench.suite.fields import Strict
 from prunebench.suite.file import explain
-from prunebench.suite.schema import Strict
 from prunebench.yaml12 import error_line, read_yaml_file
 
 MANIFEST = "submission.yaml"

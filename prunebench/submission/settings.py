@@ -12,7 +12,8 @@ from prunebench.records.record import Record
 from prunebench.report.grouping import DENSE
 from prunebench.submission.finding import Finding
 from prunebench.suite.file import load_suite
-from prunebench.suite.schema import MethodEntry, Suite
+from prunebench.suite.method_entries import MethodEntry
+from prunebench.suite.schema import Suite
 
 _TEXT = ("nsamples", "seqlen", "windows", "split", "field", "noise")
 

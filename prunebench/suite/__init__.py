@@ -1,7 +1,8 @@
 """The suite: what a file asks for, read, checked, and planned as cells.
 
-``schema`` defines the format, ``file`` reads a suite, ``planning`` turns it into the cells that ``cell`` defines,
-``allocations`` and ``published`` resolve what it names, and ``json_schema`` describes the format to editors.
+``schema`` defines the format: ``entries``, ``method_entries`` and ``evaluation_entries``, whose values are ``fields``.
+``file`` reads a suite, ``planning`` turns it into the cells that ``cell`` defines, ``allocations`` and ``published``
+resolve what it names, and ``json_schema`` describes the format to editors.
 """
 
 from typing import TYPE_CHECKING

@@ -15,7 +15,8 @@ from prunebench.models.source import ModelSource
 from prunebench.pruning import Pattern, UnknownMatrixError
 from prunebench.registry.entry_points import Source, allocation_source, load_allocation
 from prunebench.registry.reading import PluginFiles, checked, reader_of
-from prunebench.suite.schema import UNIFORM, AllocationEntry, Sparing
+from prunebench.suite.entries import UNIFORM, AllocationEntry
+from prunebench.suite.fields import Sparing
 
 
 class CellAllocation(Sparing):

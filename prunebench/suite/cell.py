@@ -14,7 +14,7 @@ from prunebench.evaluation.interface import BoundEvaluation, is_ours
 from prunebench.records.cell_facts import PatternFacts, PublishedFigure, StageFacts, SuiteFacts, TuningFacts
 from prunebench.records.record import SCHEMA
 from prunebench.suite.allocations import CellAllocation
-from prunebench.suite.schema import PatternText, Sparing, Strict, Windows
+from prunebench.suite.fields import PatternText, Sparing, Strict, Windows
 
 CLASS_FACTS = (
     "changes",

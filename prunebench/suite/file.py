@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from prunebench.data.text_files import is_text_file
 from prunebench.errors import SuiteError, quoted
 from prunebench.files import with_home
-from prunebench.suite.schema import AllocationEntry, MethodEntry, ModelEntry, Suite
+from prunebench.suite.entries import AllocationEntry, ModelEntry
+from prunebench.suite.method_entries import MethodEntry
+from prunebench.suite.schema import Suite
 from prunebench.yaml12 import error_line, read_yaml, read_yaml_file
 
 

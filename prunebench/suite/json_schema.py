@@ -6,22 +6,11 @@ import sys
 from typing import Any
 
 from prunebench.registry.options import argument_docs
-from prunebench.suite.schema import (
-    AllocationEntry,
-    Calibration,
-    CalibrationChange,
-    EngineEntry,
-    MethodEntry,
-    ModelEntry,
-    PerplexityEntry,
-    PluginEntry,
-    StageEntry,
-    Strict,
-    Suite,
-    Tune,
-    ValidationText,
-    ZeroShotEntry,
-)
+from prunebench.suite.entries import AllocationEntry, Calibration, CalibrationChange, EngineEntry, ModelEntry
+from prunebench.suite.evaluation_entries import PerplexityEntry, PluginEntry, ValidationText, ZeroShotEntry
+from prunebench.suite.fields import Strict
+from prunebench.suite.method_entries import MethodEntry, StageEntry, Tune
+from prunebench.suite.schema import Suite
 
 # Every mapping of a suite file, from the outside in.
 PARTS: tuple[type[Strict], ...] = (

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from prunebench.errors import SuiteError, suggest
-from prunebench.suite.schema import MethodEntry, Suite
+from prunebench.suite.method_entries import MethodEntry
+from prunebench.suite.schema import Suite
 from prunebench.text import counted
 
 

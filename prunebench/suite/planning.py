@@ -19,9 +19,11 @@ from prunebench.registry.plugin_files import names_in
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.allocations import Rules, resolve_allocations, try_allocations
 from prunebench.suite.cell import Cell, CellCalibration, CellEvaluation
+from prunebench.suite.entries import UNIFORM, Calibration
+from prunebench.suite.method_entries import MethodEntry
 from prunebench.suite.outline import chosen_entries
 from prunebench.suite.published import published_disagreements, read_published
-from prunebench.suite.schema import UNIFORM, Calibration, MethodEntry, Suite
+from prunebench.suite.schema import Suite
 from prunebench.suite.stages import PlannedMethod
 
 

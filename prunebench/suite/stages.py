@@ -9,7 +9,7 @@ from prunebench.pruning.sparsity import Pattern
 from prunebench.registry.entry_points import code_of, describe_method
 from prunebench.registry.method_class import MethodClass, MethodDescription
 from prunebench.suite.cell import CellStage
-from prunebench.suite.schema import MethodEntry
+from prunebench.suite.method_entries import MethodEntry
 
 WIDTHS = ("nothing", "prunable", "all")  # what a method may change, the widest last
 

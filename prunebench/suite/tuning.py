@@ -19,8 +19,10 @@ from prunebench.records.cell_facts import TuningFacts
 from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.registry.reading import PluginFiles, reader_of
 from prunebench.suite.cell import Cell
+from prunebench.suite.evaluation_entries import ValidationText
+from prunebench.suite.method_entries import MethodEntry
 from prunebench.suite.planning import plan_by_entry
-from prunebench.suite.schema import MethodEntry, Suite, ValidationText
+from prunebench.suite.schema import Suite
 from prunebench.suite.stages import PlannedMethod
 
 Combination = Mapping[str, Any]

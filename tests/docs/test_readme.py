@@ -12,10 +12,11 @@ from prunebench.records.store import read_records
 from prunebench.registry.entry_points import load_method
 from prunebench.registry.manager import plugin_manager
 from prunebench.registry.method_class import MethodClass
+from prunebench.suite.evaluation_entries import PerplexityEntry
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
 from prunebench.suite.published import published_disagreements, read_published
-from prunebench.suite.schema import PerplexityEntry, Suite
+from prunebench.suite.schema import Suite
 from prunebench.suite.tuning import combinations_of
 from prunebench.tinyworld import CORPORA, MODELS
 from prunebench.tinyworld.tasks import CHANCE

@@ -12,7 +12,7 @@ from prunebench.evaluation.interface import Shared
 from prunebench.evaluation.lm_eval_tasks import TaskLibrary
 from prunebench.evaluation.zero_shot import ZeroShot, zero_shot
 from prunebench.pruning.callbacks import use_observer
-from prunebench.suite.schema import ZeroShotEntry
+from prunebench.suite.evaluation_entries import ZeroShotEntry
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver
 from tests.helpers.text import letters, tokenizer

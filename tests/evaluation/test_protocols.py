@@ -10,7 +10,7 @@ from prunebench.data.corpus import Corpus
 from prunebench.errors import CorpusError
 from prunebench.evaluation.perplexity import perplexity
 from prunebench.evaluation.protocols import Windows, evaluation_sequences, protocol_name
-from prunebench.suite.schema import PerplexityEntry
+from prunebench.suite.evaluation_entries import PerplexityEntry
 from tests.helpers import tiny
 from tests.helpers.text import letters, tokenizer
 

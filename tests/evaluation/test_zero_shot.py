@@ -21,8 +21,8 @@ from prunebench.evaluation.zero_shot import _chance, zero_shot
 from prunebench.models.loading import load_model
 from prunebench.models.source import find_model
 from prunebench.pruning.callbacks import use_observer
+from prunebench.suite.evaluation_entries import ZeroShotEntry
 from prunebench.suite.file import load_suite
-from prunebench.suite.schema import ZeroShotEntry
 from prunebench.tinyworld.tasks import CHANCE
 from tests.helpers import tiny
 from tests.helpers.observers import RecordingObserver

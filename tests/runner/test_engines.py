@@ -34,9 +34,9 @@ from prunebench.runner.isolated import Isolated
 from prunebench.runner.progress import LiveDisplay, PlainDisplay
 from prunebench.runner.sweep import run_suite
 from prunebench.suite.cell import Cell
+from prunebench.suite.entries import EngineEntry
 from prunebench.suite.file import load_suite
 from prunebench.suite.planning import plan
-from prunebench.suite.schema import EngineEntry
 from tests.faults.campaign import differing, outcome
 from tests.helpers.observers import SilentDisplay
 from tests.helpers.paths import FAULTY_METHODS

@@ -8,7 +8,7 @@ from prunebench.errors import EngineError
 from prunebench.registry.engines import load_engine
 from prunebench.runner.engines.interface import Engine
 from prunebench.runner.engines.local import Local
-from prunebench.suite.schema import EngineEntry
+from prunebench.suite.entries import EngineEntry
 
 
 def chosen_engine(
