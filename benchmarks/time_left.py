@@ -36,9 +36,10 @@ evaluations:
   - {{name: perplexity, corpus: builtin/tinyworld, seqlen: 128}}
   - {{name: zero_shot, tasks: [tinyworld_agreement, tinyworld_recall, tinyworld_knowledge], limit: 200}}
 """
+MOVE = re.compile(rb"\x1b\[[0-9;?]*[AGK]")
 ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
-LEFT = re.compile(r"(?:about|over) (?:(\d+):)?(\d+):(\d\d) left")
-RUNNING = re.compile(r"^\[(\d+)/\d+\] [^:]*$", re.MULTILINE)
+LEFT = re.compile(r"(about|over) (?:(\d+):)?(\d+):(\d\d) left")
+RUNNING = re.compile(r"^\[(\d+)/\d+\] [^:]*? · ([^:]*?) · [^:]*$", re.MULTILINE)
 ENDED = re.compile(r"^\[(\d+)/\d+\] .*: (?:ok|failed)", re.MULTILINE)
 
 
@@ -52,30 +53,32 @@ class Seen:
     """What a terminal showed, in seconds from its beginning.
 
     Args:
-        began, ended: by the number of a cell.
-        left: (moment, seconds shown as left).
+        names, began, ended: by the number of a cell.
+        left: (moment, seconds shown as left, whether they are the least that it takes).
         output: all bytes.
     """
 
+    names: dict[int, str] = field(default_factory=dict)
     began: dict[int, float] = field(default_factory=dict)
     ended: dict[int, float] = field(default_factory=dict)
-    left: list[tuple[float, int]] = field(default_factory=list)
+    left: list[tuple[float, int, bool]] = field(default_factory=list)
     output: bytes = b""
 
     def take(self, now: float, content: bytes) -> None:
         """Take what was written since the last time."""
         self.output += content
-        shown = ESCAPE.sub(b"", content).decode(errors="replace")
+        shown = ESCAPE.sub(b"", MOVE.sub(b"\n", content)).decode(errors="replace")
         for number in map(int, ENDED.findall(shown)):
             self.ended.setdefault(number, now)
-        for number in map(int, RUNNING.findall(shown)):
-            self.began.setdefault(number, now)
-        for hours, minutes, seconds in LEFT.findall(shown)[-1:]:
-            self.left.append((now, 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)))
+        for number, method in RUNNING.findall(shown):
+            self.began.setdefault(int(number), now)
+            self.names[int(number)] = method
+        for word, hours, minutes, seconds in LEFT.findall(shown)[-1:]:
+            self.left.append((now, 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds), word == "over"))
 
-    def shown_at(self, moment: float) -> int | None:
-        """The seconds that were shown as left at a moment; None where none were."""
-        return next((seconds for when, seconds in reversed(self.left) if when <= moment), None)
+    def shown_at(self, moment: float) -> tuple[int, bool] | None:
+        """What was shown as left at a moment, as in ``left``; None where nothing was."""
+        return next((tuple(shown) for when, *shown in reversed(self.left) if when <= moment), None)
 
 
 def watch(words: list[str]) -> Seen:
@@ -107,15 +110,19 @@ def watch(words: list[str]) -> Seen:
 
 def table(seen: Seen) -> list[str]:
     """A line for each reading."""
-    end, wholes = max(seen.ended.values()), [(f"cell {n}", seen.began[n], seen.ended[n]) for n in sorted(seen.ended)]
+    end, wholes = (
+        max(seen.ended.values()),
+        [(f"{n} {seen.names[n]}", seen.began[n], seen.ended[n]) for n in sorted(seen.ended)],
+    )
     wholes.append(("sweep", min(seen.began.values()), end))
     lines = [f"{'of':8} {'at':>5} {'seconds':>8} {'shown left':>11} {'truly left':>11} {'error':>7}"]
     for what, began, ended in wholes:
         for part in PARTS:
             moment = began + part * (ended - began)
             shown, true = seen.shown_at(moment), end - moment
-            error = "" if shown is None else f"{100 * (shown / true - 1):+.0f} %"
-            told = "nothing" if shown is None else f"{shown} s"
+            seconds, at_least = shown or (0, True)
+            error = "" if at_least else f"{100 * (seconds / true - 1):+.0f} %"
+            told = "nothing" if shown is None else f"{'over ' if at_least else ''}{seconds} s"
             lines.append(f"{what:8} {part:5.0%} {ended - began:6.0f} s {told:>11} {true:9.0f} s {error:>7}")
     return lines
 

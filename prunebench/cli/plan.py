@@ -42,13 +42,13 @@ def plan(
     records, where later plans find them, and a report shows them against what was measured. Of a suite that tunes,
     cells that await their trials are shown, and foretold, with the first combination of options.
     """
-    from prunebench.records.record import TRIALS_FOLDER
-    from prunebench.records.store import read_forecasts, write_forecasts
-    from prunebench.suite.cell import sparsity_text
-
     with quiet_libraries(), Executors() as executors:
         asked = read_suite(suite, override, only, plugin, executors.reader)
         planned, folder = plan_suite(asked, output, only, device, plugin, executors.reader)
+        from prunebench.records.record import TRIALS_FOLDER
+        from prunebench.records.store import read_forecasts, write_forecasts
+        from prunebench.suite.cell import sparsity_text
+
         tried = existing_trials(planned, folder)
         waiting = len(tried) < len(planned.trials)
         cells, left_out = (planned.cells, []) if waiting else planned.chosen(tried)

@@ -1,6 +1,8 @@
 """Command line arguments shared by ``run`` and ``plan``, and the cells and records that they select."""
 
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,12 +102,26 @@ def plan_suite(
     Returns:
         Its cells and trials, and the folder of its records.
     """
-    from prunebench.registry.reading import PluginFiles
-    from prunebench.suite.tuning import plan_tuned
+    with _without_collection():
+        from prunebench.registry.reading import PluginFiles
+        from prunebench.suite.tuning import plan_tuned
 
-    files = PluginFiles(plugin or (), reader)
-    planned = plan_tuned(suite, only=only or (), device=device, plugin_files=files, tell=print_message)
+        files = PluginFiles(plugin or (), reader)
+        planned = plan_tuned(suite, only=only or (), device=device, plugin_files=files, tell=print_message)
     return planned, output or Path("results") / suite.name
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No search for garbage, now or later, among what is imported here: it would take long, and find none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def existing_record(folder: Path, cell: "Cell") -> "Record | None":

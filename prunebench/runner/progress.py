@@ -129,10 +129,14 @@ class _Running:
         self.steps: dict[str, str] = {}
         self.course: Course | None = None
 
-    @property
-    def details(self) -> str:
-        """Where it is."""
-        return " · ".join(filter(None, (self.phase, *self.steps.values(), self.values)))
+    def details(self, width: int) -> str:
+        """Where it is, with as many of the method's values as fit: of one that is cut off, nobody knows what it is."""
+        values = self.values.split(", ")
+        for count in range(len(values), -1, -1):
+            shown = " · ".join(filter(None, (self.phase, *self.steps.values(), ", ".join(values[:count]))))
+            if len(shown) <= width:
+                break
+        return shown
 
 
 @dataclass
@@ -254,7 +258,8 @@ class LiveDisplay:
         header.add_row(ProgressBar(total=max(sweep.cells, 1), completed=done), summary)
         lines = []
         for each in list(sweep.running):
-            lines += [each.cell, f"    {each.details}" if each.details else ""]
+            details = each.details(self._console.width - 4)
+            lines += [each.cell, f"    {details}" if details else ""]
         return Group(header, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
 

@@ -245,17 +245,17 @@ class TimeLeft:
             current = max((usual or 0.0) - (now - course.entered), 0.0)
         if (rest := _mean(alike, "rest", course.place)) is None:
             rest = self._measuring(course) if phase in BEFORE_MEASURING else 0.0
-        return Left(current + rest)
+        return Left(current + (rest or 0.0), at_least=rest is None)
 
     def _loop_left(self, course: Course, same: Sequence[Known], now: float) -> float | None:
         if course.pace is None or course.loop is None:
             return None
         return course.pace.left(now, _mean(same, "rates", course.loop))
 
-    def _measuring(self, course: Course) -> float:
-        """Seconds that measuring takes by records or a forecast; 0 where there is neither."""
+    def _measuring(self, course: Course) -> float | None:
+        """Seconds that measuring takes by records or a forecast; None where there is neither."""
         recorded = [c.evaluate for c in self._recorded.get(course.model, ()) if c.evaluate is not None]
-        return fmean(recorded) if recorded else self._forecast(course.id).evaluate or 0.0
+        return fmean(recorded) if recorded else self._forecast(course.id).evaluate
 
 
 def _mean(cells: Iterable[Known], what: str, place: Place) -> float | None:

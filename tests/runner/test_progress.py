@@ -68,6 +68,16 @@ class TestDisplay:
         assert "tinystories_eval/document-256 10.00," in shown
         assert "failed after 2.0 s: ContractError:" in shown
 
+    def test_values_are_shown_whole_or_not_at_all(self) -> None:
+        display = LiveDisplay(Console(file=io.StringIO(), width=80))
+        display.phase("prune")
+        display.step("step", 110, 600)
+        display.trace(110, {"loss": 1.533, "primal": 0.7204, "dual": 1.081})
+        details = display._running.details
+        assert details(76) == "prune · step 111/600 · loss 1.533, primal 0.7204, dual 1.081"
+        assert details(50) == "prune · step 111/600 · loss 1.533, primal 0.7204"
+        assert details(30) == details(9) == "prune · step 111/600"
+
     def test_a_loop_that_is_over_is_not_shown(self) -> None:
         display = LiveDisplay(Console(file=io.StringIO(), width=80))
         display.begin(1, record().cell)  # type: ignore[arg-type]

@@ -198,7 +198,7 @@ class TestSweep:
         sweep = Sweep([both, both.model_copy(update={"cell": both.cell.model_copy(update={"seed": 1, "id": "x"})})])
         told = {now: found for now in sweep.run(phases) if (found := sweep.left())}
         assert all(more for now, (_, more) in told.items() if now < 1100)
-        assert not any(more for now, (_, more) in told.items() if now > 1110)
+        assert not any(more for now, (_, more) in told.items() if now > 1172)
         later = [abs(seconds / (sweep.now - now) - 1) for now, (seconds, _) in told.items() if now > 1172]
         assert max(later) < 0.001
 
