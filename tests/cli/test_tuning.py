@@ -60,7 +60,7 @@ class TestRun:
         seconds = sum(found.cost.prune_seconds or 0 for found in trials.values())
         assert cell.tuning.seconds == pytest.approx(seconds)
         told = " ".join(result.stdout.split())
-        assert "options tuned on calibration/stream-16: mine 3 trials of 96 training tokens each at 0.5" in told
+        assert "options tuned on calibration/stream-16: 3 trials of 96 training tokens each at 0.5 for mine" in told
         assert "trials took besides: mine" in told
         assert "model mine 0.5: retrain.lr=0.01, the best of 3 trials at 0.5" in result.stderr
         assert "mine retrain.lr" not in result.stdout
@@ -245,5 +245,5 @@ def test_a_control_is_tuned_and_its_trials_tokens_are_told(write_suite: Write, w
         assert cells[name].tuning is not None
         assert cells[name].tuning.tokens == (2 * 2 * 16,) * 2
     told = " ".join(result.stdout.split())
-    assert "dense+retrain 2 trials of 64 training tokens each at 0" in told
-    assert "magnitude+retrain like dense+retrain: 2 trials of 64 training tokens each at 0" in told
+    assert "2 trials of 64 training tokens each at 0 for dense+retrain" in told
+    assert "magnitude+retrain as dense+retrain" in told
