@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from prunebench.suite.fields import Count, FieldName, Length, Noise, Place, Strict, Windows
+from prunebench.suite.fields import Count, FieldName, Length, Named, Noise, Place, Strict, Windows
 
 
 class ModelEntry(Strict):
@@ -85,7 +85,7 @@ class CalibrationChange(Strict):
     noise: Noise | None = None
 
 
-class AllocationEntry(Strict):
+class AllocationEntry(Named):
     """How zeros are shared out among the layers.
 
     Args:
@@ -99,11 +99,6 @@ class AllocationEntry(Strict):
     label: str = ""
     options: dict[str, Any] = Field(default={})
     path: Place | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _a_file_has_a_path(self) -> "AllocationEntry":
@@ -120,7 +115,7 @@ class AllocationEntry(Strict):
 UNIFORM = AllocationEntry(name="uniform")
 
 
-class EngineEntry(Strict):
+class EngineEntry(Named):
     """Where the cells of a suite run; never part of what they are.
 
     Args:
@@ -130,8 +125,3 @@ class EngineEntry(Strict):
 
     name: str = Field(min_length=1)
     options: dict[str, Any] = Field(default={})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value

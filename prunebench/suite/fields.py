@@ -51,6 +51,15 @@ class Strict(BaseModel):
         return value
 
 
+class Named(Strict):
+    """An entry that may be given by its name alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Sparing(Strict):
     """A part of a cell that leaves out of its JSON those later fields that are at their defaults.
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from prunebench.errors import quoted
 from prunebench.suite.entries import AllocationEntry, CalibrationChange
 from prunebench.suite.evaluation_entries import ValidationText
-from prunebench.suite.fields import Count, PatternText, Strict, as_several
+from prunebench.suite.fields import Count, Named, PatternText, Strict, as_several
 
 MOST_COMBINATIONS = 100_000
 """Of a grid: more were never meant to be listed."""
@@ -84,7 +84,7 @@ class Tune(Strict):
         return self
 
 
-class StageEntry(Strict):
+class StageEntry(Named):
     """A method that follows another on the model which that has pruned.
 
     Args:
@@ -95,13 +95,8 @@ class StageEntry(Strict):
     name: str = Field(min_length=1)
     options: dict[str, Any] = Field(default={})
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
-
-class MethodEntry(Strict):
+class MethodEntry(Named):
     """A method, its options, and what it narrows of the suite's axes.
 
     Args:
@@ -125,11 +120,6 @@ class MethodEntry(Strict):
     seeds: tuple[int, ...] | None = None
     calibration: CalibrationChange | None = None
     tune: Tune | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("allocation", "then", mode="before")
     @classmethod
