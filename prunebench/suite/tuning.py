@@ -30,24 +30,35 @@ Combination = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One combination of an entry's grid.
+
+    Args:
+        combination: the values.
+        method: the entry's method with them.
+        trials: its cells, of all models, sparsities, allocations and seeds; of another entry's where that chooses.
+    """
+
+    combination: Combination
+    method: PlannedMethod
+    trials: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
 class Search:
     """What chooses the options of one entry.
 
     Args:
         like: the label of the entry whose trials choose them, where these are another's.
-        combinations: what was tried.
-        methods: the entry's methods with each combination.
-        trials: the cells of each combination, of all models, sparsities, allocations and seeds.
+        candidates: what was tried.
     """
 
     like: str | None
-    combinations: tuple[Combination, ...]
-    methods: tuple[PlannedMethod, ...]
-    trials: tuple[tuple[Cell, ...], ...]
+    candidates: tuple[Candidate, ...]
 
     def of(self, model: str) -> list[Cell]:
         """The trials on a model, by its label."""
-        return [trial for cells in self.trials for trial in cells if trial.model == model]
+        return [trial for candidate in self.candidates for trial in candidate.trials if trial.model == model]
 
     def choose(self, cell: Cell, records: Mapping[str, Record]) -> Cell | None:
         """A cell with the options of the combination that has the lowest mean loss over seeds; of equal ones the first.
@@ -63,25 +74,23 @@ class Search:
         places = dict.fromkeys((trial.sparsity, trial.allocation) for trial in own)
         nearest = min(places, key=lambda place: _distance(place, cell))
         tried = [
-            [records[t.id] for t in cells if (t.model, t.sparsity, t.allocation) == (cell.model, *nearest)]
-            for cells in self.trials
+            [records[t.id] for t in candidate.trials if (t.model, t.sparsity, t.allocation) == (cell.model, *nearest)]
+            for candidate in self.candidates
         ]
-        losses = [_mean_loss(of_one) for of_one in tried]
-        best = min(range(len(losses)), key=losses.__getitem__)
-        if math.isinf(losses[best]):
+        best, of_best = min(zip(self.candidates, tried, strict=True), key=lambda found: _mean_loss(found[1]))
+        if math.isinf(_mean_loss(of_best)):
             return None
         facts = TuningFacts(
             trials=len(tried),
             tokens=tuple(_trained_tokens(record) for of_one in tried for record in of_one),
             seconds=math.fsum(record.cost.prune_seconds or 0 for of_one in tried for record in of_one),
-            text=next(iter(tried[best][0].perplexity)),
+            text=next(iter(of_best[0].perplexity)),
             split=own[0].evaluations[0].facts.get("split"),
             sparsity=str(nearest[0]),
             like=self.like,
-            options=dict(self.combinations[best]),
+            options=dict(best.combination),
         )
-        chosen = self.methods[best]
-        return cell.model_copy(update={"options": chosen.first.options, "then": chosen.then, "tuning": facts})
+        return cell.model_copy(update={"options": best.method.first.options, "then": best.method.then, "tuning": facts})
 
 
 @dataclass(frozen=True)
@@ -117,9 +126,8 @@ class TunedPlan:
                 found[chosen.id] = chosen
             elif search is not None:
                 what = f"{cell.method} at {cell.sparsity} on {cell.model} is left out"
-                left_out[
-                    f"{what}: none of its {len(search.trials)} trials ran well; see their records in {TRIALS_FOLDER}/"
-                ] = None
+                why = f"none of its {len(search.candidates)} trials ran well; see their records in {TRIALS_FOLDER}/"
+                left_out[f"{what}: {why}"] = None
         return tuple(found.values()), list(left_out)
 
 
@@ -152,16 +160,17 @@ def plan_tuned(
     cells = tuple({cell.id: cell for _, cell in planned}.values())
     tuned = [number for number in dict.fromkeys(number for number, _ in planned) if number in sources]
     trials = _plan_trials(suite, list(dict.fromkeys(sources[number] for number in tuned)), device, files, shared)
-    _refuse_test_texts(cells, trials)
+    tried = tuple({cell.id: cell for of_entry in trials.values() for row in of_entry for cell in row}.values())
+    _refuse_test_texts(cells, tried)
     searches = {}
     for number in tuned:
         entry, source = suite.methods[number], suite.methods[sources[number]]
-        combinations = combinations_of(source)
         searches[number] = Search(
             like=None if entry is source else source.title,
-            combinations=tuple(combinations),
-            methods=tuple(PlannedMethod.of(_with(entry, combination), files) for combination in combinations),
-            trials=tuple(tuple(trials[sources[number], place]) for place in range(len(combinations))),
+            candidates=tuple(
+                Candidate(combination, PlannedMethod.of(_with(entry, combination), files), tuple(cells))
+                for combination, cells in zip(combinations_of(source), trials[sources[number]], strict=True)
+            ),
         )
     by_cell = {cell.id: searches[number] for number, cell in planned if number in searches}
     for cell in cells:
@@ -170,8 +179,7 @@ def plan_tuned(
                 f"the method {cell.method!r} is tuned by trials none of which is on the model {cell.model!r} and for a "
                 "sparsity that the method is for: change the models or the sparsities of the trials"
             )
-    unique = {cell.id: cell for search in searches.values() for row in search.trials for cell in row}
-    return TunedPlan(cells, tuple(unique.values()), by_cell)
+    return TunedPlan(cells, tried, by_cell)
 
 
 def combinations_of(entry: MethodEntry) -> list[Combination]:
@@ -221,7 +229,7 @@ def _with(entry: MethodEntry, combination: Combination) -> MethodEntry:
 
 def _plan_trials(
     suite: Suite, numbers: Sequence[int], device: str | None, files: PluginFiles, shared: Shared
-) -> dict[tuple[int, int], list[Cell]]:
+) -> dict[int, list[list[Cell]]]:
     """The trials of entries.
 
     Args:
@@ -231,10 +239,10 @@ def _plan_trials(
         shared: what planning has looked up.
 
     Returns:
-        By the position of an entry and that of a combination.
+        By the position of an entry: of each combination.
     """
-    trials: dict[tuple[int, int], list[Cell]] = {}
-    by_text: dict[ValidationText, list[tuple[tuple[int, int], MethodEntry]]] = {}
+    trials: dict[int, list[list[Cell]]] = {}
+    by_text: dict[ValidationText, list[tuple[list[Cell], MethodEntry]]] = {}
     for number in numbers:
         entry = suite.methods[number]
         assert entry.tune is not None
@@ -243,23 +251,25 @@ def _plan_trials(
             "sparsities": entry.tune.sparsities or entry.sparsities,
             "seeds": entry.tune.seeds or (entry.seeds or suite.seeds)[:1],
         }
-        for place, combination in enumerate(combinations_of(entry)):
+        trials[number] = []
+        for combination in combinations_of(entry):
             label = " ".join([entry.title, *(f"{name}={value}" for name, value in combination.items())])
             tried = _with(entry, combination).model_copy(update={**axes, "label": label})
-            trials[number, place] = []
-            by_text.setdefault(entry.tune.text, []).append(((number, place), tried))
+            of_one: list[Cell] = []
+            trials[number].append(of_one)
+            by_text.setdefault(entry.tune.text, []).append((of_one, tried))
     for text, tried_on_it in by_text.items():
         methods = tuple(entry for _, entry in tried_on_it)
         alone = suite.model_copy(update={"methods": methods, "evaluations": (text,), "published": None})
         for position, cell in plan_by_entry(alone, device=device, shared=shared, plugin_files=files):
-            trials[tried_on_it[position][0]].append(cell)
+            tried_on_it[position][0].append(cell)
     return trials
 
 
-def _refuse_test_texts(cells: Iterable[Cell], trials: Mapping[Any, Sequence[Cell]]) -> None:
+def _refuse_test_texts(cells: Iterable[Cell], trials: Iterable[Cell]) -> None:
     """Refuse to choose on a text that the suite measures on."""
     tests = {evaluation.facts.get("digest") for cell in cells for evaluation in cell.evaluations}
-    for facts in (evaluation.facts for row in trials.values() for cell in row for evaluation in cell.evaluations):
+    for facts in (evaluation.facts for cell in trials for evaluation in cell.evaluations):
         if facts["digest"] in tests:
             raise SuiteError(
                 f"the validation text {facts['protocol']} is one that the suite measures on: tune on another text, as "

@@ -63,7 +63,7 @@ class Elsa:
         batch_size: windows in a micro-batch.
         grad_accumulation: micro-batches in a step; batch_size · grad_accumulation is the effective batch.
         projection: what is kept: objective, the largest v·(W + u)², as in the paper's text; magnitude, the largest
-            |W + u|, the released code's default.
+            |W + u|, the released code's default. The last projection is of W, without u.
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
         layout: one-state keeps z − u and a bit for each weight, two-state z and u: the same numbers, more bytes.
         loss: global, the model's next-token loss; layerwise, for comparison, each matrix's output error on the
@@ -220,7 +220,7 @@ class ElsaL(Elsa):
         interval: K, steps between two updates of z and u.
         batch_size: windows in a micro-batch.
         grad_accumulation: micro-batches in a step; batch_size · grad_accumulation is the effective batch.
-        projection: what is kept: objective, the largest v·(W + u)²; magnitude, the largest |W + u|.
+        projection: what is kept: objective, the largest v·(W + u)²; magnitude, the largest |W + u|; at the end of W.
         grad_checkpointing: recompute the blocks' activations in the backward pass, to save memory.
         layout: one-state keeps z − u and a bit for each weight; two-state is the paper's, z in e4m3 and u in bf16, 9
             bytes a weight.
