@@ -27,10 +27,10 @@ class MaskLLM:
         temperature: τ of the softmax, in the first step and after the last; in between it falls linearly.
         scale: κ, what logits are multiplied by, in the first step and after the last.
         prior: α, how much more probable to begin with are masks like Wanda's; 0: all masks are alike.
-        reward: λ, of the sum of squares of the kept weights, so that large ones are kept.
+        reward: λ, of the sum of squares of the kept weights, so that large ones are kept; it falls linearly to 0.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     cites: ClassVar[tuple[str, ...]] = ("2409.17481",)
     patterns: ClassVar[tuple[str, ...]] = ("n:m",)
 
@@ -70,7 +70,8 @@ class MaskLLM:
                 mask = sampled(kappa * gate + gumbel, masks[layer.name], tau).view(layer.shape)
                 weights[layer.name] = layer.weight.float() * mask
             large = torch.stack([matrix.square().sum() for matrix in weights.values()]).sum()
-            return language_loss(model, next(data.batches(self.batch_size, step)), weights) - self.reward * large
+            reward = (1 - done) * self.reward * large
+            return language_loss(model, next(data.batches(self.batch_size, step)), weights) - reward
 
         if layers:
             fit(loss, gates.values(), steps=self.steps, lr=self.lr, decay="cosine", weight_decay=0.1, model=model)

@@ -63,7 +63,7 @@ def maskllm_textbook(
         optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * share)) / 2
         optimizer.zero_grad()
         loss = model(input_ids=batch, labels=batch, use_cache=False).loss
-        loss = loss - reward * sum(layer.weight.square().sum() for layer in linears(model))
+        loss = loss - (1 - share) * reward * sum(layer.weight.square().sum() for layer in linears(model))
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
