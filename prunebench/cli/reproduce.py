@@ -34,9 +34,10 @@ def reproduce(
     """
     with quiet_libraries():
         path, replaced = narrowed(name, model)
+    replaced += override or ()
     folder = output or Path("results") / f"reproduce-{path.stem}"
     try:
-        run(suite=path, output=folder, override=[*replaced, *(override or ())], device=device, in_process=in_process)
+        run(suite=path, output=folder, override=replaced, device=device, in_process=in_process)
         code = 0
     except typer.Exit as failed:
         code = failed.exit_code
@@ -45,20 +46,24 @@ def reproduce(
     from prunebench.files import make_folder, write_atomically
     from prunebench.records.store import read_records
     from prunebench.report.reproduction import PASS, reproduction_json, reproduction_table, reproductions
+    from prunebench.suite.file import load_suite
+    from prunebench.suite.planning import plan
 
-    records = read_records(folder, leave_out=print_message)
+    # The folder may hold records of another model, or of this suite with other options: they are not judged.
+    asked = {cell.id for cell in plan(load_suite(path, replaced), device=device)}
+    records = [record for record in read_records(folder, leave_out=print_message) if record.cell.id in asked]
     rows = reproductions(records)
     print_tables([reproduction_table(rows)])
     outcome = json.dumps(reproduction_json(path.stem, rows, records), indent=1) + "\n"
     make_folder(folder / OUTCOME)
     write_atomically(outcome_file := folder / OUTCOME / f"{path.stem}.json", outcome.encode())
     print_message(f"to be sent in: {outcome_file}")
-    if code or any(row.verdict != PASS for row in rows):
+    if code or not rows or any(row.verdict != PASS for row in rows):
         raise typer.Exit(1)
 
 
 def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
-    """A paper's suite, and what of it is replaced: one model, the methods that have figures for it, perplexities alone.
+    """A paper's suite, and what of it is replaced: one model, the methods and sparsities that have figures for it.
 
     Args:
         name: of a suite of ``suites/paper``, or a suite file.
@@ -82,8 +87,13 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
         raise UsageError(f"{path.name} has no model {model!r}: {suggest(str(model), known)}")
     target = chosen[0]
     stated = [row for file in suite.published_files for row in read_published(Path(file)) if row.figure.tolerance]
-    names = {row.method for row in stated if row.model.casefold() in {target.id.casefold(), target.name.casefold()}}
-    methods = [m for m in suite.methods if names & {m.name, m.title} and target.name in (m.models or [target.name])]
+    ours = [row for row in stated if row.model.casefold() in {target.id.casefold(), target.name.casefold()}]
+    methods = []
+    for entry in suite.methods:
+        wanted = {row.sparsity for row in ours if row.method in (entry.name, entry.title)}
+        sparsities = [str(s) for s in entry.sparsities or suite.sparsities if str(s) in wanted]
+        if (sparsities or "0" in wanted) and target.name in (entry.models or [target.name]):  # dense has no sparsities
+            methods.append({**plain(entry), "models": None, "sparsities": sparsities or None})
     texts = tuple(e for e in suite.evaluations if isinstance(e, PerplexityEntry) and e.is_for(target.name))
     if not methods or not texts:
         raise UsageError(
@@ -92,7 +102,7 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
         )
     parts = {
         "models": [plain(target)],
-        "methods": [{**plain(entry), "models": None} for entry in methods],
+        "methods": methods,
         "evaluations": evaluations_of(suite.model_copy(update={"evaluations": texts}), target.name),
     }
     return path, [f"{key}={json.dumps(value)}" for key, value in parts.items()]

@@ -52,6 +52,8 @@ def score(
         from prunebench.suite.file import load_suite
 
         local = with_home(folder)
+        if with_home(dense).is_dir():  # a suite counts paths from its own folder
+            dense = str(with_home(dense).resolve())
         # Many scripts save the weights alone.
         tokenizer = dense if local.is_dir() and not has_tokenizer(local) else None
         found = find_model(folder, tokenizer=tokenizer)

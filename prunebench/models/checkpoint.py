@@ -8,7 +8,7 @@ from prunebench.errors import ModelError
 from prunebench.models.loading import load_model, load_skeleton
 from prunebench.models.source import ModelSource, find_model
 from prunebench.pruning.callbacks import note
-from prunebench.pruning.layers import all_layers
+from prunebench.pruning.layers import UnknownMatrixError, all_layers
 from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Checkpoint:
         brought, _ = load_model(source, dtype="auto", device="cpu")
         theirs, ours = brought.state_dict(), model.state_dict()
         refuse_other_shapes(self.folder, theirs, ours)
+        refuse_untied(self.folder, theirs, model)
         matrices = {id(layer.parameter) for layer in all_layers(model)}
         others = [name for name, parameter in model.named_parameters() if id(parameter) not in matrices]
         with torch.no_grad():
@@ -90,6 +91,21 @@ def refuse_other_shapes(folder: str, theirs: "dict[str, Tensor]", ours: "dict[st
             )
 
 
+def refuse_untied(folder: str, theirs: "dict[str, Tensor]", dense: "nn.Module") -> None:
+    """Refuse weights that differ where the dense model has one, as its embedding and its head: one would be lost.
+
+    Raises:
+        ModelError: two such tensors differ.
+    """
+    import torch
+
+    names: dict[int, str] = {}
+    for name, parameter in dense.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), name)
+        if name != first and not torch.equal(theirs[name], theirs[first]):
+            raise ModelError(f"{first} and {name} are one weight of the dense model, and two that differ in {folder}")
+
+
 def sparsity_of(checkpoint: ModelSource, dense: str) -> Pattern:
     """The sparsity of a checkpoint, as tables call it: n:m where every group of every matrix keeps to it, else a share.
 
@@ -106,13 +122,19 @@ def sparsity_of(checkpoint: ModelSource, dense: str) -> Pattern:
     """
     folder = checkpoint.source
     model, _ = load_model(checkpoint, dtype="auto", device="cpu")
-    refuse_other_shapes(folder, model.state_dict(), load_skeleton(find_model(dense)).state_dict())
+    skeleton = load_skeleton(find_model(dense))
+    refuse_other_shapes(folder, model.state_dict(), skeleton.state_dict())
+    refuse_untied(folder, model.state_dict(), skeleton)
     for name, tensor in model.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise ModelError(f"{folder} holds NaN or infinity in {name}: it cannot be measured")
     zeros = weights = 0
     fitting = list(PATTERNS)
-    for layer in all_layers(model):
+    try:
+        layers = all_layers(model)
+    except UnknownMatrixError as error:
+        raise ModelError(f"{folder} cannot be measured: {error}") from None
+    for layer in layers:
         kept = layer.weight != 0
         zeros, weights = zeros + int((~kept).sum()), weights + kept.numel()
         fitting = [p for p in fitting if kept.shape[1] % p.m == 0 and _most_kept(kept, p.m) <= p.n]

@@ -42,7 +42,7 @@ class Reproduced:
 
 
 def reproductions(records: Iterable[Record]) -> list[Reproduced]:
-    """Every published figure that states a tolerance, under a protocol that the cell was to be measured by."""
+    """Every published figure that states a tolerance and was measured by a protocol that is known here."""
     found = []
     groups = group_by(records, lambda record: (record.cell.model, record.cell.method, record.cell.sparsity))
     for cells in groups.values():

@@ -132,6 +132,29 @@ def test_weights_in_half_precision_are_compared_in_it(checkpoint: Any, score: An
     assert not [note for note in found.notes if "differ" in note]
 
 
+def test_a_relative_dense_folder_counts_from_where_the_command_is_given(
+    checkpoint: Any, score: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite lies elsewhere."""
+    folder = checkpoint(half)
+    monkeypatch.chdir(world / "model")
+    result = score(folder, dense="../model")
+    assert result.exit_code == 0, result.output
+    assert row(tmp_path).cell.source == str((world / "model").resolve())
+
+
+def test_a_head_of_its_own_does_not_replace_the_embedding_that_the_dense_model_shares_with_it(
+    checkpoint: Any, score: Any, tmp_path: Path
+) -> None:
+    tied = checkpoint(half)
+    model = AutoModelForCausalLM.from_pretrained(tied, tie_word_embeddings=False)
+    model.lm_head.weight.data.copy_(model.model.embed_tokens.weight.data + 1)
+    model.save_pretrained(untied := shutil.copytree(tied, tmp_path / "untied"))
+    refused = score(untied)
+    assert refused.exit_code == 2
+    assert "model.embed_tokens.weight and lm_head.weight are one weight of the dense model" in one_line(refused)
+
+
 def nothing_left(model: nn.Module) -> None:
     for W in matrices(model):
         W.zero_()
