@@ -89,7 +89,7 @@ class Trials:
         places = [*sorted((ROOT / "suites").rglob("*.yaml")), ROOT / "tests/fixtures/suite.yaml", suite]
         self._suites = [place.read_bytes() for place in places]
         golden = (ROOT / "tests/fixtures/record.json").read_bytes()
-        schema1, schema2 = ROOT / "results/reference/dense", ROOT / "results/reference/smoke"
+        schema1, schema2 = ROOT / "tests/fixtures/schema1", ROOT / "results/reference/smoke"
         some = [sorted(folder.glob("*.json"))[0] for folder in (schema1, schema2)]
         self._records = [golden, *(place.read_bytes() for place in some)]
         self._arrays = [

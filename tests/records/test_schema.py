@@ -19,13 +19,12 @@ from tests.helpers.observers import SilentDisplay
 from tests.helpers.paths import ROOT
 from tests.helpers.records import record
 
-REFERENCE = sorted((ROOT / "results" / "reference").glob("*/*.json"))
-OLD = [path for path in REFERENCE if json.loads(path.read_bytes())["schema"] == 1]
+OLD = sorted((ROOT / "tests" / "fixtures" / "schema1").glob("*.json"))
 Write = Callable[..., Path]
 
 
 class TestSchema1:
-    def test_every_committed_record_is_read_with_its_arrays(self) -> None:
+    def test_a_record_is_read_with_its_arrays(self) -> None:
         assert OLD
         for path in OLD:
             content, found = json.loads(path.read_bytes()), read_record(path)
@@ -41,7 +40,7 @@ class TestSchema1:
             assert found.cell.pattern.model_dump() == {"kind": kind, "text": cell["sparsity"]}
 
     def test_nothing_that_it_says_is_lost(self) -> None:
-        for path in OLD[::7]:
+        for path in OLD:
             content = json.loads(path.read_bytes())
             again = json.loads(record_to_json(read_record(path)))
             for part in content.keys() - {"schema", "arrays_digest", "digest"}:

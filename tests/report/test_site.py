@@ -205,7 +205,7 @@ class TestCommand:
         assert "default-src 'none'" in page
 
     def test_all_reference_folders(self, tmp_path: Path) -> None:
-        """Those of schema 1 too; what is no results folder among them is left out, in a line."""
+        """What is no results folder among them is left out, in a line."""
         result = prunebench("site", REFERENCE, "--output", tmp_path / "site")
         assert result.exit_code == 0
         (line,) = result.stderr.splitlines()

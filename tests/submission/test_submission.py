@@ -213,7 +213,7 @@ class TestRecords:
 
     def test_failed_cells_and_old_schemas_and_names(self, folder: Path) -> None:
         path = record_file(folder)
-        old = next((ROOT / "results" / "reference" / "dense").glob("*.json"))
+        old = next((ROOT / "tests" / "fixtures" / "schema1").glob("*.json"))
         for name in (old.name, json.loads(old.read_text())["cell"]["id"] + ".npz"):
             shutil.copy(old.with_name(name), folder)
         (folder / old.name).write_text(json.dumps(json.loads(old.read_text()), separators=(",", ":")))
