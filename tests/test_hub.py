@@ -177,14 +177,15 @@ class TestReproduce:
         environment = {**hub.environment(tmp_path / "cache"), "PRUNEBENCH_IN_PROCESS": "1"}
         suite, out = self.publish(tmp_path, {"dense": 1.0, "magnitude": 1.0}), tmp_path / "out"
 
-        def reproduce() -> tuple[int, dict[str, str]]:
-            words = self.command("reproduce", suite, "--output", out)
+        def reproduce(*more: str) -> tuple[int, dict[str, str]]:
+            words = self.command("reproduce", suite, "--output", out, *more)
             done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
             assert (out / "reproduction" / "paper.json").is_file(), done.stderr
             outcome = json.loads((out / "reproduction" / "paper.json").read_text())
             verdicts = {row["method"]: row["verdict"] for row in outcome["figures"]}
             assert outcome["passed"] is (done.returncode == 0)
             assert all(verdict in done.stdout for verdict in verdicts.values())
+            assert [len(row["cells"]) for row in outcome["figures"]] == [1, 1]  # none of another call's records
             return done.returncode, verdicts
 
         words = self.command("reproduce", suite, "--output", out)
@@ -211,6 +212,9 @@ class TestReproduce:
         self.publish(tmp_path, {"dense": ours["dense"] * 1.01, "magnitude": ours["magnitude"] * 1.05})
         assert reproduce() == (1, {"dense": "pass", "magnitude": "FAIL"})
         self.publish(tmp_path, {"dense": ours["dense"] * 0.99, "magnitude": ours["magnitude"] * 1.019})
+        assert reproduce() == (0, {"dense": "pass", "magnitude": "pass"})
+        reproduce("--set", "models.0.dtype=bfloat16")
+        assert len(list(read_records(out))) == 4
         assert reproduce() == (0, {"dense": "pass", "magnitude": "pass"})
 
     def test_refused_in_a_line(self, hub: StandInHub, tmp_path: Path) -> None:
