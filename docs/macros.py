@@ -93,7 +93,7 @@ def summary(name: str) -> str:
 
 @macro
 def measured(name: str) -> str:
-    """What the reference records hold of a method: perplexity beside the dense model's, time, memory."""
+    """What the reference records hold of a method, alone or after another: perplexity, the dense model's, time."""
     from prunebench import text
     from prunebench.records.store import read_records
 
@@ -103,12 +103,13 @@ def measured(name: str) -> str:
         dense = {
             (record.cell.model, protocol): found.value
             for record in records
-            if record.cell.sparsity == "0"
+            if [stage.plugin for stage in record.cell.stages] == ["dense"]
             for protocol, found in record.perplexity.items()
         }
         for record in records:
             cell = record.cell
-            if (cell.model_extra or {}).get("plugin") != name:
+            first, *others = (stage.plugin for stage in cell.stages)
+            if name not in (others or [first]):  # of several stages those that follow: the first has rows of its own
                 continue
             for protocol, found in record.perplexity.items():
                 rows.append(

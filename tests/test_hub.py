@@ -180,8 +180,8 @@ class TestReproduce:
         def reproduce(*more: str) -> tuple[int, dict[str, str]]:
             words = self.command("reproduce", suite, "--output", out, *more)
             done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-            assert (out / "reproduction" / "paper.json").is_file(), done.stderr
-            outcome = json.loads((out / "reproduction" / "paper.json").read_text())
+            assert (out / "reproduction" / "paper--model.json").is_file(), done.stderr
+            outcome = json.loads((out / "reproduction" / "paper--model.json").read_text())
             verdicts = {row["method"]: row["verdict"] for row in outcome["figures"]}
             assert outcome["passed"] is (done.returncode == 0)
             assert all(verdict in done.stdout for verdict in verdicts.values())

@@ -55,6 +55,9 @@ class PERP:
     def prune(self, model: nn.Module, data: CalibrationData, sparsity: Sparsity) -> None:
         """Train by the language loss of one random batch a step, then merge."""
         layers = [layer for layer, _ in prunable(model, sparsity)] if "adapters" in self.parts else []
+        small = small_parameters(model, self.parts)
+        if not layers and not small:
+            raise ValueError(f"the model has no {' and no '.join(self.parts)} to train: give other parts")
         generator = torch.Generator().manual_seed(data.seed)
         adapters = {layer.name: lora(layer, self.rank, generator) for layer in layers}
         scale = self.alpha / self.rank
@@ -62,7 +65,7 @@ class PERP:
             lambda step: language_loss(
                 model, next(data.batches(self.batch_size, step)), adapted(layers, adapters, scale)
             ),
-            [*(part for pair in adapters.values() for part in pair), *small_parameters(model, self.parts)],
+            [*(part for pair in adapters.values() for part in pair), *small],
             steps=self.steps,
             lr=self.lr,
             warmup=self.steps // 10,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from prunebench.api.arguments import check_files, described
 from prunebench.api.notebook import sweep_display
 from prunebench.api.results import Results
-from prunebench.errors import RecordError, UsageError
+from prunebench.errors import EngineError, RecordError, UsageError
 from prunebench.quiet import quiet_libraries
 from prunebench.records import store
 from prunebench.records.arrays import ArrayStore
@@ -116,7 +116,13 @@ def run(
         if planned.trials:
             with sweep_display(progress) as display:
                 run_trials(planned.trials, folder, display, **common)
-        cells = _chosen(planned, _tried(planned, folder))
+        tried = _tried(planned, folder)
+        if missing := planned.awaits(tried):
+            raise EngineError(
+                f"{missing} of {len(planned.trials)} trials have no record yet: run again when they have, or with an "
+                "engine that waits for its cells"
+            )
+        cells = _chosen(planned, tried)
         with sweep_display(progress) as display:
             records = run_suite(
                 cells,

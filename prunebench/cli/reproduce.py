@@ -1,6 +1,7 @@
 """The command ``reproduce``: a paper's experiment is run, and its published perplexities are held against ours."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from prunebench.cli.output import print_message, print_tables
 from prunebench.cli.run import run
 from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of, plain
+from prunebench.cli.trials import existing_trials
 from prunebench.errors import UsageError, suggest
 from prunebench.quiet import quiet_libraries
 
@@ -30,10 +32,11 @@ def reproduce(
 ) -> None:
     """Run a paper's experiment and say which of its published perplexities ours agree with.
 
-    An interrupted reproduction goes on where it was. DIR/reproduction/NAME.json holds the outcome, to be sent in.
+    An interrupted reproduction goes on where it was. DIR/reproduction/NAME--MODEL.json holds the outcome,
+    to be sent in.
     """
     with quiet_libraries():
-        path, replaced = narrowed(name, model)
+        path, label, replaced = narrowed(name, model)
     replaced += override or ()
     folder = output or Path("results") / f"reproduce-{path.stem}"
     try:
@@ -47,22 +50,28 @@ def reproduce(
     from prunebench.records.store import read_records
     from prunebench.report.reproduction import PASS, reproduction_json, reproduction_table, reproductions
     from prunebench.suite.file import load_suite
-    from prunebench.suite.planning import plan
+    from prunebench.suite.tuning import plan_tuned
 
+    with quiet_libraries():
+        planned = plan_tuned(load_suite(path, replaced), device=device)
+    tried = existing_trials(planned, folder)
+    if planned.awaits(tried):  # as ``run`` has said
+        raise typer.Exit(1)
     # The folder may hold records of another model, or of this suite with other options: they are not judged.
-    asked = {cell.id for cell in plan(load_suite(path, replaced), device=device)}
+    asked = {cell.id for cell in planned.chosen(tried)[0]}
     records = [record for record in read_records(folder, leave_out=print_message) if record.cell.id in asked]
     rows = reproductions(records)
     print_tables([reproduction_table(rows)])
     outcome = json.dumps(reproduction_json(path.stem, rows, records), indent=1) + "\n"
     make_folder(folder / OUTCOME)
-    write_atomically(outcome_file := folder / OUTCOME / f"{path.stem}.json", outcome.encode())
+    outcome_file = folder / OUTCOME / f"{path.stem}--{re.sub(r'[^A-Za-z0-9.]+', '-', label)}.json"
+    write_atomically(outcome_file, outcome.encode())
     print_message(f"to be sent in: {outcome_file}")
     if code or not rows or any(row.verdict != PASS for row in rows):
         raise typer.Exit(1)
 
 
-def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
+def narrowed(name: str, model: str | None) -> tuple[Path, str, list[str]]:
     """A paper's suite, and what of it is replaced: one model, the methods and sparsities that have figures for it.
 
     Args:
@@ -70,7 +79,7 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
         model: id or label of one of its models; the first if None.
 
     Returns:
-        The suite's file, and ``KEY=VALUE`` overrides.
+        The suite's file, the model's label, and ``KEY=VALUE`` overrides.
 
     Raises:
         UsageError: there is none of that name, or no figure that states how nearly it must be met.
@@ -86,11 +95,12 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
     if not chosen:
         raise UsageError(f"{path.name} has no model {model!r}: {suggest(str(model), known)}")
     target = chosen[0]
-    stated = [row for file in suite.published_files for row in read_published(Path(file)) if row.figure.tolerance]
-    ours = [row for row in stated if row.model.casefold() in {target.id.casefold(), target.name.casefold()}]
+    published = [row for file in suite.published_files for row in read_published(Path(file))]
+    stated = [row for row in published if row.figure.tolerance and row.figure.protocol]
+    names = target.id.partition("@")[0], target.name
     methods = []
     for entry in suite.methods:
-        wanted = {row.sparsity for row in ours if row.method in (entry.name, entry.title)}
+        wanted = {row.sparsity for row in stated if row.is_for(names, [entry.title], row.sparsity)}
         sparsities = [str(s) for s in entry.sparsities or suite.sparsities if str(s) in wanted]
         if (sparsities or "0" in wanted) and target.name in (entry.models or [target.name]):  # dense has no sparsities
             methods.append({**plain(entry), "models": None, "sparsities": sparsities or None})
@@ -105,7 +115,7 @@ def narrowed(name: str, model: str | None) -> tuple[Path, list[str]]:
         "methods": methods,
         "evaluations": evaluations_of(suite.model_copy(update={"evaluations": texts}), target.name),
     }
-    return path, [f"{key}={json.dumps(value)}" for key, value in parts.items()]
+    return path, target.name, [f"{key}={json.dumps(value)}" for key, value in parts.items()]
 
 
 def suite_named(name: str) -> Path:

@@ -13,7 +13,7 @@ from prunebench.cli.output import AsJson, print_block, print_json, print_message
 from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.signals import raise_on_signals, signal_exit_code, signal_name
 from prunebench.cli.suite_options import Device, Only, Output, Overrides, SuiteFile, all_records, plan_suite, read_suite
-from prunebench.cli.trials import existing_trials, print_choices
+from prunebench.cli.trials import awaiting, existing_trials, print_choices
 from prunebench.quiet import quiet_libraries
 
 
@@ -86,26 +86,23 @@ def run(
                 own_trials = shard_of(planned.trials, shard)
                 if dry_run:
                     preview_of(engine)
-                    first = (
-                        (own_trials, folder / TRIALS_FOLDER) if own_trials else (shard_of(planned.cells, shard), folder)
-                    )
-                    return typer.echo(preview_job(*first, **common), file=stdout, nl=False)
+                    tried = [] if fresh else existing_trials(planned, folder)
+                    if planned.awaits(tried):
+                        first, place = own_trials, folder / TRIALS_FOLDER
+                    else:
+                        first, place = shard_of(planned.chosen(tried)[0], shard), folder
+                    return typer.echo(preview_job(first, place, **common), file=stdout, nl=False)
                 if own_trials:
                     print_message(f"trials of options, whose records are in {folder / TRIALS_FOLDER}:")
                     with display_for(sys.stderr) as display:
-                        run_trials(own_trials, folder, display, **common)
+                        run_trials(own_trials, folder, display, wait=not no_wait, **common)
                 tried = existing_trials(planned, folder)
-                if len(tried) < len(planned.trials) and shard is None:
-                    return print_message(
-                        f"{len(planned.trials) - len(tried)} of {len(planned.trials)} trials have no record yet; the "
-                        "suite's own cells follow from all: the same command goes on"
-                    )
-                if len(tried) < len(planned.trials):
-                    return print_message(
-                        f"the trials of --shard {shard} have run; the suite's own cells follow from those of all "
-                        "shards: join them (prunebench merge A/trials B/trials --output DIR/trials), then run again "
-                        "with --output DIR"
-                    )
+                if missing := planned.awaits(tried):
+                    if as_json:
+                        print_json(
+                            {"output": str(folder), "ok": 0, "failed": 0, "cells": [], "trials_missing": missing}
+                        )
+                    return print_message(awaiting(missing, planned, own_trials, shard))
                 cells, left_out = planned.chosen(tried)
                 print_choices(cells, tried)
                 cells = shard_of(cells, shard)

@@ -10,6 +10,7 @@ import typer
 from prunebench.cli.output import AsJson, print_message
 from prunebench.cli.run import run
 from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of
+from prunebench.errors import UsageError
 from prunebench.files import with_home
 from prunebench.quiet import quiet_libraries
 
@@ -72,12 +73,22 @@ def score(
         if suite is None:
             suite = Path(work) / "score.yaml"
             suite.write_text(SUITE, encoding="utf-8")
+        loaded = load_suite(suite)
+        called = next(
+            (model.name for model in loaded.models if model.id == dense), ModelEntry.model_validate(dense).name
+        )
+        evaluations = evaluations_of(loaded, called)
+        others = f"{suite} are for other models than {called!r}"
+        if not evaluations:
+            raise UsageError(f"all evaluations of {others}: name another suite, or a model of this one as --dense")
+        if left_out := len(loaded.evaluations) - len(evaluations):
+            print_message(f"{left_out} of the {len(loaded.evaluations)} evaluations of {others}, and are not made")
         asked = {
             "models": [dense],
             "sparsities": [str(sparsity)],
             "allocation": "uniform",
             "methods": ["dense", brought],
-            "evaluations": evaluations_of(load_suite(suite), ModelEntry.model_validate(dense).name),
+            "evaluations": evaluations,
             "published": None,
         }
         run(

@@ -26,6 +26,27 @@ def existing_trials(planned: "TunedPlan", folder: Path) -> "list[Record]":
     return [record for record in found if record is not None]
 
 
+def awaiting(missing: int, planned: "TunedPlan", own: "Sequence[Cell]", shard: str | None) -> str:
+    """What to do while trials have no record, from which the suite's own cells follow.
+
+    Args:
+        missing: how many have none.
+        planned: the suite.
+        own: the trials of this share of it.
+        shard: which share this is; None is all.
+    """
+    if shard is None:
+        return (
+            f"{missing} of {len(planned.trials)} trials have no record yet; the suite's own cells follow from all: the "
+            "same command goes on"
+        )
+    return (
+        f"--shard {shard} holds {len(own)} of {len(planned.trials)} trials, {missing} of which have no record here; "
+        "the suite's own cells follow from all: join them (prunebench merge A/trials B/trials --output DIR/trials), "
+        "then run again with --output DIR"
+    )
+
+
 def print_choices(cells: "Iterable[Cell]", trials: "Sequence[Record]") -> None:
     """Say which options the trials chose, and how many of them failed.
 
@@ -33,14 +54,16 @@ def print_choices(cells: "Iterable[Cell]", trials: "Sequence[Record]") -> None:
         cells: of the suite, with what was chosen.
         trials: their records.
     """
+    from prunebench.suite.cell import sparsity_text
+
     lines: dict[str, None] = {}
     for cell in cells:
         if (tuning := cell.tuning) is not None:
             options = ", ".join(f"{name}={value}" for name, value in tuning.options.items())
             whose = f" of {tuning.like}" if tuning.like else ""
             lines[
-                f"{cell.model} {cell.method} {cell.sparsity}: {options}, the best of {tuning.trials} trials{whose} at "
-                f"{tuning.sparsity}"
+                f"{cell.model} {cell.method} {sparsity_text(cell)}: {options}, the best of {tuning.trials} "
+                f"trials{whose} at {tuning.sparsity}"
             ] = None
     for line in lines:
         print_message(line)

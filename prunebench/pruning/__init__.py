@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prunebench.pruning.masters import trainable
     from prunebench.pruning.model_gradients import gradients
     from prunebench.pruning.nested import apply
-    from prunebench.pruning.resume import due, keep, kept
+    from prunebench.pruning.resume import due, forget, keep, kept
     from prunebench.pruning.sparsity import NM, Allocated, Held, Pattern, PatternError, Sparsity, Target, Unstructured
     from prunebench.pruning.statistics import (
         FactorisationError,
@@ -63,6 +63,7 @@ __all__ = [
     "distillation_loss",
     "due",
     "fit",
+    "forget",
     "gradients",
     "keep",
     "kept",
@@ -84,7 +85,7 @@ _MODULES = {
     "masters": "trainable",
     "model_gradients": "gradients",
     "nested": "apply",
-    "resume": "due keep kept",
+    "resume": "due forget keep kept",
     "sparsity": "NM Allocated Held Pattern PatternError Sparsity Target Unstructured",
     "statistics": "FactorisationError FeatureMoments FeatureNorm Hessian Statistic StatisticError damped_cholesky",
     "training": "fit masks",

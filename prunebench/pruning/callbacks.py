@@ -45,6 +45,9 @@ class Checkpointer(Protocol):
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """Save a state under a name, in place of an earlier one."""
 
+    def forget(self, name: str) -> None:
+        """Remove what was saved under a name."""
+
     def begin_walk(self) -> int:
         """Count one more walk over the decoder blocks; returns its number, from 0."""
 

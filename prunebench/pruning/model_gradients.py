@@ -10,7 +10,7 @@ from prunebench.pruning.callbacks import track
 from prunebench.pruning.layers import prunable
 from prunebench.pruning.losses import language_loss
 from prunebench.pruning.masters import trainable
-from prunebench.pruning.resume import begin_walk, due, keep, kept
+from prunebench.pruning.resume import begin_walk, due, forget, keep, kept
 from prunebench.pruning.sparsity import Sparsity
 from prunebench.pruning.training import digest_of
 
@@ -57,5 +57,6 @@ def gradients(
             for total, gradient in zip(sums, found, strict=True):
                 if gradient is not None:
                     total.add_(reduce(gradient))
+        forget(key)
         means = {parameter: total.div_(data.nsamples) for parameter, total in zip(parameters, sums, strict=True)}
     return {layer.name: layer.view(means[layer.parameter]) for layer in layers}

@@ -58,5 +58,8 @@ class _Inner:
     def keep(self, name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         self._outer.keep(f"{self._part}/{name}", tensors, facts)
 
+    def forget(self, name: str) -> None:
+        self._outer.forget(f"{self._part}/{name}")
+
     def begin_walk(self) -> int:
         return self._outer.begin_walk()

@@ -1,8 +1,8 @@
 """Resuming after an interruption: the states that a method saves while it runs, through the active checkpointer.
 
 A method need not do anything for this: ``calibrated`` saves each block that is pruned. A method that runs for long by
-itself asks at the top of its loop whether it is ``due`` to ``keep`` its state, and before the loop for the state that
-an earlier run has ``kept``. Without a checkpointer all three do nothing.
+itself asks before its loop for the state that an earlier run has ``kept``, at the top of the loop whether it is ``due``
+to ``keep`` its state, and lets go of it after the loop by ``forget``. Without a checkpointer none does anything.
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,13 @@ def keep(name: str, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> Non
     checkpointer = active_callbacks().checkpointer
     if checkpointer is not None:
         checkpointer.keep(name, tensors, facts)
+
+
+def forget(name: str) -> None:
+    """Remove what was saved under a name: what came of it is done, and is saved by what surrounds it or made again."""
+    checkpointer = active_callbacks().checkpointer
+    if checkpointer is not None:
+        checkpointer.forget(name)
 
 
 def begin_walk() -> str:

@@ -13,7 +13,7 @@ from prunebench.pruning.callbacks import active_callbacks, trace, track
 from prunebench.pruning.loss_curve import LossCurve
 from prunebench.pruning.losses import mixed_precision
 from prunebench.pruning.masters import trainable
-from prunebench.pruning.resume import due, keep, kept
+from prunebench.pruning.resume import due, forget, keep, kept
 
 Decay = Literal["linear", "cosine", "constant"]
 CLIP_EPS = 1e-6  # as torch's clip_grad_norm_
@@ -63,7 +63,8 @@ def fit(
         weight_decay: of all parameters, decoupled.
         max_norm: the gradient's global norm is clipped to it; None for no clipping.
         grad_checkpointing: recompute the model's decoder blocks in the backward pass, to save memory.
-        name: tells apart runs that start from the same weights with the same settings.
+        name: tells apart runs of one method that start alike, as on tensors of one's own that begin as zeros in every
+            block: give each another, as the block's number. Those of other weights, masks or settings need none.
 
     Raises:
         ValueError: steps, lr, warmup or decay make no sense, or a mask is not of its parameter's shape.
@@ -77,7 +78,9 @@ def fit(
     with trainable(model, parameters, grad_checkpointing=grad_checkpointing):
         run = _Run(parameters, held_masks, betas, weight_decay, state)
         curve, first, place = LossCurve(lr), 0, parameters[0].device
-        key = f"fit {name} {digest_of(parameters, steps, lr, warmup, decay)}"
+        start = [*parameters, *held_masks.values(), *(model.parameters() if model is not None else ())]
+        settings = (steps, lr, warmup, decay, betas, weight_decay, max_norm)
+        key = f"fit {name} {digest_of(start, *settings)}"
         _apply(held_masks)
         if saved := kept(key):
             first = run.restore(*saved)
@@ -96,6 +99,7 @@ def fit(
                 _apply(held_masks)
             if (t + 1) % TRACED == 0 or t + 1 == steps:
                 trace(t, loss=curve.mean(), lr=rate)
+        forget(key)
 
 
 def _check(
@@ -205,12 +209,12 @@ class _Run:
         return self._t
 
 
-def digest_of(parameters: Iterable[Tensor], *settings: object) -> str:
-    """A text that differs between runs that start from other weights or settings, to name their states by.
+def digest_of(tensors: Iterable[Tensor], *settings: object) -> str:
+    """A text that differs between runs that start from other tensors or settings, to name their states by.
 
     Empty where no states are saved.
     """
     if active_callbacks().checkpointer is None:
         return ""
-    facts = [(tuple(p.shape), float(p.detach().sum(dtype=torch.float64))) for p in parameters]
+    facts = [(tuple(p.shape), float(p.detach().sum(dtype=torch.float64))) for p in tensors]
     return hashlib.sha256(repr((facts, settings)).encode()).hexdigest()[:16]

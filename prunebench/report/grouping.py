@@ -95,20 +95,35 @@ def group_by(records: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def latest_records(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Of several records of one cell take the one that was started last.
+    """Of several records of one cell take the one that was started last; of a row's seeds those with its last options.
 
     Such records differ in options, versions or evaluations, and must not be averaged as if they were seeds.
 
     Returns:
         The records to show and those to leave out, each in the order given.
     """
+    options: dict[Any, Record] = {}
+    for record in records:
+        _take_later(options, _row(record), record)
     chosen: dict[Any, Record] = {}
     for record in records:
-        key = (Setting.of(record), record.cell.key)
-        if key not in chosen or _started(record) >= _started(chosen[key]):
-            chosen[key] = record
+        if _options(record) == _options(options[_row(record)]):
+            _take_later(chosen, (Setting.of(record), record.cell.key), record)
     shown = {id(record) for record in chosen.values()}
     return [r for r in records if id(r) in shown], [r for r in records if id(r) not in shown]
+
+
+def _row(record: Record) -> Any:
+    return Setting.of(record), record.cell.method, record.cell.sparsity
+
+
+def _options(record: Record) -> Any:
+    return [stage.options for stage in record.cell.stages]
+
+
+def _take_later(chosen: dict[Any, Record], key: Any, record: Record) -> None:
+    if key not in chosen or _started(record) >= _started(chosen[key]):
+        chosen[key] = record
 
 
 def _started(record: Record) -> str:

@@ -19,6 +19,7 @@ class Reproduced:
 
     Args:
         model, method, sparsity, protocol: of both.
+        allocation: of our cells.
         ours: mean perplexity over seeds; None where no cell ran well.
         theirs: the published perplexity, by our exponent.
         ratio: ours over theirs.
@@ -31,6 +32,7 @@ class Reproduced:
     model: str
     method: str
     sparsity: str
+    allocation: str
     protocol: str
     ours: float | None
     theirs: float
@@ -44,7 +46,7 @@ class Reproduced:
 def reproductions(records: Iterable[Record]) -> list[Reproduced]:
     """Every published figure that states a tolerance and was measured by a protocol that is known here."""
     found = []
-    groups = group_by(records, lambda record: (record.cell.model, record.cell.method, record.cell.sparsity))
+    groups = group_by(records, lambda record: record.cell.key[:4])  # all but seed and calibration text
     for cells in groups.values():
         figures = dict.fromkeys(figure for record in cells for figure in record.cell.published)
         found += [_reproduced(cells, figure) for figure in figures if figure.tolerance and figure.protocol]
@@ -61,6 +63,7 @@ def _reproduced(records: Sequence[Record], figure: PublishedFigure) -> Reproduce
         model=cell.model,
         method=cell.method,
         sparsity=cell.sparsity,
+        allocation=cell.allocation,
         protocol=protocol,
         ours=ours,
         theirs=figure.comparable,
@@ -82,7 +85,7 @@ def reproduction_table(rows: Sequence[Reproduced]) -> Table:
             (
                 row.model,
                 row.method,
-                row.sparsity,
+                row.sparsity if row.allocation == "uniform" else f"{row.sparsity} {row.allocation}",
                 row.protocol,
                 text.number(row.theirs),
                 text.MISSING if row.ours is None else text.number(row.ours),

@@ -78,6 +78,10 @@ class ResumeContext:
         if not self._saved_state.keep(f"{PRUNE}/{name}", tensors, {"facts": facts, "carried": carried}):
             note("progress could not be kept: the results folder is full or cannot be written")
 
+    def forget(self, name: str) -> None:
+        """Remove what was kept under the name."""
+        self._saved_state.forget(f"{PRUNE}/{name}")
+
     def begin_walk(self) -> int:
         """The number of this walk."""
         self._walks += 1

@@ -65,7 +65,7 @@ class SavedState:
     ) -> Self:
         """That of a cell in a results folder, for this machine as it is now, and a worker with a share of it."""
         content = {
-            **cell.model_dump(mode="json", exclude={"published", "tuning"}),
+            **cell.model_dump(mode="json", exclude={"suite", "published", "tuning"}),
             **environment(cell, share),
             "started": None,
         }

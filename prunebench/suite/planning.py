@@ -120,7 +120,7 @@ def plan_by_entry(
             calibration = _calibration_of(entry, suite.calibration)
             if calibration not in calibrations:
                 calibrations[calibration] = _found_calibration(calibration, files)
-            names = (model.id.partition("@")[0], model.name), (entry.name, entry.title)
+            names = (model.id.partition("@")[0], model.name), (entry.title,)
             for sparsity, allocation, seed in _runs(method, entry, suite, rules):
                 evaluations = tuple(each for asked, each in described if asked.is_for(model.name, sparsity))
                 if not evaluations:

@@ -18,7 +18,7 @@ from prunebench.pruning.sparsity import Pattern
 from prunebench.records.cell_facts import TuningFacts
 from prunebench.records.record import TRIALS_FOLDER, Record
 from prunebench.registry.reading import PluginFiles, reader_of
-from prunebench.suite.cell import Cell
+from prunebench.suite.cell import Cell, sparsity_text
 from prunebench.suite.evaluation_entries import ValidationText
 from prunebench.suite.method_entries import MethodEntry
 from prunebench.suite.planning import plan_by_entry
@@ -107,6 +107,10 @@ class TunedPlan:
     trials: tuple[Cell, ...]
     searches: Mapping[str, Search]
 
+    def awaits(self, records: Iterable[Record]) -> int:
+        """How many trials have no record among these."""
+        return len({trial.id for trial in self.trials} - {record.cell.id for record in records})
+
     def chosen(self, records: Iterable[Record]) -> tuple[tuple[Cell, ...], list[str]]:
         """The cells with the options that their trials chose.
 
@@ -125,7 +129,7 @@ class TunedPlan:
             if chosen is not None:
                 found[chosen.id] = chosen
             elif search is not None:
-                what = f"{cell.method} at {cell.sparsity} on {cell.model} is left out"
+                what = f"{cell.method} at {sparsity_text(cell)} on {cell.model} is left out"
                 why = f"none of its {len(search.candidates)} trials ran well; see their records in {TRIALS_FOLDER}/"
                 left_out[f"{what}: {why}"] = None
         return tuple(found.values()), list(left_out)
@@ -281,7 +285,8 @@ def _distance(place: tuple[Pattern, str], cell: Cell) -> tuple[bool, float, bool
     """How far a sparsity and allocation of trials are from a cell's: of two as near, the sparser goes first."""
     sparsity, allocation = place
     other_kind = sparsity.kind != cell.sparsity.kind
-    return allocation != cell.allocation, abs(sparsity.ratio - cell.sparsity.ratio), other_kind, -sparsity.ratio
+    apart = round(abs(sparsity.ratio - cell.sparsity.ratio), 9)  # 0.5 and 0.9 are as near to 0.7, in floats too
+    return allocation != cell.allocation, apart, other_kind, -sparsity.ratio
 
 
 def _mean_loss(records: Sequence[Record]) -> float:

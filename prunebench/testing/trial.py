@@ -135,6 +135,15 @@ class InterruptingCheckpointer:
             self._walks = 0
             raise Interruption
 
+    @property
+    def names(self) -> list[str]:
+        """Under which names something is saved."""
+        return list(self._states)
+
+    def forget(self, name: str) -> None:
+        """Remove what was saved under a name."""
+        self._states.pop(name, None)
+
     def begin_walk(self) -> int:
         """The number of this walk in this run."""
         self._walks += 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from prunebench_plugins.alps import ALPS
+from prunebench_plugins.ria import RIA
 from prunebench_plugins.swaps import Swaps, dsnot, exact
 from prunebench_plugins.swaps.dsnot import THRESHOLD
 from prunebench_plugins.wanda import Wanda
@@ -160,6 +161,11 @@ class TestStage:
         one, other = self.refine(Swaps(swaps=0), Wanda(), "0.5"), tiny.llama()
         Wanda().prune(other, tiny.calibration(), Unstructured(0.5))
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+    def test_dense_weights_do_not_come_back_into_reordered_columns(self) -> None:
+        with pytest.raises(ValueError, match=r"the columns of .*down_proj stand in another order than the dense"):
+            self.refine(Swaps(), RIA(permutation=True), "2:4")
+        assert self.refine(Swaps(), RIA(), "2:4")
 
     def test_in_a_suite(self, write_suite: Callable[..., Path], tmp_path: Path) -> None:
         """After one method, and after two; masks are counted, and the dense model is had."""

@@ -11,11 +11,12 @@ from prunebench_plugins.retrain import Retrain
 from torch import Tensor, nn
 
 from prunebench.pruning import CalibrationData, Held, Unstructured, language_loss, masks, prunable
-from prunebench.pruning.callbacks import use_checkpointer
+from prunebench.pruning.callbacks import use_checkpointer, use_observer
 from prunebench.pruning.sparsity import parse_pattern
 from prunebench.testing.models import prune_by_magnitude
 from prunebench.testing.trial import InterruptingCheckpointer, Interruption
 from tests.helpers import tiny
+from tests.helpers.observers import RecordingObserver
 from tests.oracles.adamw import adamw_textbook
 from tests.oracles.training import adapted_textbook, gmp_textbook, linears
 
@@ -204,8 +205,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(method: Any) -> None:
     follow(method, whole)
     with pytest.raises(Interruption), use_checkpointer(checkpointer):
         follow(method, start())
-    with use_checkpointer(checkpointer):
+    with use_checkpointer(checkpointer), use_observer(heard := RecordingObserver()):
         follow(method, resumed)
+    assert heard.steps[0][:2] == ("step", 3)
     assert torch.equal(weights(whole), weights(resumed))
 
 

@@ -25,11 +25,12 @@ from prunebench.pruning import (
     gradients,
     prunable,
 )
-from prunebench.pruning.callbacks import use_checkpointer
+from prunebench.pruning.callbacks import use_checkpointer, use_observer
 from prunebench.pruning.walk import blocks
 from prunebench.testing.trial import InterruptingCheckpointer, Interruption
 from tests.helpers import tiny
 from tests.helpers.layerwise import layer_of
+from tests.helpers.observers import RecordingObserver
 
 HALF = Unstructured(0.5)
 
@@ -67,8 +68,9 @@ class TestGradients:
         checkpointer = InterruptingCheckpointer(saves=5)
         with pytest.raises(Interruption), use_checkpointer(checkpointer):
             gradients(tiny.llama(), tiny.calibration(), HALF)
-        with use_checkpointer(checkpointer):
+        with use_checkpointer(checkpointer), use_observer(heard := RecordingObserver()):
             resumed = gradients(tiny.llama(), tiny.calibration(), HALF)
+        assert heard.steps[0][:2] == ("window", 4)  # the saves before windows 0 to 4
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
     def test_a_model_on_disk_is_refused(self, tmp_path: Any) -> None:

@@ -1,6 +1,7 @@
 """Records are grouped once, into the same scenes for all tables and plots of a report."""
 
 from prunebench.records.record import Effort, Record
+from prunebench.report.grouping import latest_records
 from prunebench.report.scenes import Scenes
 from prunebench.report.tables.diagnosis import diagnosis_tables
 from tests.helpers.records import PROTOCOL, record
@@ -81,3 +82,11 @@ def test_a_diagnosis_tells_settings_apart() -> None:
     ]
     captions = [table.caption for table in diagnosis_tables(Scenes.of(ill).settings)]
     assert ["calibrated on c4" in caption for caption in captions] == [False, True, False]
+
+
+def test_seeds_with_other_options_are_no_seeds() -> None:
+    """Trials chose 1, then with a larger grid 2, and then 1 again, with one more seed."""
+    chosen = ((0, 1, "2026-01-01"), (0, 2, "2026-01-02"), (1, 1, "2026-01-03"))
+    records = [record(seed=seed, options={"rho": rho}, started=day) for seed, rho, day in chosen]
+    assert latest_records(records) == ([records[0], records[2]], [records[1]])
+    assert latest_records(records[:2]) == ([records[1]], [records[0]])

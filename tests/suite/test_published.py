@@ -247,6 +247,16 @@ def test_a_suite_names_them_and_kept_records_learn_them(
     assert [row[9] for row in table_of(kept).rows] == ["no: theirs is test, 16 tokens"] * 2
 
 
+def test_a_variant_of_a_method_has_no_figure_of_the_method(write_suite: Callable[..., Path], tmp_path: Path) -> None:
+    figures = tmp_path / "figures.csv"
+    figures.write_text(f"{HEADER}model,test,16,wanda,0.5,100,a paper,\nmodel,test,16,mine,0.5,90,a paper,\n")
+    variants = "methods: [wanda, {name: wanda, label: mine}, {name: wanda, label: other}, {name: wanda, then: swaps}]"
+    suite = write_suite(methods=variants, sparsities="sparsities: [0.5]")
+    suite.write_text(suite.read_text() + f"published: {figures}\n")
+    found = {cell.method: [figure.perplexity for figure in cell.published] for cell in plan(load_suite(suite))}
+    assert found == {"wanda": [100], "mine": [90], "other": [], "wanda+swaps": []}
+
+
 def test_other_allocations_are_no_seeds() -> None:
     told = [with_figure(record(allocation=name, value=value)) for name, value in (("uniform", 10.0), ("owl", 20.0))]
     rows = table_of(told).rows

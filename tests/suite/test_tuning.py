@@ -180,17 +180,17 @@ class TestChoice:
 
     def test_another_sparsity_takes_the_choice_of_the_nearest(self, planned: Any) -> None:
         found = planned(
-            f"{{name: alps, tune: {{grid: {{{RHO}}}, sparsities: [0.5, 0.8, '2:4'], TEXT}}}}",
-            sparsities="sparsities: [0.6, 0.65, 0.9, '4:8']",
+            f"{{name: alps, tune: {{grid: {{{RHO}}}, sparsities: [0.5, 0.9, '2:4'], TEXT}}}}",
+            sparsities="sparsities: [0.6, 0.7, 0.95, '4:8']",
         )
-        best = {"0.5": 1.0, "0.8": 2.0, "2:4": 3.0}
+        best = {"0.5": 1.0, "0.9": 2.0, "2:4": 3.0}
         records = [tried(cell, float(cell.options["rho"] != best[str(cell.sparsity)])) for cell in found.trials]
         cells, _ = found.chosen(records)
-        # 0.65 is as far from 0.5 as from 0.8: the sparser. 4:8 is as sparse as 0.5 and as 2:4: its own kind.
+        # 0.7 is as far from 0.5 as from 0.9: the sparser. 4:8 is as sparse as 0.5 and as 2:4: its own kind.
         assert [(str(cell.sparsity), cell.tuning.sparsity) for cell in cells] == [
             ("0.6", "0.5"),
-            ("0.65", "0.8"),
-            ("0.9", "0.8"),
+            ("0.7", "0.9"),
+            ("0.95", "0.9"),
             ("4:8", "2:4"),
         ]
         assert [cell.options["rho"] for cell in cells] == [1.0, 2.0, 2.0, 3.0]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from prunebench import hookimpl
 from prunebench.pruning import CalibrationData, FeatureMoments, Hessian, Sparsity, calibrated, prunable
@@ -44,4 +45,22 @@ class Swaps:
         statistic, refined = RULES[self.rule]
         for layer, seen, target in calibrated(model, data, sparsity, statistic):
             W, V = dense[layer.name].weight.float(), layer.weight.float()
+            if is_reordered(W, V):
+                raise ValueError(
+                    f"the columns of {layer.name} stand in another order than the dense model's, as after ria with "
+                    "permutation, so that its weights cannot come back: leave out the permutation"
+                )
             layer.weight.copy_(refined(W, V, seen, target.pattern.group, self.swaps))
+
+
+def is_reordered(W: Tensor, V: Tensor) -> bool:
+    """Whether the weights that a sparse matrix has kept are the dense one's, row by row, but not at their places.
+
+    Args:
+        W: dense, fp32 (out, in).
+        V: sparse, fp32 (out, in).
+    """
+    rows = W.sort(dim=1).values
+    place = torch.searchsorted(rows, V.contiguous()).clamp(max=W.shape[1] - 1)
+    known = (rows.gather(1, place) == V) | (V == 0)
+    return bool(known.all()) and bool(((V != 0) & (V != W)).any())
