@@ -58,9 +58,7 @@ def plan(
 
     with Isolated() as processes:
         loaded, planned = _planned(suite, overrides, only, device, plugins, processes)
-    tried = _tried(planned, _results_folder(output, loaded))
-    waits = len(tried) < len(planned.trials)
-    return planned.trials + (planned.cells if waits else _chosen(planned, tried))
+    return planned.trials + _chosen(planned, _tried(planned, _results_folder(output, loaded)))
 
 
 def run(

@@ -50,12 +50,11 @@ def plan(
         from prunebench.suite.cell import sparsity_text
 
         tried = existing_trials(planned, folder)
-        waiting = len(tried) < len(planned.trials)
-        cells, left_out = (planned.cells, []) if waiting else planned.chosen(tried)
+        cells, left_out = planned.chosen(tried)
         print_choices(cells, tried)
         for line in left_out:
             print_message(line)
-        awaited = set(planned.searches) if waiting else set()
+        awaited = {cell.id for cell in cells if cell.id in planned.searches and cell.tuning is None}
         places = [(planned.trials, folder / TRIALS_FOLDER), (cells, folder)]
         kept = (existing_record(folder, cell) for cell in cells if cell.id not in awaited)
         records = {record.cell.id: record for record in (*tried, *kept) if record is not None}

@@ -115,7 +115,7 @@ class TunedPlan:
         """The cells with the options that their trials chose.
 
         Args:
-            records: of all trials; others are passed over.
+            records: of trials; others are passed over. A cell that awaits some stays as it is, its ``tuning`` None.
 
         Returns:
             The cells; and a line for each model, method and sparsity that is left out, since no combination ran well.
@@ -125,7 +125,8 @@ class TunedPlan:
         left_out: dict[str, None] = {}
         for cell in self.cells:
             search = self.searches.get(cell.id)
-            chosen = cell if search is None else search.choose(cell, by_id)
+            awaits = search is not None and any(trial.id not in by_id for trial in search.of(cell.model))
+            chosen = cell if search is None or awaits else search.choose(cell, by_id)
             if chosen is not None:
                 found[chosen.id] = chosen
             elif search is not None:

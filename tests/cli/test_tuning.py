@@ -157,7 +157,8 @@ class TestRun:
         for number, folder in enumerate(folders, start=1):
             result = run(suite, folder, "--shard", f"{number}/2")
             assert result.exit_code == 0
-            assert f"--shard {number}/2 holds {3 - number} of 3 trials, {number} of which have no record here" in result.stderr
+            told = f"--shard {number}/2 holds {3 - number} of 3 trials, {number} of which have no record here"
+            assert told in result.stderr
             assert not list(folder.glob("*.json"))
         joined = tmp_path / "joined"
         parts = [folder / "trials" for folder in folders]

@@ -195,6 +195,15 @@ class TestChoice:
         ]
         assert [cell.options["rho"] for cell in cells] == [1.0, 2.0, 2.0, 3.0]
 
+    def test_a_cell_that_awaits_trials_stays_as_it_is(self, planned: Any) -> None:
+        tune = f"tune: {{grid: {{{RHO}}}, TEXT}}"
+        found = planned(f"{{name: alps, {tune}}}, {{name: alps, label: other, {tune}}}", sparsities="sparsities: [0.5]")
+        ran = [tried(cell, float(cell.options["rho"])) for cell in found.trials if cell.method.startswith("alps")]
+        assert found.awaits(ran) == 3
+        cells, left_out = found.chosen(ran)
+        assert [(cell.method, cell.tuning is not None) for cell in cells] == [("alps", True), ("other", False)]
+        assert not left_out
+
     def test_each_allocation_has_its_own(self, planned: Any) -> None:
         found = planned(
             f"{{name: alps, allocation: [uniform, owl], tune: {{grid: {{{RHO}}}, TEXT}}}}",

@@ -49,7 +49,7 @@ class Elsa:
 
     The defaults are the authors' recipe for large models: 4096 steps of 8 windows, so 67 M tokens at 2048 a window.
     A weight can travel about lr·steps/2 in a run, which must be several times the weights' rms: in a shorter run
-    raise lr first, then lower the interval to keep 30 updates, and choose lmda last.
+    raise lr first, then lower the interval to keep 8 updates or more, and choose lmda last.
 
     Args:
         steps: T, Adam steps.
