@@ -7,9 +7,9 @@ import html
 import io
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -28,6 +28,7 @@ SIZE = (4.6, 3.2)  # inches; about what a phone is wide
 # Of names at the ends of lines: how many, of how many characters, the share of a plot's height that one takes, and of
 # its width that an end may be short of.
 MOST_LABELS, LONGEST_LABEL, LABEL_HEIGHT, BESIDE = 8, 24, 0.065, 0.06
+NUMBER_WIDTH = 0.16  # the share of a plot's width that the number beside a value at its edge takes
 
 INK, LINE, PAPER = "#1c2024", "#d3d8de", "#fefefe"
 # Chosen by search so that any two differ by 25 (CIE 1976) or more, also as people with protanopia, deuteranopia or
@@ -209,7 +210,7 @@ def draw_plot(axes: Axes, plot: Plot, alike: Sequence[Plot]) -> None:
     if plot.sideways:
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
-    taken: Counter[float] = Counter()
+    taken: list[tuple[float, int]] = []
     for number in range(len(plot.series)):
         _draw_series(axes, plot, number, zero, taken)
     _draw_labels(axes, plot)
@@ -312,14 +313,14 @@ def line_style(series: Series, *, markers: bool | None = None, line: bool | None
     }
 
 
-def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: "Counter[float]") -> None:
+def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: list[tuple[float, int]]) -> None:
     """Draw one series; the identifiers of its parts are read again by ``_with_values``.
 
     Args:
         axes, plot: where and what.
         number: of the series; later ones are above earlier ones.
         zero: where x = 0 is drawn.
-        taken: how many values stand at the upper edge already, by their x.
+        taken: of each value that stands at the upper edge already, its place from left to right (0 to 1) and its row.
     """
     series, depth = plot.series[number], 3 + number
     points = [(x if x or axes.get_xscale() == "linear" else zero, y) for x, y in series.points]
@@ -341,12 +342,14 @@ def _draw_series(axes: Axes, plot: Plot, number: int, zero: float, taken: "Count
     for place, (x, y) in enumerate(points):
         off["gid"] = f"series-{number}-{place}"
         if plot.y.beyond(y):
-            height = 0.97 - 0.075 * taken[x]
-            taken[x] += 1
+            across = _fraction(axes, (x, 1.0))[0]
+            beside = {row for there, row in taken if abs(there - across) < NUMBER_WIDTH}
+            taken.append((across, row := next(row for row in count() if row not in beside)))
+            height = 0.97 - 0.075 * row
             edge = axes.get_xaxis_transform()
             axes.plot([x], [height], transform=edge, **{**off, "marker": "^"})
-            beside = _label_offset(left=_fraction(axes, (x, 1.0))[0] > 0.3, up=False)
-            axes.annotate(_beyond_text(y), (x, height), xycoords=edge, gid=off["gid"], **beside)
+            offset = _label_offset(left=across > 0.3, up=False)
+            axes.annotate(_beyond_text(y), (x, height), xycoords=edge, gid=off["gid"], **offset)
         elif plot.sideways and plot.x.beyond(x):
             edge = axes.get_yaxis_transform()
             axes.plot([0.97], [y], transform=edge, **{**off, "marker": ">"})

@@ -154,7 +154,8 @@ def pareto_plots(scenes: Sequence[TextScene]) -> list[Plot]:
                         c for c in candidates if c.method == method and not c.dense and (c not in best) == faint
                     ]
                     series.append(Series(method, styles[method], tuple(map(point, of_method)), line=False, faint=faint))
-            names = tuple(candidate.model for candidate in dense)
+            models = [candidate.model for candidate in dense]
+            names = tuple(model if models.index(model) == place else "" for place, model in enumerate(models))
             series.append(Series("dense models", None, tuple(map(point, dense)), names=names, line=False))
             plots.append(
                 Plot(
