@@ -174,7 +174,7 @@ def test_what_a_run_tells() -> None:
     assert observer.amounts["travel"] == pytest.approx(float(1e-3 * 6 / 2 / weights.square().mean().sqrt()))
     assert observer.messages == [
         "weights can travel less than three times their rms (lr·steps/2): raise lr or steps",
-        "fewer than 8 updates of z and u: lower interval or raise steps",
+        "fewer than 16 updates of z and u: lower interval or raise steps",
     ]
     assert not prune(Elsa(steps=32, lr=0.1, interval=1, batch_size=1), tiny.llama()).notes
 
