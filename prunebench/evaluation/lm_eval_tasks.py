@@ -175,28 +175,6 @@ def check_generation(gen_kwargs: Mapping[str, Any]) -> None:
             raise TaskError(f"gen_kwargs: unknown argument {name!r}: {suggest(name, near or OWN_ARGUMENTS)}")
 
 
-# What lm-eval takes besides the arguments of transformers' generation.
-OWN_ARGUMENTS = ("max_gen_toks", "max_tokens", "max_completion_tokens", "until")
-
-
-def check_generation(gen_kwargs: Mapping[str, Any]) -> None:
-    """Refuse arguments of generation that nobody knows, which would fail when the model writes.
-
-    Args:
-        gen_kwargs: by name.
-
-    Raises:
-        TaskError: one is unknown.
-    """
-    from transformers import GenerationConfig
-
-    valid = (*OWN_ARGUMENTS, *(name for name in vars(GenerationConfig()) if not name.startswith("_")))
-    for name in gen_kwargs:
-        if name not in valid:
-            near = get_close_matches(name, valid, n=3, cutoff=0.5)
-            raise TaskError(f"gen_kwargs: unknown argument {name!r}: {suggest(name, near or OWN_ARGUMENTS)}")
-
-
 def task_files_digest(include_path: str | None) -> str | None:
     """A digest of the task files themselves; the data they name is lm-eval's business.
 
