@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunebench import hookimpl
 from prunebench.pruning import CalibrationData, FeatureMoments, Hessian, Sparsity, calibrated, prunable
 from prunebench_plugins.swaps.dsnot import dsnot
 from prunebench_plugins.swaps.exact import exact
+from prunebench_plugins.swaps.order import refuse_reordered
 
 RULES: dict[str, tuple[Any, Any]] = {"exact": (Hessian, exact), "dsnot": (FeatureMoments, dsnot)}
 
@@ -45,22 +45,5 @@ class Swaps:
         statistic, refined = RULES[self.rule]
         for layer, seen, target in calibrated(model, data, sparsity, statistic):
             W, V = dense[layer.name].weight.float(), layer.weight.float()
-            if is_reordered(W, V):
-                raise ValueError(
-                    f"the columns of {layer.name} stand in another order than the dense model's, as after ria with "
-                    "permutation, so that its weights cannot come back: leave out the permutation"
-                )
+            refuse_reordered(W, V, layer.name)
             layer.weight.copy_(refined(W, V, seen, target.pattern.group, self.swaps))
-
-
-def is_reordered(W: Tensor, V: Tensor) -> bool:
-    """Whether the weights that a sparse matrix has kept are the dense one's, row by row, but not at their places.
-
-    Args:
-        W: dense, fp32 (out, in).
-        V: sparse, fp32 (out, in).
-    """
-    rows = W.sort(dim=1).values
-    place = torch.searchsorted(rows, V.contiguous()).clamp(max=W.shape[1] - 1)
-    known = (rows.gather(1, place) == V) | (V == 0)
-    return bool(known.all()) and bool(((V != 0) & (V != W)).any())
