@@ -21,7 +21,9 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the job that the engine would submit, as of slurm; nothing runs.")
 ]
 
-NoWait = Annotated[bool, typer.Option("--no-wait", help="End when other runners have all cells that are left.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="End when other runners have all cells that are left; trials are waited for.")
+]
 
 
 def command_words(suite: Path, output: Path, options: dict[str, Any], files: Iterable[Path]) -> tuple[str, ...]:

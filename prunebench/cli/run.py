@@ -95,7 +95,7 @@ def run(
                 if own_trials:
                     print_message(f"trials of options, whose records are in {folder / TRIALS_FOLDER}:")
                     with display_for(sys.stderr) as display:
-                        run_trials(own_trials, folder, display, wait=not no_wait, **common)
+                        run_trials(own_trials, folder, display, **common)
                 tried = existing_trials(planned, folder)
                 if missing := planned.awaits(tried):
                     if as_json:
