@@ -1,7 +1,7 @@
 """A suite from its file: read, changed by --set, checked, its paths counted from where it lies."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,28 +92,25 @@ def _override(content: dict[str, Any], override: str) -> None:
         parsed = read_yaml(value)
     except yaml.YAMLError as error:
         raise SuiteError(f"--set {quoted(override)}: the value is no valid YAML: {error_line(error)}") from None
-    *parents, last = key.split(".")
     target: Any = content
-    for part in parents:
-        target = target.setdefault(part, {}) if isinstance(target, dict) else target[_member(target, part, override)]
-    if isinstance(target, dict):
-        target[last] = parsed
-    else:
-        target[_member(target, last, override)] = parsed
+    parts: Sequence[str] = key.split(".")
+    while True:
+        place, parts = (parts[0], parts[1:]) if isinstance(target, dict) else _member(target, parts, override)
+        if not parts:
+            target[place] = parsed
+            return
+        target = target.setdefault(place, {}) if isinstance(target, dict) else target[place]
 
 
-def _member(target: Any, part: str, override: str) -> int:
-    """The index of a list's member, by number, label, name or id."""
-    if isinstance(target, list):
-        for index, item in enumerate(target):
-            if isinstance(item, str) and not part.isdigit():
-                if item == part:
-                    return index
-            elif part == str(index) or (
-                isinstance(item, dict) and part in (item.get(k) for k in ("label", "name", "id"))
-            ):
-                return index
-    raise SuiteError(f"--set {quoted(override)}: there is no {part!r} at that place of the suite")
+def _member(target: Any, parts: Sequence[str], override: str) -> tuple[int, Sequence[str]]:
+    """The index of a list's member, by number, label, name or id, which may hold dots; and the parts that follow it."""
+    for count in range(1, len(parts) + 1):
+        part = ".".join(parts[:count])
+        for index, item in enumerate(target if isinstance(target, list) else ()):
+            named = [item.get(key) for key in ("label", "name", "id")] if isinstance(item, dict) else [item]
+            if part == str(index) or part in named:
+                return index, parts[count:]
+    raise SuiteError(f"--set {quoted(override)}: there is no {parts[0]!r} at that place of the suite")
 
 
 def _with_absolute_paths(suite: Suite, folder: Path) -> Suite:

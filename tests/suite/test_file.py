@@ -167,6 +167,20 @@ def test_overrides(tmp_path: Path) -> None:
     assert suite.evaluations[0].seqlen == 8  # type: ignore[union-attr]
 
 
+def test_an_override_names_a_label_with_dots(tmp_path: Path) -> None:
+    suite = suite_of(
+        tmp_path,
+        "methods.wanda 0.5M.sparsities=[0.9]",
+        "methods.wanda 2.1M.then.0.options.lr=0.01",
+        "models.owner/model-1.5.label=b",
+        models="models: [{id: owner/model-1.5}, owner/other]",
+        methods="methods: [{name: wanda, label: wanda 0.5M}, {name: wanda, label: wanda 2.1M, then: [{name: retrain}]}]",
+    )
+    assert [str(sparsity) for sparsity in suite.methods[0].sparsities] == ["0.9"]
+    assert suite.methods[1].then[0].options == {"lr": 0.01}
+    assert [model.name for model in suite.models] == ["b", "other"]
+
+
 def test_an_override_changes_one_place_and_not_what_an_alias_shares(tmp_path: Path) -> None:
     suite = suite_of(
         tmp_path,
@@ -187,6 +201,7 @@ def test_a_long_override_is_not_repeated(tmp_path: Path) -> None:
     [
         ("nsamples", "is no key=value"),
         ("methods.wandb.options={}", "there is no 'wandb'"),
+        ("methods.wanda 0.5.options={}", "there is no 'wanda 0'"),
         ("name=[", "no valid YAML"),
         ("calibration.nsample=3", "unknown key 'nsample'"),
     ],
