@@ -170,11 +170,11 @@ def test_overrides(tmp_path: Path) -> None:
 def test_an_override_names_a_label_with_dots(tmp_path: Path) -> None:
     suite = suite_of(
         tmp_path,
-        "methods.wanda 0.5M.sparsities=[0.9]",
+        "methods.wanda 0.5.sparsities=[0.9]",
         "methods.wanda 2.1M.then.0.options.lr=0.01",
         "models.owner/model-1.5.label=b",
         models="models: [{id: owner/model-1.5}, owner/other]",
-        methods="methods: [{name: wanda, label: wanda 0.5M}, {name: wanda, label: wanda 2.1M, then: [{name: retrain}]}]",
+        methods="methods: [{name: wanda, label: wanda 0.5}, {name: wanda, label: wanda 2.1M, then: [{name: retrain}]}]",
     )
     assert [str(sparsity) for sparsity in suite.methods[0].sparsities] == ["0.9"]
     assert suite.methods[1].then[0].options == {"lr": 0.01}
