@@ -103,7 +103,7 @@ def measured(name: str) -> str:
         dense = {
             (record.cell.model, protocol): found.value
             for record in records
-            if [stage.plugin for stage in record.cell.stages] == ["dense"]
+            if record.cell.sparsity == "0" and len(record.cell.stages) == 1
             for protocol, found in record.perplexity.items()
         }
         for record in records:

@@ -204,6 +204,36 @@ def test_evaluations_at_some_sparsities_are_made_at_that_of_the_checkpoint(
     assert row(tmp_path).perplexity.keys() == {"test/stream-16"}
 
 
+def test_evaluations_go_by_the_label_that_the_suite_gives_the_dense_model(
+    checkpoint: Any, world: Path, tmp_path: Path
+) -> None:
+    """Those for other models are not made, which is told; where there are no others, that is refused."""
+
+    def scored(*labels: str) -> Any:
+        evaluations = [
+            {"name": "perplexity", "corpus": str(world / file), "seqlen": 16, "models": [label]}
+            for file, label in zip(("test.jsonl", "calibration.jsonl"), labels, strict=False)
+        ]
+        ids = {"mine": str(world / "model"), "its": "builtin/tinyworld-llama-300k"}
+        models = [{"id": ids[label], "label": label} for label in labels]
+        suite = tmp_path / "labels.yaml"
+        suite.write_text(
+            f"name: n\nmodels: {json.dumps(models)}\nsparsities: [0.5]\nmethods: [magnitude]\n"
+            f"calibration: {{corpus: {world / 'calibration.jsonl'}, seqlen: 16}}\n"
+            f"evaluations: {json.dumps(evaluations)}\n"
+        )
+        return prunebench("score", folder, "--dense", world / "model", "--suite", suite, "-o", tmp_path / "out")
+
+    folder = checkpoint(half)
+    refused = scored("its")
+    assert refused.exit_code == 2
+    assert "all evaluations of " in refused.stderr.splitlines()[-1]
+    result = scored("mine", "its")
+    assert result.exit_code == 0, result.output
+    assert "1 of the 2 evaluations of " in result.stderr
+    assert row(tmp_path).perplexity.keys() == {"test/stream-16"}
+
+
 def test_refused_in_a_line(checkpoint: Any, score: Any, world: Path, tmp_path: Path) -> None:
     dense = score(world / "model")
     assert "is dense: 0 of its" in one_line(dense)

@@ -140,6 +140,10 @@ class TestGMP:
 
 
 class TestPERP:
+    def test_a_model_without_the_parts_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="the model has no biases to train"):
+            follow(PERP(**QUICK, parts=("biases",)), sparse())
+
     def test_merged_equals_unmerged_in_outputs(self) -> None:
         model, apart = sparse(), sparse()
         layers, generator = [layer for layer, _ in prunable(model, HALF)], torch.Generator().manual_seed(1)

@@ -210,6 +210,8 @@ class TestPartial:
         cell = cell_of(write_suite, "wanda")
         SavedState.of(tmp_path, cell).keep("x", {}, {})
         assert SavedState.of(tmp_path, cell).kept("x") == ({}, {})
+        elsewhere = cell.model_copy(update={"suite": cell.suite.model_copy(update={"description": "another"})})
+        assert SavedState.of(tmp_path, elsewhere).kept("x") == ({}, {})
         there = environment(cell)
         monkeypatch.setattr(
             "prunebench.runner.saved_state.environment", lambda *_: {**there, "threads": there["threads"] + 1}

@@ -11,6 +11,7 @@ from prunebench.errors import SuiteError
 from prunebench.records.published_figures import dense_disagreements
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
+from prunebench.report.reproduction import FAIL, reproductions
 from prunebench.report.scenes import Scenes
 from prunebench.report.tables.published import HEADERS, published_table
 from prunebench.report.tables.table import Table
@@ -262,6 +263,13 @@ def test_other_allocations_are_no_seeds() -> None:
     rows = table_of(told).rows
     assert [row[6] for row in rows] == ["10.00", "20.00"]
     assert ["allocation owl" in row[10] for row in rows] == [False, True]
+
+
+def test_a_reproduction_does_not_average_over_allocations() -> None:
+    measured = (("uniform", 12.0), ("owl", 8.0))  # whose mean is what was published
+    told = [with_figure(record(allocation=a, value=v), perplexity=10.0, tolerance=0.02) for a, v in measured]
+    rows = reproductions(told)
+    assert [(row.allocation, row.ours, row.verdict) for row in rows] == [("uniform", 12.0, FAIL), ("owl", 8.0, FAIL)]
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
