@@ -1,9 +1,10 @@
 """A model made trainable: fp32 master weights in the place of its parameters, and activation checkpointing."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,7 +20,8 @@ def trainable(
     """Make parameters trainable as fp32 masters within this context; eval mode, so that there is no dropout.
 
     A parameter of another dtype holds an fp32 copy of itself, which is rounded once at the end; so do the model's
-    other parameters, which are multiplied with it, and those end as they were. A parameter stays the same
+    other parameters, which are multiplied with it, and those end as they were. Matrices of a model in bf16 go on being
+    multiplied in bf16, by autocast: on a CPU as losses do on CUDA for every model. A parameter stays the same
     ``nn.Parameter``, so tied heads stay tied. Dtypes, ``requires_grad``, gradients and modes are restored at the end.
     For a loop of one's own; ``fit`` does this itself.
 
@@ -49,6 +51,7 @@ def trainable(
     blocks = list(decoder_blocks(model)) if grad_checkpointing and model is not None else []
     forwards = [block.__dict__.get("forward") for block in blocks]
     chosen = set(map(id, trained))
+    bf16 = any(parameter.dtype is torch.bfloat16 and parameter.device.type == "cpu" for parameter in own)
     try:
         if model is not None:
             model.eval()
@@ -59,7 +62,9 @@ def trainable(
         # transformers' own checkpointing is off in eval mode.
         for block in blocks:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-        yield trained
+        # A cached copy of a weight would be that of an earlier step.
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False) if bf16 else nullcontext():
+            yield trained
     finally:
         for block, forward in zip(blocks, forwards, strict=True):
             block.__dict__.pop("forward", None)
