@@ -5,6 +5,7 @@ mkdocs-macros calls ``define_env``; the tests render the pages with the same fun
 
 import inspect
 import json
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,22 +97,26 @@ def measured(name: str) -> str:
     """What the reference records hold of a method, alone or after another: perplexity, the dense model's, time."""
     from prunebench import text
     from prunebench.records.store import read_records
+    from prunebench.report.grouping import group_by, latest_records
+    from prunebench.report.tables.perplexity import mean_over_seeds
 
     rows: list[tuple[object, ...]] = []
     for folder in sorted({path.parent for path in REFERENCE.glob("*/*.json")}):
-        records = [record for record in read_records(folder) if record.status == "ok"]
+        records, _ = latest_records([record for record in read_records(folder) if record.status == "ok"])
         dense = {
             (record.cell.model, protocol): found.value
             for record in records
             if record.cell.sparsity == "0" and len(record.cell.stages) == 1
             for protocol, found in record.perplexity.items()
         }
-        for record in records:
-            cell = record.cell
+        entries = group_by(records, lambda record: (*record.cell.key[:4], record.cell.key[5]))
+        for seeds in entries.values():
+            cell = seeds[0].cell
             first, *others = (stage.plugin for stage in cell.stages)
             if name not in (others or [first]):  # of several stages those that follow: the first has rows of its own
                 continue
-            for protocol, found in record.perplexity.items():
+            seconds = statistics.median(record.cost.prune_seconds or 0.0 for record in seeds)
+            for protocol in seeds[0].perplexity:
                 rows.append(
                     (
                         folder.name,
@@ -119,16 +124,15 @@ def measured(name: str) -> str:
                         cell.method,
                         cell.sparsity,
                         code(protocol),
-                        text.number(found.value),
+                        mean_over_seeds(seeds, protocol),
                         text.number(dense[cell.model, protocol]) if (cell.model, protocol) in dense else text.MISSING,
-                        text.seconds(record.cost.prune_seconds or 0.0),
+                        text.seconds(seconds),
                     )
                 )
     if not rows:
         return "No reference record holds this method yet.\n"
-    return table(
-        ("suite", "model", "entry", "sparsity", "protocol", "perplexity", "dense", "prune time"), sorted(rows, key=str)
-    )
+    heads = ("suite", "model", "entry", "sparsity", "protocol", "perplexity, mean ± sd of seeds", "dense", "prune time")
+    return table(heads, sorted(rows, key=str))
 
 
 @macro

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
@@ -128,6 +129,12 @@ class TestComplete:
         (found,) = read_record(path).perplexity.values()
         line = next(line for line in pages["methods/magnitude.md"].splitlines() if line.startswith("| smoke |"))
         assert f"| {found.value:.3f} |" in line
+
+    def test_measured_figures_are_means_over_seeds(self, pages: dict[str, str]) -> None:
+        paths = (ROOT / "results" / "reference" / "methods-stories").glob("*--wanda-swaps--0.5--*.json")
+        found = [next(iter(read_record(path).perplexity.values())).value for path in paths]
+        assert len(found) == 3
+        assert f"| {statistics.mean(found):.2f} ± {statistics.stdev(found):.2f} |" in pages["methods/swaps.md"]
 
 
 class TestSchema:
