@@ -2,14 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import print_message, print_tables
+from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.run import run
-from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of, plain
+from prunebench.cli.suite_options import Device, InProcess, Only, Overrides, evaluations_of, plain
 from prunebench.cli.trials import existing_trials
 from prunebench.errors import UsageError, suggest
 from prunebench.quiet import quiet_libraries
@@ -27,7 +30,9 @@ def reproduce(
         typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.  [default: results/reproduce-NAME]"),
     ] = None,
     override: Overrides = None,
+    only: Only = None,
     device: Device = None,
+    plugin: PluginFiles = None,
     in_process: InProcess = False,
 ) -> None:
     """Run a paper's experiment and say which of its published perplexities ours agree with.
@@ -35,12 +40,16 @@ def reproduce(
     An interrupted reproduction goes on where it was. DIR/reproduction/NAME--MODEL.json holds the outcome,
     to be sent in.
     """
-    with quiet_libraries():
-        path, label, replaced = narrowed(name, model)
+    with quiet_libraries(), Executors(in_process=in_process) as processes:
+        from prunebench.registry.reading import PluginFiles as ReadFiles
+
+        path, label, replaced = narrowed(name, model, ReadFiles(plugin or (), processes.reader))
     replaced += override or ()
     folder = output or Path("results") / f"reproduce-{path.stem}"
     try:
-        run(suite=path, output=folder, override=replaced, device=device, in_process=in_process)
+        run(
+            suite=path, output=folder, override=replaced, only=only, device=device, plugin=plugin, in_process=in_process
+        )
         code = 0
     except typer.Exit as failed:
         code = failed.exit_code
@@ -48,12 +57,13 @@ def reproduce(
         raise typer.Exit(code)
     from prunebench.files import make_folder, write_atomically
     from prunebench.records.store import read_records
-    from prunebench.report.reproduction import PASS, reproduction_json, reproduction_table, reproductions
+    from prunebench.report.reproduction import reproduction_json, reproduction_table, reproductions
     from prunebench.suite.file import load_suite
     from prunebench.suite.tuning import plan_tuned
 
-    with quiet_libraries():
-        planned = plan_tuned(load_suite(path, replaced), device=device)
+    with quiet_libraries(), Executors(in_process=in_process) as processes:
+        files = ReadFiles(plugin or (), processes.reader)
+        planned = plan_tuned(load_suite(path, replaced, files), only=only or (), device=device, plugin_files=files)
     tried = existing_trials(planned, folder)
     if planned.awaits(tried):  # as ``run`` has said
         raise typer.Exit(1)
@@ -62,21 +72,23 @@ def reproduce(
     records = [record for record in read_records(folder, leave_out=print_message) if record.cell.id in asked]
     rows = reproductions(records)
     print_tables([reproduction_table(rows)])
-    outcome = json.dumps(reproduction_json(path.stem, rows, records), indent=1) + "\n"
+    facts = reproduction_json(path.stem, rows, records, complete=not code)
+    outcome = json.dumps(facts, indent=1, allow_nan=False) + "\n"
     make_folder(folder / OUTCOME)
     outcome_file = folder / OUTCOME / f"{path.stem}--{re.sub(r'[^A-Za-z0-9.]+', '-', label)}.json"
     write_atomically(outcome_file, outcome.encode())
     print_message(f"to be sent in: {outcome_file}")
-    if code or not rows or any(row.verdict != PASS for row in rows):
+    if not facts["passed"]:
         raise typer.Exit(1)
 
 
-def narrowed(name: str, model: str | None) -> tuple[Path, str, list[str]]:
+def narrowed(name: str, model: str | None, plugin_files: Iterable[Path] = ()) -> tuple[Path, str, list[str]]:
     """A paper's suite, and what of it is replaced: one model, the methods and sparsities that have figures for it.
 
     Args:
         name: of a suite of ``suites/paper``, or a suite file.
         model: id or label of one of its models; the first if None.
+        plugin_files: whose evaluations the suite may name.
 
     Returns:
         The suite's file, the model's label, and ``KEY=VALUE`` overrides.
@@ -89,7 +101,7 @@ def narrowed(name: str, model: str | None) -> tuple[Path, str, list[str]]:
     from prunebench.suite.published import read_published
 
     path = suite_named(name)
-    suite = load_suite(path)
+    suite = load_suite(path, (), plugin_files)
     known = [label for entry in suite.models for label in (entry.id, entry.name)]
     chosen = [entry for entry in suite.models if model in (None, entry.id, entry.name)]
     if not chosen:

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from prunebench.cli.executor import Executors
 from prunebench.cli.output import AsJson, print_message
+from prunebench.cli.plugins import PluginFiles
 from prunebench.cli.run import run
-from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of
+from prunebench.cli.suite_options import Device, InProcess, Overrides, evaluations_of, plain
 from prunebench.errors import UsageError
 from prunebench.files import with_home
 from prunebench.quiet import quiet_libraries
@@ -38,6 +40,7 @@ def score(
     ] = None,
     override: Overrides = None,
     device: Device = None,
+    plugin: PluginFiles = None,
     in_process: InProcess = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +52,7 @@ def score(
         from prunebench.models.checkpoint import sparsity_of
         from prunebench.models.source import find_model
         from prunebench.models.tokenizer_files import has_tokenizer
+        from prunebench.registry.reading import PluginFiles as ReadFiles
         from prunebench.suite.entries import ModelEntry
         from prunebench.suite.file import load_suite
 
@@ -73,18 +77,17 @@ def score(
         if suite is None:
             suite = Path(work) / "score.yaml"
             suite.write_text(SUITE, encoding="utf-8")
-        loaded = load_suite(suite)
-        called = next(
-            (model.name for model in loaded.models if model.id == dense), ModelEntry.model_validate(dense).name
-        )
-        evaluations = evaluations_of(loaded, called)
-        others = f"{suite} are for other models than {called!r}"
+        with Executors(in_process=in_process) as processes:
+            loaded = load_suite(suite, (), ReadFiles(plugin or (), processes.reader))
+        model = next((entry for entry in loaded.models if entry.id == dense), ModelEntry.model_validate(dense))
+        evaluations = evaluations_of(loaded, model.name)
+        others = f"{suite} are for other models than {model.name!r}"
         if not evaluations:
             raise UsageError(f"all evaluations of {others}: name another suite, or a model of this one as --dense")
         if left_out := len(loaded.evaluations) - len(evaluations):
             print_message(f"{left_out} of the {len(loaded.evaluations)} evaluations of {others}, and are not made")
         asked = {
-            "models": [dense],
+            "models": [plain(model)],
             "sparsities": [str(sparsity)],
             "allocation": "uniform",
             "methods": ["dense", brought],
@@ -96,6 +99,7 @@ def score(
             output=output or Path("results") / "score",
             override=[*(f"{key}={json.dumps(value)}" for key, value in asked.items()), *(override or ())],
             device=device,
+            plugin=plugin,
             in_process=in_process,
             as_json=as_json,
         )

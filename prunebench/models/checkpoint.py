@@ -13,9 +13,18 @@ from prunebench.pruning.sparsity import NM, Pattern, Unstructured
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedConfig
 
 PATTERNS = (NM(1, 4), NM(2, 8), NM(2, 4), NM(4, 8))
 """Patterns of n:m that are looked for, the stricter of two with the same share of zeros first."""
+WITHOUT_EFFECT = frozenset(
+    (
+        *("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "max_position_embeddings"),
+        *("init_std", "initializer_range", "layerdrop", "pretraining_tp", "quantization_config", "use_cache"),
+    )
+)
+"""What may differ in configurations, beside what all models have, as the dtype. Weights that are tied are compared."""
+UNUSED = "weights of the checkpoint have no place in the model and are not used"
 NEAR = 1e-3
 """A share of zeros this near to one with two decimals is called by that."""
 
@@ -55,7 +64,10 @@ class Checkpoint:
         source = find_model(self.folder, tokenizer=self.tokenizer)
         if source.digest != self.digest:
             raise ModelError(f"the files of {self.folder} have changed since the suite was planned: run it again")
-        brought, _ = load_model(source, dtype="auto", device="cpu")
+        unused: list[str] = []
+        brought, _ = load_model(source, dtype="auto", device="cpu", unused=unused)
+        if unused:
+            note(UNUSED, count=len(unused), one=min(unused))
         theirs, ours = brought.state_dict(), model.state_dict()
         refuse_other_shapes(self.folder, theirs, ours)
         refuse_untied(self.folder, theirs, model)
@@ -69,6 +81,25 @@ class Checkpoint:
                 )
             for name, tensor in ours.items():
                 tensor.copy_(theirs[name])
+
+
+def refuse_other_configuration(folder: str, theirs: "PreTrainedConfig", ours: "PreTrainedConfig") -> None:
+    """Refuse a model that computes otherwise than the dense one: weights are measured in that one's place.
+
+    Raises:
+        ModelError: the kind of model, or a value of its configuration that its figures depend on, is another.
+    """
+    from transformers import PreTrainedConfig
+
+    without_effect = WITHOUT_EFFECT | PreTrainedConfig().to_dict().keys() - {"model_type"}
+    found, expected = theirs.to_dict(), ours.to_dict()
+    for key in sorted(found.keys() | expected.keys()):
+        if key in without_effect or "dropout" in key or found.get(key) == expected.get(key):
+            continue
+        raise ModelError(
+            f"{folder} is of another architecture than the dense model: {key} is {found.get(key)!r} in the "
+            f"checkpoint's config.json and {expected.get(key)!r} in the dense model's"
+        )
 
 
 def refuse_other_shapes(folder: str, theirs: "dict[str, Tensor]", ours: "dict[str, Tensor]") -> None:
@@ -124,6 +155,7 @@ def sparsity_of(checkpoint: ModelSource, dense: str) -> Pattern:
     model, _ = load_model(checkpoint, dtype="auto", device="cpu")
     skeleton = load_skeleton(find_model(dense))
     refuse_other_shapes(folder, model.state_dict(), skeleton.state_dict())
+    refuse_other_configuration(folder, model.config, skeleton.config)
     refuse_untied(folder, model.state_dict(), skeleton)
     for name, tensor in model.state_dict().items():
         if not bool(tensor.isfinite().all()):

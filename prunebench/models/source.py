@@ -252,7 +252,7 @@ def pick_dtype(requested: str | None, device: str) -> str:
     """The dtype to load a model in: "float32", "bfloat16", "float16", or "auto" for that of the checkpoint.
 
     Args:
-        requested: one of those; None for auto on CUDA and float32 on the CPU, whose bfloat16 products are slower.
+        requested: one of those; None for auto on CUDA and float32 on a CPU: many have no fast bfloat16 products.
         device: "cpu", "cuda" or "disk".
 
     Raises:

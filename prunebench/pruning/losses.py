@@ -14,7 +14,7 @@ from prunebench.pruning.layers import all_layers, in_parameters
 def language_loss(model: nn.Module, tokens: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
     """Mean cross-entropy of all seqlen − 1 next-token predictions of every window, softmax in fp32.
 
-    On CUDA matrices are multiplied in bf16 (autocast), elsewhere in the model's dtype.
+    On CUDA matrices are multiplied in bf16 (autocast).
 
     Args:
         model: a causal language model.
@@ -34,7 +34,7 @@ def distillation_loss(
 ) -> Tensor:
     """Mean over all tokens of KL(p_teacher ‖ p_model), the divergence of the predicted distributions, in fp32 nats.
 
-    On CUDA matrices are multiplied in bf16 (autocast), elsewhere in the model's dtype.
+    On CUDA matrices are multiplied in bf16 (autocast).
 
     Args:
         model: a causal language model.
@@ -52,7 +52,7 @@ def distillation_loss(
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """A context in which matrices are multiplied in bf16 on CUDA; on a CPU ``trainable`` decides."""
+    """A context in which matrices are multiplied in bf16 on CUDA; none elsewhere."""
     return torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 

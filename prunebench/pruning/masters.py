@@ -1,8 +1,9 @@
 """A model made trainable: fp32 master weights in the place of its parameters, and activation checkpointing."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ def trainable(
     """Make parameters trainable as fp32 masters within this context; eval mode, so that there is no dropout.
 
     A parameter of another dtype holds an fp32 copy of itself, which is rounded once at the end; so do the model's
-    other parameters, which are multiplied with it, and those end as they were. Matrices of a model in bf16 go on being
-    multiplied in bf16, by autocast: on a CPU as losses do on CUDA for every model. A parameter stays the same
+    other parameters, which are multiplied with it, and those end as they were. On a CPU the forward pass of a model in
+    bf16 goes on in bf16 (autocast), as losses have it on CUDA for every model. A parameter stays the same
     ``nn.Parameter``, so tied heads stay tied. Dtypes, ``requires_grad``, gradients and modes are restored at the end.
     For a loop of one's own; ``fit`` does this itself.
 
@@ -48,10 +49,9 @@ def trainable(
     modes = [] if model is None else [(module, module.training) for module in model.modules()]
     if parameters is None and not all(required for _, required, _ in original):
         note("frozen parameters are trained all the same")
-    blocks = list(decoder_blocks(model)) if grad_checkpointing and model is not None else []
-    forwards = [block.__dict__.get("forward") for block in blocks]
+    forwards = _forwards(model, own, grad_checkpointing)
+    forwards_before = [module.__dict__.get("forward") for module, _ in forwards]
     chosen = set(map(id, trained))
-    bf16 = any(parameter.dtype is torch.bfloat16 and parameter.device.type == "cpu" for parameter in own)
     try:
         if model is not None:
             model.eval()
@@ -59,17 +59,14 @@ def trainable(
             parameter.grad = None
             parameter.data = parameter.data.float()
             parameter.requires_grad_(id(parameter) in chosen)
-        # transformers' own checkpointing is off in eval mode.
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-        # A cached copy of a weight would be that of an earlier step.
-        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False) if bf16 else nullcontext():
-            yield trained
+        for module, forward in forwards:
+            module.forward = forward
+        yield trained
     finally:
-        for block, forward in zip(blocks, forwards, strict=True):
-            block.__dict__.pop("forward", None)
-            if forward is not None:
-                block.forward = forward
+        for (module, _), before in zip(forwards, forwards_before, strict=True):
+            module.__dict__.pop("forward", None)
+            if before is not None:
+                module.forward = before
         for parameter, (dtype, required, grad) in zip(everything, original, strict=True):
             parameter.grad = None
             parameter.data = parameter.data.to(dtype)
@@ -77,3 +74,24 @@ def trainable(
             parameter.requires_grad_(required)
         for module, training in modes:
             module.training = training
+
+
+def _forwards(
+    model: nn.Module | None, parameters: Iterable[Tensor], grad_checkpointing: bool
+) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    """Modules that run otherwise while they are trained, and how: with checkpoints, by products in bf16.
+
+    Args:
+        model: all of it.
+        parameters: its own, before they become fp32.
+        grad_checkpointing: recompute each decoder block; transformers' own way is off in eval mode.
+    """
+    if model is None:
+        return []
+    blocks = decoder_blocks(model) if grad_checkpointing else ()
+    found: list[tuple[nn.Module, Callable[..., Any]]] = [
+        (block, partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)) for block in blocks
+    ]
+    if any(parameter.dtype is torch.bfloat16 and parameter.device.type == "cpu" for parameter in parameters):
+        found.append((model, torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)))
+    return found

@@ -47,8 +47,7 @@ def fit(
     ``after`` may depend on nothing but their argument, the parameters, the masks and ``state``.
 
     Args:
-        loss: called with the step t = 0 … steps − 1, returns a scalar; within bf16 autocast on CUDA, and for a model
-            in bf16 on a CPU.
+        loss: called with the step t = 0 … steps − 1, returns a scalar; on CUDA within bf16 autocast.
         parameters: what is trained: parameters of ``model``, or tensors of one's own that require no gradient.
         steps: how many; 0 changes nothing.
         lr: learning rate after the warm-up.

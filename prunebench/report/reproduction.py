@@ -1,5 +1,6 @@
 """A reproduction: published figures, ours, and whether both agree as nearly as was stated before."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +22,13 @@ class Reproduced:
         model, method, sparsity, protocol: of both.
         allocation: of our cells.
         ours: mean perplexity over seeds; None where no cell ran well.
-        theirs: the published perplexity, by our exponent.
+        published: the published perplexity, as it was printed.
+        theirs: the same by our exponent, which differs where theirs is of fewer predictions than there are tokens.
         ratio: ours over theirs.
         tolerance: the part of theirs by which ours may differ.
         verdict: one of ``PASS``, ``FAIL`` and ``NOT_MEASURED``.
         source: where it was published.
+        note: what else is known of it, as that it was read off a figure.
         cells: ids of our cells.
     """
 
@@ -35,11 +38,13 @@ class Reproduced:
     allocation: str
     protocol: str
     ours: float | None
+    published: float
     theirs: float
     ratio: float | None
     tolerance: float
     verdict: str
     source: str
+    note: str
     cells: tuple[str, ...]
 
 
@@ -66,11 +71,13 @@ def _reproduced(records: Sequence[Record], figure: PublishedFigure) -> Reproduce
         allocation=cell.allocation,
         protocol=protocol,
         ours=ours,
+        published=figure.perplexity,
         theirs=figure.comparable,
         ratio=ratio,
         tolerance=tolerance,
         verdict=verdict,
         source=figure.source,
+        note=figure.note or "",
         cells=tuple(record.cell.id for record in records),
     )
 
@@ -92,19 +99,34 @@ def reproduction_table(rows: Sequence[Reproduced]) -> Table:
                 text.MISSING if row.ratio is None else f"{row.ratio:.3f}",
                 f"{row.tolerance:.0%}",
                 row.verdict,
-                row.source,
+                f"{row.source} ({row.note})" if row.note else row.source,
             )
             for row in rows
         ),
     )
 
 
-def reproduction_json(name: str, rows: Sequence[Reproduced], records: Sequence[Record]) -> dict[str, Any]:
-    """All of it as plain JSON, to be sent in: the rows, and on what they were measured."""
+def reproduction_json(
+    name: str, rows: Sequence[Reproduced], records: Sequence[Record], *, complete: bool
+) -> dict[str, Any]:
+    """All of it as plain JSON, to be sent in: the rows, and on what they were measured.
+
+    Args:
+        name: of the suite.
+        rows: figures and verdicts.
+        records: on which they rest.
+        complete: whether all cells and trials that were asked for ran well; else it has not passed.
+    """
     return {
         "format": "prunebench reproduction 1",
         "suite": name,
-        "passed": bool(rows) and all(row.verdict == PASS for row in rows),
-        "figures": [asdict(row) for row in rows],
+        "passed": complete and bool(rows) and all(row.verdict == PASS for row in rows),
+        "complete": complete,
+        "figures": [{key: _json_number(value) for key, value in asdict(row).items()} for row in rows],
         "environments": {record.cell.id: record.environment for record in records},
     }
+
+
+def _json_number(value: object) -> object:
+    """A value as JSON has it: perplexities may be infinite or NaN, which become text as in records."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

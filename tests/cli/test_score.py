@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -123,6 +124,27 @@ def test_other_weights_that_differ_are_told(checkpoint: Any, score: Any, tmp_pat
     assert score(checkpoint(moved_embeddings)).exit_code == 0
     note = "weights that are not pruned differ from the dense model's, model.embed_tokens.weight for one"
     assert row(tmp_path).notes[note] == 1
+
+
+def test_weights_without_a_place_are_told(checkpoint: Any, score: Any, tmp_path: Path) -> None:
+    """Such as biases that a method added, where the configuration knows of none."""
+    file = checkpoint(half) / "model.safetensors"
+    save_file(load_file(file) | {"model.layers.0.mlp.up_proj.bias": torch.ones(4)}, file, metadata={"format": "pt"})
+    assert score(file.parent).exit_code == 0
+    assert row(tmp_path).notes["weights of the checkpoint have no place in the model and are not used"] == 1
+
+
+def test_the_suite_says_how_the_dense_model_is_called_and_loaded(checkpoint: Any, world: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "own.yaml"
+    suite.write_text(
+        f"name: n\nmodels: [{{id: {world / 'model'}, label: mine, dtype: bfloat16}}]\nmethods: [dense]\n"
+        f"calibration: {{corpus: {world / 'calibration.jsonl'}, seqlen: 16}}\nsparsities: [0.5]\n"
+        f"evaluations: [{{name: perplexity, corpus: {world / 'test.jsonl'}, seqlen: 16}}]\n"
+    )
+    folder = checkpoint(half)
+    result = prunebench("score", folder, "--dense", world / "model", "--suite", suite, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert {(r.cell.model, r.cell.dtype) for r in read_records(tmp_path / "out")} == {("mine", "bfloat16")}
 
 
 def test_weights_in_half_precision_are_compared_in_it(checkpoint: Any, score: Any, tmp_path: Path) -> None:
@@ -241,11 +263,16 @@ def test_refused_in_a_line(checkpoint: Any, score: Any, world: Path, tmp_path: P
     assert "holds NaN or infinity in model.norm.weight" in one_line(broken)
     other = shutil.copytree(world / "model", tmp_path / "other")
     tiny.qwen3().save_pretrained(other)
-    elsewhere = score(checkpoint(half), dense=other)
+    elsewhere = score(pruned := checkpoint(half), dense=other)
     assert "is of another architecture than the dense model" in one_line(elsewhere)
+    steeper = shutil.copytree(pruned, tmp_path / "steeper")
+    config = json.loads((steeper / "config.json").read_text())
+    (steeper / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01, "attention_dropout": 0.5}))
+    otherwise = score(steeper)
+    assert "rms_norm_eps is 0.01 in the checkpoint's config.json" in one_line(otherwise)
     missing = score(tmp_path / "nowhere")
     assert "nowhere" in one_line(missing)
-    assert {result.exit_code for result in (dense, broken, elsewhere, missing)} == {2}
+    assert {result.exit_code for result in (dense, broken, elsewhere, otherwise, missing)} == {2}
     assert not (tmp_path / "out").exists()
 
 

@@ -116,6 +116,11 @@ class TestMasks:
         assert (W == 0).tolist() == [True, True, True, False]
 
 
+def logits(model: nn.Module) -> torch.Tensor:
+    output: torch.Tensor = model(input_ids=tiny.tokens()[None, :20]).logits
+    return output
+
+
 class TestHalfPrecision:
     @pytest.mark.parametrize("name", MIXED)
     def test_masters_are_fp32_and_rounded_once(self, name: str) -> None:
@@ -128,6 +133,20 @@ class TestHalfPrecision:
             train(master, lr=1e-3)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
         assert torch.equal(weights(model), weights(master).bfloat16().float())
+
+    def test_only_the_forward_pass_of_a_model_in_bf16_is_in_bf16(self) -> None:
+        model, W = tiny.llama().to(torch.bfloat16), torch.ones(2, 2)
+        found: dict[torch.dtype, list[torch.dtype]] = {}
+
+        def after(t: int) -> None:
+            found[logits(model).dtype] = [(W @ W).dtype, model.lm_head.weight.dtype]
+
+        fit(lambda t: logits(model).float().mean(), model.parameters(), steps=1, lr=1e-3, model=model, after=after)
+        assert found == {torch.bfloat16: [torch.float32, torch.float32]}
+        assert "forward" not in vars(model)
+        model.float()
+        fit(lambda t: logits(model).mean(), model.parameters(), steps=1, lr=1e-3, model=model, after=after)
+        assert found[torch.float32] == [torch.float32, torch.float32]
 
     def test_steps_too_small_for_bf16_are_not_lost(self) -> None:
         W = torch.ones(3, dtype=torch.bfloat16)

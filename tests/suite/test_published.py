@@ -1,6 +1,7 @@
 """Published figures: read from CSV, kept in the cells' records, and shown beside ours."""
 
 import io
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from prunebench.errors import SuiteError
 from prunebench.records.published_figures import dense_disagreements
 from prunebench.records.record import PublishedFigure, Record
 from prunebench.records.store import read_records
-from prunebench.report.reproduction import FAIL, reproductions
+from prunebench.report.reproduction import FAIL, reproduction_json, reproductions
 from prunebench.report.scenes import Scenes
 from prunebench.report.tables.published import HEADERS, published_table
 from prunebench.report.tables.table import Table
@@ -270,6 +271,18 @@ def test_a_reproduction_does_not_average_over_allocations() -> None:
     told = [with_figure(record(allocation=a, value=v), perplexity=10.0, tolerance=0.02) for a, v in measured]
     rows = reproductions(told)
     assert [(row.allocation, row.ours, row.verdict) for row in rows] == [("uniform", 12.0, FAIL), ("owl", 8.0, FAIL)]
+
+
+def test_what_is_sent_in_has_passed_only_if_everything_ran_and_is_json() -> None:
+    good = with_figure(record(value=10.1), perplexity=10.0, tolerance=0.02, note="read off a figure")
+    (row,) = rows = reproductions([good])
+    assert (row.published, row.note) == (10.0, "read off a figure")
+    assert reproduction_json("paper", rows, [good], complete=True)["passed"]
+    assert not reproduction_json("paper", rows, [good], complete=False)["passed"]
+    broken = with_figure(record(value=float("nan")), perplexity=10.0, tolerance=0.02)
+    outcome = reproduction_json("paper", reproductions([broken]), [broken], complete=True)
+    (figure,) = json.loads(json.dumps(outcome, allow_nan=False))["figures"]
+    assert (outcome["passed"], figure["ours"], figure["verdict"]) == (False, "nan", FAIL)
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
