@@ -21,7 +21,7 @@ class MaskLLM:
     falls to 0 by a cosine.
 
     Args:
-        steps: of AdamW; 0 leaves the masks of the prior.
+        steps: of AdamW; 0 leaves the masks that the prior and its noise begin with.
         lr: learning rate of the first step.
         batch_size: windows a step, drawn with replacement from the whole calibration text.
         temperature: τ of the softmax, in the first step and after the last; in between it falls linearly.
@@ -94,7 +94,7 @@ def sampled(logits: Tensor, masks: Tensor, temperature: float) -> Tensor:
         temperature: τ; at 0 it is the mask of the highest logit, so n of m.
 
     Returns:
-        fp32 (groups, m), between 0 and 1.
+        fp32 (groups, m), between 0 and 1; bf16 within autocast, unless the temperature is 0.
     """
     if temperature == 0:
         return masks[logits.argmax(dim=1)]

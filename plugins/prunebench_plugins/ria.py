@@ -21,7 +21,8 @@ class RIA:
         power: a, what the norm of an input is raised to; 0 leaves the inputs out.
         permutation: for n:m, reorder the inputs of each ``down_proj`` first, so that large scores fall into different
             groups. ``gate_proj`` and ``up_proj`` are reordered with it, so that the model computes the same: that is
-            known of MLPs of these three matrices alone, without biases. Without effect on unstructured sparsity.
+            known of MLPs of these three matrices alone, without biases, and refused of others at any sparsity. Without
+            effect on unstructured sparsity. What reads the dense model's weights, as ``swaps`` does, must not follow.
     """
 
     revision: ClassVar[int] = 1

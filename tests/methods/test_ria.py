@@ -83,18 +83,19 @@ class TestPermutation:
             kept[permutation] = float(first.weight.abs().sum())
         assert kept[True] > kept[False]
 
-    def test_norms_go_with_their_channels(self) -> None:
+    @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4)])
+    def test_norms_go_with_their_channels(self, n: int, m: int) -> None:
         """The mask of the first ``down_proj`` is that of the dense model's scores, by loops, in the new order."""
         model, dense, data = tiny.llama(), tiny.llama(), tiny.calibration()
-        RIA(permutation=True).prune(model, data, NM(2, 4))
+        RIA(permutation=True).prune(model, data, NM(n, m))
         first = "model.layers.0.mlp.down_proj"
         inputs: list[torch.Tensor] = []
         with torch.no_grad(), dense.get_submodule(first).register_forward_pre_hook(lambda _, x: inputs.append(*x)):
             dense(input_ids=data.windows, use_cache=False)
         W, X = dense.get_parameter(f"{first}.weight").detach(), inputs[0].flatten(0, 1)
         scores = torch.tensor([[ria_score(W, X, i, j, 0.5) for j in range(W.shape[1])] for i in range(W.shape[0])])
-        order = channel_order(scores, 2, 4)
-        expected = W[:, order] * pruned_apart(scores[:, order], 2, 4)
+        order = channel_order(scores, n, m)
+        expected = W[:, order] * pruned_apart(scores[:, order], n, m)
         assert torch.equal(model.get_parameter(f"{first}.weight"), expected)
 
     def test_unstructured_sparsity_is_as_without(self) -> None:
