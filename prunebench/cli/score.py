@@ -50,7 +50,7 @@ def score(
     """
     with quiet_libraries():
         from prunebench.models.checkpoint import sparsity_of
-        from prunebench.models.source import find_model
+        from prunebench.models.source import find_folder, find_model
         from prunebench.models.tokenizer_files import has_tokenizer
         from prunebench.registry.reading import PluginFiles as ReadFiles
         from prunebench.suite.entries import ModelEntry
@@ -60,7 +60,7 @@ def score(
         if with_home(dense).is_dir():  # a suite counts paths from its own folder
             dense = str(with_home(dense).resolve())
         # Many scripts save the weights alone.
-        tokenizer = dense if local.is_dir() and not has_tokenizer(local) else None
+        tokenizer = None if has_tokenizer(find_folder(folder)) else dense
         found = find_model(folder, tokenizer=tokenizer)
         sparsity = sparsity_of(found, dense)
     name = label or (local.resolve().name if local.is_dir() else folder)
