@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from prunebench import hookimpl
 from prunebench.errors import ModelError
-from prunebench.models.loading import load_model, load_skeleton
+from prunebench.models.loading import UNUSED, load_model, load_skeleton
 from prunebench.models.source import ModelSource, find_model
 from prunebench.pruning.callbacks import note
 from prunebench.pruning.layers import UnknownMatrixError, all_layers
@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 PATTERNS = (NM(1, 4), NM(2, 8), NM(2, 4), NM(4, 8))
 """Patterns of n:m that are looked for, the stricter of two with the same share of zeros first."""
-WITHOUT_EFFECT = frozenset(
-    (
-        *("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "max_position_embeddings"),
-        *("init_std", "initializer_range", "layerdrop", "pretraining_tp", "quantization_config", "use_cache"),
-    )
+SPECIAL_TOKENS = {"bos_token_id", "eos_token_id", "pad_token_id"}
+OF_TRAINING = {"init_std", "initializer_range", "layerdrop", "pretraining_tp"}
+WITHOUT_EFFECT = (
+    SPECIAL_TOKENS
+    | OF_TRAINING
+    | {
+        "max_position_embeddings",
+        "quantization_config",
+        "tie_word_embeddings",
+        "use_cache",
+    }
 )
 """What may differ in configurations, beside what all models have, as the dtype. Weights that are tied are compared."""
-UNUSED = "weights of the checkpoint have no place in the model and are not used"
 NEAR = 1e-3
 """A share of zeros this near to one with two decimals is called by that."""
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import dtype as torch_dtype
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+UNUSED = "weights of the checkpoint have no place in the model and are not used"
+"""The note on what ``load_model`` names as unused."""
+
 
 def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     """Load a model's tokenizer alone.

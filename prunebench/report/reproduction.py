@@ -23,7 +23,7 @@ class Reproduced:
         allocation: of our cells.
         ours: mean perplexity over seeds; None where no cell ran well.
         published: the published perplexity, as it was printed.
-        theirs: the same by our exponent, which differs where theirs is of fewer predictions than there are tokens.
+        theirs: the same without the exponent that their code has, as ``PublishedFigure.comparable``.
         ratio: ours over theirs.
         tolerance: the part of theirs by which ours may differ.
         verdict: one of ``PASS``, ``FAIL`` and ``NOT_MEASURED``.

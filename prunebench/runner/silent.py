@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from prunebench.models.loading import UNUSED
 from prunebench.models.source import ModelSource, weight_names
 from prunebench.pruning.callbacks import note
 from prunebench.pruning.layers import all_layers
@@ -27,7 +28,7 @@ def note_silent(model: "PreTrainedModel", tokenizer: Any, source: ModelSource, u
         unused: names of weights for which transformers found no place.
     """
     if rest := sorted({*unused, *_left_out(model, source)}):
-        note("weights of the checkpoint have no place in the model and are not used", count=len(rest), one=rest[0])
+        note(UNUSED, count=len(rest), one=rest[0])
     ids = tokenizer("a")["input_ids"]
     if ids and tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
         note("the tokenizer ends every text with EOS, prompts of zero-shot tasks too")
