@@ -200,23 +200,26 @@ def test_the_dense_model_has_no_signature() -> None:
 
 # Bad runs of ELSA itself: what it traces is what the signatures read.
 GOOD: dict[str, Any] = {"steps": 60, "lr": 2e-2, "lmda": 1.0, "interval": 2, "batch_size": 4}
-RUNS: list[tuple[str, float, dict[str, Any], set[str]]] = [
-    ("good", 0.5, {}, set()),
-    ("hardly any penalty", 0.8, {"lmda": 1e-6}, {RESIDUAL, PROJECTION, MASK}),
-    ("a learning rate that diverges", 0.8, {"lr": 1.0}, {RESIDUAL, MASK}),
-    ("hardly any learning rate", 0.8, {"lr": 1e-5}, {TRAVEL, MASK}),
+RUNS: list[tuple[str, float, dict[str, Any], set[str], set[str]]] = [  # …, expected, possible
+    ("good", 0.5, {}, set(), set()),
+    ("hardly any penalty", 0.8, {"lmda": 1e-6}, {RESIDUAL, PROJECTION, MASK}, set()),
+    # Where a run that diverges ends hangs on the last bits, and so on the processor.
+    ("a learning rate that diverges", 0.8, {"lr": 1.0}, {RESIDUAL, MASK}, {PROJECTION}),
+    ("hardly any learning rate", 0.8, {"lr": 1e-5}, {TRAVEL, MASK}, set()),
 ]
 
 
-@pytest.mark.parametrize(("ratio", "options", "expected"), [case[1:] for case in RUNS], ids=[case[0] for case in RUNS])
-def test_a_run_of_elsa(ratio: float, options: dict[str, Any], expected: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("ratio", "options", "expected", "possible"), [case[1:] for case in RUNS], ids=[case[0] for case in RUNS]
+)
+def test_a_run_of_elsa(ratio: float, options: dict[str, Any], expected: set[str], possible: set[str]) -> None:
     text = torch.arange(48).repeat(8) % tiny.VOCAB
     data = CalibrationData(text, nsamples=4, seqlen=24, seed=0)
     observer = RecordingObserver()
     with use_observer(observer):
         Elsa(**GOOD | options).prune(model=tiny.llama(), data=data, sparsity=Unstructured(ratio))
     found = spending(record("elsa"), **observer.amounts).model_copy(update={"trace": tuple(observer.traces)})
-    assert set(signs(found)) == expected
+    assert expected <= set(signs(found)) <= expected | possible
 
 
 @pytest.mark.parametrize("folder", ["extreme", "smoke"])
