@@ -45,7 +45,7 @@ Outcome = dict[str, np.ndarray]
 QUICK = {
     "elsa": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "elsa-l": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
-    "alps": {"iterations": 20, "steps": 3},  # with ten the last bits decide the masks of deep layers of so small a model
+    "alps": {"iterations": 20, "steps": 3},  # more, and the last bits decide what deep layers of so small a model keep
     "gmp": {"steps": 8, "interval": 2, "batch_size": 2, "lr": 0.01},
     "retrain": {"steps": 8, "batch_size": 2, "lr": 0.01},
     "perp": {"steps": 8, "batch_size": 2, "lr": 0.01, "rank": 2},
