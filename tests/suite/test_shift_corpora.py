@@ -50,7 +50,7 @@ def test_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             'msgid "none"\nmsgstr ""\n\n' + messages,
             encoding="utf-8",
         )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     german = plugins_in(FILE)["corpus"]["german"]
     documents = [text for split in ("train", "test") for text in german(split)]
     lines = [line for text in documents for line in text.split("\n")]
